@@ -1,0 +1,1 @@
+"""The plugin contract and the backends that ship with voxgate."""

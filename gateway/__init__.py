@@ -1,0 +1,1 @@
+"""The gateway: surfaces, jobs, routing, speech, cache and the hosts of backends."""

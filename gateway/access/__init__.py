@@ -1,0 +1,1 @@
+"""Keys, scopes, limits, usage."""

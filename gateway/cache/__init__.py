@@ -1,0 +1,1 @@
+"""Cache keys, the hot tier, flights."""

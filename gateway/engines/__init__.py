@@ -1,0 +1,1 @@
+"""The hosts of backends and the feed."""

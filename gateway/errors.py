@@ -1,0 +1,142 @@
+"""The error tree: each class states what a caller sees on every surface.
+
+`code` names the error in JSON, logs and metrics; `status` is its HTTP status where it is an answer of its own
+(errors of a job's *input* end as a FAILED job with HTTP 200, as RunPod's clients expect). A message says what was
+wrong, what is allowed and what to do. `backends` and `storage` own their errors; each has a `code`, and
+`status_of` gives every code its HTTP status.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class VoxgateError(Exception):
+    """Base of everything the gateway raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+
+
+class InvalidInput(VoxgateError):
+    """What the caller asked for cannot be done as asked; ends as a FAILED job."""
+
+    code = "invalid_input"
+    status = 400
+
+
+class UnsupportedText(InvalidInput):
+    """The backend cannot speak this language or script."""
+
+    code = "unsupported_text"
+
+
+class SynthesisFailed(VoxgateError):
+    """The engine failed on its own account; trying again may help."""
+
+    code = "synthesis_failed"
+    status = 502
+
+
+class ModelNotInitialized(VoxgateError):
+    """No eligible backend could load its model. The message begins as RunPod's Chatterbox worker's does."""
+
+    code = "model_not_initialized"
+    status = 503
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"Model not initialized: {reason}")
+
+
+class BadRequest(VoxgateError):
+    """The envelope itself is wrong: not JSON, no `input`, a `wait` out of range."""
+
+    code = "bad_request"
+    status = 400
+
+
+class Unauthorized(VoxgateError):
+    """No key, an unknown one, an expired or a revoked one."""
+
+    code = "unauthorized"
+    status = 401
+
+    def __init__(self, message: str = "Unauthorized") -> None:
+        super().__init__(message)
+
+
+class Forbidden(VoxgateError):
+    """The key is good, its scopes do not cover this."""
+
+    code = "forbidden"
+    status = 403
+
+
+class NotFound(VoxgateError):
+    """No such endpoint, job, voice or audio, or it belongs to somebody else."""
+
+    code = "not_found"
+    status = 404
+
+
+class Conflict(VoxgateError):
+    """The same idempotency key came with another body, or the state forbids the step."""
+
+    code = "conflict"
+    status = 409
+
+
+class PayloadTooLarge(VoxgateError):
+    """The request body exceeds its limit."""
+
+    code = "payload_too_large"
+    status = 413
+
+
+class TooManyRequests(VoxgateError):
+    """A limit of the key or of the endpoint is reached, or the queue is full.
+
+    Args:
+        retry_after_s: seconds after which trying again can help.
+    """
+
+    code = "too_many_requests"
+    status = 429
+
+    def __init__(self, message: str, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class Unavailable(VoxgateError):
+    """The gateway itself cannot do this now: it is stopping, its disk is full, its database is locked."""
+
+    code = "unavailable"
+    status = 503
+
+
+class SettingsError(VoxgateError):
+    """A setting is wrong: one line that names the variable, its value and the cure."""
+
+    code = "settings"
+
+
+_FOREIGN_STATUS = {
+    "backend_unavailable": 503,
+    "storage_full": 503,
+    "storage_read_only": 503,
+    "storage_locked": 503,
+    "blob_missing": 404,
+}
+
+
+def code_of(error: BaseException) -> str:
+    """The error's code in JSON, logs and metrics."""
+    return str(getattr(error, "code", VoxgateError.code))
+
+
+def status_of(error: BaseException) -> int:
+    """The HTTP status that answers this error."""
+    if isinstance(error, VoxgateError):
+        return error.status
+    return _FOREIGN_STATUS.get(code_of(error), 500)

@@ -1,0 +1,1 @@
+"""Durable jobs: submit, claim, lease, run, retention."""

@@ -1,0 +1,1 @@
+"""From text to finished audio: plan, takes, PCM, bytes."""

@@ -1,0 +1,40 @@
+"""The one request every surface decodes into."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+AudioFormat: TypeAlias = Literal["mp3", "wav", "pcm", "flac", "opus"]
+CacheUse: TypeAlias = Literal["use", "refresh", "off"]
+Delivery: TypeAlias = Literal["inline", "url"]
+
+
+class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a caller wants to hear; `input` of the job API.
+
+    Args:
+        text: any length, not empty.
+        speed: 0.5 to 2.0; 2.0 halves the duration.
+        language: a BCP 47 tag as the caller wrote it; compare with `language_matches`.
+        seed: 0 to 2**63 - 1; absent means 0.
+        options: the backend's own request options, checked against its `RequestOptions`.
+        bitrate: of MP3 and Opus in kbit/s; absent means the format's default.
+        loudness: one gain for the whole request that brings its gated level to this many dBFS (-40 to -10).
+        strict: makes an error of every warning about something that could not be honoured.
+    """
+
+    text: str
+    format: AudioFormat = "mp3"
+    speed: float = 1.0
+    voice: str = "default"
+    language: str = "en"
+    seed: int | None = None
+    backend: str | None = None
+    options: dict[str, Any] = {}
+    bitrate: int | None = None
+    cache: CacheUse = "use"
+    delivery: Delivery | None = None
+    loudness: float | None = None
+    strict: bool = False

@@ -1,0 +1,1 @@
+"""Models, repositories, the writer, the audio store."""
