@@ -1,0 +1,114 @@
+"""What the job API takes and gives, on the wire. Field names are RunPod's (camelCase where theirs are)."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+Kind: TypeAlias = Literal["run", "runsync"]
+
+EXECUTION_TIMEOUT_MS = (5_000, 604_800_000)
+TTL_MS = (10_000, 604_800_000)
+
+
+class Policy(msgspec.Struct, frozen=True):
+    """Limits of one job; milliseconds.
+
+    Args:
+        executionTimeout: 5,000 to 604,800,000; counts only while the job is IN_PROGRESS.
+        ttl: 10,000 to 604,800,000 from submission, queue and run together.
+        lowPriority: after every normal job.
+    """
+
+    executionTimeout: int | None = None
+    ttl: int | None = None
+    lowPriority: bool = False
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """The body of `/run` and `/runsync`; unknown keys are ignored, as RunPod does."""
+
+    input: msgspec.Raw | UnsetType = UNSET
+    webhook: str | None = None
+    policy: Policy | None = None
+    s3Config: msgspec.Raw | UnsetType = UNSET
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a job is."""
+
+    chunks_done: int
+    chunks_total: int
+
+
+class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job as `/status` answers it. `output` is ready JSON; times are whole milliseconds."""
+
+    id: str
+    status: str
+    delayTime: int | UnsetType = UNSET
+    executionTime: int | UnsetType = UNSET
+    workerId: str | UnsetType = UNSET
+    output: msgspec.Raw | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    retries: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    progress: Progress | UnsetType = UNSET
+
+    @property
+    def final(self) -> bool:
+        """Whether this state will never change."""
+        return self.status not in ("IN_QUEUE", "IN_PROGRESS")
+
+
+class JobCounts(msgspec.Struct, frozen=True):
+    """Jobs of an endpoint; finished ones as long as they are kept."""
+
+    completed: int = 0
+    failed: int = 0
+    inProgress: int = 0
+    inQueue: int = 0
+    retried: int = 0
+
+
+class WorkerCounts(msgspec.Struct, frozen=True):
+    """Engine workers of this server that an endpoint may use."""
+
+    idle: int = 0
+    initializing: int = 0
+    ready: int = 0
+    running: int = 0
+    throttled: int = 0
+    unhealthy: int = 0
+
+
+class BackendHealth(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One backend: `ready`, `idle` (starts with the next job), `loading`, `unavailable`, `missing` or `broken`."""
+
+    name: str
+    state: str
+    reason: str = ""
+    cure: str = ""
+    loading_percent: int | None = None
+    restarts: int = 0
+    last_error: str = ""
+
+
+class Health(msgspec.Struct, frozen=True):
+    """The answer of `/health`."""
+
+    jobs: JobCounts
+    workers: WorkerCounts
+    backends: tuple[BackendHealth, ...] = ()
+
+
+class EndpointInfo(msgspec.Struct, frozen=True):
+    """The answer of `GET /v2/{endpoint_id}`."""
+
+    id: str
+    activeWorkers: int
+    jobsInQueue: int
+    jobsInProgress: int
+    backend: str
