@@ -1,0 +1,20 @@
+"""The one settings object: what may be set, where it is read from, and what stops the start."""
+
+from gateway.settings.fields import SettingDoc, describe
+from gateway.settings.load import NOT_SETTINGS, decode_section, load_settings
+from gateway.settings.model import CacheSettings, DatabaseSettings, EndpointSettings, JobSettings, Settings
+from gateway.settings.nearest import nearest
+
+__all__ = [
+    "NOT_SETTINGS",
+    "CacheSettings",
+    "DatabaseSettings",
+    "EndpointSettings",
+    "JobSettings",
+    "SettingDoc",
+    "Settings",
+    "decode_section",
+    "describe",
+    "load_settings",
+    "nearest",
+]
