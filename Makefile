@@ -1,0 +1,46 @@
+# Two commands do all the set-up: `make speak` and `make test`. Everything lives in .venv and in this folder.
+.DEFAULT_GOAL := help
+.PHONY: help env speak serve test test-fast lint bench docs soak
+
+BIN := .venv/bin
+RUNTIME := .venv/.stamp-runtime
+DEV := .venv/.stamp-dev
+PYTEST_FLAGS ?=
+
+help: ## what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / && $$1 != "help" { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+env: $(RUNTIME) ## build .venv with the locked packages and voxgate itself
+
+speak: $(RUNTIME) ## hear it: start a gateway, speak a sentence, write hello.mp3, stop
+	@$(BIN)/python scripts/speak.py
+
+serve: $(RUNTIME) ## keep a gateway running on 127.0.0.1:8000 (or VOXGATE_HOST, VOXGATE_PORT)
+	@exec $(BIN)/voxgate serve
+
+test: $(DEV) ## every test
+	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+
+test-fast: $(DEV) ## the tests that take seconds
+	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
+
+lint: $(DEV) ## ruff, mypy --strict, and the rooms (import-linter)
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+bench: $(DEV) ## every benchmark: a table each, and JSON in benchmarks/results
+	@$(BIN)/python -m benchmarks
+
+docs: $(DEV) ## renew the reference tables in docs/ and check every page
+	@$(BIN)/python scripts/reference.py --write
+	@$(BIN)/python -m pytest tests/docs $(PYTEST_FLAGS)
+
+soak: $(DEV) ## the long fault tests: 10,000 job histories, 500 kills
+	@VOXGATE_HISTORIES=10000 VOXGATE_KILL_ROUNDS=500 $(BIN)/python -m pytest -m soak $(PYTEST_FLAGS)
+
+$(RUNTIME): requirements/runtime.txt pyproject.toml scripts/env scripts/find-python
+	@scripts/env runtime
+
+$(DEV): requirements/dev.txt pyproject.toml scripts/env scripts/find-python
+	@scripts/env dev
