@@ -1,0 +1,182 @@
+"""Structured logs: one line per event, for people or as JSON, with the request's id, without what callers said.
+
+Text, audio and keys never reach a line. Fields that hold them by name are dropped, key-shaped strings are hidden
+wherever they stand, query strings are cut, and of an exception only those messages are shown that cannot quote a
+caller: the others leave their type and where they were raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import sys
+import traceback
+import uuid
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+from gateway.errors import InvalidInput, SynthesisFailed, VoxgateError, code_of
+from gateway.settings.secrets import HIDDEN
+
+PRIVATE_FIELDS = frozenset(
+    {
+        "text",
+        "ssml",
+        "input",
+        "prompt",
+        "utterance",
+        "sentence",
+        "chunk_text",
+        "body",
+        "raw",
+        "payload",
+        "output",
+        "audio",
+        "audio_base64",
+        "pcm",
+        "key",
+        "api_key",
+        "apikey",
+        "authorization",
+        "auth",
+        "token",
+        "hf_token",
+        "secret",
+        "signing_key",
+        "password",
+        "cookie",
+        "headers",
+        "query",
+        "query_string",
+        "params",
+        "signature",
+        "webhook",
+    }
+)
+"""Fields that are dropped whatever they hold."""
+
+_KEY = re.compile(r"\bvg_[a-z]+_[A-Za-z0-9]+_[A-Za-z0-9_-]+|(?i:bearer)\s+\S+|\bhf_[A-Za-z0-9]{8,}")
+_QUERY = re.compile(r"(/[^\s?\"']*)\?[^\s\"']+")
+_PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
+_LONGEST = 500
+
+_SPEAKING = (OSError, VoxgateError, TypeError, AttributeError, NameError, ImportError, MemoryError, RecursionError)
+_QUOTING = (InvalidInput, SynthesisFailed)
+_SPEAKING_CODES = frozenset(
+    {"backend_unavailable", "storage_full", "storage_read_only", "storage_locked", "blob_missing"}
+)
+
+_NOISY = ("uvicorn.access", "httpx", "httpcore", "aiosqlite", "asyncio")
+
+
+def setup_logs(level: str = "info", form: str = "console", stream: TextIO | None = None) -> None:
+    """Send every log line of this process, ours and the libraries', through one format.
+
+    Args:
+        level: debug, info, warning or error.
+        form: `console` for people, `json` for machines, one object a line.
+        stream: where to; None is standard error.
+    """
+    target = stream or sys.stderr
+    severity = logging.getLevelNamesMapping()[level.upper()]
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        hide_private,
+    ]
+    renderer: structlog.typing.Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.dev.ConsoleRenderer(colors=target.isatty(), exception_formatter=structlog.dev.plain_traceback)
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.make_filtering_bound_logger(severity),
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(target)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.ExtraAdder(), *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(severity)
+    for name in _NOISY:
+        # Their lines carry whole URLs; the gateway writes its own line for each request.
+        logging.getLogger(name).setLevel(max(severity, logging.WARNING))
+
+
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """A logger for one module: `log = get_logger(__name__)`; `log.info("job finished", job_id=…, duration_ms=…)`."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
+    return logger
+
+
+@contextlib.contextmanager
+def request_context(request_id: str | None = None, **fields: Any) -> Iterator[str]:
+    """Bind a request id (the caller's if it is a plain one, else a new one) to every line inside; gives the id."""
+    plain = request_id if request_id and re.fullmatch(r"[\w.:-]{1,128}", request_id) else uuid.uuid4().hex
+    with structlog.contextvars.bound_contextvars(request_id=plain, **fields):
+        yield plain
+
+
+def hide_private(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """The processor that keeps callers' words and keys out of every line."""
+    error = event.pop("exc_info", None)
+    if error is True:
+        error = sys.exc_info()[1]
+    elif isinstance(error, tuple):
+        error = error[1]
+    for name in [name for name in event if name.lower() in PRIVATE_FIELDS]:
+        del event[name]
+    for name, value in event.items():
+        if not name.startswith("_"):
+            event[name] = HIDDEN if name == "error" and isinstance(value, str) else _clean(value)
+    if isinstance(error, BaseException):
+        event["exception"] = _trace(error)
+    return event
+
+
+def describe_error(error: BaseException) -> str:
+    """An exception in one line; its message only if it cannot quote what a caller said."""
+    name = type(error).__name__
+    speaks = (isinstance(error, _SPEAKING) and not isinstance(error, _QUOTING)) or code_of(error) in _SPEAKING_CODES
+    return _scrub(f"{name}: {error}") if speaks else name
+
+
+def _trace(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    where = [f"{frame.filename}:{frame.lineno} in {frame.name}" for frame in frames]
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    lines = [describe_error(error), *where]
+    return "\n  ".join(lines) + (f"\ncaused by {_trace(cause)}" if cause is not None else "")
+
+
+def _clean(value: Any) -> Any:
+    if isinstance(value, str):
+        return _scrub(value)
+    if isinstance(value, BaseException):
+        return describe_error(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return f"<{len(value)} bytes>"
+    if isinstance(value, Mapping):
+        return {key: _clean(inner) for key, inner in value.items() if str(key).lower() not in PRIVATE_FIELDS}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [_clean(inner) for inner in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return _scrub(str(value))
+
+
+def _scrub(line: str) -> str:
+    line = _PASSWORD.sub(rf"\1{HIDDEN}@", _QUERY.sub(r"\1", _KEY.sub(HIDDEN, line)))
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… ({len(line)} characters)"

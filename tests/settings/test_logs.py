@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from gateway.errors import InvalidInput, Unavailable
+from gateway.settings.logs import PRIVATE_FIELDS, get_logger, request_context, setup_logs
+
+SAID = "The quick brown fox"
+KEY = "vg_prod_0123456789abcdef_c2VjcmV0LXNlY3JldC1zZWNyZXQ"
+
+
+@pytest.fixture(params=["json", "console"])
+def lines(request: pytest.FixtureRequest) -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    stream = io.StringIO()
+    setup_logs("debug", request.param, stream)
+    yield stream
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+@pytest.fixture
+def records() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    stream = io.StringIO()
+    setup_logs("info", "json", stream)
+    yield stream
+    root.handlers, root.level = handlers, level
+    structlog.reset_defaults()
+
+
+def _read(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_no_text_audio_or_key_appears_in_a_line(lines: io.StringIO) -> None:
+    log = get_logger("test")
+    for field in PRIVATE_FIELDS:
+        log.info("asked", **{field: SAID, field.upper(): SAID})
+    log.info("asked", request={"input": {"text": SAID}}, more=[{"text": SAID}], pcm_part=SAID.encode())
+    log.info(f"key {KEY} used", used=KEY, header=f"Bearer {SAID.split()[0]}", nested={"deep": [KEY]})
+    log.info("GET", path=f"/audio/x?text={SAID.replace(' ', '+')}&sig={KEY}")
+    log.error("failed", error=f"nothing to say in {SAID!r}")
+    for error in (ValueError(SAID), InvalidInput(SAID), KeyError(SAID)):
+        try:
+            raise error
+        except Exception as caught:
+            log.exception("failed")
+            log.error("failed", error=caught)
+            logging.getLogger("library").exception("failed with %s", KEY)
+    written = lines.getvalue()
+    assert written.count("failed") >= 10
+    assert "quick" not in written
+    assert "The" not in written
+    assert "c2VjcmV0" not in written
+
+
+def test_what_an_operator_needs_of_an_exception_is_kept(records: io.StringIO) -> None:
+    log = get_logger("test")
+    try:
+        try:
+            raise OSError(28, "No space left on device")
+        except OSError as error:
+            raise Unavailable("the disk is full; free some space") from error
+    except Unavailable:
+        log.exception("cannot store")
+    (line,) = _read(records)
+    assert line["exception"].startswith("Unavailable: the disk is full; free some space")
+    assert "test_logs.py" in line["exception"]
+    assert "caused by OSError: [Errno 28] No space left on device" in line["exception"]
+
+
+def test_lines_inside_a_request_carry_its_id(records: io.StringIO) -> None:
+    log = get_logger("test")
+    with request_context("abc-1", tenant="acme") as request_id:
+        log.info("inside", job_id="j1", duration_ms=12)
+        logging.getLogger("library").info("from a library")
+    log.info("outside")
+    inside, library, outside = _read(records)
+    assert request_id == "abc-1"
+    assert inside["event"] == "inside"
+    assert (inside["request_id"], inside["tenant"], inside["job_id"], inside["duration_ms"]) == (
+        "abc-1",
+        "acme",
+        "j1",
+        12,
+    )
+    assert inside["level"] == "info"
+    assert inside["timestamp"].endswith("Z")
+    assert library["request_id"] == "abc-1"
+    assert "request_id" not in outside
+
+
+def test_a_callers_request_id_must_be_plain(records: io.StringIO) -> None:
+    with request_context("x" * 500) as long, request_context(f"a\n{SAID}") as broken:
+        assert len(long) == 32
+        assert len(broken) == 32
+
+
+def test_lines_below_the_level_and_access_lines_of_libraries_are_not_written(records: io.StringIO) -> None:
+    get_logger("test").debug("detail")
+    logging.getLogger("uvicorn.access").info("GET /status?text=x")
+    logging.getLogger("httpx").info("HTTP Request: POST https://hook.example/secret")
+    assert records.getvalue() == ""
