@@ -23,7 +23,7 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
     url: Annotated[
         Text | None,
         Meta(
-            description="SQLAlchemy URL: `sqlite+aiosqlite:///path` or `postgresql+asyncpg://…`. "
+            description="SQLAlchemy URL: `sqlite:////path/to/file` or `postgresql://user:password@host/name`. "
             "Without one: SQLite in the data folder.",
             extra=_SECRET,
         ),
@@ -156,6 +156,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[
         tuple[str, ...], Meta(description="Origins whose pages may call the API; `*` for any.")
     ] = ()
+    metrics_access: Annotated[
+        Literal["open", "key", "off"],
+        Meta(description="Who may read `/metrics`: everybody, keys with the scope `admin`, or nobody."),
+    ] = "open"
     public_url: Annotated[
         Annotated[str, Meta(pattern=r"^https?://[^\s]+$")] | None,
         Meta(
@@ -245,7 +249,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def database_url(self) -> str:
         """The database's SQLAlchemy URL, with the embedded SQLite filled in."""
-        return self.database.url or f"sqlite+aiosqlite:///{(self.data_dir / 'voxgate.db').absolute()}"
+        return self.database.url or f"sqlite:///{(self.data_dir / 'voxgate.db').absolute()}"
 
     @property
     def embedded(self) -> bool:

@@ -24,7 +24,7 @@ def test_a_folder_that_cannot_be_written_stops_the_start_by_name(tmp_path: Path)
         "VOXGATE_CACHE_DIR": Settings(data_dir=tmp_path, cache_dir=tmp_path / "file" / "audio"),
         "VOXGATE_MODEL_CACHE_DIR": Settings(data_dir=tmp_path, model_cache_dir=tmp_path / "file" / "models"),
         "VOXGATE_DATABASE__URL": Settings(
-            data_dir=tmp_path, database=DatabaseSettings(url=f"sqlite+aiosqlite:///{tmp_path}/file/x/db")
+            data_dir=tmp_path, database=DatabaseSettings(url=f"sqlite:///{tmp_path}/file/x/db")
         ),
     }.items():
         with pytest.raises(SettingsError, match=rf"^{name} = .*/file.*cannot be written.*set {name} to one$"):

@@ -1,0 +1,169 @@
+"""API keys: who may ask, and what for. Only digests are here; a secret is never stored."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import msgspec
+from sqlalchemy import Connection, bindparam, func, insert, select, update
+
+from storage.database import Database
+from storage.models import ApiKey
+
+_table = ApiKey.__table__
+
+_COLUMNS = (
+    _table.c.id,
+    _table.c.digest,
+    _table.c.tenant,
+    _table.c.env,
+    _table.c.scopes,
+    _table.c.name,
+    _table.c.created_ms,
+    _table.c.expires_ms,
+    _table.c.revoked_ms,
+    _table.c.last_used_ms,
+    _table.c.requests_per_minute,
+    _table.c.characters_per_day,
+    _table.c.rotated_from,
+)
+
+# Every key, oldest first: what authentication keeps in memory, and `voxgate keys list`.
+_ALL = select(*_COLUMNS).order_by(_table.c.created_ms, _table.c.id)
+_ONE = select(*_COLUMNS).where(_table.c.id == bindparam("key_id"))
+# Moves with every change that matters to authentication, and not when a key is merely used.
+_MARK = select(
+    func.count(),
+    func.count(_table.c.revoked_ms),
+    func.count(_table.c.expires_ms),
+    func.coalesce(func.sum(_table.c.expires_ms), 0),
+    func.coalesce(func.max(_table.c.created_ms), 0),
+    func.coalesce(func.max(_table.c.id), ""),
+)
+_INSERT = insert(ApiKey)
+# Of keys not yet revoked, so that the first revocation's time stays.
+_REVOKE = (
+    update(ApiKey)
+    .where(_table.c.id == bindparam("key_id"), _table.c.revoked_ms.is_(None))
+    .values(revoked_ms=bindparam("now"))
+)
+# Shortens the life of a rotated key to the end of the overlap; never lengthens it.
+_EXPIRE = (
+    update(ApiKey)
+    .where(
+        _table.c.id == bindparam("key_id"),
+        _table.c.expires_ms.is_(None) | (_table.c.expires_ms > bindparam("at")),
+    )
+    .values(expires_ms=bindparam("at"))
+)
+_TOUCH = update(ApiKey).where(_table.c.id == bindparam("key_id")).values(last_used_ms=bindparam("now"))
+
+
+class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """One API key, its fields in the order of the columns.
+
+    Args:
+        id: the public part of the key; may be shown.
+        digest: SHA-256 of the whole key, hexadecimal.
+        scopes: what it may do, separated by spaces.
+        expires_ms: from when it is refused; None: never.
+        rotated_from: the id of the key it replaces.
+    """
+
+    id: str
+    digest: str
+    tenant: str
+    env: str
+    scopes: str
+    name: str
+    created_ms: int
+    expires_ms: int | None = None
+    revoked_ms: int | None = None
+    last_used_ms: int | None = None
+    requests_per_minute: int | None = None
+    characters_per_day: int | None = None
+    rotated_from: str | None = None
+
+
+class KeyStore:
+    """The table of keys."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self) -> list[KeyRecord]:
+        """Every key, also revoked and expired ones, oldest first."""
+        return await self._database.read(lambda connection: [_record(row) for row in connection.execute(_ALL)])
+
+    async def get(self, key_id: str) -> KeyRecord | None:
+        """The key of this id."""
+        return await self._database.read(lambda connection: _one(connection, key_id))
+
+    async def mark(self) -> tuple[object, ...]:
+        """A value that changes when keys are made, revoked, rotated or given an end; not when they are used."""
+        return await self._database.read(lambda connection: tuple(connection.execute(_MARK).one()))
+
+    async def data_version(self) -> int:
+        """Changes when anything at all in the database did; cheaper than `mark`."""
+        return await self._database.data_version()
+
+    async def insert(self, key: KeyRecord) -> None:
+        """Store a new key.
+
+        Raises:
+            IntegrityError: the id is taken.
+        """
+        await self._database.writer.insert(_INSERT, msgspec.structs.asdict(key))
+
+    async def insert_first(self, key: KeyRecord) -> bool:
+        """Store it if there is no key at all; False if there is. Of two servers starting at once, one gets True."""
+
+        def insert_if_none(connection: Connection) -> bool:
+            if connection.scalar(select(func.count()).select_from(ApiKey)):
+                return False
+            connection.execute(_INSERT, msgspec.structs.asdict(key))
+            return True
+
+        return await self._database.writer.run(insert_if_none)
+
+    async def revoke(self, key_id: str, now: int) -> KeyRecord | None:
+        """Refuse it from now on; the key as it then is, None if there is none of this id."""
+
+        def revoke(connection: Connection) -> KeyRecord | None:
+            connection.execute(_REVOKE, {"key_id": key_id, "now": now})
+            return _one(connection, key_id)
+
+        return await self._database.writer.run(revoke)
+
+    async def rotate(self, key_id: str, successor: KeyRecord, until_ms: int) -> bool:
+        """Store its successor and let the old key work until `until_ms`; False if it is gone, revoked or expired."""
+
+        def rotate(connection: Connection) -> bool:
+            old = _one(connection, key_id)
+            expired = old is not None and old.expires_ms is not None and old.expires_ms <= successor.created_ms
+            if old is None or old.revoked_ms is not None or expired:
+                return False
+            connection.execute(_EXPIRE, {"key_id": key_id, "at": until_ms})
+            connection.execute(_INSERT, msgspec.structs.asdict(successor))
+            return True
+
+        return await self._database.writer.run(rotate)
+
+    async def touch(self, key_ids: Iterable[str], now: int) -> None:
+        """Note when keys were last used."""
+        rows = [{"key_id": key_id, "now": now} for key_id in key_ids]
+        if rows:
+            await self._database.writer.run(lambda connection: _execute_many(connection, rows))
+
+
+def _execute_many(connection: Connection, rows: list[dict[str, object]]) -> None:
+    connection.execute(_TOUCH, rows)
+
+
+def _one(connection: Connection, key_id: str) -> KeyRecord | None:
+    row = connection.execute(_ONE, {"key_id": key_id}).one_or_none()
+    return None if row is None else _record(row)
+
+
+def _record(row: Iterable[object]) -> KeyRecord:
+    return msgspec.convert(dict(zip(KeyRecord.__struct_fields__, row, strict=True)), KeyRecord)
