@@ -1,0 +1,192 @@
+# ruff: noqa: S608 - the pieces put together here are constants of this module, never a caller's words
+"""Every statement about jobs, each with a line that says what it is for.
+
+They are text because text is the portable subset of SQLite and PostgreSQL that we rely on, can be read as it will
+run, and is compiled once. Partial indexes are used only where a condition repeats their predicate literally.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import bindparam, text
+
+from storage.models import Job
+
+COLUMNS = tuple(Job.__table__.columns.keys())
+_ALL = ", ".join(COLUMNS)
+_SHORT = ", ".join(name for name in COLUMNS if name != "request") + ", '' AS request"
+_ENDED = "RETURNING id, tenant, endpoint_id, key_id, chars, attempt, webhook"
+_RETAIN = "retain_until_ms = CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END"
+_MINE = "WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'IN_PROGRESS'"
+_WAITED = "CASE WHEN :now > created_ms THEN :now - created_ms ELSE 0 END"
+
+_VALUES = f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join(':' + name for name in COLUMNS)})"
+INSERT = text(_VALUES)
+"""Accept a job."""
+INSERT_FINISHED = text(_VALUES + " ON CONFLICT (id) DO NOTHING")
+"""Write behind a job that was answered already; writing it twice is harmless."""
+
+FIND_KEY = text(
+    "SELECT body_hash, job_id FROM idempotency_keys "
+    "WHERE tenant = :tenant AND endpoint_id = :endpoint_id AND key = :key"
+)
+"""Which job an idempotency key made."""
+INSERT_KEY = text(
+    "INSERT INTO idempotency_keys (tenant, endpoint_id, key, body_hash, job_id, created_ms) "
+    "VALUES (:tenant, :endpoint_id, :key, :body_hash, :job_id, :now)"
+)
+"""Remember which job an idempotency key made."""
+
+GET = text(f"SELECT {_ALL} FROM jobs WHERE id = :id")
+"""A job with its request."""
+PEEK = text(f"SELECT {_SHORT} FROM jobs WHERE id = :id")
+"""A job for its status; the text stays where it is."""
+
+TENANTS = text(
+    "WITH RECURSIVE t (tenant) AS (SELECT MIN(tenant) FROM jobs WHERE state = 'IN_QUEUE' UNION ALL "
+    "SELECT (SELECT MIN(q.tenant) FROM jobs q WHERE q.state = 'IN_QUEUE' AND q.tenant > t.tenant) FROM t "
+    "WHERE t.tenant IS NOT NULL) SELECT tenant FROM t WHERE tenant IS NOT NULL"
+)
+"""Who waits. Jumps from tenant to tenant in the queue's index, so a flood by one costs the others nothing."""
+HEADS = text(
+    "SELECT id, tenant, chars, low_priority, created_ms, backend FROM jobs q WHERE state = 'IN_QUEUE' "
+    "AND tenant = :tenant AND backend IN :backends AND available_ms <= :now "
+    "AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
+    "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = q.flight_key) AND "
+    "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_QUEUE' AND r.flight_key = q.flight_key "
+    "AND (r.low_priority, r.created_ms, r.id) < (q.low_priority, q.created_ms, q.id)))) "
+    "ORDER BY low_priority, created_ms, id LIMIT :per_tenant"
+).bindparams(bindparam("backends", expanding=True))
+"""The head of one tenant's line: who may be claimed; of a flight only its oldest, and only while none of it runs."""
+
+CLAIM = text(
+    "UPDATE jobs SET state = 'IN_PROGRESS', owner = :owner, attempt = attempt + 1, beat = 0, "
+    "started_ms = COALESCE(started_ms, :now), error = NULL, error_code = NULL "
+    "WHERE id = :id AND state = 'IN_QUEUE' AND available_ms <= :now "
+    "AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR NOT EXISTS ("
+    "SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = jobs.flight_key)) "
+    f"RETURNING {_ALL}"
+)
+"""Take a lease. The condition and the unique index on running flights both forbid a second leader."""
+
+BEAT = text(
+    "UPDATE jobs SET beat = beat + 1, chunks_done = COALESCE(:done, chunks_done), "
+    f"chunks_total = COALESCE(:total, chunks_total) {_MINE}"
+)
+"""Say that the owner is alive, and how far it is."""
+HELD = text("SELECT id, attempt FROM jobs WHERE owner = :owner AND state = 'IN_PROGRESS'")
+"""What an owner still holds."""
+LEASES = text("SELECT id, owner, beat, attempt FROM jobs WHERE state = 'IN_PROGRESS'")
+"""Every lease, for the observer."""
+
+EXPIRE = text(
+    "UPDATE jobs SET state = CASE WHEN failures + 1 >= :max_failures THEN 'FAILED' ELSE 'IN_QUEUE' END, "
+    "failures = failures + 1, retries = CASE WHEN failures + 1 >= :max_failures THEN retries ELSE retries + 1 END, "
+    "finished_ms = CASE WHEN failures + 1 >= :max_failures THEN :now END, "
+    "retain_until_ms = CASE WHEN failures + 1 >= :max_failures THEN "
+    "CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END END, "
+    "delay_ms = CASE WHEN started_ms > created_ms THEN started_ms - created_ms ELSE 0 END, "
+    "error = :error, error_code = :code, owner = NULL, beat = 0 "
+    "WHERE id = :id AND owner = :owner AND beat = :beat AND attempt = :attempt AND state = 'IN_PROGRESS' "
+    f"{_ENDED}, state"
+)
+"""Take a dead owner's lease away; after too many failures that ends the job."""
+REQUEUE = text(
+    "UPDATE jobs SET state = 'IN_QUEUE', owner = NULL, beat = 0, failures = failures + :counted, "
+    f"retries = retries + :counted, available_ms = :available_ms, error = :error {_MINE} RETURNING id, attempt"
+)
+"""Hand a lease back, or try again later."""
+STORED_TAKE = text(f"UPDATE jobs SET failures = 0, chunks_done = chunks_done + 1 {_MINE}")
+"""A take was stored: the attempt got somewhere, so failures start anew."""
+
+COMPLETE = text(
+    "UPDATE jobs SET state = 'COMPLETED', output = :output, blob_hash = :blob_hash, "
+    "cache_key = COALESCE(:cache_key, cache_key), backend = :backend, worker_id = :worker_id, delay_ms = :delay_ms, "
+    "execution_ms = :execution_ms, finished_ms = :now, chunks_done = chunks_total, owner = NULL, "
+    "error = NULL, error_code = NULL, retain_until_ms = COALESCE(:retain_until_ms, "
+    f"CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END) {_MINE} {_ENDED}, flight_key"
+)
+"""End a job well, if the lease still holds."""
+COMPLETE_FOLLOWERS = text(
+    "UPDATE jobs SET state = 'COMPLETED', output = :output, blob_hash = :blob_hash, "
+    "cache_key = COALESCE(:cache_key, cache_key), backend = :backend, worker_id = :worker_id, "
+    f"delay_ms = {_WAITED}, execution_ms = 0, finished_ms = :now, error = NULL, error_code = NULL, {_RETAIN} "
+    f"WHERE flight_key = :flight_key AND state = 'IN_QUEUE' {_ENDED}"
+)
+"""End everybody who waited for the same utterance."""
+FAIL = text(
+    "UPDATE jobs SET state = :state, error = :error, error_code = :code, worker_id = COALESCE(:worker_id, worker_id), "
+    f"delay_ms = :delay_ms, execution_ms = :execution_ms, finished_ms = :now, owner = NULL, {_RETAIN} "
+    f"{_MINE} {_ENDED}, flight_key"
+)
+"""End a job badly, if the lease still holds."""
+FAIL_FOLLOWERS = text(
+    f"UPDATE jobs SET state = 'FAILED', error = :error, error_code = :code, delay_ms = {_WAITED}, finished_ms = :now, "
+    f"{_RETAIN} WHERE flight_key = :flight_key AND state = 'IN_QUEUE' {_ENDED}"
+)
+"""The same input fails the same way for everybody who waits for it."""
+
+_CANCELLED = (
+    "state = 'CANCELLED', cancel_requested = TRUE, owner = NULL, finished_ms = :now, delay_ms = CASE WHEN "
+    f"started_ms IS NULL THEN {_WAITED} WHEN started_ms > created_ms THEN started_ms - created_ms ELSE 0 END, {_RETAIN}"
+)
+CANCEL = text(f"UPDATE jobs SET {_CANCELLED} WHERE id = :id AND state IN ('IN_QUEUE', 'IN_PROGRESS') {_ENDED}")
+"""End a job by its caller's wish, running or not; the fence voids what its runner still brings."""
+PURGE = text(
+    f"UPDATE jobs SET {_CANCELLED} WHERE state = 'IN_QUEUE' AND endpoint_id = :endpoint_id "
+    f"AND tenant = :tenant {_ENDED}"
+)
+"""Cancel all that waits at an endpoint."""
+RETRY = text(
+    "UPDATE jobs SET state = 'IN_QUEUE', output = NULL, blob_hash = NULL, error = NULL, error_code = NULL, "
+    "failures = 0, retries = retries + 1, available_ms = :now, expires_at_ms = :expires_at_ms, started_ms = NULL, "
+    "finished_ms = NULL, retain_until_ms = NULL, delay_ms = 0, execution_ms = 0, chunks_done = 0, "
+    "worker_id = NULL WHERE id = :id AND state IN ('FAILED', 'TIMED_OUT') "
+    f"AND (retain_until_ms IS NULL OR retain_until_ms > :now) RETURNING {_ALL}"
+)
+"""Queue a failed job again; what it had brought is dropped."""
+
+_TTL = (
+    "UPDATE jobs SET state = 'TIMED_OUT', error = :error, error_code = 'ttl_expired', owner = NULL, "
+    f"finished_ms = :now, delay_ms = CASE WHEN started_ms IS NULL THEN {_WAITED} "
+    f"WHEN started_ms > created_ms THEN started_ms - created_ms ELSE 0 END, {_RETAIN} WHERE state = "
+)
+TTL_QUEUED = text(f"{_TTL} 'IN_QUEUE' AND expires_at_ms <= :now {_ENDED}")
+"""End what waited past its ttl."""
+TTL_RUNNING = text(f"{_TTL} 'IN_PROGRESS' AND expires_at_ms <= :now {_ENDED}")
+"""End what runs past its ttl."""
+
+SHORTEN = text("UPDATE jobs SET retain_until_ms = :until WHERE id = :id AND retain_until_ms > :until")
+"""Keep a finished job for less long; never for longer."""
+DELETE_RETAINED = text(
+    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE retain_until_ms IS NOT NULL AND retain_until_ms <= :now "
+    "ORDER BY retain_until_ms LIMIT :limit) RETURNING blob_hash"
+)
+"""Forget finished jobs, text and all; events, webhooks and idempotency keys go with them."""
+DELETE = text(
+    "DELETE FROM jobs WHERE id = :id AND state IN ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT') RETURNING blob_hash"
+)
+"""Forget one finished job."""
+
+COUNTS = text("SELECT state, COUNT(*), SUM(retries) FROM jobs GROUP BY state")
+"""How many jobs stand where, everywhere."""
+COUNTS_OF = text("SELECT state, COUNT(*), SUM(retries) FROM jobs WHERE endpoint_id = :endpoint_id GROUP BY state")
+"""How many jobs of an endpoint stand where."""
+AHEAD = text(
+    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs q JOIN jobs me ON me.id = :id WHERE me.state = 'IN_QUEUE' "
+    "AND q.state = 'IN_QUEUE' AND q.backend = me.backend "
+    "AND (q.low_priority, q.created_ms, q.id) <= (me.low_priority, me.created_ms, me.id) LIMIT :limit) AS ahead"
+)
+"""A job's place in the line of its backend, itself included; 0 when it does not wait."""
+LIST = {
+    (endpoint, state): text(
+        f"SELECT {_SHORT} FROM jobs WHERE tenant = :tenant AND id < :before"
+        + (" AND endpoint_id = :endpoint_id" if endpoint else "")
+        + (" AND state = :state" if state else "")
+        + " ORDER BY id DESC LIMIT :limit"
+    )
+    for endpoint in (False, True)
+    for state in (False, True)
+}
+"""A tenant's jobs, newest first, of one endpoint or state if asked."""
+EVENTS = text("SELECT job_id, at_ms, event, attempt, owner, detail FROM job_events WHERE job_id = :id ORDER BY id")
+"""The audit trail of a job."""

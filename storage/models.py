@@ -1,0 +1,333 @@
+"""The one schema, for SQLite and PostgreSQL alike.
+
+Times are UTC milliseconds since 1970, sizes are bytes, JSON documents are text written by msgspec. Columns of jobs
+stand in the order of `JobRecord`: rows are decoded by position. The long text columns stand last, since SQLite
+walks a row's overflow pages to reach what is behind them.
+
+Foreign keys to `blobs` are what makes "no row points at a missing file" hold: the sweeper deletes a blob's row
+before its file, and cannot while anything refers to it.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Serial = BigInteger().with_variant(Integer(), "sqlite")
+"""A counting primary key; SQLite counts only columns of exactly INTEGER type."""
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can refer to it on both databases."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {str: Text(), int: BigInteger(), bool: Boolean(), float: Float()}  # noqa: RUF012 - SQLAlchemy's name
+
+
+class Endpoint(Base):
+    """The public name in the URL; owns a route policy, defaults and limits."""
+
+    __tablename__ = "endpoints"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str | None] = mapped_column(default=None)
+    created_ms: Mapped[int]
+    updated_ms: Mapped[int]
+    policy: Mapped[str] = mapped_column(default="{}")
+    defaults: Mapped[str] = mapped_column(default="{}")
+    limits: Mapped[str] = mapped_column(default="{}")
+
+
+class ApiKey(Base):
+    """A key is found by its public id; only a digest of its secret is kept."""
+
+    __tablename__ = "api_keys"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str]
+    tenant: Mapped[str]
+    env: Mapped[str]
+    scopes: Mapped[str]
+    name: Mapped[str]
+    created_ms: Mapped[int]
+    expires_ms: Mapped[int | None]
+    revoked_ms: Mapped[int | None]
+    last_used_ms: Mapped[int | None]
+    requests_per_minute: Mapped[int | None]
+    characters_per_day: Mapped[int | None]
+    rotated_from: Mapped[str | None]
+
+
+class Blob(Base):
+    """A file of the audio store. `touched_ms`: when it was put, or when a row stopped referring to it."""
+
+    __tablename__ = "blobs"
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    suffix: Mapped[str]
+    size_bytes: Mapped[int]
+    touched_ms: Mapped[int]
+    __table_args__ = (Index("ix_blobs_touched_ms", "touched_ms"),)
+
+
+class Job(Base):
+    """An accepted durable request."""
+
+    __tablename__ = "jobs"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    endpoint_id: Mapped[str]
+    key_id: Mapped[str]
+    kind: Mapped[str]
+    state: Mapped[str]
+    backend: Mapped[str]
+    chars: Mapped[int]
+    created_ms: Mapped[int]
+    available_ms: Mapped[int]
+    low_priority: Mapped[bool]
+    flight_key: Mapped[str | None]
+    cache_key: Mapped[str | None]
+    webhook: Mapped[str | None]
+    execution_timeout_ms: Mapped[int | None]
+    expires_at_ms: Mapped[int | None]
+    started_ms: Mapped[int | None]
+    finished_ms: Mapped[int | None]
+    retain_until_ms: Mapped[int | None]
+    delay_ms: Mapped[int]
+    execution_ms: Mapped[int]
+    attempt: Mapped[int]
+    failures: Mapped[int]
+    retries: Mapped[int]
+    owner: Mapped[str | None]
+    beat: Mapped[int]
+    chunks_done: Mapped[int]
+    chunks_total: Mapped[int]
+    blob_hash: Mapped[str | None] = mapped_column(ForeignKey("blobs.hash"))
+    error: Mapped[str | None]
+    error_code: Mapped[str | None]
+    worker_id: Mapped[str | None]
+    cancel_requested: Mapped[bool]
+    output: Mapped[str | None]
+    request: Mapped[str]
+    __table_args__ = (
+        # One leader per flight: the lock that makes two syntheses of one utterance impossible.
+        Index("uq_jobs_flight", "flight_key", unique=True, sqlite_where=text("state = 'IN_PROGRESS'"),
+              postgresql_where=text("state = 'IN_PROGRESS'")),
+        Index("ix_jobs_running", "owner", sqlite_where=text("state = 'IN_PROGRESS'"),
+              postgresql_where=text("state = 'IN_PROGRESS'")),
+        Index("ix_jobs_queue", "tenant", "low_priority", "created_ms", "id",
+              sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
+        Index("ix_jobs_followers", "flight_key", "low_priority", "created_ms", "id",
+              sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
+        Index("ix_jobs_retained", "retain_until_ms", sqlite_where=text("retain_until_ms IS NOT NULL"),
+              postgresql_where=text("retain_until_ms IS NOT NULL")),
+        Index("ix_jobs_blob_hash", "blob_hash", sqlite_where=text("blob_hash IS NOT NULL"),
+              postgresql_where=text("blob_hash IS NOT NULL")),
+        Index("ix_jobs_endpoint", "endpoint_id", "state", "retries"),
+    )  # fmt: skip
+
+
+class JobEvent(Base):
+    """The audit trail of a job: one row per step that changed its state or its lease."""
+
+    __tablename__ = "job_events"
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    at_ms: Mapped[int]
+    event: Mapped[str]
+    attempt: Mapped[int]
+    owner: Mapped[str | None]
+    detail: Mapped[str | None]
+    __table_args__ = (Index("ix_job_events_job_id", "job_id"),)
+
+
+class Take(Base):
+    """The PCM of one chunk, as 16-bit FLAC."""
+
+    __tablename__ = "takes"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    blob_hash: Mapped[str] = mapped_column(ForeignKey("blobs.hash"))
+    samples: Mapped[int]
+    sample_rate: Mapped[int]
+    size_bytes: Mapped[int]
+    gain_db: Mapped[float]
+    warnings: Mapped[str]
+    created_ms: Mapped[int]
+    last_used_ms: Mapped[int]
+    __table_args__ = (
+        Index("ix_takes_last_used_ms", "last_used_ms"),
+        Index("ix_takes_blob_hash", "blob_hash"),
+    )
+
+
+class CacheEntry(Base):
+    """Finished audio under its cache key."""
+
+    __tablename__ = "cache_entries"
+    key: Mapped[str] = mapped_column(primary_key=True)
+    scope: Mapped[str]
+    tenant: Mapped[str]
+    backend: Mapped[str]
+    revision: Mapped[str]
+    voice: Mapped[str]
+    format: Mapped[str]
+    blob_hash: Mapped[str] = mapped_column(ForeignKey("blobs.hash"))
+    size_bytes: Mapped[int]
+    output: Mapped[str]
+    created_ms: Mapped[int]
+    last_used_ms: Mapped[int]
+    hits: Mapped[int]
+    __table_args__ = (
+        Index("ix_cache_entries_last_used_ms", "last_used_ms"),
+        Index("ix_cache_entries_blob_hash", "blob_hash"),
+    )
+
+
+class Voice(Base):
+    """A voice somebody uploaded or named."""
+
+    __tablename__ = "voices"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    name: Mapped[str]
+    language: Mapped[str | None]
+    content_hash: Mapped[str]
+    blob_hash: Mapped[str | None] = mapped_column(ForeignKey("blobs.hash"))
+    details: Mapped[str] = mapped_column(default="{}")
+    created_ms: Mapped[int]
+    __table_args__ = (UniqueConstraint("tenant", "name"), Index("ix_voices_blob_hash", "blob_hash"))
+
+
+class Usage(Base):
+    """What a key used on one day (UTC, ISO 8601). Money is whole millionths of a US dollar, so that sums are exact."""
+
+    __tablename__ = "usage"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[str] = mapped_column(primary_key=True)
+    backend: Mapped[str] = mapped_column(primary_key=True)
+    day: Mapped[str] = mapped_column(primary_key=True)
+    characters: Mapped[int]
+    audio_ms: Mapped[int]
+    jobs: Mapped[int]
+    cache_hits: Mapped[int]
+    cost_micro_usd: Mapped[int]
+
+
+class LimitWindow(Base):
+    """How much of a limit's window all servers together have leased."""
+
+    __tablename__ = "limit_windows"
+    key_id: Mapped[str] = mapped_column(primary_key=True)
+    window: Mapped[str] = mapped_column(primary_key=True)
+    start_ms: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    used: Mapped[int]
+
+
+class WebhookDelivery(Base):
+    """A webhook that is owed: written with the job's final state, in the same transaction."""
+
+    __tablename__ = "webhook_deliveries"
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    url: Mapped[str]
+    state: Mapped[str]
+    tries: Mapped[int]
+    due_ms: Mapped[int]
+    created_ms: Mapped[int]
+    last_status: Mapped[int | None]
+    last_error: Mapped[str | None]
+    __table_args__ = (
+        Index("ix_webhook_deliveries_due_ms", "due_ms", sqlite_where=text("state = 'PENDING'"),
+              postgresql_where=text("state = 'PENDING'")),
+        Index("ix_webhook_deliveries_job_id", "job_id"),
+    )  # fmt: skip
+
+
+class IdempotencyKey(Base):
+    """Which job an Idempotency-Key made, and the hash of the body it came with."""
+
+    __tablename__ = "idempotency_keys"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    endpoint_id: Mapped[str] = mapped_column(primary_key=True)
+    key: Mapped[str] = mapped_column(primary_key=True)
+    body_hash: Mapped[str]
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    created_ms: Mapped[int]
+    __table_args__ = (Index("ix_idempotency_keys_job_id", "job_id"),)
+
+
+class RouteChange(Base):
+    """Who changed an endpoint's route policy, when, and why."""
+
+    __tablename__ = "route_changes"
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    endpoint_id: Mapped[str]
+    at_ms: Mapped[int]
+    actor: Mapped[str]
+    reason: Mapped[str]
+    before: Mapped[str]
+    after: Mapped[str]
+    __table_args__ = (Index("ix_route_changes_endpoint_id", "endpoint_id", "id"),)
+
+
+class Comparison(Base):
+    """The same utterance by several contenders."""
+
+    __tablename__ = "comparisons"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    tenant: Mapped[str]
+    endpoint_id: Mapped[str]
+    state: Mapped[str]
+    created_ms: Mapped[int]
+    finished_ms: Mapped[int | None]
+    request: Mapped[str]
+    __table_args__ = (Index("ix_comparisons_tenant", "tenant", "id"),)
+
+
+class Sample(Base):
+    """One contender's audio."""
+
+    __tablename__ = "samples"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    comparison_id: Mapped[str] = mapped_column(ForeignKey("comparisons.id", ondelete="CASCADE"))
+    backend: Mapped[str]
+    voice: Mapped[str]
+    state: Mapped[str]
+    blob_hash: Mapped[str | None] = mapped_column(ForeignKey("blobs.hash"))
+    job_id: Mapped[str | None]
+    created_ms: Mapped[int]
+    measures: Mapped[str] = mapped_column(default="{}")
+    __table_args__ = (
+        Index("ix_samples_comparison_id", "comparison_id"),
+        Index("ix_samples_blob_hash", "blob_hash"),
+    )
+
+
+class Vote(Base):
+    """What a listener preferred; `winner_id` and `loser_id` are samples, `choice` says `prefer`, `tie` or `bad`."""
+
+    __tablename__ = "votes"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    comparison_id: Mapped[str] = mapped_column(ForeignKey("comparisons.id", ondelete="CASCADE"))
+    winner_id: Mapped[str] = mapped_column(ForeignKey("samples.id", ondelete="CASCADE"))
+    loser_id: Mapped[str] = mapped_column(ForeignKey("samples.id", ondelete="CASCADE"))
+    choice: Mapped[str]
+    listener: Mapped[str]
+    at_ms: Mapped[int]
+    __table_args__ = (Index("ix_votes_comparison_id", "comparison_id"),)

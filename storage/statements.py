@@ -1,0 +1,48 @@
+"""Statements that several repositories share; each works on SQLite and PostgreSQL as it stands."""
+
+from __future__ import annotations
+
+from sqlalchemy import text
+
+PUT_BLOB = text(
+    "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms) VALUES (:hash, :suffix, :size_bytes, :now) "
+    "ON CONFLICT (hash) DO UPDATE SET touched_ms = excluded.touched_ms"
+)
+"""Make a blob known, and start its grace anew."""
+
+TOUCH_BLOB = text("UPDATE blobs SET touched_ms = :now WHERE hash = :hash")
+"""Start a blob's grace when a row stops referring to it: a hit in flight may be about to."""
+
+ADD_USAGE = text(
+    "INSERT INTO usage (tenant, key_id, endpoint_id, backend, day, characters, audio_ms, jobs, cache_hits, "
+    "cost_micro_usd) VALUES (:tenant, :key_id, :endpoint_id, :backend, :day, :characters, :audio_ms, :jobs, "
+    ":cache_hits, :cost_micro_usd) ON CONFLICT (tenant, key_id, endpoint_id, backend, day) DO UPDATE SET "
+    "characters = usage.characters + excluded.characters, audio_ms = usage.audio_ms + excluded.audio_ms, "
+    "jobs = usage.jobs + excluded.jobs, cache_hits = usage.cache_hits + excluded.cache_hits, "
+    "cost_micro_usd = usage.cost_micro_usd + excluded.cost_micro_usd"
+)
+"""Add to what a key used on a day."""
+
+ADD_EVENT = text(
+    "INSERT INTO job_events (job_id, at_ms, event, attempt, owner, detail) "
+    "VALUES (:job_id, :now, :event, :attempt, :owner, :detail)"
+)
+"""Write one step of a job's life."""
+
+ADD_WEBHOOK = text(
+    "INSERT INTO webhook_deliveries (job_id, url, state, tries, due_ms, created_ms) "
+    "VALUES (:job_id, :url, 'PENDING', 0, :now, :now)"
+)
+"""Owe a webhook, in the transaction that ends its job."""
+
+PUT_CACHE_ENTRY = text(
+    "INSERT INTO cache_entries (key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, "
+    "created_ms, last_used_ms, hits) VALUES (:key, :scope, :tenant, :backend, :revision, :voice, :format, :blob_hash, "
+    ":size_bytes, :output, :created_ms, :last_used_ms, :hits) ON CONFLICT (key) DO UPDATE SET "
+    "blob_hash = excluded.blob_hash, size_bytes = excluded.size_bytes, output = excluded.output, "
+    "created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms"
+)
+"""Keep finished audio under its cache key; `refresh` replaces what was there."""
+
+HAS_BLOB = text("SELECT 1 FROM blobs WHERE hash = :hash")
+"""Whether a blob is known."""
