@@ -1,1 +1,5 @@
-"""The HTTP surfaces; they translate and nothing more."""
+"""The HTTP surface: RunPod's job API, audio, and what an operator asks. It translates and holds no rule."""
+
+from gateway.api.app import build_app
+
+__all__ = ["build_app"]

@@ -1,0 +1,72 @@
+"""The ASGI application: routes, errors and lifespan, behind the fast lane, behind the observer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from functools import cache
+from typing import cast
+
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.datastructures import State
+from litestar.di import Provide
+from litestar.types import ControllerRouterHandler
+
+from gateway.api.asgi import App
+from gateway.api.audio import audio
+from gateway.api.errors import HANDLERS
+from gateway.api.fastlane import FastLane
+from gateway.api.jobs import job_routers
+from gateway.api.observe import Observed
+from gateway.api.openapi import document
+from gateway.api.operations import live, metrics, openapi_json, ready
+from gateway.api.ports import Gateway
+from gateway.api.security import provide_caller
+
+REQUEST_ID = "X-Request-ID"
+
+
+def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -> App:
+    """Everything the server answers.
+
+    Args:
+        gateway: started with the application's lifespan, and stopped with it.
+        pages: further routes, such as gateway.web's; this room may not import that one.
+    """
+    settings = gateway.settings
+    api: list[ControllerRouterHandler] = [*job_routers(settings), audio, live, ready, metrics]
+    dependencies = {
+        "gateway": Provide(lambda: gateway, sync_to_thread=False),
+        "caller": Provide(provide_caller, sync_to_thread=False),
+    }
+    cors = None
+    if settings.cors_origins:
+        cors = CORSConfig(
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID],
+            expose_headers=[REQUEST_ID, "Retry-After"],
+            max_age=86_400,
+        )
+
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
+        await gateway.start()
+        try:
+            yield
+        finally:
+            await gateway.stop()
+
+    app = Litestar(
+        route_handlers=[*api, openapi_json, *pages],
+        dependencies=dependencies,
+        exception_handlers=HANDLERS,
+        lifespan=[lifespan],
+        cors_config=cors,
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=settings.max_body_runsync_bytes,
+        state=State({"gateway": gateway, "openapi": cache(lambda: document(api, dependencies))}),
+    )
+    return Observed(FastLane(cast(App, app), gateway, cors=cors is not None), gateway.metrics)

@@ -1,0 +1,76 @@
+"""The shapes of answers as the OpenAPI document tells them. Handlers send ready bytes; these say what is in them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from gateway.jobs.output import ChunkTime, OutputWarning
+from gateway.jobs.views import Policy, Progress
+from gateway.speech.request import SpeechRequest
+
+
+class SpeechEnvelope(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The body of `/run` and `/runsync`. Unknown keys beside `input` are ignored; unknown keys in it are refused."""
+
+    input: SpeechRequest
+    webhook: str | None = None
+    policy: Policy | None = None
+
+
+class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The speech of a COMPLETED job.
+
+    `audio_base64` is there up to the server's `max_inline_bytes` unless `delivery` is `url`; `audio_url` always.
+    """
+
+    audio_url: str
+    mimetype: str
+    duration_ms: int
+    cache_hit: bool
+    cache_key: str
+    chunks_processed: int
+    generation_time_ms: int
+    backend: str
+    voice: str
+    sample_rate: int
+    audio_base64: str = ""
+    cost_usd: float | None = None
+    chunks: tuple[ChunkTime, ...] = ()
+    warnings: tuple[OutputWarning, ...] = ()
+
+
+class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A job. Bad input is a FAILED job with HTTP status 200; times are in milliseconds."""
+
+    id: str
+    status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
+    delayTime: int = 0
+    executionTime: int = 0
+    workerId: str = ""
+    output: SpeechOutput | None = None
+    error: str = ""
+    retries: int = 0
+    reason: str = ""
+    progress: Progress | None = None
+
+
+class Purged(msgspec.Struct, frozen=True):
+    """How many queued jobs were removed."""
+
+    removed: int
+    status: Literal["completed"] = "completed"
+
+
+class Ready(msgspec.Struct, frozen=True):
+    """The server takes jobs; `checks` says what was looked at."""
+
+    status: Literal["ready"]
+    checks: dict[str, str] = {}
+
+
+class Live(msgspec.Struct, frozen=True):
+    """The process answers."""
+
+    status: Literal["live"] = "live"

@@ -1,0 +1,79 @@
+"""Every error as `{"error": "..."}` with its status; nothing else ever leaves this surface."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import msgspec
+import structlog
+from litestar import MediaType, Request, Response
+from litestar.exceptions import HTTPException, ValidationException
+
+from gateway.api.envelope import RANGES, out_of_range
+from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of
+
+log = structlog.get_logger()
+
+_WORDS = {
+    404: "Not found: no such address; see /docs",
+    405: "Method not allowed",
+}
+
+
+class ErrorAnswer(msgspec.Struct, frozen=True):
+    """Why a request was refused or failed."""
+
+    error: str
+
+
+def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response[bytes]:
+    """One error as it goes out."""
+    return Response(
+        msgspec.json.encode(ErrorAnswer(message)), status_code=status, headers=headers, media_type=MediaType.JSON
+    )
+
+
+def on_gateway_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """An error of our own tree, or one of a lower layer that has a `code`."""
+    status = status_of(error)
+    if status == 500 and code_of(error) == VoxgateError.code:
+        return on_unexpected(request, error)
+    headers: dict[str, str] = {}
+    if isinstance(error, TooManyRequests):
+        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+    elif status == 503:
+        headers["retry-after"] = "1"
+    elif status == 401:
+        headers["www-authenticate"] = "Bearer"
+    if status >= 500:
+        log.error("request refused", code=code_of(error), error=str(error))
+    return error_response(status, str(error), headers)
+
+
+def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What Litestar itself refuses: no route, wrong method, a body above its limit, a query parameter."""
+    message = _WORDS.get(error.status_code, error.detail)
+    if error.status_code == 413:
+        limit = request.route_handler.resolve_request_max_body_size()
+        message = f"the request body is too large; this address takes at most {limit} bytes"
+    elif isinstance(error, ValidationException):
+        names = [str(item.get("key")) for item in error.extra or () if isinstance(item, dict)]
+        message = "; ".join(out_of_range(n) if n in RANGES else f"{n} is invalid" for n in names) or error.detail
+    return error_response(error.status_code, message, dict(error.headers or {}))
+
+
+def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """A defect of ours: the caller gets the request id, the log gets the traceback."""
+    if getattr(error, "code", None) is not None and status_of(error) != 500:
+        return on_gateway_error(request, error)
+    log.error("unexpected error", exc_info=error)
+    request_id = request.scope.get("state", {}).get("request_id", "")
+    return error_response(500, f"Internal error; the server's log has more under request id {request_id}")
+
+
+HANDLERS: dict[int | type[Exception], Any] = {
+    VoxgateError: on_gateway_error,
+    HTTPException: on_http_error,
+    Exception: on_unexpected,
+}

@@ -1,0 +1,213 @@
+"""RunPod's job API: `/run`, `/runsync`, `/status` and the rest, for one endpoint.
+
+The same handlers are mounted under `/v2/{endpoint_id}` and, for the endpoint `default`, at the root. They translate
+and nothing more: the rules live in gateway.jobs. Bodies of cancel, retry, purge and status are ignored; clients send
+none, `{}`, or none with a JSON content type. Every success is exactly 200: RunPod's JavaScript client throws the
+body of any other 2xx away.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from litestar import MediaType, Request, Response, Router, get, post, route
+from litestar.di import NamedDependency, Provide
+from litestar.enums import HttpMethod
+from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
+
+from gateway.api.documents import Job, Purged
+from gateway.api.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, decode_envelope
+from gateway.api.openapi import answers, operation_id
+from gateway.api.security import Caller, Core, admit, authenticated
+from gateway.jobs.views import TTL_MS, EndpointInfo, Health
+from gateway.settings.model import Settings
+
+DEFAULT_ENDPOINT = "default"
+
+Wait = Annotated[
+    int | None,
+    QueryParameter(
+        ge=WAIT_MS[0], le=WAIT_MS[1], description="Milliseconds to hold the answer while the job is not final."
+    ),
+]
+Ttl = Annotated[
+    int | None, QueryParameter(ge=TTL_MS[0], le=TTL_MS[1], description="Milliseconds the result is kept from now on.")
+]
+IdempotencyKey = Annotated[
+    str | None,
+    HeaderParameter(
+        name="Idempotency-Key",
+        max_length=MAX_IDEMPOTENCY_KEY,
+        description="The same key with the same body gives the same job; with another body 409.",
+    ),
+]
+Endpoint: TypeAlias = NamedDependency[str]
+_POLL = (HttpMethod.GET, HttpMethod.POST)
+
+
+def json_response(value: object) -> Response[bytes]:
+    """A Struct as its JSON; the same encoder the fast lane's answers were made with."""
+    return Response(msgspec.json.encode(value), status_code=200, media_type=MediaType.JSON)
+
+
+@post("/run", operation_id=operation_id("run"), status_code=200, responses=answers(Job, body=True))
+async def run(
+    request: Request[Any, Any, Any],
+    gateway: Core,
+    caller: Caller,
+    endpoint: Endpoint,
+    body: RawBody,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """Queue an utterance; poll `/status/{id}` for the speech."""
+    envelope = decode_envelope(body)
+    admit(gateway, caller, endpoint, "run", request, envelope)
+    view = await gateway.jobs.submit(caller, endpoint, envelope, "run", idempotency_key)
+    return json_response(view)
+
+
+@post("/runsync", operation_id=operation_id("runsync"), status_code=200, responses=answers(Job, body=True))
+async def runsync(
+    request: Request[Any, Any, Any],
+    gateway: Core,
+    caller: Caller,
+    endpoint: Endpoint,
+    body: RawBody,
+    wait: Wait = None,
+    idempotency_key: IdempotencyKey = None,
+) -> Response[bytes]:
+    """Speak and answer with the speech, or with the unfinished job when `wait` runs out."""
+    envelope = decode_envelope(body)
+    admit(gateway, caller, endpoint, "runsync", request, envelope)
+    view = await gateway.jobs.submit(caller, endpoint, envelope, "runsync", idempotency_key)
+    if not view.final:
+        view = await gateway.jobs.wait(caller, endpoint, view.id, (wait or DEFAULT_WAIT_MS) / 1000)
+    return json_response(view)
+
+
+@route(
+    "/status/{job_id:str}",
+    http_method=_POLL,
+    operation_id=operation_id("status"),
+    status_code=200,
+    responses=answers(Job, not_found=True),
+)
+async def status(
+    request: Request[Any, Any, Any],
+    gateway: Core,
+    caller: Caller,
+    endpoint: Endpoint,
+    job_id: FromPath[str],
+    ttl: Ttl = None,
+) -> Response[bytes]:
+    """The job as it is now."""
+    admit(gateway, caller, endpoint, "status", request)
+    return json_response(await gateway.jobs.status(caller, endpoint, job_id, ttl))
+
+
+@route(
+    "/status-sync/{job_id:str}",
+    http_method=_POLL,
+    operation_id=operation_id("statusSync"),
+    status_code=200,
+    responses=answers(Job, not_found=True),
+)
+async def status_sync(
+    request: Request[Any, Any, Any],
+    gateway: Core,
+    caller: Caller,
+    endpoint: Endpoint,
+    job_id: FromPath[str],
+    wait: Wait = None,
+) -> Response[bytes]:
+    """The job once it is final, or as it is when `wait` runs out."""
+    admit(gateway, caller, endpoint, "status-sync", request)
+    return json_response(await gateway.jobs.wait(caller, endpoint, job_id, (wait or DEFAULT_WAIT_MS) / 1000))
+
+
+@post(
+    "/cancel/{job_id:str}",
+    operation_id=operation_id("cancel"),
+    status_code=200,
+    responses=answers(Job, not_found=True),
+)
+async def cancel(
+    request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
+) -> Response[bytes]:
+    """Stop a job; one that has ended stays as it is."""
+    admit(gateway, caller, endpoint, "cancel", request)
+    return json_response(await gateway.jobs.cancel(caller, endpoint, job_id))
+
+
+@post(
+    "/retry/{job_id:str}",
+    operation_id=operation_id("retry"),
+    status_code=200,
+    responses=answers(Job, not_found=True, conflict=True),
+)
+async def retry(
+    request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
+) -> Response[bytes]:
+    """Queue a FAILED or TIMED_OUT job again; chunks it had finished are not spoken again."""
+    admit(gateway, caller, endpoint, "retry", request)
+    return json_response(await gateway.jobs.retry(caller, endpoint, job_id))
+
+
+@post("/purge-queue", operation_id=operation_id("purgeQueue"), status_code=200, responses=answers(Purged))
+async def purge_queue(
+    request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint
+) -> Response[bytes]:
+    """Remove the caller's jobs that are still queued."""
+    admit(gateway, caller, endpoint, "purge-queue", request)
+    return json_response(Purged(await gateway.jobs.purge(caller, endpoint)))
+
+
+@get("/health", operation_id=operation_id("health"), responses=answers(Health))
+async def health(gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[bytes]:
+    """Jobs by state, engine workers, and each backend with its state and last error."""
+    return json_response(await gateway.jobs.health(caller, endpoint))
+
+
+@get("/", operation_id=operation_id("endpoint"), responses=answers(EndpointInfo))
+async def endpoint_info(gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[bytes]:
+    """What the endpoint is doing: `activeWorkers`, `jobsInQueue`."""
+    return json_response(await gateway.jobs.endpoint_info(caller, endpoint))
+
+
+def default_endpoint() -> str:
+    """The endpoint of addresses that name none."""
+    return DEFAULT_ENDPOINT
+
+
+def named_endpoint(endpoint_id: FromPath[str]) -> str:
+    """The endpoint an address names."""
+    return endpoint_id
+
+
+def job_routers(settings: Settings) -> list[Router]:
+    """The job API under `/v2/{endpoint_id}` and at the root.
+
+    `/run` has a body limit of its own, so it is a router of its own.
+    """
+    small: list[HTTPRouteHandler] = [run]
+    large: list[HTTPRouteHandler] = [
+        runsync, status, status_sync, cancel, retry, purge_queue, health
+    ]  # fmt: skip
+    routers: list[Router] = []
+    for handlers, limit in ((small, settings.max_body_run_bytes), (large, settings.max_body_runsync_bytes)):
+        for path, provider in (("/v2/{endpoint_id:str}", named_endpoint), ("/", default_endpoint)):
+            routers.append(
+                Router(
+                    path,
+                    route_handlers=[*handlers, endpoint_info]
+                    if provider is named_endpoint and handlers is large
+                    else handlers,
+                    dependencies={"endpoint": Provide(provider, sync_to_thread=False)},
+                    guards=[authenticated],
+                    tags=["jobs"],
+                    request_max_body_size=limit,
+                )
+            )
+    return routers

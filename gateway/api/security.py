@@ -1,0 +1,63 @@
+"""Who is asking, and whether they may: the guard of every route that needs a key."""
+
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
+from litestar import Request
+from litestar.connection import ASGIConnection
+from litestar.di import NamedDependency
+from litestar.handlers import BaseRouteHandler
+from litestar.params import SkipValidation
+
+from gateway.api.envelope import characters_of
+from gateway.api.ports import Gateway, Principal
+from gateway.jobs.views import Envelope
+
+Core: TypeAlias = NamedDependency[SkipValidation[Gateway]]
+"""The gateway, injected into a handler."""
+
+Caller: TypeAlias = NamedDependency[SkipValidation[Principal]]
+"""Whose key came with the request, injected into a handler."""
+
+SCOPE_OPT = "scope"
+ADMITTED = "voxgate.admitted"
+"""Set in the ASGI scope by the fast lane: this request was counted against its limits already."""
+
+
+def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+    """Let only good keys pass, before a byte of the body is read.
+
+    Raises:
+        Unauthorized: no key, or not a good one.
+        Forbidden: the key lacks the route's scope (`opt={"scope": ...}`, `speak` where it says nothing).
+    """
+    access = connection.app.state.gateway.access
+    principal = access.authenticate(connection.headers.get("authorization"))
+    access.require(principal, handler.opt.get(SCOPE_OPT, "speak"))
+    connection.scope["user"] = principal
+
+
+def provide_caller(request: Request[Any, Any, Any]) -> Any:
+    """The principal the guard found."""
+    return request.scope["user"]
+
+
+def admit(
+    gateway: Gateway,
+    caller: Principal,
+    endpoint_id: str,
+    verb: str,
+    request: Request[Any, Any, Any],
+    envelope: Envelope | None = None,
+) -> None:
+    """Count the request against the limits of its key and endpoint, once.
+
+    Raises:
+        TooManyRequests: one of them is reached.
+    """
+    if ADMITTED in request.scope:
+        return
+    # A cast of `input` is not needed: decode_envelope made sure that it is there.
+    characters = characters_of(envelope.input) if envelope is not None else 0  # type: ignore[arg-type]
+    gateway.access.admit(caller, endpoint_id, verb, characters)

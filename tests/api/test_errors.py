@@ -1,0 +1,130 @@
+"""Every error is `{"error": "..."}` with a status a client can act on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+from support.memory import MemoryGateway
+
+from gateway.errors import Unavailable
+
+
+def words(answer: httpx.Response) -> str:
+    assert answer.headers["content-type"] == "application/json"
+    assert list(answer.json()) == ["error"]
+    return answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/run", "/v2/default/runsync", "/status/x", "/health", "/v2/default"])
+@pytest.mark.parametrize("key", [None, "Bearer wrong", "Bearer", "Basic YTpi", "wrong"])
+async def test_without_a_good_key_it_is_401(client: httpx.AsyncClient, path: str, key: str | None):
+    client.headers.pop("Authorization")
+    headers = {} if key is None else {"Authorization": key}
+    method = "POST" if "run" in path else "GET"
+    answer = await client.request(method, path, headers=headers)
+    assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
+
+
+async def test_a_key_without_the_scope_is_403(client: httpx.AsyncClient):
+    answer = await client.get("/health", headers={"Authorization": "Bearer listen-only"})
+    assert (answer.status_code, "scope" in words(answer)) == (403, True)
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"", "json is invalid: the body is empty"),
+        (b"not json", "json is invalid"),
+        (b'{"input": ', "json is invalid"),
+        (b"\xff\xfe", "json is invalid"),
+        (b"[]", "the request is invalid"),
+        (b"{}", "input is missing"),
+        (b'{"input": null}', "input is missing"),
+        (b'{"input": {"text": "a"}, "webhook": 3}', "webhook"),
+        (b'{"input": {"text": "a"}, "policy": {"ttl": "soon"}}', "ttl"),
+        (b'{"input": {"text": "refuse"}}', "refused as asked"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["run", "runsync"])
+async def test_a_wrong_envelope_is_400_and_says_why(client: httpx.AsyncClient, verb: str, body: bytes, says: str):
+    answer = await client.post(f"/{verb}", content=body)
+    assert answer.status_code == 400
+    assert says in words(answer)
+
+
+@pytest.mark.parametrize("wait", ["999", "300001", "soon", "-1", "1e9"])
+async def test_a_wait_out_of_range_is_refused_in_runpods_words(client: httpx.AsyncClient, wait: str):
+    answer = await client.post(f"/runsync?wait={wait}", json={"input": {"text": "a"}})
+    assert answer.status_code == 400
+    assert words(answer) == "wait is invalid; must be between 1000 and 300000"
+
+
+async def test_a_strangers_job_is_404(client: httpx.AsyncClient):
+    job = (await client.post("/run", json={"input": {"text": "a"}})).json()["id"]
+    for method, verb in (("GET", "status"), ("POST", "cancel"), ("POST", "retry"), ("GET", "status-sync")):
+        answer = await client.request(method, f"/{verb}/{job}", headers={"Authorization": "Bearer strangers-key"})
+        assert answer.status_code == 404, verb
+        words(answer)
+
+
+async def test_unknown_addresses_and_endpoints_are_404(client: httpx.AsyncClient):
+    for path in ("/nothing", "/v2", "/v2/default/nothing", "/schema", "/schema/x", "/docs/x", "/status"):
+        answer = await client.get(path)
+        assert answer.status_code == 404, path
+        words(answer)
+    answer = await client.post("/v2/unknown/run", json={"input": {"text": "a"}})
+    assert answer.status_code == 404 and "voxgate endpoints list" in words(answer)
+
+
+async def test_a_wrong_method_is_405_and_names_the_right_ones(client: httpx.AsyncClient):
+    answer = await client.get("/run")
+    assert answer.status_code == 405
+    assert "POST" in answer.headers["allow"]
+    words(answer)
+
+
+@pytest.mark.parametrize(("path", "limit"), [("/run", 50_000), ("/runsync", 100_000), ("/v2/default/run", 50_000)])
+async def test_a_body_above_its_limit_is_413_before_it_is_read(client: httpx.AsyncClient, path: str, limit: int):
+    body = b'{"input": {"text": "' + b"a" * limit + b'"}}'
+    answer = await client.post(path, content=body)
+    assert answer.status_code == 413
+    assert str(limit) in words(answer)
+    assert (await client.post(path, content=body[: limit - 10] + b'"}}')).status_code == 200
+
+    async def endless():
+        for _ in range(1000):
+            yield b"a" * 10_000
+            await asyncio.sleep(0)
+
+    try:
+        answer = await client.post(path, content=endless())
+    except httpx.WriteError:
+        return  # the server had answered and closed before we had sent everything
+    assert answer.status_code == 413
+
+
+async def test_a_full_limit_is_429_with_whole_seconds_to_wait(client: httpx.AsyncClient, gateway: MemoryGateway):
+    gateway.access.left = 0
+    for path in ("/run", "/runsync"):
+        answer = await client.post(path, json={"input": {"text": "a"}})
+        assert (answer.status_code, answer.headers["retry-after"]) == (429, "13")
+        assert "60 requests" in words(answer)
+
+
+async def test_a_defect_is_500_without_its_text_and_with_the_request_id(client: httpx.AsyncClient):
+    answer = await client.post("/run", json={"input": {"text": "explode"}}, headers={"X-Request-ID": "find-me"})
+    assert answer.status_code == 500
+    assert "secret" not in answer.text
+    assert "find-me" in words(answer)
+
+
+async def test_readiness_is_503_while_the_gateway_cannot_take_jobs(client: httpx.AsyncClient, gateway: MemoryGateway):
+    client.headers.pop("Authorization")
+    assert (await client.get("/health/live")).json() == {"status": "live"}
+    assert (await client.get("/health/ready")).json() == {"status": "ready", "checks": {"database": "ok"}}
+    gateway.trouble = Unavailable("the server is stopping")
+    answer = await client.get("/health/ready")
+    assert answer.status_code == 503
+    assert words(answer) == "the server is stopping"
