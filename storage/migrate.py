@@ -1,0 +1,134 @@
+"""Bring a database to the schema of this release. Synchronous: run it before the event loop, or in a thread.
+
+Alembic holds the migrations (`migrations/`, inside the wheel). An upgrade is one transaction on both databases, so
+two servers that start at once migrate one after the other, and a failed migration leaves the old schema.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
+
+import migrations
+from storage.database import make_engine, parse_url, place_of
+from storage.errors import StorageError, translate
+
+BACKUPS_KEPT = 3
+_LOCK_TIMEOUT_MS = 60_000
+
+
+class Schema(msgspec.Struct, frozen=True):
+    """Where a database stands against this release: `empty`, `behind`, `ready`, or `ahead` (made by a newer one)."""
+
+    state: Literal["empty", "behind", "ready", "ahead"]
+    current: str | None
+    head: str
+
+
+def head() -> str:
+    """The revision this release wants."""
+    revision = ScriptDirectory.from_config(_config()).get_current_head()
+    if revision is None:
+        raise StorageError("this installation holds no migrations: install voxgate again")
+    return revision
+
+
+def current(url: str) -> str | None:
+    """The revision a database has; None when it has none."""
+    parsed = parse_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        return None
+    engine = make_engine(parsed, write=False)
+    try:
+        with engine.connect() as connection:
+            return MigrationContext.configure(connection).get_current_revision()
+    except DBAPIError as error:
+        raise _meant(error, place_of(parsed)) from error
+    finally:
+        engine.dispose()
+
+
+def check(url: str) -> Schema:
+    """Compare a database with this release, and change nothing.
+
+    Raises:
+        StorageError: it cannot be read.
+    """
+    revision, wanted = current(url), head()
+    if revision is None:
+        return Schema("empty", None, wanted)
+    if revision == wanted:
+        return Schema("ready", revision, wanted)
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    return Schema("behind" if revision in known else "ahead", revision, wanted)
+
+
+def upgrade(url: str) -> None:
+    """Migrate to this release, making the SQLite file where there is none.
+
+    Raises:
+        StorageError: full, read-only or locked; or made by a newer release. Nothing was changed.
+    """
+    parsed = parse_url(url)
+    place = place_of(parsed)
+    state = check(url)
+    if state.state == "ahead":
+        raise StorageError(
+            f"{place} was made by a newer voxgate (schema {state.current}, this one knows {state.head}): "
+            "install that release, or restore a backup"
+        )
+    engine: Engine = make_engine(parsed, write=True, busy_timeout_ms=_LOCK_TIMEOUT_MS)
+    try:
+        with engine.begin() as connection:
+            if parsed.get_backend_name() == "postgresql":
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7625938)")
+            config = _config()
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    except DBAPIError as error:
+        raise _meant(error, place) from error
+    finally:
+        engine.dispose()
+
+
+def backup_sqlite(path: Path) -> Path:
+    """Copy a SQLite database, running or not, beside itself as `NAME.TIME.bak`, and keep the last three copies.
+
+    Raises:
+        StorageError: no room, or no right to write there.
+    """
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
+    target = path.with_name(f"{path.name}.{stamp}.bak")
+    partial = target.with_suffix(".partial")
+    try:
+        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(partial)) as copy:
+            source.backup(copy)
+        partial.replace(target)
+    except (OSError, sqlite3.Error) as error:
+        partial.unlink(missing_ok=True)
+        raise StorageError(f"{path} could not be backed up to {target}: {error}") from error
+    for old in sorted(path.parent.glob(f"{path.name}.*.bak"))[:-BACKUPS_KEPT]:
+        old.unlink(missing_ok=True)
+    return target
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(migrations.__path__[0])).replace("%", "%%"))
+    return config
+
+
+def _meant(error: Exception, place: str) -> BaseException:
+    meant = translate(error, place)
+    return StorageError(f"{place} cannot be migrated: {error}") if meant is error else meant
