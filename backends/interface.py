@@ -94,6 +94,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         ssml: SSML elements it understands natively.
         host: where it runs unless the operator says otherwise.
         concurrency: chunks one worker (or the event loop, for `inline`) speaks at a time.
+        workers: worker processes unless the operator says otherwise; 0 means one for each core.
     """
 
     languages: tuple[str, ...]
@@ -104,6 +105,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     price: Price | None = None
     host: Literal["process", "inline"] = "process"
     concurrency: int = 1
+    workers: int = 1
 
 
 class BackendContext(msgspec.Struct, frozen=True):
@@ -255,7 +257,7 @@ def each(feed: Feed, speak: Callable[[Chunk], tuple[Pcm, int]]) -> Iterator[Even
                 raise
             except ValueError as error:
                 yield ChunkFailed(chunk.id, str(error), kind="invalid_input")
-            except Exception as error:  # one bad chunk must not end the engine
+            except Exception as error:  # noqa: BLE001 - one bad chunk must not end the engine
                 yield ChunkFailed(chunk.id, f"{type(error).__name__}: {error}", retryable=True)
             else:
                 yield Take(chunk.id, pcm, rate)

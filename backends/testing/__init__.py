@@ -1,1 +1,1 @@
-"""For plugin authors: the conformance kit and the scripted backend."""
+"""For people who write backends: the conformance kit and the scripted backend."""

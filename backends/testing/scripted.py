@@ -1,0 +1,244 @@
+"""A backend that does what its options say, so that every fault can be had on purpose.
+
+It loads only when VOXGATE_PLUGINS names it. Its samples are a function of text and seed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+
+from backends.interface import (
+    AsyncFeed,
+    BackendContext,
+    BackendUnavailable,
+    Capabilities,
+    Chunk,
+    ChunkFailed,
+    ChunkRule,
+    Event,
+    FailureKind,
+    Feed,
+    Limit,
+    Pcm,
+    Progress,
+    Take,
+    Voice,
+)
+
+_STEP_S = 0.005
+"""How often a chunk in the making is looked at: one step of an imaginary decoder."""
+
+
+class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """How the backend is.
+
+    Args:
+        host: where it runs; `inline` makes it a backend of the event loop.
+        concurrency: chunks it speaks at a time.
+        default_workers: worker processes it asks for.
+        load_s: how long loading takes.
+        load_fails: `unavailable` raises BackendUnavailable, `raise` a RuntimeError, `crash` kills the process,
+            `hang` never ends.
+        revision: what it says before loading; `loaded_revision`: what it says afterwards, when not the same.
+        languages, min_chars, target_chars, max_chars, rate: its capabilities.
+        seconds_per_char: length of its takes.
+        ballast_mb: memory it holds while loaded.
+    """
+
+    host: Literal["process", "inline"] = "process"
+    concurrency: int = 1
+    default_workers: int = 1
+    load_s: float = 0.0
+    load_fails: Literal["", "unavailable", "raise", "crash", "hang"] = ""
+    revision: str = "1"
+    loaded_revision: str = ""
+    languages: tuple[str, ...] = ("*",)
+    min_chars: int = 40
+    target_chars: int = 240
+    max_chars: int = 300
+    rate: int = 24_000
+    seconds_per_char: float = 0.02
+    ballast_mb: int = 0
+
+
+class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What happens to a chunk.
+
+    Args:
+        delay_s, chunk_delay_s: both are waited for, in every chunk; a cancel is heard meanwhile.
+        fail: answers ChunkFailed, with this message if it is one; `kind` and `retryable` go with it.
+        raises: raises out of `synthesize`, which ends the worker.
+        crash: kills its own process.
+        hang: neither speaks nor listens, for ever.
+        pcm: what the take holds; `nothing` gives no take at all.
+        only: the options above hold for chunks with this text in them; the others are spoken as usual.
+    """
+
+    delay_s: float = 0.0
+    chunk_delay_s: float = 0.0
+    fail: bool | str = False
+    kind: FailureKind = "failed"
+    retryable: bool = False
+    raises: bool = False
+    crash: bool = False
+    hang: bool = False
+    pcm: Literal["tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing"] = "tone"
+    only: str = ""
+
+
+class ScriptedBackend:
+    """See the module."""
+
+    name = "scripted"
+    api_version = 1
+    Settings = ScriptedSettings
+    RequestOptions = ScriptedOptions
+
+    def __init__(self, settings: ScriptedSettings, context: BackendContext) -> None:
+        self._settings = settings
+        self._loaded = False
+        self._ballast: Any = None
+
+    def capabilities(self) -> Capabilities:
+        """As its settings say."""
+        settings = self._settings
+        return Capabilities(
+            languages=settings.languages,
+            sample_rate=settings.rate,
+            chunk=ChunkRule(settings.min_chars, settings.target_chars, Limit(settings.max_chars)),
+            seed=True,
+            host=settings.host,
+            concurrency=settings.concurrency,
+            workers=settings.default_workers,
+        )
+
+    def voices(self) -> tuple[Voice, ...]:
+        """Two, so that a voice can be chosen: the second is an octave higher."""
+        return (
+            Voice("low", self._settings.languages, "low-1", "a tone"),
+            Voice("high", self._settings.languages, "high-1", "the same an octave higher"),
+        )
+
+    def revision(self) -> str:
+        """As its settings say."""
+        settings = self._settings
+        return settings.loaded_revision or settings.revision if self._loaded else settings.revision
+
+    def load(self, progress: Progress) -> None:
+        """In ten steps, then as its settings say."""
+        settings = self._settings
+        for step in range(10):
+            progress(step / 10, "pretending")
+            time.sleep(settings.load_s / 10)
+        match settings.load_fails:
+            case "unavailable":
+                raise BackendUnavailable("scripted was told to be unavailable", "unset load_fails")
+            case "raise":
+                raise RuntimeError("scripted was told not to load")
+            case "crash":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "hang":
+                _hang()
+        self._ballast = np.ones(settings.ballast_mb * 131_072)
+        self._loaded = True
+
+    def synthesize(self, feed: Any) -> Iterator[Event] | AsyncIterator[Event]:
+        """A loop like a batching decoder's: at each step it takes what it has room for and ends what is done."""
+        return self._inline(feed) if self._settings.host == "inline" else self._batch(feed)
+
+    def unload(self) -> None:
+        """Let go of the ballast."""
+        self._ballast, self._loaded = None, False
+
+    def _batch(self, feed: Feed) -> Iterator[Event]:
+        active: dict[int, tuple[Chunk, float]] = {}
+        while True:
+            room = self._settings.concurrency - len(active)
+            chunks = feed.take(room, wait=not active) if room else []
+            if not chunks and not active:
+                return
+            now = time.monotonic()
+            active.update((chunk.id, (chunk, now + _delay_s(chunk))) for chunk in chunks)
+            for chunk, due in list(active.values()):
+                if feed.cancelled(chunk.id):
+                    del active[chunk.id]
+                elif now >= due:
+                    del active[chunk.id]
+                    yield from self._speak(chunk)
+            if active:
+                time.sleep(_STEP_S)
+
+    async def _inline(self, feed: AsyncFeed) -> AsyncIterator[Event]:
+        active: dict[int, tuple[Chunk, float]] = {}
+        while True:
+            room = self._settings.concurrency - len(active)
+            chunks = await feed.take(room, wait=not active) if room else []
+            if not chunks and not active:
+                return
+            now = time.monotonic()
+            active.update((chunk.id, (chunk, now + _delay_s(chunk))) for chunk in chunks)
+            for chunk, due in list(active.values()):
+                if feed.cancelled(chunk.id):
+                    del active[chunk.id]
+                elif now >= due:
+                    del active[chunk.id]
+                    for event in self._speak(chunk):
+                        yield event
+            if active:
+                await asyncio.sleep(_STEP_S)
+
+    def _speak(self, chunk: Chunk) -> Iterator[Event]:
+        asked = _options(chunk)
+        if asked.hang:
+            _hang()
+        if asked.crash:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if asked.raises:
+            raise RuntimeError(f"scripted was told to raise at {chunk.text!r}")
+        if asked.fail is not False:
+            error = "scripted was told to fail" if asked.fail is True else asked.fail
+            yield ChunkFailed(chunk.id, error, asked.retryable, asked.kind)
+        elif asked.pcm != "nothing":
+            rate = self._settings.rate
+            yield Take(chunk.id, self._pcm(chunk, asked.pcm), rate // 2 if asked.pcm == "wrong_rate" else rate)
+
+    def _pcm(self, chunk: Chunk, kind: str) -> Pcm:
+        samples = max(1, round(len(chunk.text) * self._settings.seconds_per_char * self._settings.rate))
+        digest = hashlib.sha256(f"{chunk.seed}:{chunk.text}".encode()).digest()
+        if kind == "empty":
+            return np.zeros(0, np.float32)
+        if kind == "silence":
+            return np.zeros(samples, np.float32)
+        if kind == "nan":
+            return np.full(samples, np.nan, np.float32)
+        if kind == "noise":
+            noise = np.random.default_rng(list(digest)).uniform(-0.5, 0.5, samples)
+            return noise.astype(np.float32)
+        hertz = (100 + digest[0]) * (2 if chunk.voice.name == "high" else 1)
+        phase = 2 * np.pi * hertz / self._settings.rate * np.arange(samples)
+        tone: Pcm = (0.5 * np.sin(phase)).astype(np.float32)
+        return tone
+
+
+def _options(chunk: Chunk) -> ScriptedOptions:
+    asked: ScriptedOptions = chunk.options
+    return asked if asked.only in chunk.text else ScriptedOptions()
+
+
+def _delay_s(chunk: Chunk) -> float:
+    asked = _options(chunk)
+    return asked.delay_s + asked.chunk_delay_s
+
+
+def _hang() -> None:
+    while True:
+        time.sleep(3600)

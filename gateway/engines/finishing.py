@@ -1,0 +1,57 @@
+"""From the samples of an engine to a finished take, or to the reason why not. Runs where the engine runs."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+import msgspec
+import numpy as np
+
+from backends.interface import FailureKind
+from gateway.engines.order import Post
+
+_KINDS = get_args(FailureKind)
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """Why a take cannot be used; see ChunkRefused."""
+
+    kind: FailureKind
+    error: str
+    retryable: bool
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """A finished take, or `failed`."""
+
+    flac: bytes = b""
+    samples: int = 0
+    pcm: bytes = b""
+    gain_db: float = 0.0
+    failed: Refusal | None = None
+
+
+def finish(post: Post, pcm: Any, rate: int, declared_rate: int, wish: bytes, has_letters: bool) -> Outcome:
+    """Check a take and run the post function on it.
+
+    Args:
+        pcm: what the engine gave as samples.
+        rate: what it says their rate is, in Hz; must be what its capabilities declare.
+        wish: `ChunkOrder.finish`.
+
+    What the post function raises refuses the take: its `kind` and `retryable` are used where it has them.
+    """
+    if rate != declared_rate:
+        return _refused("failed", f"the backend gave {rate} Hz, its capabilities say {declared_rate} Hz", False)
+    try:
+        done = post(np.asarray(pcm), rate, wish, has_letters)
+        return Outcome(bytes(done.flac), int(done.samples), bytes(done.pcm), float(done.gain_db))
+    except Exception as error:  # noqa: BLE001 - one bad take must not end the engine
+        named = getattr(error, "kind", "failed")
+        kind: FailureKind = named if named in _KINDS else "failed"
+        retryable = bool(getattr(error, "retryable", kind == "failed"))
+        return _refused(kind, str(error) or type(error).__name__, retryable)
+
+
+def _refused(kind: FailureKind, error: str, retryable: bool) -> Outcome:
+    return Outcome(failed=Refusal(kind, error, retryable))

@@ -1,0 +1,439 @@
+"""The host of one backend: lets chunks wait in fair order, feeds workers that ask, and survives what they do.
+
+Every event (a chunk submitted, a message, a death, an alarm) ends in `_pump`, which looks at the whole state and does
+what is due: feed, kill, start, stop. It runs on the event loop and never blocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+import msgspec
+
+from backends.interface import BackendUnavailable
+from gateway.clock import Clock
+from gateway.engines import wire
+from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped
+from gateway.engines.fair import Entry, FairQueue
+from gateway.engines.order import ChunkOrder, TakeResult, Ticket
+from gateway.engines.process import MakeWorker
+from gateway.engines.scale import Scale
+from gateway.engines.seat import Phase, Seat
+
+POISON_CRASHES = 3
+"""A chunk that ended so many workers while it was alone there is not tried again."""
+
+LOAD_CRASHES = 3
+"""After so many deaths while loading, one after the other, waiting chunks are told that the backend is unavailable."""
+
+MAX_RESTART_S = 30.0
+MAX_RETRY_S = 60.0
+CLOSE_S = 10.0
+"""How long a worker may take to unload before it is killed."""
+
+SCALE_UP_AFTER_S = 0.2
+"""Another worker is started for chunks that waited so long: one start costs more than a short sentence."""
+
+
+class HostState(msgspec.Struct, frozen=True):
+    """How a host is.
+
+    Args:
+        initializing: workers that load.
+        idle: loaded workers without a chunk.
+        running: workers that speak.
+        unhealthy: 1 while a worker is missing after a crash and its restart is awaited.
+        waiting: chunks in the queue.
+        loading_share: of the worker that is furthest, in [0, 1]; 0 when none loads.
+        last_error: why the last worker died; None before the first death and after the next take.
+        unavailable: why the backend cannot run, while that is so.
+        restarts: workers that died since the start.
+        pids: of the worker processes.
+    """
+
+    initializing: int
+    idle: int
+    running: int
+    unhealthy: int
+    waiting: int
+    loading_share: float
+    loading_text: str
+    last_error: str | None
+    unavailable: BackendUnavailable | None
+    restarts: int
+    pids: tuple[int, ...]
+
+
+class Host:
+    """Runs one backend in up to `scale.max_workers` workers.
+
+    Args:
+        name: of the backend, for errors.
+        revision: what the backend said before loading; a loaded engine that says otherwise stops the backend.
+        concurrency: chunks one worker speaks at a time.
+        make_worker: starts a worker.
+
+    Attributes:
+        changed: called (without arguments) whenever workers come, go, load or free up.
+    """
+
+    def __init__(
+        self, name: str, revision: str, concurrency: int, scale: Scale, make_worker: MakeWorker, clock: Clock
+    ) -> None:
+        self.name = name
+        self.scale = scale
+        self.changed: list[Callable[[], None]] = []
+        self._revision = revision
+        self._concurrency = max(1, concurrency)
+        self._make_worker = make_worker
+        self._clock = clock
+        self._queue: FairQueue[Ticket] = FairQueue()
+        self._entries: dict[Ticket, tuple[Entry[Ticket], float]] = {}
+        self._seats: list[Seat] = []
+        self._ids = itertools.count(1)
+        self._alarm: asyncio.TimerHandle | None = None
+        self._started = self._stopping = self._notifying = False
+        self._unavailable: BackendUnavailable | None = None
+        self._permanent = False
+        self._failures = 0  # deaths and refusals to load since the last take
+        self._load_crashes = 0
+        self._not_before = 0.0
+        self._last_error: str | None = None
+        self._restarts = 0
+        self._gone = asyncio.Event()
+
+    # -- what others call -----------------------------------------------------------------------
+    def start(self) -> None:
+        """Load `min_workers` workers."""
+        self._started = True
+        self._pump()
+
+    def wake(self) -> None:
+        """Somebody will want this backend soon: load one worker if there is none."""
+        self._pump(wanted=True)
+
+    def submit(self, order: ChunkOrder) -> Ticket:
+        """Let a chunk wait for an engine; see Ticket for how it ends. Never blocks."""
+        ticket = Ticket(order, self._withdraw)
+        if self._stopping:
+            ticket.future.set_exception(HostStopped(f"{self.name} is stopping"))
+        elif self._unavailable is not None and (self._permanent or self._clock.monotonic() < self._not_before):
+            ticket.future.set_exception(self._unavailable)
+        else:
+            self._enqueue(ticket)
+            self._pump()
+        return ticket
+
+    @property
+    def ready(self) -> bool:
+        """Whether a loaded worker is there."""
+        return any(seat.phase is Phase.READY for seat in self._seats)
+
+    def state(self) -> HostState:
+        """How the host is, now."""
+        loading = [seat for seat in self._seats if seat.phase is Phase.LOADING]
+        ready = [seat for seat in self._seats if seat.phase is Phase.READY]
+        furthest = max(loading, key=lambda seat: seat.loading_share, default=None)
+        down = self._failures > 0 and not ready
+        return HostState(
+            initializing=len(loading),
+            idle=sum(not seat.held for seat in ready),
+            running=sum(bool(seat.held) for seat in ready),
+            unhealthy=int(down),
+            waiting=len(self._queue),
+            loading_share=furthest.loading_share if furthest else 0.0,
+            loading_text=furthest.loading_text if furthest else "",
+            last_error=self._last_error,
+            unavailable=self._unavailable,
+            restarts=self._restarts,
+            pids=tuple(pid for seat in self._seats if (pid := seat.worker.pid) is not None),
+        )
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse what waits, let running chunks end within the grace, end all workers."""
+        self._stopping = True
+        for ticket in self._queue.drain():
+            self._end(ticket, HostStopped(f"{self.name} is stopping"))
+        self._entries.clear()
+        deadline = self._clock.monotonic() + grace_s
+        for seat in self._seats:
+            self._close(seat)
+        self._pump()
+        while self._seats and (left := deadline - self._clock.monotonic()) > 0:
+            self._gone.clear()
+            try:
+                await asyncio.wait_for(self._gone.wait(), left)
+            except TimeoutError:
+                break
+        for seat in list(self._seats):
+            seat.worker.kill()
+        while self._seats:
+            self._gone.clear()
+            await self._gone.wait()
+        if self._alarm:
+            self._alarm.cancel()
+
+    # -- chunks ---------------------------------------------------------------------------------
+    def _enqueue(self, ticket: Ticket, again: bool = False) -> None:
+        order = ticket.order
+        entry = self._queue.push(
+            ticket,
+            tenant=order.tenant,
+            job=order.job_id,
+            cost=1 if again else len(order.text),
+            first=order.index == 0,
+            low=order.low_priority,
+            front=again,
+        )
+        self._entries[ticket] = (entry, self._clock.monotonic())
+
+    def _withdraw(self, ticket: Ticket) -> None:
+        waiting = self._entries.pop(ticket, None)
+        if waiting is not None:
+            self._queue.withdraw(waiting[0])
+            return
+        for seat in self._seats:
+            if (chunk_id := seat.holds(ticket)) is not None:
+                seat.unacknowledged[chunk_id] = self._clock.monotonic() + self.scale.cancel_grace_s
+                seat.worker.cancel([chunk_id])
+        self._pump()
+
+    def _end(self, ticket: Ticket, outcome: TakeResult | BaseException) -> None:
+        if ticket.future.done():
+            return
+        if isinstance(outcome, BaseException):
+            ticket.future.set_exception(outcome)
+        else:
+            ticket.future.set_result(outcome)
+
+    def _feed(self, seat: Seat, now: float) -> None:
+        tickets: list[Ticket] = []
+        while len(tickets) < seat.room and (ticket := self._queue.peek()) is not None:
+            if ticket.alone and (seat.held or tickets):
+                break  # the suspect comes next, but waits until nobody can be hurt
+            self._queue.pop()
+            self._entries.pop(ticket, None)
+            tickets.append(ticket)
+            if ticket.alone:
+                seat.solo = True
+                break
+        if not tickets:
+            return
+        errands = []
+        for ticket in tickets:
+            chunk_id = next(self._ids)
+            seat.held[chunk_id] = ticket
+            if ticket.dispatched_at is None:
+                ticket.dispatched_at = now
+            errands.append(_errand(chunk_id, ticket.order))
+        seat.delivered(len(errands), now)
+        seat.worker.deliver(errands)
+
+    # -- workers --------------------------------------------------------------------------------
+    def _open(self, now: float) -> None:
+        seat = Seat(now)
+        seat.worker = self._make_worker(
+            lambda message: self._heard(seat, message), lambda reason: self._exited(seat, reason)
+        )
+        self._seats.append(seat)
+        self._notify()
+
+    def _close(self, seat: Seat) -> None:
+        if seat.phase is not Phase.CLOSING:
+            seat.phase = Phase.CLOSING
+            seat.close_by = self._clock.monotonic() + CLOSE_S
+            seat.worker.close()
+
+    def _kill(self, seat: Seat, reason: str, blameless: bool = False) -> None:
+        seat.killed, seat.blameless = reason, blameless
+        seat.phase = Phase.DEAD
+        seat.worker.kill()
+
+    def _heard(self, seat: Seat, message: wire.FromWorker) -> None:
+        if seat.phase is Phase.DEAD:
+            return
+        seat.heard_at = self._clock.monotonic()
+        match message:
+            case wire.Want(n, idle):
+                seat.wanted += n
+                seat.waits = idle
+            case wire.Spoken():
+                self._spoken(seat, message)
+            case wire.Failed(chunk_id, kind, error, retryable):
+                if (ticket := seat.release(chunk_id)) is not None:
+                    self._end(ticket, ChunkRefused(kind, error, retryable))
+            case wire.Dropped(chunk_id):
+                seat.release(chunk_id)
+            case wire.Loading(share, text):
+                seat.loading_share, seat.loading_text = min(max(share, 0.0), 1.0), text
+                self._notify()
+                return
+            case wire.Ready(revision):
+                self._loaded(seat, revision)
+            case wire.Unavailable(reason, cure):
+                seat.unavailable = BackendUnavailable(reason, cure)
+            case wire.Broken(error, where):
+                # An engine's message may quote what it was asked to say; only the owner of a chunk may read that.
+                seat.broken = error if seat.phase is Phase.LOADING else where
+            case wire.Beat():
+                return
+        self._pump()
+
+    def _spoken(self, seat: Seat, message: wire.Spoken) -> None:
+        self._failures, self._last_error = 0, None
+        ticket = seat.release(message.chunk_id)
+        if ticket is not None:
+            result = TakeResult(
+                message.flac, message.samples, message.rate, message.pcm, message.gain_db, message.warnings,
+                message.engine_s,
+            )  # fmt: skip
+            self._end(ticket, result)
+        if not seat.held:
+            self._notify()
+
+    def _loaded(self, seat: Seat, revision: str) -> None:
+        self._load_crashes, seat.loading = 0, False
+        if revision != self._revision:
+            reason = f"{self.name} loaded as revision {revision!r}, but said {self._revision!r} before loading"
+            self._refuse_all(BackendUnavailable(reason, "restart voxgate"), permanent=True)
+            self._kill(seat, reason, blameless=True)
+            return
+        self._unavailable = None
+        if seat.phase is Phase.LOADING:
+            seat.phase = Phase.READY
+        self._notify()
+
+    def _exited(self, seat: Seat, reason: str) -> None:
+        self._seats.remove(seat)
+        self._gone.set()
+        now = self._clock.monotonic()
+        while_loading = seat.loading
+        held = seat.take_all()
+        if seat.unavailable is not None:
+            for ticket in held:
+                self._end(ticket, seat.unavailable)
+            self._refuse_all(seat.unavailable)
+        elif seat.phase is not Phase.CLOSING or held:
+            reason = seat.killed or seat.broken or reason
+            if not self._permanent:
+                self._last_error = reason
+            self._restarts += 1
+            if not seat.blameless:
+                self._failures += 1
+                pause = self.scale.restart_s * 2 ** (self._failures - 2)
+                self._not_before = now + (min(pause, MAX_RESTART_S) if self._failures > 1 else 0.0)
+            self._judge(held, seat, reason)
+            if while_loading and not seat.blameless:
+                self._load_crashes += 1
+                if self._load_crashes >= LOAD_CRASHES:
+                    text = f"{self.name} could not load: {reason}"
+                    self._refuse_all(BackendUnavailable(text, "see the log of voxgate serve"))
+        self._notify()
+        self._pump()
+
+    def _judge(self, held: list[Ticket], seat: Seat, reason: str) -> None:
+        """Chunks of a dead worker are spoken again; only one that was alone there can be the cause for certain."""
+        alone = len(held) == 1
+        for ticket in held:
+            if ticket.future.done():
+                continue
+            if not seat.blameless:
+                ticket.crashes += alone
+                ticket.alone = True
+            if ticket.crashes >= POISON_CRASHES:
+                text = f"this text ended the {self.name} worker {ticket.crashes} times: {reason}"
+                self._end(ticket, ChunkPoisoned(text))
+            elif self._stopping:
+                self._end(ticket, HostStopped(f"{self.name} is stopping"))
+            else:
+                self._enqueue(ticket, again=True)
+
+    def _refuse_all(self, error: BackendUnavailable, permanent: bool = False) -> None:
+        self._unavailable, self._permanent = error, permanent or self._permanent
+        self._failures += 1
+        self._load_crashes = 0
+        pause = min(self.scale.restart_s * 2**self._failures, MAX_RETRY_S)
+        self._not_before = self._clock.monotonic() + pause
+        self._entries.clear()
+        for ticket in self._queue.drain():
+            self._end(ticket, error)
+        self._notify()
+
+    def _notify(self) -> None:
+        # Later, not here: a listener may submit, and the host is in the middle of something.
+        if not self._notifying:
+            self._notifying = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._notifying = False
+        for call in list(self.changed):
+            call()
+
+    # -- what is due ----------------------------------------------------------------------------
+    def _pump(self, wanted: bool = False) -> None:
+        now = self._clock.monotonic()
+        for seat in self._seats:
+            if (reason := seat.overdue(now, self.scale)) is not None:
+                self._kill(seat, reason, blameless=bool(seat.unacknowledged) and seat.cancel_overdue(now))
+        if len(self._queue):
+            # Least idle first: the others may then idle long enough to be stopped.
+            for seat in sorted(self._seats, key=lambda seat: -seat.used_at):
+                if seat.phase is Phase.READY and seat.room > 0:
+                    self._feed(seat, now)
+        later = [*self._scale_up(now, wanted), *self._scale_down(now)]
+        later += [due for seat in self._seats if (due := seat.due_at(self.scale)) is not None]
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        if later:
+            self._alarm = asyncio.get_running_loop().call_later(max(0.001, min(later) - now), self._pump)
+
+    def _scale_up(self, now: float, wanted: bool) -> list[float]:
+        """Start what is needed; the times to look again."""
+        if self._stopping or self._permanent:
+            return []
+        here = [seat for seat in self._seats if seat.phase in (Phase.LOADING, Phase.READY)]
+        least = self.scale.min_workers if self._started else 0
+        need = max(least, int(wanted))
+        again: list[float] = []
+        if len(self._queue):
+            held = sum(len(seat.held) for seat in here)
+            full = min(self.scale.max_workers, -(-(held + len(self._queue)) // self._concurrency))
+            oldest = next(iter(self._entries.values()))[1]
+            if full > max(len(here), 1) and now < oldest + SCALE_UP_AFTER_S:
+                again.append(oldest + SCALE_UP_AFTER_S)
+                full = max(1, len(here))
+            need = max(need, full)
+        missing = min(need, self.scale.max_workers) - len(here)
+        if missing > 0 and now < self._not_before:
+            return [*again, self._not_before]
+        for _ in range(missing):
+            self._open(now)
+        return again
+
+    def _scale_down(self, now: float) -> list[float]:
+        """Stop workers that idled long enough; when the next one will have."""
+        if self._stopping or len(self._queue):
+            return []
+        ready = [seat for seat in self._seats if seat.phase is Phase.READY]
+        here = sum(seat.phase in (Phase.LOADING, Phase.READY) for seat in self._seats)
+        spare = here - (self.scale.min_workers if self._started else 0)
+        idle = sorted((seat for seat in ready if not seat.held), key=lambda seat: seat.used_at)[: max(0, spare)]
+        again = []
+        for seat in idle:
+            end = seat.used_at + self.scale.idle_timeout_s
+            if now >= end:
+                self._close(seat)
+            else:
+                again.append(end)
+        return again
+
+
+def _errand(chunk_id: int, order: ChunkOrder) -> wire.Errand:
+    return wire.Errand(
+        chunk_id, order.text, order.ssml, order.voice, order.language, order.seed, order.options, order.finish,
+        order.has_letters,
+    )  # fmt: skip

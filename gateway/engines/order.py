@@ -1,0 +1,97 @@
+"""What a host is asked to speak, what it gives back, and the slip that connects the two."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import msgspec
+
+from backends.interface import Voice
+
+
+class ChunkOrder(msgspec.Struct, frozen=True):
+    """One chunk to be spoken.
+
+    Args:
+        index: the chunk's place in its job; 0 is spoken before the later chunks of its tenant.
+        options: as in the request; the worker makes the backend's `RequestOptions` of them.
+        finish: what the post function needs to know, opaque here.
+        has_letters: whether silence would be a wrong answer.
+    """
+
+    tenant: str
+    job_id: str
+    index: int
+    text: str
+    voice: Voice
+    language: str
+    seed: int
+    ssml: str | None = None
+    options: dict[str, Any] = {}
+    low_priority: bool = False
+    finish: bytes = b""
+    has_letters: bool = True
+
+
+class TakeResult(msgspec.Struct, frozen=True):
+    """One spoken chunk.
+
+    Args:
+        flac: the take as the engine spoke it, 16-bit FLAC.
+        samples: of that take.
+        rate: in Hz.
+        pcm: the finished take (trimmed, stretched), int16 little-endian bytes.
+        gain_db: what was applied so that the take fits into 16 bits; 0.0 unless its peak was above 1.
+        engine_s: seconds between the engine taking the chunk and giving its samples.
+    """
+
+    flac: bytes
+    samples: int
+    rate: int
+    pcm: bytes
+    gain_db: float
+    warnings: tuple[str, ...]
+    engine_s: float
+
+
+class Finished(Protocol):
+    """What a post function gives back; see `TakeResult` for the fields."""
+
+    @property
+    def flac(self) -> bytes: ...  # noqa: D102
+    @property
+    def samples(self) -> int: ...  # noqa: D102
+    @property
+    def pcm(self) -> bytes: ...  # noqa: D102
+    @property
+    def gain_db(self) -> float: ...  # noqa: D102
+
+
+Post = Callable[[Any, int, bytes, bool], Finished]
+"""`post(pcm, rate, finish, has_letters)`: a module-level function, run where the engine runs."""
+
+
+class Ticket:
+    """A chunk on its way through a host.
+
+    Attributes:
+        future: ends with a TakeResult, ChunkRefused, ChunkPoisoned, BackendUnavailable or HostStopped.
+        dispatched_at: monotonic seconds when an engine first got the chunk; None while it waits.
+        crashes: workers that died while they held this chunk and nothing else.
+        alone: suspected of a crash in company, so spoken alone until it is cleared.
+    """
+
+    def __init__(self, order: ChunkOrder, withdraw: Callable[[Ticket], None]) -> None:
+        self.order = order
+        self.future: asyncio.Future[TakeResult] = asyncio.get_running_loop().create_future()
+        self.dispatched_at: float | None = None
+        self.crashes = 0
+        self.alone = False
+        # Also when whoever awaits the future is cancelled, and with that the future.
+        self.future.add_done_callback(lambda future: withdraw(self) if future.cancelled() else None)
+
+    def cancel(self) -> None:
+        """Nobody wants this chunk any more: the future is cancelled at once, the engine is told."""
+        self.future.cancel()

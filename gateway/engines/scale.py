@@ -1,0 +1,88 @@
+"""How many workers a backend gets, how long they may idle, and when they count as hung."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal
+
+import msgspec
+
+from backends.interface import Capabilities
+from gateway.errors import SettingsError
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=256)]
+_Seconds = Annotated[float, msgspec.Meta(gt=0)]
+
+
+class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The keys of `[backends.NAME]` that are the host's, beside the plugin's own.
+
+    Args:
+        placement: where the backend runs; absent means what its capabilities say.
+        device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`; absent means the gateway's DEVICE.
+        workers: short for `max_workers`; absent means what the backend asks for (its `workers` capability).
+        min_workers: kept loaded while the gateway runs; 0 loads on the first request and gives all memory back.
+        max_workers: the most at a time.
+        idle_timeout_s: a worker above `min_workers` that spoke nothing for so long is stopped.
+        chunk_timeout_s: a worker that holds chunks and gave no sign of life for so long is killed.
+        load_timeout_s: the same while it loads; progress reports are signs of life.
+        cancel_grace_s: a worker that did not drop a cancelled chunk within this time is killed.
+    """
+
+    placement: Literal["process", "inline"] | None = None
+    device: str | None = None
+    workers: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None
+    min_workers: _Count | None = None
+    max_workers: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None
+    idle_timeout_s: _Seconds = 120.0
+    chunk_timeout_s: _Seconds = 120.0
+    load_timeout_s: _Seconds = 900.0
+    cancel_grace_s: _Seconds = 2.0
+
+
+class Scale(msgspec.Struct, frozen=True):
+    """What a host goes by; see HostSettings. `restart_s` is the first pause after a crash, doubled up to 30 s."""
+
+    min_workers: int
+    max_workers: int
+    idle_timeout_s: float = 120.0
+    chunk_timeout_s: float = 120.0
+    load_timeout_s: float = 900.0
+    cancel_grace_s: float = 2.0
+    restart_s: float = 0.5
+
+
+def cores() -> int:
+    """Cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return max(1, os.cpu_count() or 1)
+
+
+def scale_of(name: str, settings: HostSettings, capabilities: Capabilities) -> Scale:
+    """The scale of a backend.
+
+    Raises:
+        SettingsError: `min_workers` is above the maximum.
+    """
+    asked = settings.max_workers or settings.workers or capabilities.workers or cores()
+    most = 1 if placement_of(name, settings, capabilities) == "inline" else asked
+    least = min(1, most) if settings.min_workers is None else settings.min_workers
+    if least > most:
+        raise SettingsError(f"[backends.{name}] min_workers = {least} is above its maximum of {most} workers")
+    return Scale(
+        least, most, settings.idle_timeout_s, settings.chunk_timeout_s, settings.load_timeout_s, settings.cancel_grace_s
+    )
+
+
+def placement_of(name: str, settings: HostSettings, capabilities: Capabilities) -> Literal["process", "inline"]:
+    """Where the backend runs.
+
+    Raises:
+        SettingsError: the operator asks for a place the backend is not made for.
+    """
+    if settings.placement not in (None, capabilities.host):
+        raise SettingsError(
+            f"[backends.{name}] placement = {settings.placement!r}: it runs as {capabilities.host!r} only"
+        )
+    return capabilities.host
