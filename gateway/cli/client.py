@@ -1,0 +1,75 @@
+"""The job API from the caller's side, as the command line uses it."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import httpx
+
+from gateway.errors import SynthesisFailed, Unauthorized, Unavailable
+
+_WAIT_MS = 90_000
+_POLL_S = 0.25
+_TIMEOUT = httpx.Timeout(30.0, read=120.0)
+
+
+def speak(
+    url: str, key: str, endpoint: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
+) -> tuple[Mapping[str, Any], bytes]:
+    """Send one request through `/runsync`, wait for its end, and fetch the audio.
+
+    Args:
+        url: the server, without a path.
+        progress: called with the job each time it is looked at and not at its end.
+
+    Returns:
+        The finished job and its encoded audio.
+
+    Raises:
+        SynthesisFailed: the job ended without speech; the message is its own.
+        Unauthorized: the server does not know the key.
+        Unavailable: the server cannot be reached or refused the request.
+    """
+    base = f"{url.rstrip('/')}/v2/{endpoint}"
+    with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT, trust_env=False) as client:
+        job = _answer(client, "POST", f"{base}/runsync?wait={_WAIT_MS}", json={"input": request})
+        while job["status"] in ("IN_QUEUE", "IN_PROGRESS"):
+            progress(job)
+            time.sleep(_POLL_S)
+            job = _answer(client, "GET", f"{base}/status/{job['id']}")
+        if job["status"] != "COMPLETED":
+            raise SynthesisFailed(str(job.get("error") or f"the job ended {job['status']}"))
+        return job, _audio(client, url, job["output"])
+
+
+def _answer(client: httpx.Client, method: str, url: str, **body: Any) -> dict[str, Any]:
+    try:
+        answer = client.request(method, url, **body)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{client_url(url)} cannot be reached ({error}); is `voxgate serve` running?") from error
+    if answer.status_code == httpx.codes.UNAUTHORIZED:
+        raise Unauthorized(f"{client_url(url)} does not know this key; set VOXGATE_API_KEY to one it knows")
+    try:
+        document = answer.json()
+    except ValueError as error:
+        raise Unavailable(f"{client_url(url)} answered {answer.status_code} without JSON; is it voxgate?") from error
+    if answer.status_code != httpx.codes.OK:
+        raise Unavailable(f"{client_url(url)} answered {answer.status_code}: {document.get('error', '')}")
+    return dict(document)
+
+
+def _audio(client: httpx.Client, url: str, output: Mapping[str, Any]) -> bytes:
+    if encoded := output.get("audio_base64"):
+        return base64.b64decode(encoded)
+    answer = client.get(httpx.URL(url).join(output["audio_url"]))
+    answer.raise_for_status()
+    return answer.content
+
+
+def client_url(url: str) -> str:
+    """An address without its path, for messages."""
+    parsed = httpx.URL(url)
+    return f"{parsed.scheme}://{parsed.netloc.decode()}"

@@ -1,0 +1,49 @@
+"""What a command prints: a table for people, JSON for scripts."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from typing import Any
+
+import click
+import msgspec
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def echo_json(document: Any) -> None:
+    """Print any JSON document, Structs included, indented."""
+    click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+
+
+def echo_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str = "none") -> None:
+    """Print rows in columns as wide as their longest cell; `empty` when there is no row."""
+    if not rows:
+        click.echo(empty)
+        return
+    cells = [[str(head).upper() for head in heads], *([_cell(value) for value in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    for row in cells:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def when(ms: int | None) -> str:
+    """UTC milliseconds as `2026-11-22 20:15`; `-` for none."""
+    if ms is None:
+        return "-"
+    return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def in_bytes(size: int) -> str:
+    """A size in decimal units, `1.2 GB`."""
+    value = float(size)
+    for unit in ("B", "kB", "MB"):
+        if value < 1000:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return f"{value:.1f} GB"
+
+
+def _cell(value: object) -> str:
+    return "-" if value is None or value == "" else str(value)

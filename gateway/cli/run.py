@@ -1,0 +1,79 @@
+"""The command line as a whole: the root command, and what an error looks like."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from gateway.cli.group import LazyGroup
+
+FAILED = 2
+INTERRUPTED = 130
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    places={
+        "serve": ("gateway.cli.serve:serve", "Run the gateway."),
+        "say": ("gateway.cli.say:say", "Speak a text into a file."),
+        "doctor": ("gateway.cli.doctor:doctor", "Check this machine, the settings, the database and the backends."),
+        "backends": ("gateway.cli.backends:backends", "List backends: found, missing, broken; test one."),
+        "endpoints": ("gateway.cli.endpoints:endpoints", "Make and list the public names in the URL."),
+        "keys": ("gateway.cli.keys:keys", "Make, list, rotate and revoke API keys."),
+        "usage": ("gateway.cli.usage:usage", "What was spoken, for whom, by which backend."),
+        "cache": ("gateway.cli.cache:cache", "Show and prune finished audio."),
+        "db": ("gateway.cli.db:db", "Migrate and back up the database."),
+        "version": ("gateway.cli.version:version", "Print the version."),
+    },
+)
+def root() -> None:
+    """voxgate: a self-hosted text-to-speech gateway.
+
+    Settings come from VOXGATE_* variables and voxgate.toml (docs/settings.md).
+    """
+
+
+def run(argv: list[str] | None = None) -> int:
+    """Run one command and give its exit code: 0, 2 with one line on stderr, or 130 on Ctrl-C."""
+    try:
+        code = root.main(args=argv, prog_name="voxgate", standalone_mode=False)
+    except click.ClickException as error:
+        return _complain(_usage_line(error))
+    except (KeyboardInterrupt, click.Abort):
+        return INTERRUPTED
+    except BrokenPipeError:  # `voxgate keys list | head -1`
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if not _meant_for_people(error):
+            raise
+        return _complain(_one_line(error))
+    return code if isinstance(code, int) else 0
+
+
+def _usage_line(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    hint = f" (see: {context.command_path} --help)" if context is not None else ""
+    return f"{error.format_message()}{hint}"
+
+
+def _meant_for_people(error: Exception) -> bool:
+    """Whether the message says all there is to say: our own errors, and what the operating system refused."""
+    from backends.interface import BackendUnavailable  # only when something went wrong
+    from gateway.errors import VoxgateError
+    from storage.errors import StorageError
+
+    return isinstance(error, VoxgateError | StorageError | BackendUnavailable | OSError)
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).split())
+
+
+def _complain(line: str) -> int:
+    click.echo(f"voxgate: {line}", err=True)
+    return FAILED

@@ -1,0 +1,67 @@
+"""Which server runs on this data folder: `voxgate serve` writes it down, the other commands find it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import httpx
+import msgspec
+
+RECORD = "server.json"
+_PATIENCE_S = 2.0
+
+
+class Running(msgspec.Struct, frozen=True):
+    """A server on this machine."""
+
+    url: str
+    pid: int
+
+
+def write_down(data_dir: Path, url: str) -> None:
+    """Say that this process serves at `url`, unless another living server said so before."""
+    path = data_dir / RECORD
+    earlier = _read(path)
+    if earlier is not None and earlier.pid != os.getpid() and _alive(earlier.pid):
+        return
+    spool = path.with_name(f"{RECORD}.{os.getpid()}")
+    spool.write_bytes(msgspec.json.encode(Running(url, os.getpid())))
+    spool.replace(path)
+
+
+def strike_out(data_dir: Path) -> None:
+    """Take this process's own record back."""
+    path = data_dir / RECORD
+    record = _read(path)
+    if record is not None and record.pid == os.getpid():
+        path.unlink(missing_ok=True)
+
+
+def find(data_dir: Path) -> Running | None:
+    """The server that wrote itself down here, if it lives and answers."""
+    record = _read(data_dir / RECORD)
+    if record is None or not _alive(record.pid):
+        return None
+    try:
+        answer = httpx.get(f"{record.url}/health/live", timeout=_PATIENCE_S, trust_env=False)
+    except httpx.HTTPError:
+        return None
+    return record if answer.status_code == httpx.codes.OK else None
+
+
+def _read(path: Path) -> Running | None:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Running)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,122 @@
+"""`voxgate say`: a text into a file, through a running server or one of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gateway.cli.client import speak
+from gateway.cli.embedded import embedded_server
+from gateway.cli.output import echo_json
+from gateway.cli.prepared import settings_for
+from gateway.cli.running import find
+from gateway.errors import InvalidInput
+from gateway.settings import Settings
+
+_FORMATS = {
+    ".mp3": "mp3",
+    ".wav": "wav",
+    ".flac": "flac",
+    ".opus": "opus",
+    ".ogg": "opus",
+    ".pcm": "pcm",
+    ".raw": "pcm",
+}
+
+
+@click.command()
+@click.argument("text", required=False)
+@click.option("-o", "--output", default="speech.mp3", show_default=True, help="The file; `-` for standard output.")
+@click.option("--voice", help="A voice of the backend.")
+@click.option("--language", help="A BCP 47 tag, such as en or en-GB.")
+@click.option("--format", "audio_format", help="mp3, wav, flac, opus or pcm; by the file's ending unless said.")
+@click.option("--speed", type=float, help="0.5 to 2.0.")
+@click.option("--seed", type=int, help="The same seed gives the same speech, where the backend honours it.")
+@click.option("--backend", help="The backend to speak with.")
+@click.option("--endpoint", default="default", show_default=True, help="The endpoint to speak through.")
+@click.option("--url", help="A server; VOXGATE_URL, else the one running on this data folder, else none.")
+@click.option("--json", "as_json", is_flag=True, help="Print the finished job as JSON.")
+def say(
+    text: str | None,
+    output: str,
+    voice: str | None,
+    language: str | None,
+    audio_format: str | None,
+    speed: float | None,
+    seed: int | None,
+    backend: str | None,
+    endpoint: str,
+    url: str | None,
+    as_json: bool,
+) -> None:
+    """Speak TEXT (or standard input) into a file.
+
+    Uses a running server if there is one and VOXGATE_API_KEY (or api_key in voxgate.toml) holds a key for it;
+    otherwise starts a gateway of its own for this one text.
+    """
+    text = _text(text)
+    wished = {
+        "text": text,
+        "format": audio_format or _FORMATS.get(Path(output).suffix.lower(), "mp3"),
+        "voice": voice,
+        "language": language,
+        "speed": speed,
+        "seed": seed,
+        "backend": backend,
+    }
+    request = {name: value for name, value in wished.items() if value is not None}
+    settings = settings_for()
+    with _server(settings, url or os.environ.get("VOXGATE_URL")) as (address, key):
+        job, audio = speak(address, key, endpoint, request, _progress)
+    _write(output, audio)
+    result = job["output"]
+    if as_json:
+        echo_json({**job, "output": {name: value for name, value in result.items() if name != "audio_base64"}})
+        return
+    cached = ", from the cache" if result["cache_hit"] else ""
+    click.echo(f"{output}: {result['duration_ms'] / 1000:.2f} s by {result['backend']}{cached}", err=True)
+    for warning in result.get("warnings", ()):
+        click.echo(f"warning: {warning['message']}", err=True)
+
+
+def _text(text: str | None) -> str:
+    if text is None or text == "-":
+        if sys.stdin.isatty():
+            raise InvalidInput('nothing to say; give a text: voxgate say "Hello." -o hello.mp3')
+        return sys.stdin.read()
+    return text
+
+
+@contextlib.contextmanager
+def _server(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
+    """The address of a server and a key for it."""
+    if url is not None:
+        yield url, settings.api_key or ""
+    elif settings.api_key and (running := find(settings.data_dir)) is not None:
+        yield running.url, settings.api_key
+    else:
+        with embedded_server() as own:
+            yield own.url, own.key
+
+
+def _progress(job: Mapping[str, Any]) -> None:
+    if not sys.stderr.isatty():
+        return
+    progress = job.get("progress")
+    words = f"{progress['chunks_done']} of {progress['chunks_total']} chunks" if progress else job.get("reason", "")
+    click.echo(f"\r\033[K{job['status']} {words}", nl=False, err=True)
+
+
+def _write(output: str, audio: bytes) -> None:
+    if sys.stderr.isatty():
+        click.echo("\r\033[K", nl=False, err=True)
+    if output == "-":
+        sys.stdout.buffer.write(audio)
+    else:
+        Path(output).write_bytes(audio)

@@ -1,0 +1,115 @@
+"""`voxgate serve`: settings checked, database at this version, one port, a graceful end."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import socket
+import sys
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import click
+import uvicorn
+
+from gateway.cli.embedded import announcement
+from gateway.cli.prepared import migrate_or_refuse, settings_for
+from gateway.cli.running import strike_out, write_down
+from gateway.errors import SettingsError
+from gateway.settings import Settings
+from gateway.settings.checks import port_problem
+from gateway.settings.logs import setup_logs
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not listened on
+_BACKLOG = 2048
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; VOXGATE_HOST, 127.0.0.1 unless said.")
+@click.option("--port", type=int, help="Port to listen on, 0 for a free one; VOXGATE_PORT, 8000 unless said.")
+def serve(host: str | None, port: int | None) -> None:
+    """Run the gateway.
+
+    Backs up and migrates an embedded SQLite database by itself; on PostgreSQL run `voxgate db upgrade` first. The
+    first line on standard output is the address, printed once it answers; logs go to standard error.
+    """
+    settings = settings_for({"host": host, "port": port}, listen=True)
+    setup_logs(settings.log_level, settings.log_format)
+    migrate_or_refuse(settings)
+    with _listen(settings) as listener:
+        _serve(settings, listener)
+
+
+def _serve(settings: Settings, listener: socket.socket) -> None:
+    # By name: the rooms' arrows point down, and gateway.app stands above the commands.
+    app = importlib.import_module("gateway.app").create_app(settings)
+    config = uvicorn.Config(
+        app,
+        loop="auto",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+    )
+    server = _Server(config, settings.data_dir, _url(settings.host, listener))
+    # uvicorn raises the signal that stopped it once more at its end; stopping as asked is no failure.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _already_heard)
+    try:
+        server.run(sockets=[listener])
+    finally:
+        strike_out(settings.data_dir)
+    if not server.started:
+        raise SystemExit(1)  # the lifespan failed and has logged why
+
+
+class _Server(uvicorn.Server):
+    """Says where it listens once it answers."""
+
+    def __init__(self, config: uvicorn.Config, data_dir: Path, url: str) -> None:
+        super().__init__(config)
+        self._data_dir = data_dir
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            write_down(self._data_dir, self._url)
+            click.echo(announcement(self._url))
+            sys.stdout.flush()
+
+
+def _already_heard(number: int, frame: FrameType | None) -> None:
+    """Nothing is left to do."""
+
+
+def _listen(settings: Settings) -> socket.socket:
+    """Bind before anything is loaded, so that a taken port costs no time.
+
+    Raises:
+        SettingsError: the port was taken between the check and now.
+    """
+    family, kind, _, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
+    listener = socket.socket(family, kind)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise SettingsError(port_problem(settings.host, settings.port) or f"{settings.host}: {error}") from error
+    listener.listen(_BACKLOG)
+    listener.set_inheritable(False)
+    return listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    """An address that this machine can call."""
+    port: Any = listener.getsockname()[1]
+    host = _ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

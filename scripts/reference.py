@@ -1,0 +1,167 @@
+"""Keep the reference tables of docs/ equal to the code: settings, metrics, errors, commands.
+
+Usage: python scripts/reference.py [--write]      without --write it names the pages that are stale and exits 1
+
+A page holds its tables between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else is written by hand.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+import click
+from prometheus_client import Counter, Histogram
+
+import backends
+import gateway
+import storage
+from gateway import errors
+from gateway.cli.run import root
+from gateway.metrics import Metrics
+from gateway.settings import SettingDoc, describe
+
+_SPACE_AT_LINE_ENDS = re.compile(r" *\n *")
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+
+def settings_tables() -> str:
+    """One table for the plain settings and one for each section of voxgate.toml."""
+    sections: dict[str, list[SettingDoc]] = {}
+    for doc in describe():
+        head, _, _ = doc.name.rpartition(".")
+        sections.setdefault(head, []).append(doc)
+    parts = []
+    for section, docs in sections.items():
+        if section:
+            parts.append(f"### `[{section}]`\n")
+        parts.append(_table(("setting", "variable", "what it may be", "default", "meaning"), map(_setting_row, docs)))
+    return "\n".join(parts)
+
+
+def _setting_row(doc: SettingDoc) -> tuple[str, ...]:
+    variable = f"`{doc.env}`" + (f", `{doc.alias}`" if doc.alias else "")
+    default = f"`{doc.default}`" if doc.default else "none"
+    return f"`{doc.name.rpartition('.')[2]}`", variable, doc.type, default, doc.description
+
+
+def aliases_table() -> str:
+    """The variables of the Chatterbox guide, and the settings they mean."""
+    rows = [(f"`{doc.alias}`", f"`{doc.name}`", f"`{doc.env}`") for doc in describe() if doc.alias]
+    return _table(("the guide's variable", "setting", "our variable"), rows)
+
+
+def metrics_table() -> str:
+    """Every metric of one server."""
+    metrics = Metrics()
+    rows = []
+    for metric in vars(metrics).values():
+        if not hasattr(metric, "describe"):
+            continue
+        (family,) = metric.describe()
+        kind = family.type
+        name = f"{family.name}_total" if isinstance(metric, Counter) else family.name
+        labels = ", ".join(f"`{label}`" for label in metric._labelnames) or "-"
+        rows.append((f"`{name}`", "histogram" if isinstance(metric, Histogram) else kind, labels, family.documentation))
+    return _table(("metric", "type", "labels", "meaning"), rows)
+
+
+def errors_table() -> str:
+    """Every error code, with its HTTP status and what it means."""
+    rows: dict[str, tuple[str, ...]] = {}
+    for kind in _errors_of_ours():
+        code = kind.__dict__.get("code")
+        if isinstance(code, str) and code not in rows:
+            status = errors.status_of(kind.__new__(kind))
+            rows[code] = (f"`{code}`", str(status), " ".join(str(kind.__doc__).partition("\n\n")[0].split()))
+    return _table(("code", "HTTP status", "meaning"), rows.values())
+
+
+def _errors_of_ours() -> Iterator[type[Exception]]:
+    """Every exception class of the rooms, the tree of gateway.errors first."""
+    names = ["gateway.errors"]
+    for package in (gateway, storage, backends):
+        names += [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
+    for name in names:
+        for kind in vars(importlib.import_module(name)).values():
+            if isinstance(kind, type) and issubclass(kind, Exception) and kind.__module__ == name:
+                yield kind
+
+
+def commands() -> str:
+    """Every command with its options, as `--help` tells them."""
+    return "\n".join(_command(root, "voxgate", None))
+
+
+def _command(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
+    context = click.Context(command, info_name=path.rpartition(" ")[2], parent=parent)
+    if parent is not None:
+        arguments = " ".join(p.make_metavar(context) for p in command.params if isinstance(p, click.Argument))
+        yield f"### `{' '.join(filter(None, (path, arguments)))}`\n"
+        yield _SPACE_AT_LINE_ENDS.sub("\n", (command.help or "").strip()) + "\n"
+        rows = [
+            (f"`{record[0]}`", record[1])
+            for p in command.params
+            if isinstance(p, click.Option) and (record := p.get_help_record(context)) is not None
+        ]
+        if rows:
+            yield _table(("option", "meaning"), rows)
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None  # it was listed
+            yield from _command(child, f"{path} {name}", context)
+
+
+def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = ["| " + " | ".join(heads) + " |", "| " + " | ".join("---" for _ in heads) + " |"]
+    for row in rows:
+        lines.append("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in row) + " |")
+    return "\n".join(lines) + "\n"
+
+
+TABLES: dict[str, tuple[str, Callable[[], str]]] = {
+    "settings": ("settings.md", settings_tables),
+    "aliases": ("settings.md", aliases_table),
+    "metrics": ("metrics.md", metrics_table),
+    "errors": ("errors.md", errors_table),
+    "commands": ("cli.md", commands),
+}
+
+
+def renewed(page: str) -> str:
+    """The page with its tables made from the code."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    for name, (where, make) in TABLES.items():
+        if where == page:
+            begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+            head, found, rest = text.partition(begin)
+            _, closed, tail = rest.partition(end)
+            if not found or not closed:
+                raise SystemExit(f"docs/{page}: has no {begin} … {end}")
+            text = f"{head}{begin}\n\n{make().strip()}\n\n{end}{tail}"
+    return text
+
+
+def stale(write: bool = False) -> list[str]:
+    """The pages whose tables differ from the code; with `write`, they are renewed."""
+    pages = []
+    for page in sorted({where for where, _ in TABLES.values()}):
+        text = renewed(page)
+        if text != (DOCS / page).read_text(encoding="utf-8"):
+            pages.append(page)
+            if write:
+                (DOCS / page).write_text(text, encoding="utf-8")
+    return pages
+
+
+if __name__ == "__main__":
+    writing = "--write" in sys.argv[1:]
+    found = stale(writing)
+    for stale_page in found:
+        print(f"docs/{stale_page}: {'renewed' if writing else 'stale; run: make docs'}")
+    sys.exit(1 if found and not writing else 0)

@@ -1,0 +1,5 @@
+"""`python -m voxgate` is the command `voxgate`."""
+
+from gateway.cli import main
+
+main()
