@@ -1,0 +1,167 @@
+"""Access: whose key this is, what it may do, how much. All of it is answered from memory."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+from collections.abc import Awaitable, Callable
+
+from gateway.access.first_key import make_first_key
+from gateway.access.keys import Keys, principal_of
+from gateway.access.limits import RUNPOD_PER_10_S, Limits
+from gateway.access.principal import SCOPES, Principal, require
+from gateway.access.usage import UsageRecorder
+from gateway.clock import Clock
+from gateway.errors import Unauthorized
+from gateway.settings import Settings
+from gateway.settings.logs import get_logger
+from storage.database import Database
+from storage.errors import StorageError
+from storage.keys import KeyStore
+from storage.records import UsageDelta
+from storage.usage import UsageStore
+
+log = get_logger(__name__)
+
+SETTINGS_KEY_ID = "settings"
+"""The key id of VOXGATE_API_KEY in jobs and usage."""
+
+_POLL_S = 0.5  # a revoked key is refused on every server within a second
+_FLUSH_S = 1.0
+_TOUCH_S = 60.0
+_PRUNE_AFTER_MS = 2 * 86_400_000
+_NEVER = 1 << 62
+
+
+class Access:
+    """Keys, scopes, limits and usage of one server.
+
+    Args:
+        database: open and migrated.
+    """
+
+    def __init__(self, database: Database, settings: Settings, clock: Clock) -> None:
+        self.keys = Keys(KeyStore(database), clock)
+        self.usage_store = UsageStore(database)
+        self._store = KeyStore(database)
+        self._settings = settings
+        self._clock = clock
+        self._usage = UsageRecorder(self.usage_store, clock)
+        per_endpoint = RUNPOD_PER_10_S if settings.limits == "runpod" else {}
+        self._limits = Limits(self.usage_store.take_share, clock, per_endpoint)
+        self.admit = self._limits.admit
+        self.note_usage: Callable[[Principal, str, str, UsageDelta], None] = self._usage.note
+        self._known: dict[str, tuple[bytes, int, Principal]] = {}
+        self._own = b""
+        self._own_principal = Principal(SETTINGS_KEY_ID, "default", frozenset(SCOPES))
+        if settings.api_key is not None:
+            self._own = _digest(settings.api_key)
+        self._mark: tuple[object, ...] | None = None
+        self._version = -1
+        self._used: set[str] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, *, first_key: bool = True) -> None:
+        """Load the keys, make the first one if there is none, and keep them fresh.
+
+        Args:
+            first_key: False where no caller comes from outside, as in `voxgate say` without a server.
+        """
+        if first_key:
+            await make_first_key(self.keys, self._store, self._settings)
+        await self.refresh()
+        self._tasks = [
+            asyncio.create_task(self._limits.run(), name="limits"),
+            asyncio.create_task(self._every(_POLL_S, self._poll), name="keys"),
+            asyncio.create_task(self._every(_FLUSH_S, self._usage.flush), name="usage"),
+            asyncio.create_task(self._every(_TOUCH_S, self._tidy), name="last use of keys"),
+        ]
+
+    async def stop(self) -> None:
+        """Write what is still only in memory."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._try(self._usage.flush)
+        await self._try(self._touch)
+
+    def authenticate(self, header: str | None) -> Principal:
+        """Whose key this is.
+
+        Args:
+            header: the Authorization header: `Bearer KEY`, or the bare key as RunPod's samples send it.
+
+        Raises:
+            Unauthorized: none, unknown, expired or revoked; the message tells nobody which.
+        """
+        if not header:
+            raise Unauthorized
+        key = header[7:].strip() if header[:7].lower() == "bearer " else header.strip()
+        digest = _digest(key)
+        parts = key.split("_", 3)
+        if len(parts) == 4 and (known := self._known.get(parts[2])) is not None:
+            expected, expires_ms, principal = known
+            if hmac.compare_digest(digest, expected) and self._clock.now_ms() < expires_ms:
+                self._used.add(principal.key_id)
+                return principal
+        if self._own and hmac.compare_digest(digest, self._own):
+            return self._own_principal
+        raise Unauthorized
+
+    def require(self, principal: Principal, scope: str) -> None:
+        """Refuse a key whose scopes do not cover this.
+
+        Raises:
+            Forbidden: names the scope that is missing.
+        """
+        require(principal, scope)
+
+    async def refresh(self) -> None:
+        """Load the keys as they are now, if they changed."""
+        mark = await self._store.mark()
+        if mark == self._mark:
+            return
+        self._known = {
+            record.id: (
+                bytes.fromhex(record.digest),
+                _NEVER if record.expires_ms is None else record.expires_ms,
+                principal_of(record),
+            )
+            for record in await self._store.all()
+            if record.revoked_ms is None
+        }
+        # Read before the keys: a change in between is loaded again at the next poll, never missed.
+        self._mark = mark
+
+    async def _poll(self) -> None:
+        version = await self._store.data_version()
+        if version != self._version:
+            await self.refresh()
+            self._version = version
+
+    async def _tidy(self) -> None:
+        await self._touch()
+        await self.usage_store.prune_windows(self._clock.now_ms() - _PRUNE_AFTER_MS)
+
+    async def _touch(self) -> None:
+        used, self._used = self._used, set()
+        await self._store.touch(used, self._clock.now_ms())
+
+    async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
+        while True:
+            await self._clock.sleep(seconds)
+            await self._try(do)
+
+    async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await do()
+        except StorageError as error:
+            log.warning("access not up to date", step=do.__name__, error=error)
+        except Exception:  # a poll that ended would let revoked keys in for ever
+            log.exception("access not up to date", step=do.__name__)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,70 @@
+"""What tests of access build their world with: a clock they turn, a database of their own, servers on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from gateway.access import Access
+from gateway.settings import DatabaseSettings, Settings
+from storage import migrate
+from storage.database import Database
+
+NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
+
+
+class TurnedClock:
+    """Wall time stands still until a test turns it; sleeping is real, but short."""
+
+    def __init__(self, now_ms: int = NOON_MS) -> None:
+        self.wall_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def monotonic(self) -> float:
+        return self.wall_ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(min(seconds, 0.02))
+
+
+def settings_in(folder: Path, **fields: object) -> Settings:
+    """Settings of a server whose database is in `folder`, migrated."""
+    settings = Settings(data_dir=folder, database=DatabaseSettings(url=f"sqlite:///{folder / 'voxgate.db'}"), **fields)
+    migrate.upgrade(settings.database_url)
+    return settings
+
+
+@contextlib.asynccontextmanager
+async def opened(settings: Settings) -> AsyncIterator[Database]:
+    """The database of these settings."""
+    database = await Database.open(settings.database_url)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(settings: Settings, clock: TurnedClock, *, first_key: bool = False) -> AsyncIterator[Access]:
+    """One server's access, with a database connection of its own."""
+    async with opened(settings) as database:
+        access = Access(database, settings, clock)
+        await access.start(first_key=first_key)
+        try:
+            yield access
+        finally:
+            await access.stop()
+
+
+async def until(holds: Callable[[], Awaitable[bool] | bool]) -> None:
+    """Wait until something holds; gives up after ten seconds."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = holds()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.01)
