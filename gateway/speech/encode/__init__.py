@@ -1,0 +1,62 @@
+"""From finished samples to a file: one encoder per format, all with the same three verbs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.errors import InvalidInput
+from gateway.speech.encode.encoder import Encoded, Encoder
+from gateway.speech.encode.mp3 import MP3_BITRATES, Mp3Encoder
+from gateway.speech.encode.pcm import PcmEncoder
+from gateway.speech.encode.sndfile import OPUS_BITRATES, FlacEncoder, OpusEncoder
+from gateway.speech.encode.wav import WavEncoder
+from gateway.speech.request import AudioFormat
+
+__all__ = ["BITRATES", "ENCODERS", "Encoded", "Encoder", "check_size", "encoder_identity", "open_encoder"]
+
+ENCODERS: dict[AudioFormat, type[Encoder]] = {
+    "mp3": Mp3Encoder,
+    "wav": WavEncoder,
+    "pcm": PcmEncoder,
+    "flac": FlacEncoder,
+    "opus": OpusEncoder,
+}
+
+BITRATES: dict[AudioFormat, tuple[int, ...]] = {"mp3": MP3_BITRATES, "opus": OPUS_BITRATES}
+"""In kbit/s, of the formats that have one."""
+
+
+def open_encoder(format: AudioFormat, path: Path, rate: int, bitrate: int | None = None) -> Encoder:  # noqa: A002
+    """Begin a file.
+
+    Args:
+        path: is created or overwritten.
+        rate: in Hz, mono.
+        bitrate: in kbit/s; None means the format's default.
+
+    Raises:
+        InvalidInput: the format cannot have this rate or bitrate.
+    """
+    return ENCODERS[format](path, rate, bitrate)
+
+
+def check_size(format: AudioFormat, samples: int) -> None:  # noqa: A002
+    """Refuse a file its format cannot hold, before anything is spoken.
+
+    Args:
+        samples: expected, mono.
+
+    Raises:
+        InvalidInput: names the formats that can hold it.
+    """
+    limit = ENCODERS[format].max_samples
+    if limit is not None and samples > limit:
+        raise InvalidInput(
+            f"this text is too long for {format}, which ends at 4 GiB ({limit} samples, about {samples} are needed); "
+            "use mp3, opus or flac"
+        )
+
+
+def encoder_identity(format: AudioFormat) -> str:  # noqa: A002
+    """What shapes the bytes of a file beside samples, rate and bitrate; part of the cache key."""
+    return ENCODERS[format].identity

@@ -1,0 +1,77 @@
+"""What every encoder has in common."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import msgspec
+
+from gateway.errors import SynthesisFailed
+from gateway.speech.take import Pcm16
+
+
+class Encoded(msgspec.Struct, frozen=True):
+    """A finished file.
+
+    Args:
+        samples: it decodes to exactly these, with no lag.
+        rate: in Hz.
+    """
+
+    path: Path
+    samples: int
+    rate: int
+    mimetype: str
+    size_bytes: int
+
+
+class Encoder(ABC):
+    """Writes one mono file; used by one thread at a time.
+
+    Args:
+        path: is created or overwritten.
+        rate: in Hz.
+        bitrate: in kbit/s; None means the format's default, and formats without one ignore it.
+    """
+
+    mimetype: ClassVar[str]
+    identity: ClassVar[str]
+    """Names codec, version and settings."""
+    max_samples: ClassVar[int | None] = None
+    """The most a file of this format can hold."""
+
+    def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
+        self.path = path
+        self.rate = rate
+        self.bitrate = bitrate
+        self.samples = 0
+
+    def write(self, pcm: Pcm16) -> None:
+        """Append samples, shape (n,)."""
+        if pcm.size:
+            self.samples += pcm.size
+            self._write(pcm)
+
+    def finish(self) -> Encoded:
+        """Complete the file.
+
+        Raises:
+            SynthesisFailed: nothing was written; a file without sound is never an answer.
+        """
+        if self.samples == 0:
+            self.abandon()
+            raise SynthesisFailed("nothing was spoken")
+        self._finish()
+        return Encoded(self.path, self.samples, self.rate, self.mimetype, self.path.stat().st_size)
+
+    @abstractmethod
+    def abandon(self) -> None:
+        """Close the file as it is; harmless after `finish`. Whoever gave the path removes it."""
+
+    @abstractmethod
+    def _write(self, pcm: Pcm16) -> None: ...
+
+    @abstractmethod
+    def _finish(self) -> None: ...

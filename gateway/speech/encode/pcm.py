@@ -1,0 +1,29 @@
+"""Bare samples, 16 bit little-endian, as OpenAI's `pcm` is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gateway.speech.encode.encoder import Encoder
+from gateway.speech.take import Pcm16
+
+
+class PcmEncoder(Encoder):
+    """No header; the rate travels beside the file."""
+
+    mimetype = "audio/pcm"
+    identity = "pcm-s16le"
+
+    def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
+        super().__init__(path, rate, bitrate)
+        self._file = path.open("wb")
+
+    def _write(self, pcm: Pcm16) -> None:
+        self._file.write(pcm.astype("<i2", copy=False).tobytes())
+
+    def _finish(self) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
+        """See Encoder."""
+        self._file.close()

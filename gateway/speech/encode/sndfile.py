@@ -1,0 +1,64 @@
+"""FLAC and Ogg Opus by libsndfile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import soundfile as sf
+
+from gateway.errors import InvalidInput
+from gateway.speech.encode.encoder import Encoder
+from gateway.speech.take import Pcm16
+
+OPUS_BITRATES = (16, 24, 32, 48, 64, 96, 128)
+"""In kbit/s."""
+
+_OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
+_DEFAULT_OPUS_BITRATE = 32
+
+
+class _SndfileEncoder(Encoder):
+    _options: ClassVar[dict[str, Any]]
+
+    def __init__(self, path: Path, rate: int, bitrate: int | None = None, **more: Any) -> None:
+        super().__init__(path, rate, bitrate)
+        self._file = sf.SoundFile(str(path), "w", rate, 1, **self._options, **more)
+
+    def _write(self, pcm: Pcm16) -> None:
+        self._file.write(pcm)
+
+    def _finish(self) -> None:
+        self._file.close()
+
+    def abandon(self) -> None:
+        """See Encoder."""
+        self._file.close()
+
+
+class FlacEncoder(_SndfileEncoder):
+    """16-bit FLAC."""
+
+    mimetype = "audio/flac"
+    identity = f"flac-pcm16-{sf.__libsndfile_version__}"
+    _options: ClassVar[dict[str, Any]] = {"format": "FLAC", "subtype": "PCM_16"}
+
+
+class OpusEncoder(_SndfileEncoder):
+    """Opus in Ogg, average bitrate."""
+
+    mimetype = "audio/ogg"
+    identity = f"opus-ogg-{sf.__libsndfile_version__}"
+    _options: ClassVar[dict[str, Any]] = {"format": "OGG", "subtype": "OPUS"}
+
+    def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
+        bitrate = bitrate or _DEFAULT_OPUS_BITRATE
+        if rate not in _OPUS_RATES:
+            rates = ", ".join(map(str, _OPUS_RATES))
+            raise InvalidInput(f"opus needs a sample rate of {rates} Hz, not {rate}; use mp3, wav or flac")
+        if bitrate not in OPUS_BITRATES:
+            known = ", ".join(map(str, OPUS_BITRATES))
+            raise InvalidInput(f"bitrate of opus must be one of {known} kbit/s, got {bitrate}")
+        # libsndfile maps the level linearly to 256 (0.0) ... 6 (1.0) kbit/s per channel.
+        level = (256 - bitrate) / 250
+        super().__init__(path, rate, bitrate, compression_level=level)

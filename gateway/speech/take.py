@@ -1,0 +1,119 @@
+"""A take as it arrives: checked, rounded to 16 bits once, stored as FLAC."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf
+
+from backends.interface import FailureKind
+from gateway.errors import SynthesisFailed
+
+Pcm16: TypeAlias = npt.NDArray[np.int16]
+"""Mono samples, shape (n,)."""
+
+Flaw: TypeAlias = Literal["malformed", "empty", "not_finite", "silent"]
+
+_SILENT_PEAK = 0.001  # -60 dBFS: no voice is that soft, while some engines dither
+_FLAC_LEVEL = 0.0  # the fastest; a take is read once or twice and then evicted
+
+
+class TakeRejected(SynthesisFailed):
+    """What an engine gave is no speech.
+
+    Args:
+        flaw: what is wrong with it.
+
+    Attributes:
+        kind: the same in the words of the plugin contract; nothing at all for text with letters means that the
+            voice does not know the script.
+        retryable: whether another seed may mend it.
+    """
+
+    def __init__(self, flaw: Flaw, message: str) -> None:
+        super().__init__(flaw, message)
+        self.flaw = flaw
+        self.kind: FailureKind = "unsupported_text" if flaw == "empty" else "failed"
+        self.retryable = flaw in ("not_finite", "silent")
+
+    def __str__(self) -> str:
+        return str(self.args[1])
+
+
+class Settled(msgspec.Struct, frozen=True):
+    """A take in 16 bits.
+
+    Args:
+        pcm: shape (n,).
+        gain_db: what was applied to bring a peak above full scale down to it, else 0.0.
+        peak: before that gain; 1.0 is full scale.
+        rms: before that gain.
+    """
+
+    pcm: Pcm16
+    gain_db: float
+    peak: float
+    rms: float
+
+
+def settle(pcm: npt.NDArray[Any], has_letters: bool = True) -> Settled:
+    """Check the samples of an engine and round them to 16 bits.
+
+    Args:
+        pcm: floats nominally in [-1, 1], or int16; shape (n,), or (1, n) or (n, 1) as tensors often are.
+        has_letters: whether the text had anything to say, so that silence is a fault.
+
+    Raises:
+        TakeRejected: not samples, none at all, NaN or infinite ones, or silence where there should be speech.
+    """
+    if pcm.ndim != 1:
+        if pcm.ndim == 2 and 1 in pcm.shape:
+            pcm = pcm.reshape(-1)
+        else:
+            raise TakeRejected("malformed", f"the backend gave an array of shape {pcm.shape}, not mono samples")
+    if pcm.size == 0:
+        raise TakeRejected("empty", "the backend gave no sound for this text; it cannot speak this script")
+    if pcm.dtype == np.int16:
+        exact: npt.NDArray[np.float32] = pcm.astype(np.float32) * np.float32(1 / 32767)
+    elif pcm.dtype.kind == "f":
+        exact = pcm.astype(np.float32, copy=False)
+    else:
+        raise TakeRejected("malformed", f"the backend gave samples of type {pcm.dtype}, not float32")
+    peak = max(float(exact.max()), -float(exact.min()))
+    energy = float(np.dot(exact, exact))
+    if not np.isfinite(peak) or not np.isfinite(energy):
+        raise TakeRejected("not_finite", "the backend gave samples that are not numbers (NaN or infinite)")
+    if has_letters and peak < _SILENT_PEAK:
+        raise TakeRejected("silent", "the backend gave silence for this text")
+    rms = float(np.sqrt(energy / exact.size))
+    if pcm.dtype == np.int16:
+        return Settled(pcm.astype(np.int16, copy=False), 0.0, peak, rms)
+    scale, gain_db = 32767.0, 0.0
+    if peak > 1.0:
+        scale /= peak
+        gain_db = -20.0 * float(np.log10(peak))
+    scaled = exact * np.float32(scale)
+    np.rint(scaled, out=scaled)
+    return Settled(scaled.astype(np.int16), gain_db, peak, rms)
+
+
+def to_flac(pcm: Pcm16, rate: int) -> bytes:
+    """The take as a 16-bit FLAC file; `rate` in Hz."""
+    file = io.BytesIO()
+    sf.write(file, pcm, rate, format="FLAC", subtype="PCM_16", compression_level=_FLAC_LEVEL)
+    return file.getvalue()
+
+
+def from_flac(flac: bytes | Path) -> tuple[Pcm16, int]:
+    """The very samples given to `to_flac`, and their rate in Hz.
+
+    Raises:
+        soundfile.LibsndfileError: not a FLAC file.
+    """
+    pcm, rate = sf.read(io.BytesIO(flac) if isinstance(flac, bytes) else str(flac), dtype="int16")
+    return pcm, int(rate)
