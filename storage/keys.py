@@ -151,7 +151,7 @@ class KeyStore:
 
     async def touch(self, key_ids: Iterable[str], now: int) -> None:
         """Note when keys were last used."""
-        rows = [{"key_id": key_id, "now": now} for key_id in key_ids]
+        rows = [{"key_id": key_id, "now": now} for key_id in sorted(key_ids)]
         if rows:
             await self._database.writer.run(lambda connection: _execute_many(connection, rows))
 

@@ -85,7 +85,9 @@ class UsageStore:
 
     async def add(self, deltas: Mapping[UsagePlace, UsageDelta]) -> None:
         """Add to what was used, in one transaction."""
-        rows = [{**msgspec.structs.asdict(place), **msgspec.structs.asdict(delta)} for place, delta in deltas.items()]
+        # In one order on every server: PostgreSQL locks row by row.
+        ordered = sorted(deltas.items(), key=lambda item: msgspec.structs.astuple(item[0]))
+        rows = [{**msgspec.structs.asdict(place), **msgspec.structs.asdict(delta)} for place, delta in ordered]
         if rows:
             await self._database.writer.run(lambda connection: _execute(connection, self._add, rows))
 
@@ -115,9 +117,11 @@ class UsageStore:
         statement = statement.group_by(*groups).order_by(*groups) if groups else statement
 
         def read(connection: Connection) -> list[UsageRow]:
-            # PostgreSQL sums bigints into numerics; strict=False makes whole numbers of them again.
             rows = [dict(row) for row in connection.execute(statement).mappings() if row["jobs"] is not None]
-            return msgspec.convert(rows, list[UsageRow], strict=False)
+            for row in rows:
+                # PostgreSQL sums bigints into numerics.
+                row.update({name: int(row[name]) for name in _SUMS})
+            return msgspec.convert(rows, list[UsageRow])
 
         return await self._database.read(read)
 
