@@ -92,7 +92,8 @@ EXPIRE = text(
 """Take a dead owner's lease away; after too many failures that ends the job."""
 REQUEUE = text(
     "UPDATE jobs SET state = 'IN_QUEUE', owner = NULL, beat = 0, failures = failures + :counted, "
-    f"retries = retries + :counted, available_ms = :available_ms, error = :error {_MINE} RETURNING id, attempt"
+    f"retries = retries + :counted, available_ms = :available_ms, error = :error, "
+    f"execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE} RETURNING id, attempt"
 )
 """Hand a lease back, or try again later."""
 STORED_TAKE = text(f"UPDATE jobs SET failures = 0, chunks_done = chunks_done + 1 {_MINE}")

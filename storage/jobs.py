@@ -258,9 +258,20 @@ class JobStore:
         return await self._db.writer.run(end)
 
     async def requeue(
-        self, job_id: str, owner: str, attempt: int, reason: str, count_failure: bool, delay_ms: int = 0
+        self,
+        job_id: str,
+        owner: str,
+        attempt: int,
+        reason: str,
+        count_failure: bool,
+        delay_ms: int = 0,
+        execution_ms: int | None = None,
     ) -> bool:
         """Hand a lease back. A failure counts against the job; a shutdown does not.
+
+        Args:
+            delay_ms: how long nobody claims it.
+            execution_ms: what it has spent running so far, over all attempts; None leaves it as it is.
 
         Returns:
             False when the lease was no longer ours.
@@ -268,7 +279,7 @@ class JobStore:
         now = self._clock.now_ms()
         params = {
             "id": job_id, "owner": owner, "attempt": attempt, "error": reason if count_failure else None,
-            "counted": int(count_failure), "available_ms": now + delay_ms,
+            "counted": int(count_failure), "available_ms": now + delay_ms, "execution_ms": execution_ms,
         }  # fmt: skip
 
         def give(conn: Connection) -> bool:
@@ -423,7 +434,7 @@ class JobStore:
         """Delete up to `limit` jobs whose time is over, with their texts; gives how many."""
         when = self._clock.now_ms() if now is None else now
         return await self._db.writer.run(
-            lambda conn: _release(
+            lambda conn: statements.release(
                 conn, conn.execute(job_sql.DELETE_RETAINED, {"now": when, "limit": limit}).all(), when
             )
         )
@@ -432,7 +443,7 @@ class JobStore:
         """Delete one finished job with its text."""
         now = self._clock.now_ms()
         return await self._db.writer.run(
-            lambda conn: _release(conn, conn.execute(job_sql.DELETE, {"id": job_id}).all(), now) == 1
+            lambda conn: statements.release(conn, conn.execute(job_sql.DELETE, {"id": job_id}).all(), now) == 1
         )
 
     def _keep(self, now: int) -> dict[str, int]:
@@ -483,11 +494,3 @@ def _log(
     if jobs:
         shared = {"event": event, "now": now, "owner": owner, "detail": detail}
         conn.execute(statements.ADD_EVENT, [shared | {"job_id": i, "attempt": attempt} for i, attempt in jobs])
-
-
-def _release(conn: Connection, rows: Sequence[AnyRow], now: int) -> int:
-    """Start the grace of blobs that deleted rows referred to; gives how many rows there were."""
-    hashes = [{"hash": blob, "now": now} for blob in {row[0] for row in rows} if blob is not None]
-    if hashes:
-        conn.execute(statements.TOUCH_BLOB, hashes)
-    return len(rows)

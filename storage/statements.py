@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from sqlalchemy import text
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, text
 
 PUT_BLOB = text(
     "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms) VALUES (:hash, :suffix, :size_bytes, :now) "
@@ -46,3 +49,11 @@ PUT_CACHE_ENTRY = text(
 
 HAS_BLOB = text("SELECT 1 FROM blobs WHERE hash = :hash")
 """Whether a blob is known."""
+
+
+def release(conn: Connection, rows: Sequence[Any], now: int) -> int:
+    """Start the grace of the blobs that deleted rows referred to (a row's first column); gives how many rows."""
+    hashes = [{"hash": blob, "now": now} for blob in {row[0] for row in rows} if blob is not None]
+    if hashes:
+        conn.execute(TOUCH_BLOB, hashes)
+    return len(rows)

@@ -1,0 +1,255 @@
+"""The audio store: files named by the SHA-256 of their bytes, `aa/bb/HASH.ext` under one folder.
+
+The order that makes "no row points at a missing file" hold: write a spool in the store's own `tmp`, fsync it, link
+it to its final name, fsync the folder (`put_file`); commit the row; then `settle`, which makes sure that no sweeper
+took the file before the row was there, and only then drops the spool. Until then the spool bears the hash in its
+name: if we are killed in between, whoever misses the file finds the spool. (obstore's local store does not fsync.)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+from storage.errors import BlobMissing, StorageError, translate
+from storage.records import BlobRecord
+
+T = TypeVar("T")
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
+_BLOCK = 1 << 20
+
+
+class AudioStore:
+    """Content-addressed audio in a folder; every method that touches the disk runs in a thread."""
+
+    def __init__(self, root: Path) -> None:
+        """Make the folder.
+
+        Raises:
+            StorageError: it cannot be made or written.
+        """
+        self.root = root
+        self.tmp = root / "tmp"
+        self.trash = root / "trash"
+        try:
+            self.tmp.mkdir(parents=True, exist_ok=True)
+            self.trash.mkdir(exist_ok=True)
+        except OSError as error:
+            raise self._meant(error) from error
+
+    def new_spool(self) -> Path:
+        """A name nobody has, on the store's own disk, for a file that `put_file` will take."""
+        return self.tmp / uuid.uuid4().hex
+
+    async def put_file(self, spool: Path, suffix: str) -> BlobRecord:
+        """Store a spool's bytes, durably, and keep the spool until `settle`.
+
+        Args:
+            spool: a finished file at a `new_spool` name.
+            suffix: with its dot, such as `.mp3`.
+
+        Raises:
+            StorageError: full, read-only; nothing refers to the bytes then.
+        """
+        return await self._thread(lambda: self._put(spool, suffix))
+
+    async def put_bytes(self, data: bytes, suffix: str) -> BlobRecord:
+        """As `put_file`, for bytes in memory."""
+
+        def put() -> BlobRecord:
+            spool = self.new_spool()
+            try:
+                spool.write_bytes(data)
+                return self._put(spool, suffix)
+            except BaseException:
+                spool.unlink(missing_ok=True)
+                raise
+
+        return await self._thread(put)
+
+    async def settle(self, blob: BlobRecord) -> None:
+        """Once the blob's row is committed: put the file back if a sweeper took it meanwhile, drop the spool."""
+        await self._thread(lambda: self._settle(blob))
+
+    async def path(self, blob_hash: str) -> Path:
+        """Where a blob's file is. Open it rather than keep the path: a deleted blob's file goes.
+
+        Raises:
+            BlobMissing: there is none.
+        """
+        return await self._thread(lambda: self.locate(blob_hash))
+
+    async def open(self, blob_hash: str) -> BinaryIO:
+        """A blob's file, open for reading; stays readable when it is deleted. Raises BlobMissing."""
+        return await self._thread(lambda: self.locate(blob_hash).open("rb"))
+
+    async def read(self, blob_hash: str) -> bytes:
+        """A blob's bytes. Raises BlobMissing."""
+        return await self._thread(lambda: self.locate(blob_hash).read_bytes())
+
+    async def size(self, blob_hash: str) -> int:
+        """A blob's size in bytes. Raises BlobMissing."""
+        return await self._thread(lambda: self.locate(blob_hash).stat().st_size)
+
+    def locate(self, blob_hash: str) -> Path:
+        """As `path`, in the calling thread. A file that a killed sweeper left in the trash is put back.
+
+        Raises:
+            BlobMissing: there is none.
+        """
+        found = self._find(blob_hash)
+        if found is None and self._restore(blob_hash):
+            found = self._find(blob_hash)
+        if found is None:
+            raise BlobMissing(blob_hash)
+        return found
+
+    def discard(self, blob_hash: str) -> None:
+        """Move a blob's file to the trash, in the calling thread, inside the transaction that deletes its row."""
+        if (found := self._find(blob_hash)) is not None:
+            found.replace(self.trash / found.name)
+
+    def empty_trash(self, known: Callable[[list[str]], set[str]]) -> int:
+        """Empty the trash, in the calling thread; what `known` says still has a row is put back first.
+
+        Returns:
+            How many files were put back: a sweeper was killed, or its transaction failed.
+        """
+        return self._clear(list(self.trash.iterdir()), known)[1]
+
+    def clear_spools(self, is_old: Callable[[Path], bool], known: Callable[[list[str]], set[str]]) -> int:
+        """Remove spools that nobody settled, likewise; gives how many."""
+        return self._clear([file for file in self.tmp.iterdir() if is_old(file)], known)[0]
+
+    def _clear(self, files: list[Path], known: Callable[[list[str]], set[str]]) -> tuple[int, int]:
+        rows = known([_hash_of(file) for file in files]) if files else set()
+        restored = 0
+        for file in files:
+            blob_hash = _hash_of(file)
+            if blob_hash in rows and self._find(blob_hash) is None and self._restore(blob_hash):
+                restored += 1
+            file.unlink(missing_ok=True)
+        return len(files), restored
+
+    def files(self) -> Iterator[Path]:
+        """Every file that is stored, in no order."""
+        for first in self.root.iterdir():
+            if len(first.name) == 2:
+                for second in first.iterdir():
+                    yield from second.iterdir()
+
+    def _put(self, spool: Path, suffix: str) -> BlobRecord:
+        digest = hashlib.sha256()
+        with spool.open("r+b") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+            size = file.tell()
+            os.fsync(file.fileno())
+        held = spool.replace(self.tmp / f"{digest.hexdigest()}{suffix}.{uuid.uuid4().hex}")
+        blob = BlobRecord(hash=digest.hexdigest(), size_bytes=size, suffix=suffix, spool=str(held))
+        self._publish(blob)
+        return blob
+
+    def _settle(self, blob: BlobRecord) -> None:
+        if not blob.spool:
+            return
+        spool = Path(blob.spool)
+        if self._find(blob.hash) is None:
+            self._publish(blob)
+        spool.unlink(missing_ok=True)
+
+    def _publish(self, blob: BlobRecord) -> None:
+        spool = Path(blob.spool)
+        existing = self._find(blob.hash)
+        if existing is not None:
+            if existing.stat().st_size == blob.size_bytes:
+                return
+            existing.unlink()  # a disk that lied; the good bytes are in the spool
+        folder = self._folder(blob.hash)
+        if not folder.is_dir():
+            folder.mkdir(parents=True, exist_ok=True)
+            _fsync_folder(folder.parent)
+            _fsync_folder(self.root)
+        _link(spool, folder / f"{blob.hash}{blob.suffix}")
+        _fsync_folder(folder)
+
+    def _restore(self, blob_hash: str) -> bool:
+        if not _is_hash(blob_hash):
+            return False
+        file = _named(self.trash, blob_hash) or _named(self.tmp, blob_hash)
+        if file is None:
+            return False
+        folder = self._folder(blob_hash)
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            _link(file, folder / ".".join(file.name.split(".")[:2]))
+        except FileNotFoundError:  # the sweeper lives and emptied its trash, or its owner settled it, just now
+            return False
+        return True
+
+    def _folder(self, blob_hash: str) -> Path:
+        return self.root / blob_hash[:2] / blob_hash[2:4]
+
+    def _find(self, blob_hash: str) -> Path | None:
+        return _named(self._folder(blob_hash), blob_hash) if _is_hash(blob_hash) else None
+
+    async def _thread(self, fn: Callable[[], T]) -> T:
+        try:
+            return await asyncio.to_thread(fn)
+        except OSError as error:
+            raise self._meant(error) from error
+
+    def _meant(self, error: OSError) -> BaseException:
+        meant = translate(error, str(self.root))
+        return StorageError(f"{self.root}: {error}") if meant is error else meant
+
+
+def _is_hash(name: str) -> bool:
+    return len(name) == 64 and name.isalnum()
+
+
+def _hash_of(file: Path) -> str:
+    return file.name.split(".", 1)[0]
+
+
+def _named(folder: Path, stem: str) -> Path | None:
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208 - names only, and this is on the path of every hit
+            if name.startswith(stem):
+                return folder / name
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A disk without hard links: copy beside the target, then rename.
+        beside = target.with_name(f".{uuid.uuid4().hex}")
+        with source.open("rb") as reader, beside.open("wb") as writer:
+            shutil.copyfileobj(reader, writer)
+            writer.flush()
+            os.fsync(writer.fileno())
+        beside.replace(target)
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

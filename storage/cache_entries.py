@@ -1,0 +1,133 @@
+"""Cache entries: finished audio by cache key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, text
+
+from gateway.clock import Clock, SystemClock
+from storage import statements
+from storage.database import Database
+from storage.records import CacheEntryRecord
+
+_GET = text(
+    "SELECT key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, created_ms, "
+    "last_used_ms, hits FROM cache_entries WHERE key = :key"
+)
+_TOUCH = text("UPDATE cache_entries SET last_used_ms = :now, hits = hits + 1 WHERE key = :key")
+_TOTAL = text("SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries")
+_STATS = text(
+    "SELECT backend, COUNT(*), SUM(size_bytes), SUM(hits), MIN(created_ms) FROM cache_entries "
+    "GROUP BY backend ORDER BY backend"
+)
+_EVICT_AGE = text("DELETE FROM cache_entries WHERE created_ms < :before RETURNING blob_hash, key")
+_EVICT_BYTES = text(
+    "DELETE FROM cache_entries WHERE key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER "
+    "(ORDER BY last_used_ms, key) - size_bytes AS freed FROM cache_entries) AS oldest WHERE freed < :excess) "
+    "RETURNING blob_hash, key"
+)
+_PRUNE = {
+    (backend, tenant): text(
+        "DELETE FROM cache_entries WHERE last_used_ms < :before"  # noqa: S608 - constants of this module
+        + (" AND backend = :backend" if backend else "")
+        + (" AND tenant = :tenant" if tenant else "")
+        + " RETURNING blob_hash, key"
+    )
+    for backend in (False, True)
+    for tenant in (False, True)
+}
+
+
+class BackendShare(msgspec.Struct, frozen=True):
+    """What one backend's audio takes up in the cache."""
+
+    backend: str
+    entries: int
+    size_bytes: int
+    hits: int
+    oldest_ms: int
+
+
+class CacheStats(msgspec.Struct, frozen=True):
+    """What the cache holds."""
+
+    entries: int
+    size_bytes: int
+    hits: int
+    backends: tuple[BackendShare, ...]
+
+
+class CacheStore:
+    """Cache entries in SQL; their audio is in the audio store."""
+
+    def __init__(self, db: Database, clock: Clock | None = None) -> None:
+        self._db = db
+        self._clock = clock or SystemClock()
+
+    async def get(self, key: str) -> CacheEntryRecord | None:
+        """The entry under a key; touch it when it was used."""
+
+        def get(conn: Connection) -> CacheEntryRecord | None:
+            row = conn.execute(_GET, {"key": key}).first()
+            return None if row is None else CacheEntryRecord(*row)
+
+        return await self._db.peek(get)
+
+    async def touch_many(self, keys: Iterable[str]) -> None:
+        """Each of these was answered from once more, just now."""
+        rows = [{"key": key, "now": self._clock.now_ms()} for key in keys]
+        if rows:
+            await self._db.writer.run(lambda conn: conn.execute(_TOUCH, rows) and None)
+
+    async def evict(self, max_bytes: int, max_age_ms: int | None = None) -> list[str]:
+        """Forget what is older than `max_age_ms`, then the least recently used above `max_bytes`; gives the keys."""
+        now = self._clock.now_ms()
+
+        def forget(conn: Connection) -> list[str]:
+            rows: list[Any] = []
+            if max_age_ms is not None:
+                rows += conn.execute(_EVICT_AGE, {"before": now - max_age_ms}).all()
+            excess = int(conn.execute(_TOTAL).scalar_one()) - max_bytes
+            if excess > 0:
+                rows += conn.execute(_EVICT_BYTES, {"excess": excess}).all()
+            return _released(conn, rows, now)
+
+        return await self._db.writer.run(forget)
+
+    async def prune(
+        self, *, backend: str | None = None, tenant: str | None = None, unused_since_ms: int | None = None
+    ) -> list[str]:
+        """Forget entries by wish: of a backend, of a tenant, not used since a time; all of them with none of these.
+        Gives their keys."""
+        now = self._clock.now_ms()
+        params: dict[str, Any] = {"before": 1 << 62 if unused_since_ms is None else unused_since_ms}
+        if backend is not None:
+            params["backend"] = backend
+        if tenant is not None:
+            params["tenant"] = tenant
+        statement = _PRUNE[backend is not None, tenant is not None]
+        return await self._db.writer.run(
+            lambda conn: _released(conn, conn.execute(statement, params).all(), now),
+        )
+
+    async def stats(self) -> CacheStats:
+        """What the cache holds, by backend."""
+
+        def read(conn: Connection) -> CacheStats:
+            shares = tuple(BackendShare(r[0], int(r[1]), int(r[2]), int(r[3]), r[4]) for r in conn.execute(_STATS))
+            return CacheStats(
+                sum(share.entries for share in shares),
+                sum(share.size_bytes for share in shares),
+                sum(share.hits for share in shares),
+                shares,
+            )
+
+        return await self._db.read(read)
+
+
+def _released(conn: Connection, rows: Sequence[Any], now: int) -> list[str]:
+    statements.release(conn, rows, now)
+    return [row[1] for row in rows]

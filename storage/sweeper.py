@@ -1,0 +1,141 @@
+"""Removes audio that nothing refers to, and never audio that something does.
+
+A blob's row goes first, in a transaction that holds the writer's lock; its file is moved to the trash before that
+transaction commits. So whoever stores the same bytes meanwhile either committed his row before (it is young: the
+sweeper leaves it) or commits after, and `AudioStore.settle` then finds the file gone and puts it back. A sweeper
+that is killed in between leaves the file in the trash, where `AudioStore.locate` and the next sweep find it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import msgspec
+from sqlalchemy import Connection, bindparam, text
+
+from gateway.clock import Clock, SystemClock
+from storage.audio import AudioStore
+from storage.database import Database
+from storage.errors import BlobMissing
+
+_BATCH = 200
+# Foreign keys forbid to delete a blob in use; this finds those that are not.
+_UNUSED = text(
+    "DELETE FROM blobs WHERE hash IN (SELECT b.hash FROM blobs b WHERE b.touched_ms < :before "
+    "AND NOT EXISTS (SELECT 1 FROM takes r WHERE r.blob_hash = b.hash) "
+    "AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.blob_hash = b.hash) "
+    "AND NOT EXISTS (SELECT 1 FROM cache_entries r WHERE r.blob_hash = b.hash) "
+    "AND NOT EXISTS (SELECT 1 FROM voices r WHERE r.blob_hash = b.hash) "
+    "AND NOT EXISTS (SELECT 1 FROM samples r WHERE r.blob_hash = b.hash) LIMIT :limit) "
+    "AND touched_ms < :before RETURNING hash, size_bytes"
+)
+_KNOWN = text("SELECT hash FROM blobs WHERE hash IN :hashes").bindparams(bindparam("hashes", expanding=True))
+_PAGE = text("SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit")
+
+
+class Swept(msgspec.Struct, frozen=True):
+    """What a sweep removed: blobs and their bytes, spools and files that no row knew; and what it put back."""
+
+    blobs: int = 0
+    size_bytes: int = 0
+    spools: int = 0
+    strays: int = 0
+    restored: int = 0
+
+
+class Sweeper:
+    """Sweeps one audio store; two servers may sweep the same."""
+
+    def __init__(self, db: Database, audio: AudioStore, clock: Clock | None = None, grace_s: float = 3600.0) -> None:
+        """`grace_s`: how long unused audio stays; longer than any request between its look-up and its answer."""
+        self._db = db
+        self._audio = audio
+        self._clock = clock or SystemClock()
+        self._grace_s = grace_s
+
+    async def sweep(self) -> Swept:
+        """Empty the trash of a killed sweep, then remove unused blobs, old spools and files without a row."""
+        restored = await self.recover()
+        blobs, size_bytes = await self._sweep_rows()
+        spools = await self._db.read(
+            lambda conn: self._audio.clear_spools(self._is_old, lambda hashes: _known(conn, hashes))
+        )
+        strays = await self._sweep_strays()
+        return Swept(blobs, size_bytes, spools, strays, restored)
+
+    async def recover(self) -> int:
+        """Put back what a killed sweep took and never committed; gives how many files. Run it at start-up."""
+        return await self._db.read(
+            lambda conn: self._audio.empty_trash(lambda hashes: _known(conn, hashes)),
+        )
+
+    async def audit(self) -> list[str]:
+        """The hashes of blobs whose file is missing; for `doctor` and tests."""
+        missing: list[str] = []
+        after = ""
+        while True:
+            page = {"after": after, "limit": 1_000}
+            hashes = await self._db.read(lambda conn, page=page: list(conn.execute(_PAGE, page).scalars()))  # type: ignore[misc]
+            if not hashes:
+                return missing
+            missing += await asyncio.to_thread(self._missing, hashes)
+            after = hashes[-1]
+
+    async def _sweep_rows(self) -> tuple[int, int]:
+        before = self._clock.now_ms() - round(self._grace_s * 1000)
+
+        def remove(conn: Connection) -> list[tuple[str, int]]:
+            rows = [(row[0], row[1]) for row in conn.execute(_UNUSED, {"before": before, "limit": _BATCH})]
+            for blob_hash, _ in rows:
+                self._audio.discard(blob_hash)
+            return rows
+
+        blobs = size_bytes = 0
+        while rows := await self._db.writer.run(remove):
+            await self.recover()
+            blobs += len(rows)
+            size_bytes += sum(size for _, size in rows)
+        return blobs, size_bytes
+
+    async def _sweep_strays(self) -> int:
+        files = await asyncio.to_thread(lambda: [file.stem for file in self._audio.files() if self._is_old(file)])
+        removed = 0
+        for start in range(0, len(files), _BATCH):
+            batch = files[start : start + _BATCH]
+            known = await self._db.read(lambda conn, batch=batch: _known(conn, batch))  # type: ignore[misc]
+            strays = [blob_hash for blob_hash in batch if blob_hash not in known]
+            if strays:
+                removed += await self._db.writer.run(lambda conn, strays=strays: self._discard(conn, strays))  # type: ignore[misc]
+                await self.recover()
+        return removed
+
+    def _discard(self, conn: Connection, strays: list[str]) -> int:
+        still = set(strays) - _known(conn, strays)
+        for blob_hash in still:
+            self._audio.discard(blob_hash)
+        return len(still)
+
+    def _is_old(self, file: Path) -> bool:
+        # A file's own time is the machine's, whatever clock we were given.
+        try:
+            return time.time() - file.stat().st_mtime > self._grace_s
+        except FileNotFoundError:
+            return False
+
+    def _missing(self, hashes: list[str]) -> list[str]:
+        missing = []
+        for blob_hash in hashes:
+            try:
+                self._audio.locate(blob_hash)
+            except BlobMissing:
+                missing.append(blob_hash)
+        return missing
+
+
+def _known(conn: Connection, hashes: list[str]) -> set[str]:
+    found: set[str] = set()
+    for start in range(0, len(hashes), _BATCH):
+        found.update(conn.execute(_KNOWN, {"hashes": hashes[start : start + _BATCH]}).scalars())
+    return found

@@ -1,0 +1,127 @@
+"""Takes: what was spoken of a chunk, so that nothing finished is ever spoken again."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, bindparam, text
+
+from gateway.clock import Clock, SystemClock
+from storage import job_sql, statements
+from storage.database import Database
+from storage.records import BlobRecord, TakeRecord
+
+_GET = text(
+    "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings FROM takes WHERE key IN :keys"
+).bindparams(bindparam("keys", expanding=True))
+_PUT = text(
+    "INSERT INTO takes (key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms, last_used_ms) "
+    "VALUES (:key, :blob_hash, :samples, :sample_rate, :size_bytes, :gain_db, :warnings, :now, :now) "
+    "ON CONFLICT (key) DO UPDATE SET blob_hash = excluded.blob_hash, samples = excluded.samples, "
+    "sample_rate = excluded.sample_rate, size_bytes = excluded.size_bytes, gain_db = excluded.gain_db, "
+    "warnings = excluded.warnings, last_used_ms = excluded.last_used_ms"
+)
+_TOUCH = text("UPDATE takes SET last_used_ms = :now WHERE key = :key")
+_TOTAL = text("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM takes")
+# The oldest until the excess is gone. Unfinished jobs pin what was used since the first of them came: every take
+# they use is touched. Split by state, so that the partial indexes serve.
+_EVICT = text(
+    "DELETE FROM takes WHERE key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER (ORDER BY last_used_ms, key) "
+    "- size_bytes AS freed FROM takes WHERE last_used_ms < "
+    "COALESCE((SELECT MIN(created_ms) FROM jobs WHERE state = 'IN_QUEUE'), :now + 1) AND last_used_ms < "
+    "COALESCE((SELECT MIN(created_ms) FROM jobs WHERE state = 'IN_PROGRESS'), :now + 1)) AS oldest "
+    "WHERE freed < :excess) RETURNING blob_hash"
+)
+
+
+class TakeStore:
+    """Takes by key, with a byte budget of their own."""
+
+    def __init__(self, db: Database, clock: Clock | None = None) -> None:
+        self._db = db
+        self._clock = clock or SystemClock()
+
+    async def get_many(self, keys: Collection[str]) -> dict[str, TakeRecord]:
+        """The takes there are under these keys; some hundreds at a time."""
+        if not keys:
+            return {}
+        wanted = {"keys": list(keys)}
+        return await self._db.read(
+            lambda conn: {row[0]: _take(row) for row in conn.execute(_GET, wanted)},
+        )
+
+    async def put_many(self, takes: Sequence[tuple[TakeRecord, BlobRecord]]) -> None:
+        """Keep takes that belong to no job; each with its blob."""
+        if not takes:
+            return
+        now = self._clock.now_ms()
+
+        def put(conn: Connection) -> None:
+            conn.execute(statements.PUT_BLOB, [_blob_params(blob, now) for _, blob in takes])
+            conn.execute(_PUT, [_take_params(take, now) for take, _ in takes])
+
+        await self._db.writer.run(put)
+
+    async def touch(self, keys: Iterable[str]) -> None:
+        """These takes are used now; that pins them for the unfinished job that uses them."""
+        rows = [{"key": key, "now": self._clock.now_ms()} for key in keys]
+        if rows:
+            await self._db.writer.run(lambda conn: conn.execute(_TOUCH, rows) and None)
+
+    async def store(self, take: TakeRecord, blob: BlobRecord, job_id: str, attempt: int, owner: str) -> bool:
+        """Keep a take that an attempt has spoken: its blob, its row, and the job's failures back to 0.
+
+        Returns:
+            False when the attempt has lost its lease. The take is kept all the same: it is nobody's but its key's.
+        """
+        now = self._clock.now_ms()
+
+        def put(conn: Connection) -> bool:
+            conn.execute(statements.PUT_BLOB, _blob_params(blob, now))
+            conn.execute(_PUT, _take_params(take, now))
+            mine = conn.execute(job_sql.STORED_TAKE, {"id": job_id, "owner": owner, "attempt": attempt})
+            return mine.rowcount == 1
+
+        return await self._db.writer.run(put)
+
+    async def stats(self) -> tuple[int, int]:
+        """How many takes there are, and their bytes."""
+        return await self._db.read(lambda conn: _pair(conn.execute(_TOTAL).one()))
+
+    async def evict(self, budget_bytes: int) -> int:
+        """Forget the least recently used takes above the budget, but none that an unfinished job may use.
+
+        Returns:
+            How many were forgotten; the sweeper removes their files.
+        """
+        now = self._clock.now_ms()
+
+        def forget(conn: Connection) -> int:
+            _, total = _pair(conn.execute(_TOTAL).one())
+            if total <= budget_bytes:
+                return 0
+            rows = conn.execute(_EVICT, {"excess": total - budget_bytes, "now": now}).all()
+            return statements.release(conn, rows, now)
+
+        return await self._db.writer.run(forget)
+
+
+def _pair(row: Any) -> tuple[int, int]:
+    return int(row[0]), int(row[1])
+
+
+def _take(row: Any) -> TakeRecord:
+    return TakeRecord(row[0], row[1], row[2], row[3], row[4], row[5], msgspec.json.decode(row[6], type=tuple[str, ...]))
+
+
+def _take_params(take: TakeRecord, now: int) -> dict[str, Any]:
+    params = msgspec.structs.asdict(take)
+    params["warnings"] = msgspec.json.encode(take.warnings).decode()
+    params["now"] = now
+    return params
+
+
+def _blob_params(blob: BlobRecord, now: int) -> dict[str, Any]:
+    return {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": now}
