@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.jobs.output import ChunkTime, OutputWarning
 from gateway.jobs.views import Policy, Progress
 from gateway.speech.request import SpeechRequest
+from storage.usage import UsageRow
 
 
 class SpeechEnvelope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -35,7 +37,7 @@ class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     backend: str
     voice: str
     sample_rate: int
-    audio_base64: str = ""
+    audio_base64: str | UnsetType = UNSET
     cost_usd: float | None = None
     chunks: tuple[ChunkTime, ...] = ()
     warnings: tuple[OutputWarning, ...] = ()
@@ -46,14 +48,14 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: str
     status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
-    delayTime: int = 0
-    executionTime: int = 0
-    workerId: str = ""
-    output: SpeechOutput | None = None
-    error: str = ""
-    retries: int = 0
-    reason: str = ""
-    progress: Progress | None = None
+    delayTime: int | UnsetType = UNSET
+    executionTime: int | UnsetType = UNSET
+    workerId: str | UnsetType = UNSET
+    output: SpeechOutput | UnsetType = UNSET
+    error: str | UnsetType = UNSET
+    retries: int | UnsetType = UNSET
+    reason: str | UnsetType = UNSET
+    progress: Progress | UnsetType = UNSET
 
 
 class Purged(msgspec.Struct, frozen=True):
@@ -74,3 +76,38 @@ class Live(msgspec.Struct, frozen=True):
     """The process answers."""
 
     status: Literal["live"] = "live"
+
+
+class UsageOfDay(msgspec.Struct, frozen=True):
+    """What was used on one day (UTC) of one endpoint, spoken by one backend."""
+
+    day: str
+    endpoint: str
+    backend: str
+    characters: int
+    audio_ms: int
+    jobs: int
+    cache_hits: int
+    cost_usd: float
+
+    @classmethod
+    def of(cls, row: UsageRow) -> UsageOfDay:
+        """A row of the usage table as it is told."""
+        return cls(
+            row.day,
+            row.endpoint_id,
+            row.backend,
+            row.characters,
+            row.audio_ms,
+            row.jobs,
+            row.cache_hits,
+            row.cost_usd,
+        )
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """What a tenant used since a day, that day included."""
+
+    tenant: str
+    since: str
+    usage: tuple[UsageOfDay, ...]

@@ -6,14 +6,14 @@ import math
 from typing import Any
 
 import msgspec
-import structlog
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from gateway.api.envelope import RANGES, out_of_range
 from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of
+from gateway.settings.logs import get_logger
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 _WORDS = {
     404: "Not found: no such address; see /docs",
@@ -47,7 +47,7 @@ def on_gateway_error(request: Request[Any, Any, Any], error: Exception) -> Respo
     elif status == 401:
         headers["www-authenticate"] = "Bearer"
     if status >= 500:
-        log.error("request refused", code=code_of(error), error=str(error))
+        log.error("request refused", code=code_of(error), error=error)
     return error_response(status, str(error), headers)
 
 

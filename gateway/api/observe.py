@@ -14,11 +14,12 @@ import structlog
 
 from gateway.api.asgi import App, Message, Receive, Scope, Send
 from gateway.metrics import Metrics
+from gateway.settings.logs import get_logger
 
 if TYPE_CHECKING:
     from prometheus_client import Counter, Histogram
 
-log = structlog.get_logger()
+log = get_logger(__name__)
 
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}").fullmatch
 _VERB = re.compile(r"/(?:v2/\{endpoint_id(?::str)?\}/?)?([a-z-]*(?:/(?:live|ready))?)").match

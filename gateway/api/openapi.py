@@ -12,6 +12,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
+from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler, Method, OperationIDCreator
 
 from gateway.api.documents import SpeechEnvelope
@@ -104,15 +105,25 @@ def document(routes: Sequence[ControllerRouterHandler], dependencies: Mapping[st
         route_handlers=list(routes), dependencies=dict(dependencies), openapi_config=config, logging_config=None
     )
     tree = described.openapi_schema.to_schema()
-    _, bodies = msgspec.json.schema_components([SpeechEnvelope], ref_template=_REF)
-    schemas = tree["components"].setdefault("schemas", {})
-    for name, schema in bodies.items():
-        schemas.setdefault(name, schema)
-    for path in tree["paths"].values():
-        for operation in path.values():
-            if operation.get("operationId") in _TAKES_ENVELOPE:
-                operation["requestBody"] = {
-                    "required": True,
-                    "content": {"application/json": {"schema": {"$ref": _REF.format(name="SpeechEnvelope")}}},
-                }
+    # msgspec knows what it decodes and encodes better than Litestar does (fields that may be absent).
+    _, schemas = msgspec.json.schema_components([SpeechEnvelope, *_answered(described)], ref_template=_REF)
+    tree["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas)}
+    for operations in tree["paths"].values():
+        for operation in operations.values():
+            operation["summary"] = operation.pop("description").partition(". ")[0].rstrip(".")
+            if operation["operationId"] in _TAKES_ENVELOPE:
+                schema = {"$ref": _REF.format(name=SpeechEnvelope.__name__)}
+                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
     return msgspec.json.encode(tree)
+
+
+def _answered(app: Litestar) -> set[type[msgspec.Struct]]:
+    """The types every route answers with."""
+    return {
+        spec.data_container
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for handler in route.route_handlers
+        for spec in (handler.responses or {}).values()
+        if isinstance(spec.data_container, type) and issubclass(spec.data_container, msgspec.Struct)
+    }

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+import datetime
+from typing import Annotated, Any
 
 from litestar import Response, get
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
+from litestar.params import QueryParameter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
-from gateway.api.documents import Live, Ready
+from gateway.api.documents import Live, Ready, Usage, UsageOfDay
 from gateway.api.jobs import json_response
 from gateway.api.openapi import KEY_SCHEME, OPEN, fails, succeeds
-from gateway.api.security import Core, authenticated
+from gateway.api.security import Caller, Core, authenticated
 from gateway.errors import NotFound
 
 
@@ -66,6 +68,32 @@ async def metrics(gateway: Core) -> Response[bytes]:
     return Response(
         generate_latest(gateway.metrics.registry), status_code=200, headers={"content-type": CONTENT_TYPE_LATEST}
     )
+
+
+@get(
+    "/usage",
+    operation_id="usage",
+    guards=[authenticated],
+    tags=["server"],
+    responses={
+        **succeeds(Usage),
+        **fails(
+            {400: "The request itself is wrong.", 401: "No key, or not a good one.", 403: "The key lacks a scope."}
+        ),
+    },
+)
+async def usage(
+    gateway: Core,
+    caller: Caller,
+    days: Annotated[int, QueryParameter(ge=1, le=366, description="How many days, today included (UTC).")] = 30,
+) -> Response[bytes]:
+    """What the key's tenant used, a row per day, endpoint and backend."""
+    today = datetime.datetime.now(datetime.UTC).date()
+    since = (today - datetime.timedelta(days=days - 1)).isoformat()
+    rows = await gateway.access.usage_store.report(
+        tenant=caller.tenant, since=since, by=("day", "endpoint_id", "backend")
+    )
+    return json_response(Usage(caller.tenant, since, tuple(UsageOfDay.of(row) for row in rows)))
 
 
 @get("/openapi.json", include_in_schema=False)

@@ -10,8 +10,9 @@ from litestar.di import NamedDependency
 from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 
+from gateway.access.principal import Principal
 from gateway.api.envelope import characters_of
-from gateway.api.ports import Gateway, Principal
+from gateway.api.ports import Gateway
 from gateway.jobs.views import Envelope
 
 Core: TypeAlias = NamedDependency[SkipValidation[Gateway]]

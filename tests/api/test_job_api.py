@@ -17,9 +17,7 @@ async def test_a_job_is_queued_polled_cancelled_and_never_anything_but_200(clien
     job = queued.json()["id"]
     for poll in (await client.get(f"{prefix}/status/{job}"), await client.post(f"{prefix}/status/{job}")):
         assert (poll.status_code, poll.json()["status"]) == (200, "IN_QUEUE")
-    cancelled = await client.post(
-        f"{prefix}/cancel/{job}", content=b"", headers={"Content-Type": "application/json"}
-    )
+    cancelled = await client.post(f"{prefix}/cancel/{job}", content=b"", headers={"Content-Type": "application/json"})
     assert (cancelled.status_code, cancelled.json()) == (200, {"id": job, "status": "CANCELLED"})
     again = await client.post(f"{prefix}/cancel/{job}", json={})
     assert again.json()["status"] == "CANCELLED"

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from gateway.api.ports import AudioFile
+from gateway.access.signing import Signer
+from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized
 from gateway.jobs.ids import job_id
 from gateway.jobs.views import BackendHealth, EndpointInfo, Envelope, Health, JobCounts, JobView, Kind, WorkerCounts
@@ -64,6 +65,7 @@ class MemoryJobs:
     def __init__(self) -> None:
         self.jobs: dict[str, tuple[str, str, JobView]] = {}
         self.hits: dict[bytes, bytes] = {}
+        self.audio_dir = Path()
         self.idempotent: dict[str, tuple[bytes, JobView]] = {}
 
     async def submit(
@@ -131,7 +133,9 @@ class MemoryJobs:
         return view
 
     async def purge(self, principal: Caller, endpoint_id: str) -> int:
-        queued = [key for key, (t, e, v) in self.jobs.items() if (t, e) == (principal.tenant, endpoint_id) and not v.final]
+        queued = [
+            key for key, (t, e, v) in self.jobs.items() if (t, e) == (principal.tenant, endpoint_id) and not v.final
+        ]
         for key in queued:
             del self.jobs[key]
         return len(queued)
@@ -143,6 +147,12 @@ class MemoryJobs:
     async def endpoint_info(self, principal: Caller, endpoint_id: str) -> EndpointInfo:
         self._known(endpoint_id)
         return EndpointInfo(endpoint_id, 1, 0, 0, "memory")
+
+    async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
+        path = self.audio_dir / f"{blob_hash}.mp3"
+        if not path.exists():
+            raise NotFound("no such audio")
+        return path, "audio/mpeg", path.stat().st_size
 
     def hot(self, principal: Caller, endpoint_id: str, raw_input: Any, kind: Kind) -> bytes | None:
         return self.hits.get(bytes(raw_input)) if kind == "runsync" and endpoint_id in ENDPOINTS else None
@@ -158,7 +168,8 @@ class MemoryGateway:
         self.metrics = Metrics()
         self.started: list[str] = []
         self.trouble: Exception | None = None
-        self._audio_dir = audio_dir
+        self.signer = Signer(b"sixteen bytes or more", SystemClock())
+        self.jobs.audio_dir = audio_dir
 
     async def start(self) -> None:
         self.started.append("start")
@@ -174,13 +185,5 @@ class MemoryGateway:
     def record(self, audio: bytes) -> str:
         """Store audio; its address."""
         name = hashlib.sha256(audio).hexdigest() + ".mp3"
-        (self._audio_dir / name).write_bytes(audio)
-        return f"/audio/{name}?expires=9&signature=good"
-
-    async def open_audio(self, blob: str, expires: str, signature: str) -> AudioFile:
-        if signature != "good":
-            raise Forbidden("this address was not signed by this server, or has expired")
-        path = self._audio_dir / blob
-        if not path.exists():
-            raise NotFound("no such audio")
-        return AudioFile(path, "audio/mpeg", path.stat().st_size)
+        (self.jobs.audio_dir / name).write_bytes(audio)
+        return self.signer.signed(f"/audio/{name}", 60)
