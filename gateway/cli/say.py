@@ -11,6 +11,7 @@ from typing import Any
 
 import click
 
+from gateway.access.first_key import FIRST_KEY_FILE
 from gateway.cli.client import speak
 from gateway.cli.embedded import embedded_server
 from gateway.cli.output import echo_json
@@ -96,13 +97,22 @@ def _text(text: str | None) -> str:
 @contextlib.contextmanager
 def _server(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
     """The address of a server and a key for it."""
+    key = settings.api_key or _first_key(settings)
     if url is not None:
-        yield url, settings.api_key or ""
-    elif settings.api_key and (running := find(settings.data_dir)) is not None:
-        yield running.url, settings.api_key
+        yield url, key
+    elif key and (running := find(settings.data_dir)) is not None:
+        yield running.url, key
     else:
         with embedded_server() as own:
             yield own.url, own.key
+
+
+def _first_key(settings: Settings) -> str:
+    """The key a server without a terminal made for itself, if this user may read it."""
+    try:
+        return (settings.data_dir / FIRST_KEY_FILE).read_text(encoding="ascii").strip()
+    except OSError:
+        return ""
 
 
 def _progress(job: Mapping[str, Any]) -> None:

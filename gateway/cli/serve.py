@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import signal
 import socket
@@ -23,6 +24,8 @@ from gateway.settings.logs import setup_logs
 
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not listened on
 _BACKLOG = 2048
+_LAST_ANSWERS_S = 5
+_FORCE_POLL_S = 0.1
 
 
 @click.command()
@@ -55,7 +58,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=max(1, round(settings.shutdown_grace_s)),
+        timeout_graceful_shutdown=_LAST_ANSWERS_S,
     )
     server = _Server(config, settings.data_dir, _url(settings.host, listener))
     # uvicorn raises the signal that stopped it once more at its end; stopping as asked is no failure.
@@ -83,6 +86,17 @@ class _Server(uvicorn.Server):
             write_down(self._data_dir, self._url)
             click.echo(announcement(self._url))
             sys.stdout.flush()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop the gateway first, the connections after it.
+
+        uvicorn's own order waits for connections first: callers who wait for a job would hold up the stop that
+        answers them, and jobs would go on being claimed meanwhile.
+        """
+        stopping = asyncio.create_task(self.lifespan.shutdown())
+        while not stopping.done() and not self.force_exit:  # a second Ctrl-C
+            await asyncio.wait({stopping}, timeout=_FORCE_POLL_S)
+        await super().shutdown(sockets)
 
 
 def _already_heard(number: int, frame: FrameType | None) -> None:

@@ -1,0 +1,127 @@
+"""`voxgate doctor`: what is wrong on this machine, and what cures it."""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+from collections.abc import Iterator
+from typing import Literal
+
+import click
+import msgspec
+
+from gateway.access.keys import is_old, state_of
+from gateway.cli.installed import installed
+from gateway.cli.output import echo_json, in_bytes, json_option
+from gateway.cli.running import find
+from gateway.clock import SystemClock
+from gateway.errors import SettingsError
+from gateway.settings import Settings, load_settings
+from gateway.settings.checks import problems
+from storage import migrate
+from storage.database import Database
+from storage.errors import StorageError
+from storage.keys import KeyRecord, KeyStore
+from voxgate import __version__
+
+_LITTLE_SPACE_BYTES = 1_000_000_000
+_MARKS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was looked at; the cure is in its words."""
+
+    level: Literal["ok", "warning", "problem"]
+    about: str
+    words: str
+
+
+@click.command()
+@json_option
+def doctor(as_json: bool) -> None:
+    """Check this machine, the settings, the database and the backends; exit code 2 if there is a problem."""
+    findings = list(_findings())
+    if as_json:
+        echo_json(findings)
+    else:
+        for finding in findings:
+            click.echo(f"{_MARKS[finding.level]}  {finding.about}: {finding.words}")
+    if any(finding.level == "problem" for finding in findings):
+        raise click.exceptions.Exit(2)
+
+
+def _findings() -> Iterator[Finding]:
+    yield Finding("ok", "voxgate", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
+    try:
+        settings = load_settings()
+    except SettingsError as error:
+        yield Finding("problem", "settings", str(error))
+        return
+    running = find(settings.data_dir)
+    wrong = problems(settings, listen=running is None)
+    yield from (Finding("problem", "settings", line) for line in wrong)
+    if not wrong:
+        yield Finding("ok", "settings", f"data folder {settings.data_dir.absolute()}")
+        yield _space(settings)
+    yield Finding("ok", "server", f"runs at {running.url}" if running else f"none; {settings.host}:{settings.port}")
+    yield from _database(settings)
+    yield from _backends(settings)
+
+
+def _space(settings: Settings) -> Finding:
+    free = shutil.disk_usage(settings.data_dir).free
+    if free < _LITTLE_SPACE_BYTES:
+        return Finding("warning", "space", f"only {in_bytes(free)} free for {settings.data_dir}; a full disk stops it")
+    return Finding("ok", "space", f"{in_bytes(free)} free")
+
+
+def _database(settings: Settings) -> Iterator[Finding]:
+    try:
+        schema = migrate.check(settings.database_url)
+        if schema.state == "ahead":
+            yield Finding("problem", "database", f"made by a newer voxgate (schema {schema.current}); install that")
+        elif schema.state == "ready":
+            yield Finding("ok", "database", f"{'SQLite' if settings.embedded else 'PostgreSQL'}, schema {schema.head}")
+            yield from _keys(settings, asyncio.run(_all_keys(settings)))
+        elif settings.embedded:
+            yield Finding("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
+        else:
+            yield Finding("problem", "database", f"schema {schema.current or 'none'}; run: voxgate db upgrade")
+    except StorageError as error:
+        yield Finding("problem", "database", str(error))
+
+
+async def _all_keys(settings: Settings) -> list[KeyRecord]:
+    database = await Database.open(settings.database_url)
+    try:
+        return await KeyStore(database).all()
+    finally:
+        await database.close()
+
+
+def _keys(settings: Settings, records: list[KeyRecord]) -> Iterator[Finding]:
+    now = SystemClock().now_ms()
+    old = [record for record in records if is_old(record, now)]
+    for record in old:
+        days = (now - record.created_ms) // 86_400_000
+        yield Finding("warning", "keys", f"{record.id} is {days} days old; run: voxgate keys rotate {record.id}")
+    active = sum(state_of(record, now) == "active" for record in records)
+    if not active and settings.api_key is None:
+        yield Finding("ok", "keys", "none yet; the first start makes one and shows it")
+    elif not old:
+        yield Finding("ok", "keys", f"{active} active" + (", and VOXGATE_API_KEY" if settings.api_key else ""))
+
+
+def _backends(settings: Settings) -> Iterator[Finding]:
+    rows = [row for row in installed(settings) if row.enabled]
+    usable = [row for row in rows if row.state == "found"]
+    for row in rows:
+        if row.state == "found":
+            yield Finding("ok", row.name, f"{row.distribution} {row.version}, speaks {' '.join(row.languages)}")
+        else:
+            # One that the operator asked for by name has to work; the others may be absent.
+            wanted = row.name in (settings.plugins or ()) or row.name == settings.default_backend
+            yield Finding("problem" if wanted or not usable else "warning", row.name, f"{row.state}: {row.remark}")
+    if not rows:
+        yield Finding("problem", "backends", "none may load; see: voxgate backends, and VOXGATE_PLUGINS")

@@ -1,0 +1,152 @@
+"""`voxgate endpoints`: the public names in the URL."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args
+
+import click
+import msgspec
+
+from gateway.cli.output import echo_json, echo_table, json_option
+from gateway.cli.prepared import with_database
+from gateway.clock import SystemClock
+from gateway.errors import BadRequest, Conflict
+from gateway.routing.endpoints import MAX_ID_LENGTH, Endpoint, Endpoints, read_policy
+from gateway.settings import Settings
+from gateway.speech.request import AudioFormat
+from storage.database import Database
+from storage.endpoints import EndpointRecord, EndpointStore
+
+_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_LENGTH - 1}}}")
+_ACTOR = "cli"
+
+
+@click.group()
+def endpoints() -> None:
+    """Make and list the public names in the URL."""
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@click.option("--backend", help="The backend when a request names none.")
+@click.option("--voice", help="The voice when a request names none.")
+@click.option("--language", help="BCP 47 tag when a request names none.")
+@click.option("--format", "audio_format", type=click.Choice(get_args(AudioFormat)), help="Format likewise.")
+@click.option("--speed", type=click.FloatRange(0.5, 2.0), help="Speed likewise.")
+@click.option("--fallback", multiple=True, help="A backend to try when the first cannot speak; may be repeated.")
+@click.option("--replace", is_flag=True, help="Change an endpoint that exists.")
+@json_option
+def create(
+    endpoint_id: str,
+    backend: str | None,
+    voice: str | None,
+    language: str | None,
+    audio_format: str | None,
+    speed: float | None,
+    fallback: tuple[str, ...],
+    replace: bool,
+    as_json: bool,
+) -> None:
+    """Make an endpoint; every server serves it within a second."""
+    if not _ID.fullmatch(endpoint_id):
+        raise BadRequest(
+            f"an endpoint's id is 1 to {MAX_ID_LENGTH} letters, digits, dots, hyphens or underscores, "
+            f"a letter or digit first, got {endpoint_id!r}"
+        )
+    wished = {"backend": backend, "voice": voice, "language": language, "format": audio_format, "speed": speed}
+    defaults = {name: value for name, value in wished.items() if value is not None}
+    policy: dict[str, Any] = {"fallback": fallback} if fallback else {}
+    read_policy(endpoint_id, policy)
+
+    async def put(database: Database, settings: Settings) -> Endpoint:
+        if endpoint_id in settings.endpoints:
+            raise Conflict(f"endpoint {endpoint_id!r} is made by voxgate.toml; change it there")
+        store = EndpointStore(database)
+        earlier = await store.get(endpoint_id)
+        if earlier is not None and not replace:
+            raise Conflict(f"endpoint {endpoint_id!r} exists; to change it: voxgate endpoints create --replace …")
+        now = SystemClock().now_ms()
+        await store.put(
+            EndpointRecord(
+                endpoint_id,
+                None,
+                earlier.created_ms if earlier else now,
+                now,
+                policy=msgspec.json.encode(policy).decode(),
+                defaults=msgspec.json.encode(defaults).decode(),
+            ),
+            _ACTOR,
+        )
+        return (await _read(database, settings)).resolve(endpoint_id)
+
+    _show(with_database(put), as_json)
+
+
+@endpoints.command(name="list")
+@json_option
+def list_endpoints(as_json: bool) -> None:
+    """List endpoints somebody made; `default` always exists."""
+
+    async def read(database: Database, settings: Settings) -> tuple[list[Endpoint], bool]:
+        return (await _read(database, settings)).all(), settings.endpoints_on_demand
+
+    found, on_demand = with_database(read)
+    if as_json:
+        echo_json([_document(endpoint) for endpoint in found])
+        return
+    echo_table(
+        ("endpoint", "made by", "backend", "defaults", "fallback"),
+        [
+            (
+                endpoint.id,
+                endpoint.origin,
+                endpoint.backend or "as routed",
+                _in_words(endpoint.defaults),
+                " ".join(endpoint.fallback),
+            )
+            for endpoint in found
+        ],
+        empty="none but `default`; make one: voxgate endpoints create ID",
+    )
+    if on_demand:
+        click.echo("any other id works at once (auto_endpoints)", err=True)
+
+
+@endpoints.command()
+@click.argument("endpoint_id", metavar="ID")
+@json_option
+def show(endpoint_id: str, as_json: bool) -> None:
+    """Show an endpoint, and the address to call."""
+
+    async def read(database: Database, settings: Settings) -> tuple[Endpoint, str]:
+        base = settings.public_url or f"http://{settings.host}:{settings.port}"
+        return (await _read(database, settings)).resolve(endpoint_id), base.rstrip("/")
+
+    endpoint, base = with_database(read)
+    _show(endpoint, as_json)
+    if not as_json:
+        click.echo(f"address   {base}/v2/{endpoint.id}/run")
+
+
+async def _read(database: Database, settings: Settings) -> Endpoints:
+    known = Endpoints(settings, EndpointStore(database))
+    await known.refresh()
+    return known
+
+
+def _show(endpoint: Endpoint, as_json: bool) -> None:
+    if as_json:
+        echo_json(_document(endpoint))
+        return
+    click.echo(f"endpoint  {endpoint.id} (made by {endpoint.origin})")
+    click.echo(f"defaults  {_in_words(endpoint.defaults) or 'none'}")
+    click.echo(f"fallback  {' '.join(endpoint.fallback) or 'none'}")
+
+
+def _document(endpoint: Endpoint) -> dict[str, Any]:
+    return msgspec.structs.asdict(endpoint)
+
+
+def _in_words(defaults: dict[str, Any]) -> str:
+    return " ".join(f"{name}={value}" for name, value in defaults.items())
