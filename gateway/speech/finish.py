@@ -50,19 +50,7 @@ def finish_take(pcm: Pcm16, rate: int, finish: Finish) -> Pcm16:
     Args:
         pcm: shape (n,) at `rate` Hz.
     """
-    begin, end = 0, pcm.size
-    if finish.trim:
-        begin, end = speech_span(pcm.astype(np.float32), rate)
-    cut_begin, cut_end = begin > 0, end < pcm.size
-    if finish.speed == 1.0 and not cut_begin and not cut_end:
-        return pcm
-    sound: npt.NDArray[np.float32] = pcm[begin:end].astype(np.float32)
-    sound = stretch(sound, rate, finish.speed)
-    # The last stretched window may end up to 8 ms off, so its end is faded like a cut.
-    fade(sound, rate, cut_begin, cut_end or finish.speed != 1.0)
-    np.rint(sound, out=sound)
-    np.clip(sound, -32768, 32767, out=sound)
-    return sound.astype(np.int16)
+    return _finish(pcm, pcm.astype(np.float32), rate, finish)
 
 
 def finish_flac(flac: bytes, finish: Finish) -> tuple[Pcm16, int]:
@@ -83,10 +71,29 @@ def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool
     """
     finish = _decode_finish(finish_json) if finish_json else Finish()
     settled = settle(pcm, has_letters)
-    finished = finish_take(settled.pcm, rate, finish)
+    finished = _finish(settled.pcm, settled.wide, rate, finish)
     return PostResult(
         flac=to_flac(settled.pcm, rate),
         samples=settled.pcm.size,
         pcm=finished.astype("<i2", copy=False).tobytes(),
         gain_db=settled.gain_db,
     )
+
+
+def _finish(pcm: Pcm16, wide: npt.NDArray[np.float32], rate: int, finish: Finish) -> Pcm16:
+    """`wide` holds the very values of `pcm`, so that a take read from the store is finished like a new one."""
+    begin, end = speech_span(wide, rate) if finish.trim else (0, pcm.size)
+    cut_begin, cut_end = begin > 0, end < pcm.size
+    if finish.speed == 1.0:
+        kept = pcm[begin:end]
+        if cut_begin or cut_end:
+            kept = kept.copy()
+            fade(kept, rate, cut_begin, cut_end)
+        return kept
+    sound = stretch(wide[begin:end], rate, finish.speed)
+    np.rint(sound, out=sound)
+    np.clip(sound, -32768, 32767, out=sound)
+    stretched = sound.astype(np.int16)
+    # The last window may end up to 8 ms off, so its end is faded like a cut.
+    fade(stretched, rate, cut_begin, True)
+    return stretched

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -50,12 +51,14 @@ class Settled(msgspec.Struct, frozen=True):
 
     Args:
         pcm: shape (n,).
+        wide: the same whole numbers as float32, for what is computed next.
         gain_db: what was applied to bring a peak above full scale down to it, else 0.0.
         peak: before that gain; 1.0 is full scale.
         rms: before that gain.
     """
 
     pcm: Pcm16
+    wide: npt.NDArray[np.float32]
     gain_db: float
     peak: float
     rms: float
@@ -79,27 +82,23 @@ def settle(pcm: npt.NDArray[Any], has_letters: bool = True) -> Settled:
     if pcm.size == 0:
         raise TakeRejected("empty", "the backend gave no sound for this text; it cannot speak this script")
     if pcm.dtype == np.int16:
-        exact: npt.NDArray[np.float32] = pcm.astype(np.float32) * np.float32(1 / 32767)
+        wide, full_scale = pcm.astype(np.float32), 32767.0
     elif pcm.dtype.kind == "f":
-        exact = pcm.astype(np.float32, copy=False)
+        wide, full_scale = pcm.astype(np.float32, copy=False), 1.0
     else:
         raise TakeRejected("malformed", f"the backend gave samples of type {pcm.dtype}, not float32")
-    peak = max(float(exact.max()), -float(exact.min()))
-    energy = float(np.dot(exact, exact))
-    if not np.isfinite(peak) or not np.isfinite(energy):
+    peak = max(float(wide.max()), -float(wide.min())) / full_scale
+    rms = math.sqrt(float(np.dot(wide, wide)) / wide.size) / full_scale
+    if not math.isfinite(peak) or not math.isfinite(rms):
         raise TakeRejected("not_finite", "the backend gave samples that are not numbers (NaN or infinite)")
     if has_letters and peak < _SILENT_PEAK:
         raise TakeRejected("silent", "the backend gave silence for this text")
-    rms = float(np.sqrt(energy / exact.size))
     if pcm.dtype == np.int16:
-        return Settled(pcm.astype(np.int16, copy=False), 0.0, peak, rms)
-    scale, gain_db = 32767.0, 0.0
-    if peak > 1.0:
-        scale /= peak
-        gain_db = -20.0 * float(np.log10(peak))
-    scaled = exact * np.float32(scale)
-    np.rint(scaled, out=scaled)
-    return Settled(scaled.astype(np.int16), gain_db, peak, rms)
+        return Settled(pcm.astype(np.int16, copy=False), wide, 0.0, peak, rms)
+    wide = wide * np.float32(32767.0 / max(peak, 1.0))
+    np.rint(wide, out=wide)
+    gain_db = -20.0 * math.log10(peak) if peak > 1.0 else 0.0
+    return Settled(wide.astype(np.int16), wide, gain_db, peak, rms)
 
 
 def to_flac(pcm: Pcm16, rate: int) -> bytes:

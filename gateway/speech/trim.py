@@ -34,13 +34,13 @@ def speech_span(pcm: npt.NDArray[np.float32], rate: int) -> tuple[int, int]:
     return max(0, begin), min(pcm.size, end)
 
 
-def fade(pcm: npt.NDArray[np.float32], rate: int, begin: bool, end: bool) -> None:
+def fade(pcm: npt.NDArray[np.int16], rate: int, begin: bool, end: bool) -> None:
     """Raised-cosine fades of 5 ms, in place, at the edges that were cut."""
     n = min(rate * _FADE_MS // 1000, pcm.size)
     if n == 0:
         return
     ramp = (0.5 - 0.5 * np.cos(np.pi * (np.arange(n) + 0.5) / n)).astype(np.float32)
     if begin:
-        pcm[:n] *= ramp
+        pcm[:n] = np.rint(pcm[:n] * ramp)
     if end:
-        pcm[pcm.size - n :] *= ramp[::-1]
+        pcm[pcm.size - n :] = np.rint(pcm[pcm.size - n :] * ramp[::-1])

@@ -1,0 +1,47 @@
+"""Language tags, compared as BCP 47 means them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import langcodes
+
+from gateway.errors import InvalidInput
+
+_LONGEST = 35  # RFC 5646, 4.4.1
+
+
+@lru_cache(maxsize=1024)
+def normalize_language(tag: str) -> str:
+    """The usual spelling of a tag: `EN_us` is `en-US`, `eng` is `en`, `iw` is `he`.
+
+    Raises:
+        InvalidInput: not a tag.
+    """
+    try:
+        if len(tag) > _LONGEST or not langcodes.tag_is_valid(tag):
+            raise ValueError(tag)
+        return langcodes.standardize_tag(tag)
+    except ValueError:
+        shown = tag if len(tag) <= _LONGEST else f"{tag[:_LONGEST]}..."
+        raise InvalidInput(f"language must be a BCP 47 tag such as 'en', 'en-US' or 'pt-BR', got {shown!r}") from None
+
+
+@lru_cache(maxsize=4096)
+def language_matches(asked: str, have: str) -> bool:
+    """Whether a voice that speaks `have` will do for who asked for `asked`.
+
+    The languages must be the same; script and region must only where both tags name one: `en` and `en-US` match
+    each other, `en-GB` and `en-US` do not. `*` has every language.
+
+    Raises:
+        InvalidInput: not a tag.
+    """
+    if have == "*":
+        return True
+    ask, has = langcodes.Language.get(normalize_language(asked)), langcodes.Language.get(normalize_language(have))
+    return (
+        ask.language == has.language
+        and (ask.script is None or has.script is None or ask.script == has.script)
+        and (ask.territory is None or has.territory is None or ask.territory == has.territory)
+    )
