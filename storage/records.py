@@ -127,6 +127,7 @@ class TakeRecord(msgspec.Struct, frozen=True):
     size_bytes: int
     gain_db: float = 0.0
     warnings: tuple[str, ...] = ()
+    created_ms: int = 0
 
 
 class CacheEntryRecord(msgspec.Struct, frozen=True):

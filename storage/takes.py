@@ -14,14 +14,15 @@ from storage.database import Database
 from storage.records import BlobRecord, TakeRecord
 
 _GET = text(
-    "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings FROM takes WHERE key IN :keys"
+    "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms FROM takes "
+    "WHERE key IN :keys"
 ).bindparams(bindparam("keys", expanding=True))
 _PUT = text(
     "INSERT INTO takes (key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms, last_used_ms) "
     "VALUES (:key, :blob_hash, :samples, :sample_rate, :size_bytes, :gain_db, :warnings, :now, :now) "
     "ON CONFLICT (key) DO UPDATE SET blob_hash = excluded.blob_hash, samples = excluded.samples, "
     "sample_rate = excluded.sample_rate, size_bytes = excluded.size_bytes, gain_db = excluded.gain_db, "
-    "warnings = excluded.warnings, last_used_ms = excluded.last_used_ms"
+    "warnings = excluded.warnings, created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms"
 )
 _TOUCH = text("UPDATE takes SET last_used_ms = :now WHERE key = :key")
 _TOTAL = text("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM takes")
@@ -113,11 +114,15 @@ def _pair(row: Any) -> tuple[int, int]:
 
 
 def _take(row: Any) -> TakeRecord:
-    return TakeRecord(row[0], row[1], row[2], row[3], row[4], row[5], msgspec.json.decode(row[6], type=tuple[str, ...]))
+    return TakeRecord(row[0], row[1], row[2], row[3], row[4], row[5], _warnings(row[6]), row[7])
+
+
+_warnings = msgspec.json.Decoder(tuple[str, ...]).decode
 
 
 def _take_params(take: TakeRecord, now: int) -> dict[str, Any]:
     params = msgspec.structs.asdict(take)
+    del params["created_ms"]  # its own time is now
     params["warnings"] = msgspec.json.encode(take.warnings).decode()
     params["now"] = now
     return params

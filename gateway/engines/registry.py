@@ -37,7 +37,7 @@ class EngineSettings(Protocol):
         """`[backends.NAME]`, as written."""
 
     @property
-    def model_cache_dir(self) -> Path:
+    def models_dir(self) -> Path:
         """Where downloaded models are kept."""
 
     @property
@@ -161,7 +161,7 @@ class Engines:
     def _context(self, host: HostSettings, threads: int) -> BackendContext:
         settings = self._settings
         device = host.device or settings.device
-        return BackendContext(settings.model_cache_dir, device, threads, settings.hf_token)
+        return BackendContext(settings.models_dir, device, threads, settings.hf_token)
 
     def _maker(self, spec: Spec, placement: str) -> MakeWorker:
         def make(on_message: OnMessage, on_exit: OnExit) -> Worker:

@@ -1,0 +1,191 @@
+"""The server: makes every room and wires them together. It holds no rule."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.access.service import Access
+from gateway.access.signing import Signer, signing_key
+from gateway.api import build_app
+from gateway.clock import Clock, SystemClock
+from gateway.engines.registry import Engines
+from gateway.errors import Unavailable
+from gateway.jobs.answers import Answers
+from gateway.jobs.claimer import Claimer
+from gateway.jobs.finished import WriteBehind
+from gateway.jobs.housekeeping import Housekeeping
+from gateway.jobs.intake import Intake
+from gateway.jobs.leases import Leases
+from gateway.jobs.recent import Recent
+from gateway.jobs.runner import Runner
+from gateway.jobs.service import Jobs
+from gateway.jobs.signals import Signals
+from gateway.jobs.watch import Watch
+from gateway.metrics import Metrics
+from gateway.routing.endpoints import Endpoints
+from gateway.routing.router import Router
+from gateway.settings import Settings
+from gateway.settings.logs import get_logger
+from gateway.speech.finish import post
+from gateway.speech.shelf import Shelf
+from gateway.speech.speaker import Speaker
+from storage.audio import AudioStore
+from storage.cache_entries import CacheStore
+from storage.database import Database
+from storage.endpoints import EndpointStore
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.records import JobRecord, Retention
+from storage.sweeper import Sweeper
+from storage.takes import TakeStore
+
+REFRESH_S = 0.5
+"""Seconds between looks for changes another process made to endpoints; a switch is felt within one second."""
+
+log = get_logger("voxgate.app")
+
+
+class Gateway:
+    """One server. `start` opens and loads, `stop` finishes or hands back what runs."""
+
+    access: Access
+    jobs: Jobs
+    watch: Watch
+
+    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+        self.settings = settings
+        self.clock = clock or SystemClock()
+        self.metrics = Metrics()
+        self.owner = f"w-{os.getpid():x}-{os.urandom(4).hex()}"
+        self.engines = Engines(settings, post, self.clock)
+        self.signer = Signer(signing_key(settings), self.clock)
+        self._database: Database | None = None
+        self._refresh: asyncio.Task[None] | None = None
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Open the database, load the engines, begin to claim."""
+        settings, clock, metrics = self.settings, self.clock, self.metrics
+        self._database = database = await Database.open(settings.database_url)
+        self.access = Access(database, settings, clock)
+        await self.access.start()
+        audio = AudioStore(settings.audio_dir)
+        jobs_kept = Retention(
+            run_ms=round(settings.jobs.retention_run_s * 1000),
+            runsync_ms=round(settings.jobs.retention_runsync_s * 1000),
+        )
+        store = JobStore(database, clock, jobs_kept)
+        takes, cache = TakeStore(database, clock), CacheStore(database, clock)
+        self.endpoints = Endpoints(settings, EndpointStore(database))
+        await self.endpoints.refresh()
+        known = {hosted.name: hosted for hosted in self.engines}
+        router = Router(known, settings.default_backend)
+        self._intake = intake = Intake(settings, router)
+        answers = Answers(settings, cache, audio, self.signer.sign, clock)
+        signals, recent = Signals(), Recent(clock)
+
+        def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
+            if finished is not None:
+                recent.add(finished)
+            signals.notify(*ended)
+
+        speaker = Speaker(Shelf(takes, audio), self.engines.dsp, metrics, settings.jobs.chunk_window)
+        runner = Runner(
+            settings,
+            clock,
+            store,
+            audio,
+            self.engines,
+            self.endpoints,
+            intake,
+            speaker,
+            metrics,
+            self.owner,
+            on_end,
+        )
+        self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner)
+        self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
+        sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
+        self._housekeeping = Housekeeping(settings, clock, store, cache, takes, sweeper, answers, signals, metrics)
+        self._write_behind = WriteBehind(store, recent)
+        self.watch = Watch(store, self.engines, router, metrics)
+        self.jobs = Jobs(
+            settings,
+            clock,
+            store,
+            self.endpoints,
+            intake,
+            answers,
+            self._claimer,
+            signals,
+            recent,
+            self._write_behind,
+            self.watch,
+            metrics,
+            self.access.note_usage,
+            self.owner,
+        )
+        self.engines.start()
+        self._claimer.start()
+        self._leases.start()
+        self._housekeeping.start()
+        self._write_behind.start()
+        self._refresh = asyncio.create_task(self._keep_fresh(), name="endpoints")
+        log.info("started", owner=self.owner, backends=sorted(known))
+
+    async def stop(self) -> None:
+        """Accept nothing more, finish or hand back what runs, write what is in memory, close."""
+        self._stopping = True
+        if self._database is None:
+            return
+        self.jobs.refuse_new()
+        if self._refresh is not None:
+            self._refresh.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._refresh
+        await self._claimer.stop(self.settings.shutdown_grace_s)
+        await self.engines.stop(1.0)
+        await self._leases.stop()
+        await self._housekeeping.stop()
+        await self._write_behind.stop()
+        await self.access.stop()
+        await self._database.close()
+        log.info("stopped", owner=self.owner)
+
+    async def ready(self) -> Mapping[str, str]:
+        """What was checked.
+
+        Raises:
+            Unavailable: the server is stopping, or its database does not answer.
+        """
+        if self._stopping or self._database is None:
+            raise Unavailable("the server is starting or stopping")
+        try:
+            await self._database.data_version()
+        except StorageError as error:
+            raise Unavailable(str(error)) from error
+        return {"database": "ok", **{backend.name: backend.state for backend in self.watch.backends()}}
+
+    async def _keep_fresh(self) -> None:
+        version: Any = None
+        while True:
+            await self.clock.sleep(REFRESH_S)
+            try:
+                assert self._database is not None  # started
+                seen = await self._database.data_version()
+                if seen != version:
+                    version = seen
+                    if await self.endpoints.refresh():
+                        self._intake.forget()
+                self.watch.publish()
+            except StorageError as error:
+                log.error("endpoints_not_refreshed", code=error.code, reason=str(error))
+
+
+def create_app(settings: Settings) -> Any:
+    """The ASGI application of a server with these settings; its lifespan starts and stops it."""
+    return build_app(Gateway(settings))

@@ -1,0 +1,175 @@
+"""Finished audio as an answer: the in-memory tier, then SQL and the audio store."""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from gateway.cache.hot import HotTier
+from gateway.clock import Clock
+from gateway.jobs.output import MIMETYPES, suffix_of, with_audio
+from gateway.settings import Settings
+from storage.audio import AudioStore
+from storage.cache_entries import CacheStore
+from storage.errors import BlobMissing
+
+OVERHEAD_BYTES = 512
+"""What an entry of the hot tier costs beside its audio."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    """A cache entry, ready to be answered from.
+
+    Args:
+        output: JSON without audio, `cache_hit` true.
+    """
+
+    key: str
+    output: bytes
+    blob_hash: str
+    suffix: str
+    size_bytes: int
+
+
+class Answers:
+    """Finds finished audio and puts it into answers. Only used on the event loop."""
+
+    def __init__(
+        self, settings: Settings, cache: CacheStore, audio: AudioStore, sign: Callable[[str, int], str], clock: Clock
+    ) -> None:
+        self._cache = cache
+        self._audio = audio
+        self._sign = sign
+        self._clock = clock
+        self._max_inline = settings.max_inline_bytes
+        self._url_ttl_s = settings.audio_url_ttl_s
+        self._public_url = (settings.public_url or "").rstrip("/")
+        self._entries: HotTier[Entry] = HotTier(settings.cache.hot_bytes // 8)
+        self._base64: HotTier[bytes] = HotTier(settings.cache.hot_bytes - settings.cache.hot_bytes // 8)
+        self._used: set[str] = set()
+
+    @property
+    def hot_bytes(self) -> int:
+        """What the in-memory tier holds."""
+        return self._entries.size_bytes + self._base64.size_bytes
+
+    def hot(self, key: str) -> tuple[Entry, bytes] | None:
+        """An entry and its base64, if both are in memory."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        encoded = self._base64.get(entry.blob_hash)
+        if encoded is None:
+            return None
+        self._used.add(key)
+        return entry, encoded
+
+    async def find(self, key: str) -> Entry | None:
+        """The entry under this key, if its audio is really there."""
+        entry = self._entries.get(key)
+        if entry is None:
+            record = await self._cache.get(key)
+            if record is None:
+                return None
+            output = record.output.encode()
+            entry = Entry(key, output, record.blob_hash, suffix_of(output), record.size_bytes)
+        try:
+            await self.encoded(entry.blob_hash)
+        except BlobMissing:
+            # Somebody removed the file. The caller speaks again, and the entry is written anew.
+            self._entries.drop(key)
+            return None
+        self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
+        self._used.add(key)
+        return entry
+
+    async def encoded(self, blob_hash: str) -> bytes | None:
+        """Audio as base64; None where it is larger than an answer may hold.
+
+        Raises:
+            BlobMissing: the file is gone.
+        """
+        found = self._base64.get(blob_hash)
+        if found is None:
+            if await self._audio.size(blob_hash) > self._max_inline:
+                return None
+            found = base64.b64encode(await self._audio.read(blob_hash))
+            self._base64.put(blob_hash, found, len(found) + OVERHEAD_BYTES)
+        return found
+
+    async def file(self, blob_hash: str) -> tuple[Path, str, int]:
+        """Path, media type and size in bytes of an audio file.
+
+        Raises:
+            BlobMissing: there is none.
+        """
+        path = await self._audio.path(blob_hash)
+        return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), await self._audio.size(blob_hash)
+
+    def forget(self, keys: list[str]) -> None:
+        """Entries that were deleted."""
+        for key in keys:
+            self._entries.drop(key)
+
+    def forget_all(self) -> None:
+        """Drop the in-memory tier."""
+        self._entries.clear()
+        self._base64.clear()
+
+    def take_used(self) -> list[str]:
+        """Keys answered from since the last call, for the entries' `last_used`."""
+        used, self._used = list(self._used), set()
+        return used
+
+    async def render(self, output: bytes, blob_hash: str, inline: bool, base_url: str) -> bytes:
+        """The output of a job as its caller gets it.
+
+        Args:
+            inline: whether the caller wants the audio in the answer.
+            base_url: `http://host:port` the caller used, for `audio_url`; the setting `public_url` comes first.
+
+        Raises:
+            BlobMissing: the audio's file is gone.
+        """
+        encoded = await self.encoded(blob_hash) if inline else None
+        return self.compose(
+            output, blob_hash, suffix_of(output), encoded, base_url, withheld=inline and encoded is None
+        )
+
+    def compose(
+        self,
+        output: bytes,
+        blob_hash: str,
+        suffix: str,
+        encoded: bytes | None,
+        base_url: str,
+        *,
+        withheld: bool = False,
+    ) -> bytes:
+        """Join output, audio and address. `withheld` adds the warning that the audio was too large to be inline."""
+        if withheld:
+            output = _withheld(output, self._max_inline)
+        return with_audio(output, encoded, self.audio_url(blob_hash, suffix, base_url))
+
+    def audio_url(self, blob_hash: str, suffix: str, base_url: str) -> str:
+        """A signed address. Its end is rounded up, so that it stays the same for a while and can be cached."""
+        step = max(1, int(self._url_ttl_s / 16))
+        expires = math.ceil((self._clock.now_ms() / 1000 + self._url_ttl_s) / step) * step
+        path = f"/audio/{blob_hash}{suffix}"
+        return f"{self._public_url or base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
+
+
+def _withheld(output: bytes, limit: int) -> bytes:
+    data = msgspec.json.decode(output)
+    data["warnings"] = [
+        *data.get("warnings", []),
+        {
+            "code": "audio_not_inline",
+            "message": f"the audio is larger than max_inline_bytes ({limit}): fetch it from audio_url",
+        },
+    ]
+    return msgspec.json.encode(data)

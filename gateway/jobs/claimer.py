@@ -1,0 +1,148 @@
+"""Takes waiting jobs and runs them, a bounded number at a time, tenants in turn.
+
+A job is claimed only when its backend's model is loaded, so that loading is time in the queue, with a reason, and
+never execution. A backend that cannot be loaded does not hold its jobs: they are claimed and end, or fall back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from gateway.clock import Clock
+from gateway.engines.registry import Engines
+from gateway.jobs.runner import Run, Runner
+from gateway.jobs.turns import Turns
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from gateway.settings.logs import get_logger
+from storage.errors import StorageError
+from storage.jobs import JobStore
+
+POLL_S = 1.0
+"""Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
+
+ERROR_PAUSE_S = 1.0
+
+log = get_logger("voxgate.jobs")
+
+
+class Claimer:
+    """The loop between the queue and the runner."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        store: JobStore,
+        engines: Engines,
+        runner: Runner,
+        metrics: Metrics,
+        owner: str,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._store = store
+        self._engines = engines
+        self._runner = runner
+        self._metrics = metrics
+        self._owner = owner
+        self._turns = Turns()
+        self._look = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._stopping = False
+        self.running: dict[str, Run] = {}
+
+    def start(self) -> None:
+        """Begin to claim."""
+        for hosted in self._engines:
+            hosted.host.changed.append(self.wake)
+        self._task = asyncio.create_task(self._loop(), name="claimer")
+
+    def wake(self) -> None:
+        """There may be something to claim."""
+        self._look.set()
+
+    async def stop(self, grace_s: float) -> None:
+        """Claim no more; let running jobs finish within the grace, hand the others back."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        tasks = [run.task for run in self.running.values() if run.task is not None]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=grace_s)
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+
+    async def _loop(self) -> None:
+        while True:
+            self._look.clear()
+            try:
+                while await self._claim_some():
+                    pass
+            except StorageError as error:
+                log.error("claim_failed", code=error.code, reason=str(error))
+                await self._clock.sleep(ERROR_PAUSE_S)
+            except Exception:
+                log.exception("claim_crashed")
+                await self._clock.sleep(ERROR_PAUSE_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), POLL_S)
+
+    async def _claim_some(self) -> bool:
+        """Claim up to the free places; whether another round may find more."""
+        free = self._settings.jobs.max_running - len(self.running)
+        if free <= 0 or self._stopping:
+            return False
+        open_, closed = self._backends()
+        if closed:
+            # Somebody waits for a backend that sleeps: that is what wakes it.
+            for candidate in await self._store.candidates(closed, per_tenant=1):
+                hosted = self._engines.get(candidate.backend)
+                if hosted is not None:
+                    hosted.host.wake()
+        waiting = await self._store.candidates(open_, per_tenant=free)
+        chosen = self._turns.order(waiting)[:free]
+        if not chosen:
+            return False
+        jobs = await self._store.claim([c.id for c in chosen], self._owner, self._clock.now_ms())
+        claimed = {job.id for job in jobs}
+        for candidate in chosen:
+            if candidate.id in claimed:
+                self._turns.serve(candidate)
+        for job in jobs:
+            run = Run(job)
+            self.running[job.id] = run
+            run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
+        self._metrics.jobs_running.set(len(self.running))
+        return bool(jobs)
+
+    def _backends(self) -> tuple[list[str], list[str]]:
+        """Backends whose jobs may be claimed now, and those that must load first.
+
+        The jobs of a backend this server does not have are left to a server that does.
+        """
+        open_: list[str] = []
+        closed: list[str] = []
+        for hosted in self._engines:
+            able = hosted.host.ready or hosted.host.state().unavailable is not None
+            (open_ if able else closed).append(hosted.name)
+        return open_, closed
+
+    async def _run(self, run: Run) -> None:
+        try:
+            await self._runner.run(run)
+        except StorageError as error:
+            # The end of the job could not be written. Its lease runs out, and it is tried again.
+            log.error("job_end_not_written", job_id=run.job.id, code=error.code, reason=str(error))
+        except asyncio.CancelledError:
+            log.info("job_stopped", job_id=run.job.id)
+        except Exception:
+            log.exception("job_end_not_written", job_id=run.job.id)
+        finally:
+            self.running.pop(run.job.id, None)
+            self._metrics.jobs_running.set(len(self.running))
+            self.wake()

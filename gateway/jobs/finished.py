@@ -1,0 +1,68 @@
+"""Jobs answered from the in-memory tier, written to the database behind the answer.
+
+A cached `/runsync` is answered first. Its row follows within `FLUSH_S`; until then `/status` finds it in `Recent`.
+A kill in between loses the row and nothing else: the caller has the audio.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from gateway.jobs.recent import Recent
+from gateway.settings.logs import get_logger
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.records import JobRecord
+
+FLUSH_S = 0.5
+AT_MOST = 10_000
+"""Rows that wait when the database cannot be written; above it the oldest are given up, and that is logged."""
+
+log = get_logger("voxgate.jobs")
+
+
+class WriteBehind:
+    """Finished jobs on their way to the database."""
+
+    def __init__(self, store: JobStore, recent: Recent) -> None:
+        self._store = store
+        self._recent = recent
+        self._jobs: list[JobRecord] = []
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._task = asyncio.create_task(self._loop(), name="write behind")
+
+    async def stop(self) -> None:
+        """Write what is left."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self.flush()
+
+    def add(self, job: JobRecord) -> None:
+        """A finished job; visible at once."""
+        self._recent.add(job)
+        self._jobs.append(job)
+
+    async def flush(self) -> None:
+        """Write the rows that wait."""
+        jobs, self._jobs = self._jobs, []
+        if not jobs:
+            return
+        try:
+            await self._store.insert_many_finished(jobs)
+        except StorageError as error:
+            log.error("write_behind_failed", code=error.code, reason=str(error), waiting=len(jobs))
+            self._jobs = [*jobs, *self._jobs]
+            if len(self._jobs) > AT_MOST:
+                log.error("finished_jobs_given_up", jobs=len(self._jobs) - AT_MOST)
+                del self._jobs[:-AT_MOST]
+
+    async def _loop(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            await self.flush()

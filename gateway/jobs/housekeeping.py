@@ -1,0 +1,106 @@
+"""What time does to jobs, cache and files: ttl, retention, eviction, sweeping."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from gateway.clock import Clock
+from gateway.jobs.answers import Answers
+from gateway.jobs.signals import Signals
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from gateway.settings.logs import get_logger
+from storage.cache_entries import CacheStore
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.sweeper import Sweeper
+from storage.takes import TakeStore
+
+TTL_EVERY_S = 1.0
+"""Seconds between looks for jobs whose ttl is over."""
+
+log = get_logger("voxgate.jobs")
+
+
+class Housekeeping:
+    """Two loops: a quick one for ttl and what the cache was used for, a slow one for everything that deletes."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        jobs: JobStore,
+        cache: CacheStore,
+        takes: TakeStore,
+        sweeper: Sweeper,
+        answers: Answers,
+        signals: Signals,
+        metrics: Metrics,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._jobs = jobs
+        self._cache = cache
+        self._takes = takes
+        self._sweeper = sweeper
+        self._answers = answers
+        self._signals = signals
+        self._metrics = metrics
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin both loops."""
+        self._tasks = [
+            asyncio.create_task(self._every(TTL_EVERY_S, self.tick), name="housekeeping tick"),
+            asyncio.create_task(self._every(self._settings.cache.sweep_every_s, self.sweep), name="sweep"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop both; note what the cache was used for."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        with contextlib.suppress(StorageError):
+            await self._note_used()
+
+    async def _every(self, seconds: float, step: object) -> None:
+        while True:
+            await self._clock.sleep(seconds)
+            try:
+                await step()  # type: ignore[operator]
+            except StorageError as error:
+                log.error("housekeeping_failed", code=error.code, reason=str(error))
+            except Exception:
+                log.exception("housekeeping_crashed")
+
+    async def tick(self) -> None:
+        """End what outlived its ttl; note which entries answered."""
+        ended = await self._jobs.expire_ttl()
+        if ended:
+            self._signals.notify(*ended)
+            log.info("ttl_expired", jobs=len(ended))
+        await self._note_used()
+        counts = await self._jobs.counts()
+        self._metrics.jobs_queued.set(sum(n for state, n in counts.states.items() if state.value == "IN_QUEUE"))
+        self._metrics.hot_bytes.set(self._answers.hot_bytes)
+
+    async def _note_used(self) -> None:
+        used = self._answers.take_used()
+        if used:
+            await self._cache.touch_many(used)
+
+    async def sweep(self) -> None:
+        """Delete jobs past their retention, entries and takes over their budgets, and files nobody refers to."""
+        while await self._jobs.delete_retained():
+            pass
+        cache = self._settings.cache
+        max_age_ms = None if cache.max_age_s is None else round(cache.max_age_s * 1000)
+        evicted = await self._cache.evict(cache.max_bytes, max_age_ms)
+        if evicted:
+            self._answers.forget(evicted)
+        await self._takes.evict(cache.takes_bytes)
+        swept = await self._sweeper.sweep()
+        self._metrics.swept_blobs.inc(swept.blobs)

@@ -1,0 +1,105 @@
+"""From the bytes of `input` to what will be spoken, by whom, under which cache key."""
+
+from __future__ import annotations
+
+import msgspec
+
+from backends.interface import ChunkRule
+from gateway.cache.hot import HotTier
+from gateway.cache.keys import Recipe, Source, cache_key
+from gateway.errors import InvalidInput
+from gateway.routing.arms import Arm
+from gateway.routing.endpoints import Endpoint
+from gateway.routing.router import Router
+from gateway.settings import Settings
+from gateway.speech.decode import decode_request
+from gateway.speech.encode import encoder_identity
+from gateway.speech.plan import PLANNER_VERSION, clamp_max_chars
+from gateway.speech.request import SpeechRequest
+
+MEMO_BYTES = 8_000_000
+MEMO_OVERHEAD_BYTES = 1_500
+
+
+class Assignment(msgspec.Struct, frozen=True):
+    """A request on one arm.
+
+    Args:
+        key: the cache key of the finished audio.
+        warnings: what this request, on this arm, does not get as asked: (code, message).
+    """
+
+    request: SpeechRequest
+    arm: Arm
+    source: Source
+    rule: ChunkRule
+    key: str
+    warnings: tuple[tuple[str, str], ...]
+
+
+class Intake:
+    """Reads requests."""
+
+    def __init__(self, settings: Settings, router: Router) -> None:
+        self._router = router
+        self._scope = settings.cache.scope
+        self._max_chars = settings.max_chars_per_chunk
+        self._memo: HotTier[Assignment] = HotTier(MEMO_BYTES)
+
+    def remembered(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
+        """The same as `read`, from memory where this very input was read before: the hot path's shortcut.
+
+        Raises:
+            InvalidInput: see `read`.
+        """
+        memo = (tenant, endpoint.id, raw_input)
+        found = self._memo.get(memo)
+        if found is None:
+            found = self.read(raw_input, endpoint, tenant)
+            self._memo.put(memo, found, 2 * len(raw_input) + MEMO_OVERHEAD_BYTES)
+        return found
+
+    def forget(self) -> None:
+        """Endpoints have changed: what was read with their defaults may be read otherwise now."""
+        self._memo.clear()
+
+    def read(self, raw_input: bytes | msgspec.Raw, endpoint: Endpoint, tenant: str) -> Assignment:
+        """Decode, resolve and key a request.
+
+        Raises:
+            InvalidInput: what was wrong, what is allowed.
+        """
+        request = decode_request(raw_input, endpoint.defaults)
+        assignment = self.assign(request, self._router.first(request, endpoint), tenant)
+        if request.strict and assignment.warnings:
+            raise InvalidInput("; ".join(message for _, message in assignment.warnings) + " ('strict' is set)")
+        return assignment
+
+    def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
+        """The request on this arm."""
+        rule, clamped = clamp_max_chars(arm.capabilities.chunk, self._max_chars)
+        source = Source(
+            scope="shared" if self._scope == "shared" else f"tenant:{tenant}",
+            backend=arm.backend,
+            revision=arm.revision,
+            voice_hash=arm.voice.content_hash,
+            language=arm.language,
+            options=arm.options_key,
+        )
+        recipe = Recipe(
+            text=request.text,
+            seed=request.seed or 0,
+            planner=PLANNER_VERSION,
+            chunk_rule=(rule.min_chars, rule.target_chars, rule.max.n, rule.max.unit),
+            speed=request.speed,
+            loudness=request.loudness,
+            format=request.format,
+            encoder=encoder_identity(request.format),
+            bitrate=request.bitrate,
+        )
+        warnings = arm.warnings if clamped is None else (*arm.warnings, ("max_chars_clamped", clamped))
+        return Assignment(request, arm, source, rule, cache_key(source, recipe), warnings)
+
+    def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
+        """The request on every arm that may speak it, the one that is meant first."""
+        return [self.assign(request, arm, tenant) for arm in self._router.arms(request, endpoint)]

@@ -1,0 +1,97 @@
+"""Signs of life of our jobs, and the end of those whose owner gives none.
+
+Nobody compares clocks: an observer expires a lease when it has seen the same (owner, beat) for `lease_s` of its own
+monotonic clock. Wall clocks may jump or differ between servers; a stopped process is only late.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from gateway.clock import Clock
+from gateway.jobs.claimer import Claimer
+from gateway.metrics import Metrics
+from gateway.settings import Settings
+from gateway.settings.logs import get_logger
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.records import Lease
+
+log = get_logger("voxgate.jobs")
+
+
+class Leases:
+    """The heartbeat and the observer of one server."""
+
+    def __init__(
+        self, settings: Settings, clock: Clock, store: JobStore, claimer: Claimer, metrics: Metrics, owner: str
+    ) -> None:
+        self._jobs = settings.jobs
+        self._clock = clock
+        self._store = store
+        self._claimer = claimer
+        self._metrics = metrics
+        self._owner = owner
+        self._seen: dict[str, tuple[Lease, float]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Begin to beat and to observe."""
+        self._tasks = [
+            asyncio.create_task(self._every(self.beat), name="lease beat"),
+            asyncio.create_task(self._every(self.observe), name="lease observer"),
+        ]
+
+    async def stop(self) -> None:
+        """Stop both."""
+        for task in self._tasks:
+            task.cancel()
+        for task in self._tasks:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def _every(self, step: object) -> None:
+        while True:
+            await self._clock.sleep(self._jobs.beat_s)
+            try:
+                await step()  # type: ignore[operator]
+            except StorageError as error:
+                log.error("lease_step_failed", code=error.code, reason=str(error))
+            except Exception:
+                log.exception("lease_step_crashed")
+
+    async def beat(self) -> None:
+        """Tell that our jobs are alive; stop working on those that are not ours any more."""
+        running = dict(self._claimer.running)
+        if not running:
+            return
+        attempts = {job_id: run.job.attempt for job_id, run in running.items()}
+        progress = {job_id: (run.chunks_done, run.chunks_total) for job_id, run in running.items()}
+        for job_id in await self._store.beat(self._owner, attempts, progress):
+            log.info("lease_lost", job_id=job_id)
+            running[job_id].lose()
+
+    async def observe(self) -> None:
+        """Look at every lease; end those that stood still too long."""
+        now = self._clock.monotonic()
+        seen: dict[str, tuple[Lease, float]] = {}
+        for lease in await self._store.observe_leases():
+            before = self._seen.get(lease.job_id)
+            since = before[1] if before is not None and before[0] == lease else now
+            seen[lease.job_id] = (lease, since)
+            if now - since < self._jobs.lease_s:
+                continue
+            expired = await self._store.expire(
+                lease.job_id,
+                lease.owner,
+                lease.beat,
+                lease.attempt,
+                max_failures=self._jobs.max_attempts,
+                reason=f"the server that ran it was silent for {self._jobs.lease_s:g} s",
+            )
+            if expired:
+                log.warning("lease_expired", job_id=lease.job_id, attempt=lease.attempt)
+                self._metrics.leases_expired.inc()
+                self._claimer.wake()
+        self._seen = seen

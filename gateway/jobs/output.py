@@ -1,0 +1,121 @@
+"""The `output` of a finished job: what is stored without audio, and what a caller gets with it.
+
+Stored is the JSON of `Meta`. An answer puts the audio in front of it as base64 or as a signed address. The pieces
+are joined as bytes: decoding and encoding megabytes of base64 again for every answer would be most of its cost.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.speech.render import ChunkTime
+
+MIMETYPES = {
+    "mp3": "audio/mpeg",
+    "wav": "audio/wav",
+    "pcm": "audio/pcm",
+    "flac": "audio/flac",
+    "opus": "audio/ogg",
+}
+
+
+class OutputWarning(msgspec.Struct, frozen=True):
+    """Something that was asked for and could not be had, or happened otherwise than one would expect."""
+
+    code: str
+    message: str
+
+
+class Meta(msgspec.Struct, frozen=True):
+    """Everything of an output but its audio. Field names are those of RunPod's Chatterbox worker, and our own after."""
+
+    mimetype: str
+    duration_ms: int
+    cache_hit: msgspec.Raw
+    cache_key: str
+    chunks_processed: int
+    generation_time_ms: msgspec.Raw
+    backend: str
+    voice: str
+    sample_rate: int
+    cost_usd: float
+    chunks: tuple[ChunkTime, ...]
+    warnings: tuple[OutputWarning, ...] = ()
+
+
+_FALSE = msgspec.Raw(b"false")
+_TRUE = msgspec.Raw(b"true")
+_ZERO = msgspec.Raw(b"0")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def stored(
+    *,
+    mimetype: str,
+    samples: int,
+    sample_rate: int,
+    cache_key: str,
+    generation_time_ms: int,
+    backend: str,
+    voice: str,
+    cost_usd: float,
+    chunks: tuple[ChunkTime, ...],
+    warnings: tuple[OutputWarning, ...],
+    own_warnings: tuple[OutputWarning, ...],
+) -> tuple[str, str]:
+    """The JSON kept with the job that was spoken, and with everyone who is answered from the cache afterwards.
+
+    Args:
+        warnings: about the sound; whoever hears it gets them.
+        own_warnings: about this very request.
+    """
+    meta = Meta(
+        mimetype=mimetype,
+        duration_ms=round(samples * 1000 / sample_rate),
+        cache_hit=_FALSE,
+        cache_key=cache_key,
+        chunks_processed=len(chunks),
+        generation_time_ms=msgspec.Raw(str(generation_time_ms).encode()),
+        backend=backend,
+        voice=voice,
+        sample_rate=sample_rate,
+        cost_usd=cost_usd,
+        chunks=chunks,
+        warnings=(*own_warnings, *warnings),
+    )
+    hit = msgspec.structs.replace(meta, cache_hit=_TRUE, generation_time_ms=_ZERO, cost_usd=0.0, warnings=warnings)
+    return _encode(meta).decode(), _encode(hit).decode()
+
+
+class _Head(msgspec.Struct):
+    mimetype: str
+
+
+_decode_head = msgspec.json.Decoder(_Head).decode
+_SUFFIXES = {mimetype: f".{name}" for name, mimetype in MIMETYPES.items()}
+
+
+def suffix_of(output: str | bytes) -> str:
+    """The file suffix of the audio an output is about, with its dot."""
+    return _SUFFIXES[_decode_head(output).mimetype]
+
+
+def warned(output: str, warnings: tuple[tuple[str, str], ...]) -> str:
+    """The same output with warnings of this very request in front of its own."""
+    if not warnings:
+        return output
+    data = _decode(output)
+    mine = [{"code": code, "message": message} for code, message in warnings]
+    data["warnings"] = mine + [w for w in data.get("warnings", []) if w not in mine]
+    return _encode(data).decode()
+
+
+def with_audio(output: bytes, encoded: bytes | None, audio_url: str) -> bytes:
+    """The output as answered: `audio_base64` (if any) and `audio_url` before the rest."""
+    head = b'{"audio_url":' + _encode(audio_url)
+    if encoded is not None:
+        head = b'{"audio_base64":"' + encoded + b'","audio_url":' + _encode(audio_url)
+    return head + b"," + output[1:]

@@ -1,0 +1,342 @@
+"""One claimed job, from its row to its finished audio."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from backends.interface import BackendUnavailable, Price
+from gateway.cache.keys import Source
+from gateway.clock import Clock
+from gateway.engines.errors import HostStopped
+from gateway.engines.registry import Engines
+from gateway.errors import InvalidInput, ModelNotInitialized, VoxgateError, code_of
+from gateway.jobs.intake import Assignment, Intake
+from gateway.jobs.output import OutputWarning, stored
+from gateway.metrics import Metrics
+from gateway.routing.endpoints import Endpoints
+from gateway.settings import Settings
+from gateway.settings.logs import get_logger
+from gateway.speech.encode import check_size
+from gateway.speech.plan import Plan, make_plan
+from gateway.speech.request import SpeechRequest
+from gateway.speech.shelf import JobRef
+from gateway.speech.speaker import Speaker, Spoken, Timing, Utterance
+from storage.audio import AudioStore
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.records import CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
+
+PLAN_IN_THREAD_CHARS = 20_000
+"""Longer texts are planned in a thread: at about 10 MB/s they would hold the event loop."""
+
+log = get_logger("voxgate.jobs")
+_decode_request = msgspec.json.Decoder(SpeechRequest).decode
+
+
+class Lost(Exception):
+    """The lease is somebody else's, or the job has ended: whatever comes of this attempt is thrown away."""
+
+
+class Run:
+    """The state of one attempt that others look at: the heartbeat, the claimer, `/status`."""
+
+    def __init__(self, job: JobRecord) -> None:
+        self.job = job
+        self.timing = Timing()
+        self.chunks_done = job.chunks_done
+        self.chunks_total = job.chunks_total
+        self.last_take = time.monotonic()
+        self.task: asyncio.Task[None] | None = None
+        self.lost = False
+        self.timeout: asyncio.Timeout | None = None
+
+    def lose(self) -> None:
+        """The job is not ours any more: stop working on it."""
+        self.lost = True
+        if self.task is not None:
+            self.task.cancel()
+
+
+class Runner:
+    """Runs claimed jobs and writes how they ended."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        store: JobStore,
+        audio: AudioStore,
+        engines: Engines,
+        endpoints: Endpoints,
+        intake: Intake,
+        speaker: Speaker,
+        metrics: Metrics,
+        owner: str,
+        on_end: Callable[[JobRecord | None, tuple[str, ...]], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._store = store
+        self._audio = audio
+        self._engines = engines
+        self._endpoints = endpoints
+        self._intake = intake
+        self._speaker = speaker
+        self._metrics = metrics
+        self._owner = owner
+        self._on_end = on_end
+
+    async def run(self, run: Run) -> None:
+        """Work on the job until it has ended, was handed back or was lost."""
+        job = run.job
+        try:
+            await self._attempt(run)
+        except asyncio.CancelledError:
+            if not run.lost:
+                await self._hand_back(run, "the server is stopping", count_failure=False)
+        except Lost:
+            log.info("lease_lost", job_id=job.id, attempt=job.attempt)
+        except HostStopped:
+            await self._hand_back(run, "the server is stopping", count_failure=False)
+        except TimeoutError:
+            await self._end(run, JobState.TIMED_OUT, self._timeout_error(run), "timed_out", by_input=False)
+        except InvalidInput as error:
+            await self._end(run, JobState.FAILED, str(error), error.code, by_input=True)
+        except StorageError as error:
+            log.error("storage_failed", job_id=job.id, code=error.code, reason=str(error))
+            await self._try_later(run, str(error), error.code)
+        except VoxgateError as error:
+            await self._end(run, JobState.FAILED, str(error), code_of(error), by_input=False)
+        except Exception as error:
+            log.exception("job_crashed", job_id=job.id, attempt=job.attempt)
+            await self._try_later(run, f"internal error ({type(error).__name__}); see the server's log", "internal")
+
+    async def _attempt(self, run: Run) -> None:
+        job = run.job
+        request = _decode_request(job.request)
+        endpoint = self._endpoints.resolve(job.endpoint_id)
+        assignments = self._intake.assignments(request, endpoint, job.tenant)
+        refusals: list[BackendUnavailable] = []
+        for assignment in assignments:
+            try:
+                async with asyncio.timeout(None) as run.timeout:
+                    self._set_deadline(run)
+                    await self._speak(run, assignment)
+                return
+            except BackendUnavailable as error:
+                refusals.append(error)
+                log.warning("backend_unavailable", job_id=job.id, backend=assignment.arm.backend, reason=error.reason)
+            finally:
+                run.timeout = None
+        raise ModelNotInitialized("; ".join(str(error) for error in refusals))
+
+    async def _speak(self, run: Run, assignment: Assignment) -> None:
+        job, request = run.job, assignment.request
+        plan = await _plan(request, assignment)
+        check_size(request.format, _least_samples(plan, assignment))
+        hosted = self._engines.get(assignment.arm.backend)
+        assert hosted is not None  # routing chose among those there are
+        spool = self._audio.new_spool()
+        utterance = Utterance(
+            ref=JobRef(job.id, self._owner, job.attempt, job.created_ms),
+            tenant=job.tenant,
+            low_priority=job.low_priority,
+            request=request,
+            plan=plan,
+            source=_take_source(assignment, job),
+            voice=assignment.arm.voice,
+            options=assignment.arm.options,
+            chunk_rule=assignment.rule,
+            takes_since_ms=job.created_ms if request.cache == "refresh" else 0,
+        )
+
+        def on_take(done: int, total: int) -> None:
+            run.chunks_done, run.chunks_total = done, total
+            run.last_take = time.monotonic()
+            self._set_deadline(run)
+
+        began = time.monotonic()
+        try:
+            spoken = await self._speaker.speak(utterance, hosted.host, spool, run.timing, on_take)
+            await self._complete(run, assignment, plan, spoken, began)
+        finally:
+            await asyncio.to_thread(spool.unlink, missing_ok=True)
+
+    def _set_deadline(self, run: Run) -> None:
+        """Given, `executionTimeout` is total time; otherwise the clock starts anew with every take."""
+        if run.timeout is None:
+            return
+        limit_ms = run.job.execution_timeout_ms
+        now = time.monotonic()
+        loop_now = asyncio.get_running_loop().time()
+        if limit_ms is None:
+            run.timeout.reschedule(loop_now + self._settings.jobs.stall_timeout_s - (now - run.last_take))
+        else:
+            since = run.timing.started if run.timing.started is not None else now
+            left = (limit_ms - run.job.execution_ms) / 1000 - (now - since)
+            run.timeout.reschedule(loop_now + max(0.0, left))
+
+    def _timeout_error(self, run: Run) -> str:
+        done = f"{run.chunks_done} of {run.chunks_total} chunks were finished and are kept; /retry goes on from there"
+        if run.job.execution_timeout_ms is not None:
+            return f"policy.executionTimeout of {run.job.execution_timeout_ms} ms is over: {done}"
+        limit = self._settings.jobs.stall_timeout_s
+        return f"no chunk was finished for {limit:g} s (VOXGATE_JOBS__STALL_TIMEOUT_S): {done}"
+
+    async def _complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> None:
+        job, request, arm = run.job, assignment.request, assignment.arm
+        now = self._clock.now_ms()
+        delay_ms, execution_ms = self._times(run)
+        encoded = spoken.rendered.encoded
+        blob = await self._audio.put_file(encoded.path, f".{request.format}")
+        audio_ms = round(encoded.samples * 1000 / encoded.rate)
+        cost = _cost(arm.capabilities.price, plan.chars, audio_ms) if spoken.chunks_spoken else 0.0
+        sound_warnings = tuple(OutputWarning(code, message) for code, message in spoken.warnings)
+        own_warnings = tuple(OutputWarning(code, message) for code, message in assignment.warnings)
+        output, hit = stored(
+            mimetype=encoded.mimetype,
+            samples=encoded.samples,
+            sample_rate=encoded.rate,
+            cache_key=assignment.key,
+            generation_time_ms=round((time.monotonic() - began) * 1000),
+            backend=arm.backend,
+            voice=arm.voice.name,
+            cost_usd=cost,
+            chunks=spoken.rendered.chunks,
+            warnings=sound_warnings,
+            own_warnings=own_warnings,
+        )
+        entry = None
+        if request.cache != "off":
+            entry = CacheEntryRecord(
+                key=assignment.key,
+                scope=assignment.source.scope,
+                tenant=job.tenant,
+                backend=arm.backend,
+                revision=arm.revision,
+                voice=arm.voice.name,
+                format=request.format,
+                blob_hash=blob.hash,
+                size_bytes=blob.size_bytes,
+                output=hit,
+                created_ms=now,
+                last_used_ms=now,
+            )
+        done = await self._store.complete(
+            job.id,
+            self._owner,
+            job.attempt,
+            Completion(
+                output=output,
+                follower_output=hit,
+                blob=blob,
+                cache_entry=entry,
+                cache_key=assignment.key,
+                delay_ms=delay_ms,
+                execution_ms=execution_ms,
+                backend=arm.backend,
+                worker_id=self._owner,
+                usage=UsageDelta(
+                    characters=job.chars, audio_ms=audio_ms, jobs=1, cost_micro_usd=round(cost * 1_000_000)
+                ),
+                now=now,
+            ),
+        )
+        await self._audio.settle(blob)
+        if not done.ok:
+            raise Lost
+        self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
+        self._metrics.engine_seconds.labels(arm.backend).inc(spoken.engine_s)
+        self._metrics.job_delay_seconds.observe(delay_ms / 1000)
+        self._metrics.job_execution_seconds.observe(execution_ms / 1000)
+        finished = msgspec.structs.replace(
+            job,
+            state=JobState.COMPLETED,
+            output=output,
+            blob_hash=blob.hash,
+            cache_key=assignment.key,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            finished_ms=now,
+            worker_id=self._owner,
+            backend=arm.backend,
+        )
+        self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
+
+    def _times(self, run: Run) -> tuple[int, int]:
+        """Delay and execution in ms: work begins when an engine has the first chunk in its hands."""
+        now = time.monotonic()
+        started = run.timing.started if run.timing.started is not None else now
+        execution_ms = run.job.execution_ms + round((now - started) * 1000)
+        return max(0, self._clock.now_ms() - run.job.created_ms - execution_ms), execution_ms
+
+    async def _end(
+        self, run: Run, state: Literal[JobState.FAILED, JobState.TIMED_OUT], error: str, code: str, *, by_input: bool
+    ) -> None:
+        delay_ms, execution_ms = self._times(run)
+        done = await self._store.fail(
+            run.job.id,
+            self._owner,
+            run.job.attempt,
+            state,
+            error,
+            code,
+            by_input,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            worker_id=self._owner,
+        )
+        log.info("job_ended", job_id=run.job.id, state=state.value, code=code)
+        self._ended(run, None, done, state, run.job.backend)
+
+    def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
+        if not done.ok:
+            return
+        endpoint = self._endpoints.label(run.job.endpoint_id)
+        self._metrics.jobs_finished.labels(endpoint, backend, state.value).inc(1 + len(done.followers))
+        if done.followers and finished is not None:
+            self._metrics.cache_answers.labels("flight").inc(len(done.followers))
+        self._on_end(finished, (run.job.id, *done.followers))
+
+    async def _hand_back(self, run: Run, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
+        await self._store.requeue(
+            run.job.id, self._owner, run.job.attempt, reason=reason, count_failure=count_failure, delay_ms=delay_ms
+        )
+        self._on_end(None, (run.job.id,))
+
+    async def _try_later(self, run: Run, reason: str, code: str) -> None:
+        """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""
+        failures = run.job.failures + 1
+        if failures >= self._settings.jobs.max_attempts:
+            await self._end(run, JobState.FAILED, reason, code, by_input=False)
+        else:
+            await self._hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
+
+
+async def _plan(request: SpeechRequest, assignment: Assignment) -> Plan:
+    if len(request.text) > PLAN_IN_THREAD_CHARS:
+        return await asyncio.to_thread(make_plan, request.text, assignment.arm.language, assignment.rule)
+    return make_plan(request.text, assignment.arm.language, assignment.rule)
+
+
+def _take_source(assignment: Assignment, job: JobRecord) -> Source:
+    """Takes of a request that wants no cache are nobody else's; they stay for its own resumption."""
+    if assignment.request.cache == "off":
+        return msgspec.structs.replace(assignment.source, scope=f"job:{job.id}")
+    return assignment.source
+
+
+def _least_samples(plan: Plan, assignment: Assignment) -> int:
+    """A lower bound of the finished samples: nobody speaks 40 characters a second."""
+    return round(plan.chars / 40 / assignment.request.speed * assignment.arm.capabilities.sample_rate)
+
+
+def _cost(price: Price | None, chars: int, audio_ms: int) -> float:
+    if price is None:
+        return 0.0
+    return price.usd * (chars / 1_000_000 if price.per == "million_characters" else audio_ms / 1000)

@@ -1,0 +1,494 @@
+"""The job service: what every surface calls. Submit, wait, look, cancel, retry, purge."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+from msgspec import UNSET
+
+from gateway.access.principal import Principal
+from gateway.clock import Clock
+from gateway.errors import BadRequest, Conflict, InvalidInput, NotFound, TooManyRequests, Unavailable
+from gateway.jobs.answers import Answers, Entry
+from gateway.jobs.claimer import Claimer
+from gateway.jobs.finished import WriteBehind
+from gateway.jobs.ids import job_id
+from gateway.jobs.intake import Assignment, Intake
+from gateway.jobs.output import warned
+from gateway.jobs.recent import Recent
+from gateway.jobs.signals import Signals
+from gateway.jobs.views import (
+    EXECUTION_TIMEOUT_MS,
+    TTL_MS,
+    EndpointInfo,
+    Envelope,
+    Health,
+    JobView,
+    Kind,
+    Policy,
+    Progress,
+)
+from gateway.jobs.watch import Watch
+from gateway.metrics import Metrics
+from gateway.routing.endpoints import Endpoint, Endpoints
+from gateway.settings import Settings
+from storage.errors import BlobMissing
+from storage.jobs import JobStore
+from storage.records import Idempotency, JobRecord, JobState, UsageDelta
+
+READ_IN_THREAD_BYTES = 200_000
+"""Larger inputs are decoded and hashed in a thread."""
+
+POLL_S = 0.5
+"""Seconds between looks at a job that another server may be running."""
+
+
+class _Delivery(msgspec.Struct):
+    """The part of a stored request that decides how its result is answered."""
+
+    delivery: str | None = None
+
+
+_decode_delivery = msgspec.json.Decoder(_Delivery).decode
+_encode = msgspec.json.encode
+
+
+class Jobs:
+    """Jobs of one server's callers, whichever server runs them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        store: JobStore,
+        endpoints: Endpoints,
+        intake: Intake,
+        answers: Answers,
+        claimer: Claimer,
+        signals: Signals,
+        recent: Recent,
+        write_behind: WriteBehind,
+        watch: Watch,
+        metrics: Metrics,
+        note_usage: Callable[[Principal, str, str, UsageDelta], None],
+        owner: str,
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._store = store
+        self._endpoints = endpoints
+        self._intake = intake
+        self._answers = answers
+        self._claimer = claimer
+        self._signals = signals
+        self._recent = recent
+        self._write_behind = write_behind
+        self._watch = watch
+        self._metrics = metrics
+        self._note_usage = note_usage
+        self._owner = owner
+        self._stopping = False
+
+    def refuse_new(self) -> None:
+        """The server is stopping: accept nothing more."""
+        self._stopping = True
+
+    async def submit(
+        self,
+        principal: Principal,
+        endpoint_id: str,
+        envelope: Envelope,
+        kind: Kind,
+        idempotency_key: str | None = None,
+        base_url: str = "",
+    ) -> JobView:
+        """Accept a job, durably. Bad input makes a FAILED job; a cached utterance a COMPLETED one.
+
+        Raises:
+            BadRequest: the envelope's policy or another of its keys is out of range.
+            NotFound: no such endpoint.
+            TooManyRequests: the queue is full.
+            Conflict: the idempotency key came with another body.
+            Unavailable: the server is stopping.
+        """
+        if self._stopping:
+            raise Unavailable("the server is stopping; send the request again in a moment")
+        endpoint = self._endpoints.resolve(endpoint_id)
+        policy = _checked(envelope)
+        idempotency = None
+        if idempotency_key is not None:
+            idempotency = Idempotency(idempotency_key, hashlib.sha256(_encode(envelope)).hexdigest())
+        raw = bytes(envelope.input) if envelope.input is not UNSET else b""
+        try:
+            if len(raw) > READ_IN_THREAD_BYTES:
+                assignment = await asyncio.to_thread(self._intake.read, raw, endpoint, principal.tenant)
+            else:
+                assignment = self._intake.remembered(raw, endpoint, principal.tenant)
+        except InvalidInput as error:
+            return await self._refuse(principal, endpoint, envelope, policy, kind, idempotency, error)
+        job = self._record(principal, endpoint, envelope, policy, kind, assignment)
+        self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
+        if assignment.request.cache == "use":
+            for _ in range(2):
+                entry = await self._find(assignment.key)
+                if entry is None:
+                    break
+                try:
+                    return await self._answer(principal, job, assignment, entry, idempotency, base_url)
+                except BlobMissing:
+                    self._answers.forget([assignment.key])  # swept between our look and our commit
+        await self._room(endpoint)
+        accepted = await self._store.insert(job, idempotency)
+        self._claimer.wake()
+        if accepted.id != job.id:
+            return await self.status(principal, endpoint_id, accepted.id, base_url=base_url)
+        return JobView(id=job.id, status=job.state.value)
+
+    async def wait(
+        self, principal: Principal, endpoint_id: str, job_id: str, seconds: float, base_url: str = ""
+    ) -> JobView:
+        """The job once it is final, or as it is when the time is over."""
+        deadline = time.monotonic() + seconds
+        while True:
+            job = await self._look(principal, endpoint_id, job_id)
+            left = deadline - time.monotonic()
+            if job.state.final or left <= 0 or self._stopping:
+                return await self._view(job, base_url)
+            await self._signals.wait(job_id, min(left, POLL_S))
+
+    async def status(
+        self, principal: Principal, endpoint_id: str, job_id: str, ttl_ms: int | None = None, base_url: str = ""
+    ) -> JobView:
+        """The job as it is.
+
+        Args:
+            ttl_ms: keep a finished job's result no longer than this from now.
+
+        Raises:
+            NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
+        """
+        job = await self._look(principal, endpoint_id, job_id)
+        if ttl_ms is not None and job.state.final:
+            await self._store.shorten_retention(job.id, self._clock.now_ms() + ttl_ms)
+            self._recent.forget(job.id)
+        return await self._view(job, base_url)
+
+    async def cancel(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
+        """Stop a job; one that has ended stays as it is."""
+        job = await self._look(principal, endpoint_id, job_id)
+        if not job.state.final:
+            job = await self._store.cancel(job_id) or job
+            run = self._claimer.running.get(job_id)
+            if run is not None:
+                run.lose()
+            self._signals.notify(job_id)
+            self._claimer.wake()
+        return JobView(id=job.id, status=job.state.value)
+
+    async def retry(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
+        """Queue a FAILED or TIMED_OUT job again; finished chunks are not spoken again.
+
+        Raises:
+            Conflict: the job is in another state.
+        """
+        job = await self._look(principal, endpoint_id, job_id)
+        ttl_ms = round(self._settings.jobs.ttl_s * 1000)
+        queued = await self._store.retry(job_id, self._clock.now_ms() + ttl_ms)
+        if queued is None:
+            raise Conflict(f"job {job_id} is {job.state.value}: only FAILED and TIMED_OUT jobs can be retried")
+        self._claimer.wake()
+        return JobView(id=job_id, status=queued.state.value)
+
+    async def purge(self, principal: Principal, endpoint_id: str) -> int:
+        """Cancel what the tenant has waiting at this endpoint; how many."""
+        self._endpoints.resolve(endpoint_id)
+        return await self._store.purge(endpoint_id, principal.tenant)
+
+    async def health(self, principal: Principal, endpoint_id: str) -> Health:
+        """Jobs and workers of an endpoint, and every backend with its state."""
+        return await self._watch.health(self._endpoints.resolve(endpoint_id))
+
+    async def endpoint_info(self, principal: Principal, endpoint_id: str) -> EndpointInfo:
+        """What an endpoint is doing."""
+        return await self._watch.endpoint_info(self._endpoints.resolve(endpoint_id))
+
+    # -- the hot path
+
+    def hot(
+        self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str = ""
+    ) -> bytes | None:
+        """The whole answer of a `/runsync` whose audio is in memory; None: take the ordinary way.
+
+        Raises nothing: what would be an error is left to the ordinary way, which says it better.
+        """
+        if self._stopping:
+            return None
+        try:
+            endpoint = self._endpoints.resolve(endpoint_id)
+            assignment = self._intake.remembered(bytes(raw_input), endpoint, principal.tenant)
+        except (InvalidInput, NotFound):
+            return None
+        if assignment.request.cache != "use":
+            return None
+        found = self._answers.hot(assignment.key)
+        if found is None:
+            return None
+        entry, encoded = found
+        request = assignment.request
+        now = self._clock.now_ms()
+        job = self._finished(
+            self._record(principal, endpoint, Envelope(), Policy(), "runsync", assignment), assignment, entry, now
+        )
+        self._write_behind.add(job)
+        self._note_hit(principal, job)
+        self._metrics.cache_answers.labels("hot").inc()
+        output = self._answers.compose(
+            entry.output if not assignment.warnings else (job.output or "").encode(),
+            entry.blob_hash,
+            entry.suffix,
+            encoded if request.delivery != "url" else None,
+            base_url,
+        )
+        return b"".join(
+            (
+                b'{"id":"',
+                job.id.encode(),
+                b'","status":"COMPLETED","delayTime":0,"executionTime":0,"workerId":"',
+                self._owner.encode(),
+                b'","output":',
+                output,
+                b"}",
+            )
+        )
+
+    async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
+        """Path, media type and size in bytes of finished audio.
+
+        Raises:
+            NotFound: there is none under this hash.
+        """
+        try:
+            return await self._answers.file(blob_hash)
+        except BlobMissing as error:
+            raise NotFound(str(error)) from error
+
+    # -- inside
+
+    async def _find(self, key: str) -> Entry | None:
+        found = self._answers.hot(key)
+        if found is not None:
+            self._metrics.cache_answers.labels("hot").inc()
+            return found[0]
+        entry = await self._answers.find(key)
+        if entry is not None:
+            self._metrics.cache_answers.labels("cold").inc()
+        return entry
+
+    async def _answer(
+        self,
+        principal: Principal,
+        job: JobRecord,
+        assignment: Assignment,
+        entry: Entry,
+        idempotency: Idempotency | None,
+        base_url: str,
+    ) -> JobView:
+        """A job that was finished before it came: `/run` is durable first, `/runsync` is answered first."""
+        finished = self._finished(job, assignment, entry, self._clock.now_ms())
+        if job.kind == "runsync" and idempotency is None and not job.webhook:
+            self._write_behind.add(finished)
+            self._note_hit(principal, finished)
+            return await self._view(finished, base_url)
+        accepted = await self._store.insert(finished, idempotency)
+        if accepted.id != job.id:
+            finished = accepted
+        else:
+            self._recent.add(finished)
+            self._note_hit(principal, finished)
+        if job.kind == "run":
+            return JobView(id=finished.id, status=JobState.IN_QUEUE.value)
+        return await self._view(finished, base_url)
+
+    def _note_hit(self, principal: Principal, job: JobRecord) -> None:
+        self._metrics.jobs_finished.labels(self._endpoints.label(job.endpoint_id), job.backend, job.state.value).inc()
+        self._note_usage(
+            principal, job.endpoint_id, job.backend, UsageDelta(characters=job.chars, jobs=1, cache_hits=1)
+        )
+
+    def _finished(self, job: JobRecord, assignment: Assignment, entry: Entry, now: int) -> JobRecord:
+        return msgspec.structs.replace(
+            job,
+            state=JobState.COMPLETED,
+            output=warned(entry.output.decode(), assignment.warnings),
+            blob_hash=entry.blob_hash,
+            cache_key=entry.key,
+            flight_key=None,
+            started_ms=now,
+            finished_ms=now,
+            retain_until_ms=self._retain_until(job.kind, now),
+            worker_id=self._owner,
+        )
+
+    async def _refuse(
+        self,
+        principal: Principal,
+        endpoint: Endpoint,
+        envelope: Envelope,
+        policy: Policy,
+        kind: Kind,
+        idempotency: Idempotency | None,
+        error: InvalidInput,
+    ) -> JobView:
+        """Bad input ends as a FAILED job, which is where this API's clients look for it."""
+        now = self._clock.now_ms()
+        job = JobRecord(
+            id=job_id(kind, now),
+            tenant=principal.tenant,
+            endpoint_id=endpoint.id,
+            key_id=principal.key_id,
+            kind=kind,
+            state=JobState.FAILED,
+            backend="",
+            chars=0,
+            created_ms=now,
+            available_ms=now,
+            finished_ms=now,
+            retain_until_ms=self._retain_until(kind, now),
+            webhook=envelope.webhook,
+            error=str(error),
+            error_code=error.code,
+            worker_id=self._owner,
+        )
+        job = await self._store.insert(job, idempotency)
+        self._metrics.jobs_finished.labels(self._endpoints.label(endpoint.id), "", job.state.value).inc()
+        if kind == "run":
+            return JobView(id=job.id, status=JobState.IN_QUEUE.value)
+        return await self._view(job, "")
+
+    def _record(
+        self,
+        principal: Principal,
+        endpoint: Endpoint,
+        envelope: Envelope,
+        policy: Policy,
+        kind: Kind,
+        assignment: Assignment,
+    ) -> JobRecord:
+        now = self._clock.now_ms()
+        request = assignment.request
+        return JobRecord(
+            id=job_id(kind, now),
+            tenant=principal.tenant,
+            endpoint_id=endpoint.id,
+            key_id=principal.key_id,
+            kind=kind,
+            state=JobState.IN_QUEUE,
+            low_priority=policy.lowPriority,
+            backend=assignment.arm.backend,
+            chars=len(request.text),
+            flight_key=assignment.key if request.cache == "use" else None,
+            webhook=envelope.webhook,
+            execution_timeout_ms=policy.executionTimeout,
+            expires_at_ms=now + (policy.ttl or round(self._settings.jobs.ttl_s * 1000)),
+            created_ms=now,
+            available_ms=now,
+            request=_encode(request).decode(),
+        )
+
+    async def _room(self, endpoint: Endpoint) -> None:
+        limit = self._settings.jobs.queue_limit
+        if limit is None:
+            return
+        counts = await self._store.counts(endpoint.id)
+        waiting = counts.states[JobState.IN_QUEUE]
+        if waiting >= limit:
+            raise TooManyRequests(
+                f"the queue of endpoint {endpoint.id!r} is full: {waiting} jobs wait, {limit} may "
+                "(VOXGATE_JOBS__QUEUE_LIMIT); try again later",
+                retry_after_s=5.0,
+            )
+
+    async def _look(self, principal: Principal, endpoint_id: str, job_id: str) -> JobRecord:
+        job = self._recent.get(job_id)
+        if job is None:
+            # The request is read too, but only of finished jobs: it says how the result is answered.
+            job = await self._store.peek(job_id)
+            if job is not None and job.state is JobState.COMPLETED:
+                job = await self._store.get(job_id) or job
+                self._recent.add(job)
+        if (
+            job is None
+            or job.tenant != principal.tenant
+            or job.endpoint_id != endpoint_id
+            or (job.retain_until_ms is not None and job.retain_until_ms < self._clock.now_ms())
+        ):
+            raise NotFound(
+                f"job {job_id[:80]!r} was not found on endpoint {endpoint_id[:64]!r}: its id is wrong, its result is "
+                "no longer kept (VOXGATE_JOBS__RETENTION_RUN_S, VOXGATE_JOBS__RETENTION_RUNSYNC_S), or it was "
+                "submitted with a key of another tenant"
+            )
+        return job
+
+    async def _view(self, job: JobRecord, base_url: str) -> JobView:
+        if not job.state.final:
+            return await self._waiting(job)
+        output: msgspec.Raw | msgspec.UnsetType = UNSET
+        if job.state is JobState.COMPLETED and job.output is not None and job.blob_hash is not None:
+            inline = _decode_delivery(job.request or b"{}").delivery != "url"
+            output = msgspec.Raw(await self._answers.render(job.output.encode(), job.blob_hash, inline, base_url))
+        return JobView(
+            id=job.id,
+            status=job.state.value,
+            delayTime=job.delay_ms,
+            executionTime=job.execution_ms,
+            workerId=job.worker_id or UNSET,
+            output=output,
+            error=job.error if job.error is not None and job.state is not JobState.COMPLETED else UNSET,
+            retries=job.retries or UNSET,
+        )
+
+    async def _waiting(self, job: JobRecord) -> JobView:
+        delay_ms = max(0, self._clock.now_ms() - job.created_ms)
+        if job.state is JobState.IN_QUEUE:
+            reason = await self._watch.reason(job)
+            return JobView(
+                id=job.id, status=job.state.value, delayTime=delay_ms, reason=reason, retries=job.retries or UNSET
+            )
+        run = self._claimer.running.get(job.id)
+        done, total = (run.chunks_done, run.chunks_total) if run is not None else (job.chunks_done, job.chunks_total)
+        return JobView(
+            id=job.id,
+            status=job.state.value,
+            workerId=job.owner or UNSET,
+            progress=Progress(done, total) if total else UNSET,
+            retries=job.retries or UNSET,
+        )
+
+    def _retain_until(self, kind: str, now: int) -> int:
+        jobs = self._settings.jobs
+        return now + round(1000 * (jobs.retention_run_s if kind == "run" else jobs.retention_runsync_s))
+
+
+def _checked(envelope: Envelope) -> Policy:
+    """The envelope's policy.
+
+    Raises:
+        BadRequest: a value out of range, or `s3Config`.
+    """
+    if envelope.s3Config is not UNSET and bytes(envelope.s3Config) != b"null":
+        raise BadRequest(
+            "s3Config is not accepted: this server never takes credentials; fetch output.audio_url instead"
+        )
+    policy = envelope.policy or Policy()
+    for name, value, (low, high) in (
+        ("executionTimeout", policy.executionTimeout, EXECUTION_TIMEOUT_MS),
+        ("ttl", policy.ttl, TTL_MS),
+    ):
+        if value is not None and not low <= value <= high:
+            raise BadRequest(f"policy.{name} is invalid; must be between {low} and {high} milliseconds, got {value}")
+    return policy

@@ -1,0 +1,124 @@
+"""What people look at: health, what an endpoint is doing, why a job waits."""
+
+from __future__ import annotations
+
+from gateway.engines.registry import Engines, HostedBackend
+from gateway.errors import InvalidInput
+from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
+from gateway.metrics import Metrics
+from gateway.routing.endpoints import Endpoint
+from gateway.routing.router import Router
+from storage.jobs import JobStore
+from storage.records import JobRecord, JobState
+
+
+class Watch:
+    """Reads the queue and the hosts; changes nothing."""
+
+    def __init__(self, store: JobStore, engines: Engines, router: Router, metrics: Metrics) -> None:
+        self._store = store
+        self._engines = engines
+        self._metrics = metrics
+        self._router = router
+
+    async def health(self, endpoint: Endpoint) -> Health:
+        """Jobs of the endpoint, workers of this server, every backend."""
+        counts = await self._store.counts(endpoint.id)
+        idle = initializing = running = unhealthy = 0
+        for hosted in self._engines:
+            state = hosted.host.state()
+            idle += state.idle
+            initializing += state.initializing
+            running += state.running
+            unhealthy += state.unhealthy
+        return Health(
+            jobs=JobCounts(
+                completed=counts.states[JobState.COMPLETED],
+                failed=counts.states[JobState.FAILED] + counts.states[JobState.TIMED_OUT],
+                inProgress=counts.states[JobState.IN_PROGRESS],
+                inQueue=counts.states[JobState.IN_QUEUE],
+                retried=counts.retried,
+            ),
+            workers=WorkerCounts(
+                idle=idle, initializing=initializing, ready=idle, running=running, throttled=0, unhealthy=unhealthy
+            ),
+            backends=self.backends(),
+        )
+
+    def backends(self) -> tuple[BackendHealth, ...]:
+        """Every backend: those loaded, missing and broken."""
+        found = [self._loaded(hosted) for hosted in self._engines]
+        for info in self._engines.infos:
+            if self._engines.get(info.name) is None and info.enabled:
+                found.append(BackendHealth(name=info.name, state=info.state, reason=info.error, cure=info.cure))
+        return tuple(found)
+
+    def _loaded(self, hosted: HostedBackend) -> BackendHealth:
+        name, host = hosted.name, hosted.host
+        state = host.state()
+        if state.unavailable is not None:
+            return BackendHealth(
+                name=name,
+                state="unavailable",
+                reason=state.unavailable.reason,
+                cure=state.unavailable.cure,
+                restarts=state.restarts,
+                last_error=state.last_error or "",
+            )
+        loading = state.initializing > 0 and not host.ready
+        return BackendHealth(
+            name=name,
+            state="loading" if loading else "ready" if host.ready else "idle",
+            reason=state.loading_text if loading else "",
+            loading_percent=round(state.loading_share * 100) if loading else None,
+            restarts=state.restarts,
+            last_error=state.last_error or "",
+        )
+
+    async def endpoint_info(self, endpoint: Endpoint) -> EndpointInfo:
+        """Workers and jobs in two numbers each, under RunPod's names."""
+        counts = await self._store.counts(endpoint.id)
+        active = 0
+        for hosted in self._engines:
+            state = hosted.host.state()
+            active += state.idle + state.running
+        try:
+            backend = self._router.meant(endpoint)
+        except InvalidInput:
+            backend = endpoint.backend or ""
+        return EndpointInfo(
+            id=endpoint.id,
+            activeWorkers=active,
+            jobsInQueue=counts.states[JobState.IN_QUEUE],
+            jobsInProgress=counts.states[JobState.IN_PROGRESS],
+            backend=backend,
+        )
+
+    async def reason(self, job: JobRecord) -> str:
+        """Why a job waits: its backend's trouble first, then its place in line."""
+        hosted = self._engines.get(job.backend)
+        if hosted is None:
+            return f"backend {job.backend} is not loaded on this server; waiting for a server that has it"
+        state = hosted.host.state()
+        if not hosted.host.ready:
+            if state.last_error:
+                return f"worker crashing: {state.last_error}"
+            return f"loading {state.loading_share * 100:.0f} % {state.loading_text}".rstrip()
+        if job.error:
+            return f"will be tried again: {job.error}"
+        position = await self._store.position(job.id)
+        return f"position {position}" if position else "starting"
+
+    def publish(self) -> None:
+        """Bring the workers' gauges up to date; called when metrics are read."""
+        for hosted in self._engines:
+            name = hosted.name
+            state = hosted.host.state()
+            for label, value in (
+                ("idle", state.idle),
+                ("running", state.running),
+                ("initializing", state.initializing),
+                ("unhealthy", state.unhealthy),
+            ):
+                self._metrics.workers.labels(name, label).set(value)
+            self._metrics.worker_restarts.labels(name).set(state.restarts)

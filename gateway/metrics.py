@@ -1,0 +1,59 @@
+"""Every metric, in one place; names and labels are documented in docs/metrics.md.
+
+Labels are bounded: endpoint, backend, state and code, never a tenant's text or a job's id.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+
+
+class Metrics:
+    """The server's counters. Each server owns its registry, so that two can live in one process."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        r = self.registry
+        self.http_requests = Counter(
+            "voxgate_http_requests", "HTTP requests by verb and status.", ("verb", "status"), registry=r
+        )
+        self.http_seconds = Histogram(
+            "voxgate_http_request_seconds", "Time to answer, by verb.", ("verb",), buckets=_SECONDS, registry=r
+        )
+        self.jobs_submitted = Counter("voxgate_jobs_submitted", "Jobs accepted.", ("endpoint", "kind"), registry=r)
+        self.jobs_finished = Counter(
+            "voxgate_jobs_finished", "Jobs that reached an end, by state.", ("endpoint", "backend", "state"), registry=r
+        )
+        self.jobs_running = Gauge("voxgate_jobs_running", "Jobs this server is running.", registry=r)
+        self.jobs_queued = Gauge("voxgate_jobs_queued", "Jobs waiting, as last counted.", registry=r)
+        self.job_delay_seconds = Histogram(
+            "voxgate_job_delay_seconds", "Waiting and loading before a job's first chunk.", buckets=_SECONDS, registry=r
+        )
+        self.job_execution_seconds = Histogram(
+            "voxgate_job_execution_seconds", "From a job's first chunk to its end.", buckets=_SECONDS, registry=r
+        )
+        self.cache_answers = Counter(
+            "voxgate_cache_answers",
+            "Requests answered from the cache, by tier (hot, cold, flight).",
+            ("tier",),
+            registry=r,
+        )
+        self.takes = Counter(
+            "voxgate_takes", "Chunks by origin: spoken, stored, shared.", ("backend", "origin"), registry=r
+        )
+        self.take_failures = Counter(
+            "voxgate_take_failures", "Chunks a backend could not speak, by kind.", ("backend", "kind"), registry=r
+        )
+        self.audio_seconds = Counter("voxgate_audio_seconds", "Seconds of speech finished.", ("backend",), registry=r)
+        self.engine_seconds = Counter(
+            "voxgate_engine_seconds", "Seconds engines spent speaking.", ("backend",), registry=r
+        )
+        self.workers = Gauge("voxgate_workers", "Engine workers by state.", ("backend", "state"), registry=r)
+        self.worker_restarts = Gauge(
+            "voxgate_worker_restarts", "Engine workers that died and were started again.", ("backend",), registry=r
+        )
+        self.leases_expired = Counter("voxgate_leases_expired", "Jobs taken over from a silent server.", registry=r)
+        self.hot_bytes = Gauge("voxgate_hot_tier_bytes", "Bytes held by the in-memory tier.", registry=r)
+        self.swept_blobs = Counter("voxgate_swept_blobs", "Unreferenced audio files removed.", registry=r)

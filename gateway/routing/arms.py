@@ -1,0 +1,184 @@
+"""Which backend speaks an utterance: eligibility first, then the order of preference.
+
+An arm is one backend with everything about it that a cache key needs. Without a route policy there is one
+preference: what the request names, else the endpoint's backend, else the `default_backend` setting, else chatterbox
+if installed, then google, else the embedded voice. The embedded voice never stands in for a backend that was meant:
+a silent change of voice is worse than an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from backends.interface import Capabilities, Voice
+from gateway.errors import InvalidInput
+from gateway.settings.nearest import nearest
+from gateway.speech.decode import language_matches
+from gateway.speech.request import SpeechRequest
+
+PREFERENCE = ("chatterbox", "google", "hibari")
+
+
+class Candidate(Protocol):
+    """What routing needs to know of a backend."""
+
+    @property
+    def name(self) -> str:
+        """The backend's name."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can do."""
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """Its voices; the first is its default."""
+
+    @property
+    def revision(self) -> str:
+        """Part of every cache key."""
+
+    @property
+    def options_type(self) -> type[msgspec.Struct]:
+        """What `input.options` must be."""
+
+
+class Arm(msgspec.Struct, frozen=True):
+    """One backend that may speak a request, resolved against it.
+
+    Args:
+        options: the request options as plain data, defaults included.
+        options_key: the same as canonical JSON.
+        language: the tag the backend speaks, matched to what was asked for.
+        warnings: what this arm cannot honour, as (code, message).
+    """
+
+    backend: str
+    revision: str
+    capabilities: Capabilities
+    voice: Voice
+    language: str
+    options: dict[str, Any]
+    options_key: bytes
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+_canonical = msgspec.json.Encoder(order="deterministic")
+
+
+def resolve(candidate: Candidate, request: SpeechRequest, known: Iterable[Candidate]) -> Arm:
+    """The request as this backend would speak it.
+
+    Raises:
+        InvalidInput: its language, voice, options or (under `strict`) its seed cannot be had from this backend.
+    """
+    language = _language(candidate, request, known)
+    voice = _voice(candidate, request)
+    options = _options(candidate, request)
+    warnings: list[tuple[str, str]] = []
+    if request.seed is not None and not candidate.capabilities.seed:
+        message = f"{candidate.name} cannot honour a seed: the same text may sound different next time"
+        if request.strict:
+            raise InvalidInput(f"{message}; leave out 'seed', or 'strict'")
+        warnings.append(("seed_not_honoured", message))
+    builtins = msgspec.to_builtins(options)
+    return Arm(
+        backend=candidate.name,
+        revision=candidate.revision,
+        capabilities=candidate.capabilities,
+        voice=voice,
+        language=language,
+        options=builtins,
+        options_key=_canonical.encode(builtins),
+        warnings=tuple(warnings),
+    )
+
+
+def preferred(
+    asked: str | None, endpoint_backend: str | None, default_backend: str | None, known: Mapping[str, Candidate]
+) -> Candidate:
+    """The backend that is meant by request, endpoint, setting or the order of preference.
+
+    Raises:
+        InvalidInput: the named backend is not loaded; the message lists those that are.
+    """
+    for wanted, source in (
+        (asked, "backend"),
+        (endpoint_backend, "the endpoint's backend"),
+        (default_backend, "default_backend"),
+    ):
+        if wanted is not None:
+            return _named(wanted, source, known)
+    for name in (*PREFERENCE, *sorted(known)):
+        if name in known:
+            return known[name]
+    raise InvalidInput("no backend is loaded; `voxgate backends` lists what was found and what is missing")
+
+
+def _named(name: str, source: str, known: Mapping[str, Candidate]) -> Candidate:
+    if name in known:
+        return known[name]
+    raise InvalidInput(
+        f"{source} {name!r} is not loaded{_nearest(name, known)}; loaded: {', '.join(sorted(known)) or 'none'}. "
+        "`voxgate backends` lists what is missing and the command that installs it"
+    )
+
+
+def _language(candidate: Candidate, request: SpeechRequest, known: Iterable[Candidate]) -> str:
+    spoken = candidate.capabilities.languages
+    for tag in spoken:
+        if tag == "*":
+            return request.language
+        if language_matches(request.language, tag):
+            return tag
+    others = [
+        other.name
+        for other in known
+        if other.name != candidate.name
+        and any(tag == "*" or language_matches(request.language, tag) for tag in other.capabilities.languages)
+    ]
+    who = f"; {', '.join(others)} can: set 'backend'" if others else "; no loaded backend does"
+    raise InvalidInput(
+        f"{candidate.name} speaks {', '.join(spoken)}, not {request.language!r}{who}. "
+        "`voxgate backends` lists the installable ones with their commands"
+    )
+
+
+def _voice(candidate: Candidate, request: SpeechRequest) -> Voice:
+    voices = candidate.voices
+    if request.voice == "default" and voices:
+        for voice in voices:
+            if voice.name == "default":
+                return voice
+        for voice in voices:
+            if any(tag == "*" or language_matches(request.language, tag) for tag in voice.languages):
+                return voice
+        return voices[0]
+    for voice in voices:
+        if voice.name == request.voice:
+            return voice
+    names = {voice.name: voice for voice in voices}
+    raise InvalidInput(
+        f"{candidate.name} has no voice {request.voice!r}{_nearest(request.voice, names)}; "
+        f"it has: default, {', '.join(names)}"
+    )
+
+
+def _options(candidate: Candidate, request: SpeechRequest) -> msgspec.Struct:
+    fields = {field.encode_name for field in msgspec.structs.fields(candidate.options_type)}
+    for key in request.options:
+        if key not in fields:
+            allowed = f"it knows: {', '.join(sorted(fields))}" if fields else "it has no options"
+            raise InvalidInput(f"{candidate.name} has no option {key!r}{_nearest(key, fields)}; {allowed}")
+    try:
+        return msgspec.convert(request.options, candidate.options_type)
+    except msgspec.ValidationError as error:
+        raise InvalidInput(f"options of {candidate.name}: {error}") from error
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    close = nearest(name, known)
+    return f", did you mean {close!r}?" if close else ""

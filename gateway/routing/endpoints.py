@@ -1,0 +1,107 @@
+"""Endpoints: the public names in the URL, from voxgate.toml, from the database, or made on demand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from gateway.errors import NotFound, SettingsError
+from gateway.settings import Settings
+from gateway.settings.nearest import nearest
+from storage.endpoints import EndpointRecord, EndpointStore
+
+POLICY_KEYS = ("fallback",)
+MAX_ID_LENGTH = 64
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One endpoint.
+
+    Args:
+        defaults: for keys of `input` the request leaves out.
+        fallback: backends tried in this order when the preferred one cannot speak.
+        origin: `settings`, `database` or `demand`.
+    """
+
+    id: str
+    defaults: dict[str, Any] = {}
+    fallback: tuple[str, ...] = ()
+    origin: str = "demand"
+
+    @property
+    def backend(self) -> str | None:
+        """The backend of requests that name none."""
+        return self.defaults.get("backend")
+
+
+class Endpoints:
+    """Finds endpoints by id, from memory; the database's are read again when it changes."""
+
+    def __init__(self, settings: Settings, store: EndpointStore) -> None:
+        self._store = store
+        self._on_demand = settings.endpoints_on_demand
+        self._fixed = {
+            name: Endpoint(name, table.input_defaults(), read_policy(name, table.policy), "settings")
+            for name, table in settings.endpoints.items()
+        }
+        self._stored: dict[str, Endpoint] = {}
+
+    async def refresh(self) -> bool:
+        """Read the database's endpoints; whether they changed."""
+        stored = {record.id: _from_record(record) for record in await self._store.all()}
+        changed = stored != self._stored
+        self._stored = stored
+        return changed
+
+    def all(self) -> list[Endpoint]:
+        """Every endpoint somebody made, settings before database."""
+        return [*self._fixed.values(), *(e for e in self._stored.values() if e.id not in self._fixed)]
+
+    def label(self, endpoint_id: str) -> str:
+        """The endpoint's name in metrics: those made on demand share one, so that callers cannot make more."""
+        known = endpoint_id == "default" or endpoint_id in self._fixed or endpoint_id in self._stored
+        return endpoint_id if known else "on_demand"
+
+    def resolve(self, endpoint_id: str) -> Endpoint:
+        """The endpoint of this id; `default` always exists.
+
+        Raises:
+            NotFound: nobody made it and endpoints are not made on demand.
+        """
+        found = self._fixed.get(endpoint_id) or self._stored.get(endpoint_id)
+        if found is not None:
+            return found
+        if endpoint_id == "default" or (self._on_demand and len(endpoint_id) <= MAX_ID_LENGTH):
+            return Endpoint(endpoint_id)
+        raise NotFound(
+            f"endpoint {endpoint_id[:MAX_ID_LENGTH]!r} does not exist; `voxgate endpoints list` shows those that do, "
+            "`voxgate endpoints create` makes one"
+        )
+
+
+def read_policy(endpoint_id: str, policy: dict[str, Any]) -> tuple[str, ...]:
+    """The fallback order of a route policy.
+
+    Raises:
+        SettingsError: a key it does not know, or a value of the wrong shape.
+    """
+    for key in policy:
+        if key not in POLICY_KEYS:
+            close = nearest(key, POLICY_KEYS)
+            hint = f", did you mean {close!r}?" if close else ""
+            raise SettingsError(
+                f"endpoints.{endpoint_id}.policy.{key} is unknown{hint}; known: {', '.join(POLICY_KEYS)}"
+            )
+    try:
+        return msgspec.convert(policy.get("fallback", ()), tuple[str, ...])
+    except msgspec.ValidationError as error:
+        raise SettingsError(
+            f"endpoints.{endpoint_id}.policy.fallback must be a list of backend names: {error}"
+        ) from error
+
+
+def _from_record(record: EndpointRecord) -> Endpoint:
+    policy = msgspec.json.decode(record.policy, type=dict[str, Any])
+    defaults = msgspec.json.decode(record.defaults, type=dict[str, Any])
+    return Endpoint(record.id, defaults, read_policy(record.id, policy), "database")

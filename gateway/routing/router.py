@@ -1,0 +1,60 @@
+"""The arms of a request: which backend first, and which stand by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gateway.errors import InvalidInput
+from gateway.routing.arms import Arm, Candidate, preferred, resolve
+from gateway.routing.endpoints import Endpoint
+from gateway.speech.request import SpeechRequest
+
+
+class Router:
+    """Chooses among the backends that are loaded.
+
+    Args:
+        known: by name; read at every request, since a backend may appear or break.
+    """
+
+    def __init__(self, known: Mapping[str, Candidate], default_backend: str | None) -> None:
+        self._known = known
+        self._default_backend = default_backend
+
+    def meant(self, endpoint: Endpoint) -> str:
+        """The backend of requests to this endpoint that name none.
+
+        Raises:
+            InvalidInput: it is not loaded.
+        """
+        return preferred(None, endpoint.backend, self._default_backend, self._known).name
+
+    def first(self, request: SpeechRequest, endpoint: Endpoint) -> Arm:
+        """The arm that is meant.
+
+        Raises:
+            InvalidInput: no such backend, or it cannot speak the request as asked.
+        """
+        candidate = preferred(request.backend, endpoint.backend, self._default_backend, self._known)
+        return resolve(candidate, request, self._known.values())
+
+    def arms(self, request: SpeechRequest, endpoint: Endpoint) -> list[Arm]:
+        """The arm that is meant, then the endpoint's eligible fallbacks.
+
+        A backend that the request names itself has no fallback: whoever asks for a voice by name wants that one.
+
+        Raises:
+            InvalidInput: see `first`.
+        """
+        arms = [self.first(request, endpoint)]
+        if request.backend is not None:
+            return arms
+        for name in endpoint.fallback:
+            candidate = self._known.get(name)
+            if candidate is None or name == arms[0].backend:
+                continue
+            try:
+                arms.append(resolve(candidate, request, self._known.values()))
+            except InvalidInput:
+                continue  # not eligible for this request: that is what eligibility means
+        return arms

@@ -1,0 +1,50 @@
+"""Where takes rest: audio first, then the row; a chunk is finished when its row is committed."""
+
+from __future__ import annotations
+
+import msgspec
+
+from storage.audio import AudioStore
+from storage.errors import BlobMissing
+from storage.records import TakeRecord
+from storage.takes import TakeStore
+
+
+class JobRef(msgspec.Struct, frozen=True):
+    """The attempt that speaks: its writes are void once another attempt has begun."""
+
+    job_id: str
+    owner: str
+    attempt: int
+    created_ms: int
+
+
+class Shelf:
+    """Finished takes by key, as FLAC."""
+
+    def __init__(self, takes: TakeStore, audio: AudioStore) -> None:
+        self._takes = takes
+        self._audio = audio
+
+    async def find(self, keys: list[str]) -> dict[str, TakeRecord]:
+        """The takes there are under these keys; finding them pins them for the job that asks."""
+        found: dict[str, TakeRecord] = {}
+        for start in range(0, len(keys), 256):
+            found.update(await self._takes.get_many(keys[start : start + 256]))
+        if found:
+            await self._takes.touch(list(found))
+        return found
+
+    async def read(self, take: TakeRecord) -> bytes | None:
+        """The FLAC of a take, or None if its file is gone: then it is spoken again."""
+        try:
+            return await self._audio.read(take.blob_hash)
+        except BlobMissing:
+            return None
+
+    async def keep(self, take: TakeRecord, flac: bytes, ref: JobRef) -> None:
+        """Store a take; when this returns it survives the process."""
+        blob = await self._audio.put_bytes(flac, ".flac")
+        stored = msgspec.structs.replace(take, blob_hash=blob.hash, size_bytes=blob.size_bytes)
+        await self._takes.store(stored, blob, job_id=ref.job_id, owner=ref.owner, attempt=ref.attempt)
+        await self._audio.settle(blob)

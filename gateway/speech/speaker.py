@@ -1,0 +1,435 @@
+"""One utterance, from plan to finished file: which takes exist, who speaks the others, in which order they are joined.
+
+At most `window` chunks of an utterance are between a backend and the file at any time, so a text of a megabyte needs
+no more memory than a page. Every take is stored as soon as it is spoken, whatever its place; the file is written in
+order. An utterance that begins again finds its takes and speaks only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from backends.interface import ChunkRule, Voice
+from gateway.cache.flights import Flights
+from gateway.cache.keys import Source, take_key
+from gateway.engines.dsp import Dsp
+from gateway.engines.errors import ChunkRefused
+from gateway.engines.order import ChunkOrder, TakeResult, Ticket
+from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
+from gateway.metrics import Metrics
+from gateway.speech.finish import Finish, finish_flac
+from gateway.speech.loudness import LevelMeter, gain_for
+from gateway.speech.plan import Plan, split_again
+from gateway.speech.render import Rendered, Renderer
+from gateway.speech.request import SpeechRequest
+from gateway.speech.seeds import chunk_seed
+from gateway.speech.shelf import JobRef, Shelf
+from gateway.speech.text import has_speech
+from storage.records import TakeRecord
+
+RETRIES = 2
+"""Further tries of a chunk that failed in a way another try may mend; each has its own seed."""
+
+IN_THREAD_S = 0.5
+"""Finished takes with at least this much sound are encoded in a thread, so that the event loop goes on."""
+
+Samples = npt.NDArray[np.int16]
+
+
+class SpeakingHost(Protocol):
+    """The part of a host that speech needs."""
+
+    def submit(self, order: ChunkOrder) -> Ticket:
+        """See `gateway.engines.host.Host.submit`."""
+
+
+class Utterance(msgspec.Struct, frozen=True):
+    """What is spoken, by whom and for whom.
+
+    Args:
+        source: who speaks, in the words of the cache key.
+        takes_since_ms: takes stored before this wall time are spoken again; 0 takes all of them.
+    """
+
+    ref: JobRef
+    tenant: str
+    low_priority: bool
+    request: SpeechRequest
+    plan: Plan
+    source: Source
+    voice: Voice
+    options: dict[str, Any]
+    chunk_rule: ChunkRule
+    takes_since_ms: int = 0
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """A finished utterance: its file and what became of its chunks."""
+
+    rendered: Rendered
+    chunks: int
+    chunks_spoken: int
+    engine_s: float
+    warnings: tuple[tuple[str, str], ...]
+
+
+class Timing:
+    """When the work began: the first chunk in an engine's hands, or the first stored take.
+
+    Waiting for a worker, or for its model, is delay and not execution; only the speaker knows the difference.
+    """
+
+    def __init__(self) -> None:
+        self.started: float | None = None
+
+    def begin(self, at: float | None) -> None:
+        """Note a sign of work, in monotonic seconds; the earliest counts."""
+        if at is not None and (self.started is None or at < self.started):
+            self.started = at
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """A chunk's finished samples and their rate."""
+
+    pcm: Samples
+    rate: int
+
+
+class Speaker:
+    """Speaks utterances; one for the whole process, so that equal chunks in flight are spoken once."""
+
+    def __init__(self, shelf: Shelf, dsp: Dsp, metrics: Metrics, window: int) -> None:
+        self._shelf = shelf
+        self._dsp = dsp
+        self._metrics = metrics
+        self._window = window
+        self._flights: Flights[TakeResult] = Flights()
+
+    async def speak(
+        self,
+        utterance: Utterance,
+        host: SpeakingHost,
+        spool: Path,
+        timing: Timing,
+        on_take: Callable[[int, int], None],
+    ) -> Spoken:
+        """Speak, join and encode.
+
+        Args:
+            spool: where the encoded file is written.
+            on_take: called with (chunks done, chunks in all) whenever a take is stored or found.
+
+        Raises:
+            InvalidInput, UnsupportedText: the text or an option is at fault.
+            SynthesisFailed: the engine is.
+            BackendUnavailable: it cannot be loaded.
+        """
+        work = _Work(self, utterance, host, timing, on_take)
+        try:
+            return await work.run(spool)
+        finally:
+            await work.close()
+
+    # What follows is used by `_Work`.
+
+    async def spoken(self, work: _Work, text: str, seed: int, key: str, index: int) -> tuple[TakeResult, bool]:
+        """One take from the host, shared with whoever asks for the same at the same time; the leader stores it."""
+
+        async def fly() -> TakeResult:
+            ticket = work.host.submit(work.order(text, seed, index))
+            try:
+                result = await ticket.future
+                work.keep(key, result)
+                return result
+            except asyncio.CancelledError:
+                ticket.cancel()
+                raise
+            finally:
+                work.timing.begin(ticket.dispatched_at)
+
+        return await self._flights.join(key, fly)
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where takes rest."""
+        return self._shelf
+
+    @property
+    def window(self) -> int:
+        """Chunks of one utterance between backend and file."""
+        return self._window
+
+    @property
+    def metrics(self) -> Metrics:
+        """The server's counters."""
+        return self._metrics
+
+    async def finished(self, flac: bytes, finish: Finish) -> Samples:
+        """A stored take, finished; away from the event loop."""
+        if finish.speed == 1.0:
+            pcm, _ = await asyncio.to_thread(finish_flac, flac, finish)
+        else:
+            pcm, _ = await self._dsp.run(finish_flac, flac, finish)
+        return pcm
+
+
+class _Work:
+    """One utterance under way."""
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        utterance: Utterance,
+        host: SpeakingHost,
+        timing: Timing,
+        on_take: Callable[[int, int], None],
+    ) -> None:
+        self.speaker = speaker
+        self.utterance = utterance
+        self.host = host
+        self.timing = timing
+        self._on_take = on_take
+        self._finish = Finish(speed=utterance.request.speed)
+        self._finish_bytes = msgspec.json.encode(self._finish)
+        self._texts = [speak.text for speak in utterance.plan.speaks]
+        self._nth = _occurrences(self._texts)
+        self._seeds = [self._seed(text, nth) for text, nth in zip(self._texts, self._nth, strict=True)]
+        self._keys = [self._key(text, seed) for text, seed in zip(self._texts, self._seeds, strict=True)]
+        self._stored: dict[str, TakeRecord] = {}
+        self._tasks: dict[int, asyncio.Task[_Part]] = {}
+        self._keeping: set[asyncio.Task[None]] = set()
+        self._keep_error: BaseException | None = None
+        self._done = 0
+        self._spoken = 0
+        self._engine_s = 0.0
+        self._warnings: dict[tuple[str, str], None] = {}
+
+    async def run(self, spool: Path) -> Spoken:
+        request = self.utterance.request
+        found = await self.speaker.shelf.find(self._keys)
+        self._stored = {k: t for k, t in found.items() if t.created_ms >= self.utterance.takes_since_ms}
+        gain = 1.0
+        if request.loudness is not None:
+            gain = await self._measure(request.loudness)
+        renderer: Renderer | None = None
+        try:
+            async for part in self._in_order():
+                if renderer is None:
+                    renderer = Renderer(
+                        self.utterance.plan,
+                        speed=request.speed,
+                        format=request.format,
+                        path=spool,
+                        rate=part.rate,
+                        bitrate=request.bitrate,
+                        gain=gain,
+                    )
+                if part.rate != renderer.rate:
+                    raise SynthesisFailed(
+                        f"the backend changed its sample rate from {renderer.rate} to {part.rate} Hz in one utterance"
+                    )
+                await _maybe_in_thread(len(part.pcm) / part.rate, renderer.add, part.pcm)
+            if renderer is None:
+                raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
+            rendered = await asyncio.to_thread(renderer.finish)
+        except BaseException:
+            if renderer is not None:
+                renderer.abandon()
+            raise
+        await self._kept()
+        return Spoken(
+            rendered=rendered,
+            chunks=len(self._texts),
+            chunks_spoken=self._spoken,
+            engine_s=self._engine_s,
+            warnings=tuple(self._warnings),
+        )
+
+    async def close(self) -> None:
+        """Withdraw what is still with the host; takes already spoken are stored all the same."""
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await asyncio.gather(*self._keeping, return_exceptions=True)
+
+    def _seed(self, text: str, nth: int, retry: int = 0) -> int:
+        return chunk_seed(self.utterance.request.seed or 0, text, nth, retry)
+
+    def _key(self, text: str, seed: int) -> str:
+        return take_key(self.utterance.source, text, None, seed)
+
+    def order(self, text: str, seed: int, index: int) -> ChunkOrder:
+        """What the host is asked to speak."""
+        u = self.utterance
+        return ChunkOrder(
+            tenant=u.tenant,
+            job_id=u.ref.job_id,
+            index=index,
+            text=text,
+            voice=u.voice,
+            language=u.source.language,
+            seed=seed,
+            options=u.options,
+            low_priority=u.low_priority,
+            finish=self._finish_bytes,
+            has_letters=has_speech(text),
+        )
+
+    async def _measure(self, loudness: float) -> float:
+        """Speak everything once into the store and measure its level; the takes are then read again in order."""
+        meter: LevelMeter | None = None
+        async for part in self._in_order():
+            if meter is None:
+                meter = LevelMeter(part.rate)
+            meter.add(part.pcm)
+        await self._kept()
+        self._stored = await self.speaker.shelf.find(self._keys)
+        return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
+
+    async def _in_order(self) -> AsyncIterator[_Part]:
+        """The finished chunks in the order of the text, `window` of them under way."""
+        self._tasks.clear()
+        ahead = 0
+        for index in range(len(self._texts)):
+            while ahead < len(self._texts) and ahead < index + self.speaker.window:
+                self._tasks[ahead] = asyncio.create_task(self._chunk(ahead))
+                ahead += 1
+            part = await self._first_trouble(index)
+            del self._tasks[index]
+            yield part
+
+    async def _first_trouble(self, index: int) -> _Part:
+        """The part that is due; a later chunk that has failed fails the utterance now, not when its turn comes."""
+        due = self._tasks[index]
+        while not due.done():
+            pending = [task for task in self._tasks.values() if not task.done()]
+            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            for task in self._tasks.values():
+                if task.done():
+                    task.result()
+            if self._keep_error is not None:
+                raise self._keep_error
+        return due.result()
+
+    async def _chunk(self, index: int) -> _Part:
+        key = self._keys[index]
+        stored = self._stored.get(key)
+        if stored is not None:
+            flac = await self.speaker.shelf.read(stored)
+            if flac is not None:
+                self.timing.begin(time.monotonic())
+                self._count("stored")
+                self._note(stored.warnings)
+                return _Part(await self.speaker.finished(flac, self._finish), stored.sample_rate)
+        return await self._speak(self._texts[index], self._seeds[index], key, index)
+
+    async def _speak(self, text: str, seed: int, key: str, index: int) -> _Part:
+        """One chunk from the host, tried again where that may help, split where it is too long."""
+        for attempt in range(RETRIES + 1):
+            try:
+                result, led = await self.speaker.spoken(self, text, seed, key, index)
+            except ChunkRefused as refusal:
+                self.speaker.metrics.take_failures.labels(self.utterance.source.backend, refusal.kind).inc()
+                if refusal.kind == "too_long":
+                    return await self._split(text, index, refusal)
+                if not refusal.retryable or attempt == RETRIES:
+                    raise _named(refusal, text) from refusal
+                seed = self._seed(text, self._nth[index], attempt + 1)
+                continue
+            if result.warnings:
+                self._note(result.warnings)
+            if result.gain_db:
+                self._note((f"take_gain: a take peaked above full scale and was lowered by {-result.gain_db:.1f} dB",))
+            if led:
+                self._spoken += 1
+                self._engine_s += result.engine_s
+            self._count("spoken" if led else "shared")
+            if led or self._finish == Finish():
+                return _Part(np.frombuffer(result.pcm, dtype="<i2"), result.rate)
+            # The leader may have asked for another speed.
+            return _Part(await self.speaker.finished(result.flac, self._finish), result.rate)
+        raise AssertionError("the loop returns or raises")
+
+    async def _split(self, text: str, index: int, refusal: ChunkRefused) -> _Part:
+        pieces = split_again(text, self.utterance.source.language, self.utterance.chunk_rule)
+        if len(pieces) < 2:
+            raise _named(refusal, text) from refusal
+        parts = []
+        for nth, piece in enumerate(pieces):
+            seed = self._seed(piece, nth)
+            parts.append(await self._speak(piece, seed, self._key(piece, seed), index))
+        return _Part(np.concatenate([part.pcm for part in parts]), parts[0].rate)
+
+    def keep(self, key: str, result: TakeResult) -> None:
+        """Store a take while the next ones are spoken and this one is encoded."""
+        take = TakeRecord(
+            key=key,
+            blob_hash="",
+            size_bytes=0,
+            samples=result.samples,
+            sample_rate=result.rate,
+            gain_db=result.gain_db,
+            warnings=result.warnings,
+        )
+        task = asyncio.create_task(self.speaker.shelf.keep(take, result.flac, self.utterance.ref))
+        self._keeping.add(task)
+        task.add_done_callback(self._on_kept)
+
+    def _on_kept(self, task: asyncio.Task[None]) -> None:
+        self._keeping.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._keep_error = self._keep_error or error
+
+    async def _kept(self) -> None:
+        """Wait until every take is committed."""
+        if self._keeping:
+            await asyncio.gather(*self._keeping, return_exceptions=True)
+        if self._keep_error is not None:
+            raise self._keep_error
+
+    def _count(self, origin: str) -> None:
+        self._done = min(self._done + 1, len(self._texts))
+        self.speaker.metrics.takes.labels(self.utterance.source.backend, origin).inc()
+        self._on_take(self._done, len(self._texts))
+
+    def _note(self, warnings: tuple[str, ...]) -> None:
+        for warning in warnings:
+            code, _, message = warning.partition(": ")
+            self._warnings[(code, message) if message else ("backend", warning)] = None
+
+
+def _named(refusal: ChunkRefused, text: str) -> Exception:
+    """The refusal with the text it is about: a caller with a hundred paragraphs must know which one."""
+    excerpt = text if len(text) <= 80 else f"{text[:77]}..."
+    message = f"{refusal} (text: {excerpt!r})"
+    if refusal.kind == "unsupported_text":
+        return UnsupportedText(message)
+    if refusal.kind in ("invalid_input", "too_long"):
+        return InvalidInput(message)
+    return SynthesisFailed(message)
+
+
+def _occurrences(texts: list[str]) -> list[int]:
+    """How often each text came before: with it a chunk keeps its seed wherever it stands."""
+    seen: Counter[str] = Counter()
+    nths = []
+    for text in texts:
+        nths.append(seen[text])
+        seen[text] += 1
+    return nths
+
+
+async def _maybe_in_thread(seconds: float, function: Callable[[Samples], None], pcm: Samples) -> None:
+    if seconds >= IN_THREAD_S:
+        await asyncio.to_thread(function, pcm)
+    else:
+        function(pcm)

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from support.running import pcm_of, running
+
+TEXT = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background."
+
+
+async def test_a_text_becomes_audio_and_the_same_again_comes_from_the_cache(tmp_path: Path) -> None:
+    async with running(tmp_path) as caller:
+        first = await caller.say(TEXT)
+        samples, rate = pcm_of(first)
+        output = first["output"]
+        assert output["cache_hit"] is False
+        assert output["mimetype"] == "audio/mpeg"
+        assert output["backend"] == "scripted"
+        assert round(len(samples) * 1000 / rate) == output["duration_ms"]
+        assert output["chunks"][-1]["end_ms"] == output["duration_ms"]
+        again = await caller.say(TEXT)
+        assert again["output"]["cache_hit"] is True
+        assert again["output"]["audio_base64"] == output["audio_base64"]
+        assert again["output"]["cache_key"] == output["cache_key"]
+        later = await caller.status(again["id"])
+        assert later["output"]["audio_base64"] == output["audio_base64"]
+
+
+async def test_fifty_equal_requests_at_once_are_one_synthesis(tmp_path: Path) -> None:
+    async with running(tmp_path) as caller:
+        jobs = await asyncio.gather(*(caller.say(TEXT, options={"delay_s": 0.3}) for _ in range(50)))
+        assert {job["status"] for job in jobs} == {"COMPLETED"}
+        assert len({job["output"]["audio_base64"] for job in jobs}) == 1
+        assert sum(not job["output"]["cache_hit"] for job in jobs) == 1
+        assert (
+            caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get()
+            == jobs[0]["output"]["chunks_processed"]
+        )
+
+
+async def test_mp3_and_wav_of_one_text_are_one_synthesis(tmp_path: Path) -> None:
+    async with running(tmp_path) as caller:
+        mp3 = await caller.say(TEXT, format="mp3")
+        wav = await caller.say(TEXT, format="wav")
+        assert wav["output"]["cache_hit"] is False
+        assert mp3["output"]["duration_ms"] == wav["output"]["duration_ms"]
+        spoken = caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get()
+        assert spoken == mp3["output"]["chunks_processed"]

@@ -1,0 +1,95 @@
+"""A whole gateway in the loop of the test, behind a real uvicorn, with a client that holds its key."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import io
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import soundfile
+from support.serving import serving
+
+from gateway.api import build_app
+from gateway.app import Gateway
+from gateway.settings import Settings
+from storage import migrate
+
+KEY = "a-key-of-the-tests"
+
+
+class Caller:
+    """Speaks to one endpoint of a running gateway."""
+
+    def __init__(self, gateway: Gateway, http: httpx.AsyncClient, endpoint: str = "tests") -> None:
+        self.gateway = gateway
+        self.http = http
+        self.endpoint = endpoint
+
+    async def post(self, verb: str, body: Any = None, **kwargs: Any) -> httpx.Response:
+        return await self.http.post(f"/v2/{self.endpoint}/{verb}", json=body, **kwargs)
+
+    async def run(self, text: str, **fields: Any) -> str:
+        """Submit a job; its id."""
+        envelope = {k: fields.pop(k) for k in ("policy", "webhook") if k in fields}
+        answer = await self.post("run", {"input": {"text": text, **fields}, **envelope})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    async def say(self, text: str, **fields: Any) -> dict[str, Any]:
+        """Speak and wait; the final job."""
+        answer = await self.post("runsync", {"input": {"text": text, **fields}}, timeout=120)
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def status(self, job_id: str) -> dict[str, Any]:
+        answer = await self.http.get(f"/v2/{self.endpoint}/status/{job_id}")
+        assert answer.status_code == 200, answer.text
+        return dict(answer.json())
+
+    async def until(self, job_id: str, *states: str, within_s: float = 60.0) -> dict[str, Any]:
+        """The job once it is in one of these states, or final."""
+        wanted = set(states) or {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
+        end = time.monotonic() + within_s
+        while True:
+            job = await self.status(job_id)
+            if job["status"] in wanted:
+                return job
+            if time.monotonic() > end:
+                raise AssertionError(f"still {job['status']} after {within_s} s: {job}")
+            await asyncio.sleep(0.02)
+
+
+def settings_of(folder: Path, **fields: Any) -> Settings:
+    """Settings of a migrated gateway in `folder`; the scripted backend unless other plugins are named."""
+    fields = {"plugins": ("scripted",), "api_key": KEY, "data_dir": folder, **fields}
+    settings = Settings(**fields)
+    folder.mkdir(parents=True, exist_ok=True)
+    if migrate.current(settings.database_url) != migrate.head():
+        migrate.upgrade(settings.database_url)
+    return settings
+
+
+@asynccontextmanager
+async def running(folder: Path, **fields: Any) -> AsyncIterator[Caller]:
+    """A gateway with these settings, and its caller."""
+    gateway = Gateway(settings_of(folder, **fields))
+    async with (
+        serving(build_app(gateway)) as url,
+        httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
+    ):
+        yield Caller(gateway, http)
+
+
+def pcm_of(job: dict[str, Any]) -> tuple[np.ndarray, int]:
+    """Samples and rate of a finished job's inline audio."""
+    assert job["status"] == "COMPLETED", job
+    data = base64.b64decode(job["output"]["audio_base64"])
+    samples, rate = soundfile.read(io.BytesIO(data), dtype="int16")
+    return samples, rate
