@@ -47,7 +47,7 @@ def finish(post: Post, pcm: Any, rate: int, declared_rate: int, wish: bytes, has
         done = post(np.asarray(pcm), rate, wish, has_letters)
         return Outcome(bytes(done.flac), int(done.samples), bytes(done.pcm), float(done.gain_db))
     except Exception as error:  # noqa: BLE001 - one bad take must not end the engine
-        named = getattr(error, "kind", "failed")
+        named: Any = getattr(error, "kind", None)
         kind: FailureKind = named if named in _KINDS else "failed"
         retryable = bool(getattr(error, "retryable", kind == "failed"))
         return _refused(kind, str(error) or type(error).__name__, retryable)

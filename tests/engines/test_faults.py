@@ -1,0 +1,165 @@
+"""What a host survives. Every fault is a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+from support.hosting import hosting, order, outcome, until
+
+from backends.interface import BackendUnavailable
+from gateway.engines.errors import ChunkPoisoned
+from gateway.engines.scale import Scale
+
+EIGHT = ["One.", "Two.", "Three.", "Four.", "Five.", "Six.", "Seven.", "Eight."]
+
+
+def scale(**times: float) -> Scale:
+    return Scale(0, 1, restart_s=0.01, **times)
+
+
+async def test_the_chunks_of_a_killed_worker_are_spoken_by_the_next_one():
+    async with hosting(scale(), concurrency=8) as host:
+        tickets = [host.submit(order(text, index=n, chunk_delay_s=0.3)) for n, text in enumerate(EIGHT)]
+        await until(lambda: tickets[7].dispatched_at)
+        os.kill(host.state().pids[0], signal.SIGKILL)
+        assert all([(await outcome(ticket)).samples for ticket in tickets])
+        assert host.state().restarts == 1
+
+
+async def test_a_stopped_worker_is_killed_and_its_chunks_are_spoken_by_the_next_one():
+    async with hosting(scale(chunk_timeout_s=0.5), concurrency=8) as host:
+        assert (await outcome(host.submit(order("Warm.")))).samples
+        os.kill(host.state().pids[0], signal.SIGSTOP)
+        tickets = [host.submit(order(text, index=n)) for n, text in enumerate(EIGHT)]
+        assert all([(await outcome(ticket)).samples for ticket in tickets])
+        assert host.state().restarts == 1
+
+
+async def test_a_hanging_chunk_is_given_up_and_its_seven_bystanders_are_spoken():
+    async with hosting(scale(chunk_timeout_s=0.4), concurrency=8) as host:
+        tickets = [host.submit(order(text, index=n, hang=True, only="Three")) for n, text in enumerate(EIGHT)]
+        ends = [await outcome(ticket) for ticket in tickets]
+        assert isinstance(ends.pop(2), ChunkPoisoned)
+        assert all(take.samples for take in ends)
+
+
+async def test_a_chunk_that_kills_its_worker_is_given_up_and_its_seven_bystanders_are_spoken():
+    async with hosting(scale(), concurrency=8) as host:
+        tickets = [host.submit(order(text, index=n, crash=True, only="Three")) for n, text in enumerate(EIGHT)]
+        ends = [await outcome(ticket) for ticket in tickets]
+        poisoned = ends.pop(2)
+        assert isinstance(poisoned, ChunkPoisoned)
+        assert "killed by SIGKILL" in str(poisoned)
+        assert all(take.samples for take in ends)
+        assert (await outcome(host.submit(order("Afterwards.")))).samples
+        assert host.state().last_error is None
+
+
+async def test_an_exception_of_the_engine_names_its_place_and_not_the_text():
+    async with hosting(scale()) as host:
+        ticket = host.submit(order("My secret.", raises=True))
+        await until(lambda: host.state().last_error)
+        assert host.state().last_error.startswith("RuntimeError at scripted.py:")
+        error = await outcome(ticket)
+        assert isinstance(error, ChunkPoisoned)
+        assert "secret" not in str(error)
+
+
+async def test_a_worker_that_is_deaf_to_a_cancel_is_killed_and_its_company_pays_nothing():
+    async with hosting(scale(cancel_grace_s=0.2), concurrency=4) as host:
+        hanging = host.submit(order("Hanging.", hang=True, only="Hanging"))
+        company = [host.submit(order(text, index=n, chunk_delay_s=0.1)) for n, text in enumerate(EIGHT[:3])]
+        await until(lambda: company[2].dispatched_at)
+        await asyncio.sleep(0.1)
+        hanging.cancel()
+        assert all([(await outcome(ticket)).samples for ticket in company])
+        assert [ticket.crashes for ticket in company] == [0, 0, 0]
+        assert not any(ticket.alone for ticket in company)
+
+
+async def test_a_slow_engine_that_asks_whether_it_was_cancelled_is_not_taken_for_hung():
+    async with hosting(scale(chunk_timeout_s=0.4)) as host:
+        assert (await outcome(host.submit(order("Slow.", chunk_delay_s=1.5)))).samples
+        assert host.state().restarts == 0
+
+
+async def test_a_backend_that_is_unavailable_says_so_to_all_and_is_tried_again():
+    async with hosting(scale(), load_fails="unavailable") as host:
+        tickets = [host.submit(order(text)) for text in EIGHT[:3]]
+        for ticket in tickets:
+            error = await outcome(ticket)
+            assert isinstance(error, BackendUnavailable)
+            assert error.cure == "unset load_fails"
+        assert host.state().unavailable is error
+        assert host.state().restarts == 0
+        # After a pause the next submit starts another attempt instead of failing at once.
+        await until(lambda: not host.submit(order("Again.")).future.done())
+        assert host.state().initializing == 1
+
+
+async def test_a_backend_that_cannot_load_is_reported_with_its_error_and_not_tried_for_ever():
+    async with hosting(scale(), load_fails="raise") as host:
+        error = await outcome(host.submit(order()))
+        assert isinstance(error, BackendUnavailable)
+        assert "told not to load" in str(error)
+        assert host.state().restarts == 3
+
+
+async def test_a_worker_that_dies_or_hangs_while_loading_is_reported_too():
+    async with hosting(scale(), load_fails="crash") as host:
+        assert "killed by SIGKILL" in str(await outcome(host.submit(order())))
+    async with hosting(scale(load_timeout_s=0.5), load_fails="hang") as host:
+        assert "silent for 0.5 s while loading" in str(await outcome(host.submit(order())))
+
+
+async def test_an_engine_with_another_revision_than_announced_never_speaks():
+    async with hosting(scale(), revision="1", loaded_revision="2") as host:
+        error = await outcome(host.submit(order()))
+        assert isinstance(error, BackendUnavailable)
+        assert "'2'" in str(error)
+        assert "'1'" in str(error)
+        assert isinstance(await outcome(host.submit(order())), BackendUnavailable)
+
+
+async def test_loading_is_reported_while_chunks_wait():
+    async with hosting(scale(), load_s=1.0) as host:
+        ticket = host.submit(order())
+        await until(lambda: host.state().loading_share > 0)
+        state = host.state()
+        assert (state.initializing, state.waiting, state.loading_text) == (1, 1, "pretending")
+        assert ticket.dispatched_at is None
+        assert (await outcome(ticket)).samples
+
+
+async def test_no_worker_outlives_a_gateway_that_was_killed():
+    script = (
+        "import asyncio\n"
+        "from support.hosting import hosting, order, until\n"
+        "async def main():\n"
+        "    async with hosting() as host:\n"
+        "        ticket = host.submit(order('Hanging.', hang=True))\n"
+        "        await until(lambda: ticket.dispatched_at)\n"
+        "        print(host.state().pids[0], flush=True)\n"
+        "        await asyncio.sleep(60)\n"
+        "asyncio.run(main())\n"
+    )
+    tests = str(Path(__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": tests}
+    ) as gateway:
+        worker = int(gateway.stdout.readline())
+        assert alive(worker)
+        gateway.kill()
+    await until(lambda: not alive(worker))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False

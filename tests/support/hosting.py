@@ -1,0 +1,69 @@
+"""Builds real hosts around the scripted backend, with short times."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from support.posting import post
+
+from backends.interface import BackendContext
+from backends.testing.scripted import ScriptedBackend, ScriptedSettings
+from gateway.clock import SystemClock
+from gateway.engines.dsp import Dsp
+from gateway.engines.host import Host
+from gateway.engines.inline import InlineWorker
+from gateway.engines.order import ChunkOrder
+from gateway.engines.process import ProcessWorker
+from gateway.engines.scale import Scale
+from gateway.engines.worker import Spec
+
+GUARD_S = 60.0
+"""No test waits longer; none asserts on less."""
+
+
+def order(text: str = "A sentence to speak.", *, tenant: str = "anna", job: str = "job", index: int = 0, **rest: Any):
+    low_priority = rest.pop("low_priority", False)
+    voice = ScriptedBackend(ScriptedSettings(), context()).voices()[0]
+    return ChunkOrder(tenant, job, index, text, voice, "en", 7, options=rest, low_priority=low_priority)
+
+
+def context() -> BackendContext:
+    return BackendContext(Path("unused"))
+
+
+@asynccontextmanager
+async def hosting(scale: Scale | None = None, start: bool = False, **settings: Any) -> AsyncIterator[Host]:
+    own = ScriptedSettings(**settings)
+    scale = scale or Scale(0, 1, restart_s=0.05)
+    spec = Spec(ScriptedBackend, own, context(), post, beat_s=scale.chunk_timeout_s / 4)
+    dsp = Dsp()
+
+    def make(on_message, on_exit):
+        if own.host == "inline":
+            return InlineWorker(spec, dsp, on_message, on_exit)
+        return ProcessWorker(spec, on_message, on_exit)
+
+    host = Host("scripted", own.revision, own.concurrency, scale, make, SystemClock())
+    if start:
+        host.start()
+    try:
+        yield host
+    finally:
+        await host.stop(0.5)
+        await dsp.stop()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(GUARD_S):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def outcome(ticket) -> Any:
+    """The take, or the error a chunk ended with."""
+    async with asyncio.timeout(GUARD_S):
+        return (await asyncio.gather(ticket.future, return_exceptions=True))[0]
