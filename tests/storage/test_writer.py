@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+from sqlalchemy.exc import IntegrityError
+
+from storage.database import Database
+from storage.errors import StorageError
+from support.storage import database_in, new_database_url
+
+PUT = text("INSERT INTO limit_windows (key_id, window, start_ms, used) VALUES (:id, 'minute', 0, 0)")
+
+
+def rows(database: Database) -> set[str]:
+    with sqlite3.connect(database.place) as other:
+        return {row[0] for row in other.execute("SELECT key_id FROM limit_windows")}
+
+
+async def test_an_insert_is_answered_only_when_another_connection_can_read_it(database: Database) -> None:
+    async def put(key: str) -> bool:
+        await database.writer.insert(PUT, {"id": key})
+        return key in rows(database)
+
+    assert all(await asyncio.gather(*(put(f"k{n}") for n in range(50))))
+
+
+async def test_one_bad_row_in_a_group_fails_alone(database: Database) -> None:
+    await database.writer.insert(PUT, {"id": "taken"})
+    wanted = [f"k{n}" for n in range(20)]
+    wanted.insert(10, "taken")
+    outcomes = await asyncio.gather(
+        *(database.writer.insert(PUT, {"id": key}) for key in wanted), return_exceptions=True
+    )
+    assert isinstance(outcomes.pop(10), IntegrityError)
+    assert outcomes == [None] * 20
+    assert rows(database) == set(wanted)
+
+
+async def test_a_function_that_raises_leaves_nothing_and_harms_nobody_in_its_group(database: Database) -> None:
+    def break_off(connection: Connection) -> None:
+        connection.execute(PUT, {"id": "half"})
+        raise ValueError("changed my mind")
+
+    outcomes = await asyncio.gather(
+        database.writer.insert(PUT, {"id": "before"}),
+        database.writer.run(break_off),
+        database.writer.run(lambda connection: connection.execute(PUT, {"id": "after"}).rowcount),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[1], ValueError)
+    assert outcomes[2] == 1
+    assert rows(database) == {"before", "after"}
+
+
+async def test_a_caller_that_goes_away_does_not_undo_its_write_or_hold_up_the_others(database: Database) -> None:
+    leaving = asyncio.create_task(database.writer.insert(PUT, {"id": "gone"}))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    await database.writer.insert(PUT, {"id": "stays"})
+    assert leaving.cancelled() or leaving.done()
+    assert rows(database) == {"gone", "stays"}
+
+
+async def test_what_is_queued_is_committed_before_the_database_closes(tmp_path: Path) -> None:
+    async with database_in(tmp_path) as database:
+        writes = [asyncio.create_task(database.writer.insert(PUT, {"id": f"k{n}"})) for n in range(100)]
+        await asyncio.sleep(0)
+    await asyncio.gather(*writes)
+    assert len(rows(database)) == 100
+    with pytest.raises(StorageError, match="stopping"):
+        await database.writer.insert(PUT, {"id": "late"})
+
+
+async def test_two_servers_write_to_one_file_without_losing_or_failing_anything(tmp_path: Path) -> None:
+    url = new_database_url(tmp_path)
+    servers = [await Database.open(url) for _ in range(2)]
+
+    def count(connection: Connection) -> int:
+        # Read, then write: a deferred transaction fails here at once when the other server writes.
+        seen = int(connection.execute(text("SELECT COUNT(*) FROM limit_windows")).scalar_one())
+        connection.execute(PUT, {"id": f"counted {seen}"})
+        return seen
+
+    try:
+        seen = await asyncio.gather(*(servers[n % 2].writer.run(count) for n in range(100)))
+        assert sorted(seen) == list(range(100))
+    finally:
+        for server in servers:
+            await server.close()

@@ -1,0 +1,102 @@
+"""What tests of storage build their world with: a migrated database, a clock they turn, jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from storage import migrate
+from storage.audio import AudioStore
+from storage.database import Database
+from storage.records import BlobRecord, CacheEntryRecord, Completion, JobRecord, JobState, UsageDelta
+
+START_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
+HOUR_MS = 3_600_000
+
+
+class HandClock:
+    """Both clocks stand still until a test turns them."""
+
+    def __init__(self, now_ms: int = START_MS) -> None:
+        self.wall_ms = now_ms
+        self.mono = 0.0
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    async def sleep(self, seconds: float) -> None:
+        self.turn(seconds)
+        await asyncio.sleep(0)
+
+    def turn(self, seconds: float) -> None:
+        self.wall_ms += round(seconds * 1000)
+        self.mono += max(0.0, seconds)
+
+
+@functools.cache
+def _template() -> Path:
+    path = Path(tempfile.mkdtemp(prefix="voxgate-test-")) / "template.db"
+    migrate.upgrade(f"sqlite:///{path}")
+    return path
+
+
+def new_database_url(folder: Path) -> str:
+    """A migrated SQLite database of its own."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "voxgate.db"
+    shutil.copyfile(_template(), path)
+    return f"sqlite:///{path}"
+
+
+@contextlib.asynccontextmanager
+async def database_in(folder: Path, **options: Any) -> AsyncIterator[Database]:
+    """An open database in `folder`."""
+    database = await Database.open(new_database_url(folder), **options)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def a_job(job_id: str = "job-1", **fields: Any) -> JobRecord:
+    """A queued job of the default tenant."""
+    values: dict[str, Any] = {
+        "id": job_id, "tenant": "default", "endpoint_id": "default", "key_id": "k1", "kind": "run",
+        "state": JobState.IN_QUEUE, "backend": "hibari", "chars": 40, "created_ms": START_MS,
+        "available_ms": START_MS, "request": '{"text":"Good evening."}',
+    }  # fmt: skip
+    return JobRecord(**(values | fields))
+
+
+def a_completion(blob: BlobRecord, now: int = START_MS, **fields: Any) -> Completion:
+    """An end with that audio and no cache entry."""
+    values: dict[str, Any] = {
+        "output": '{"cache_hit":false}', "follower_output": '{"cache_hit":true}', "blob": blob, "cache_entry": None,
+        "cache_key": None, "delay_ms": 5, "execution_ms": 70, "backend": "hibari", "worker_id": "w1",
+        "usage": UsageDelta(characters=40, audio_ms=900, cost_micro_usd=7), "now": now,
+    }  # fmt: skip
+    return Completion(**(values | fields))
+
+
+def an_entry(key: str, blob: BlobRecord, now: int = START_MS, **fields: Any) -> CacheEntryRecord:
+    """A cache entry for that audio."""
+    values: dict[str, Any] = {
+        "key": key, "scope": "tenant", "tenant": "default", "backend": "hibari", "revision": "1", "voice": "default",
+        "format": "mp3", "blob_hash": blob.hash, "size_bytes": blob.size_bytes, "output": "{}", "created_ms": now,
+        "last_used_ms": now,
+    }  # fmt: skip
+    return CacheEntryRecord(**(values | fields))
+
+
+async def put_audio(audio: AudioStore, data: bytes = b"a short sound") -> BlobRecord:
+    """Audio in the store, its row not yet written."""
+    return await audio.put_bytes(data, ".mp3")
