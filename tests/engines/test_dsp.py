@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+
+import pytest
+
+from gateway.engines.dsp import Dsp
+from gateway.engines.errors import ChunkRefused
+from gateway.errors import InvalidInput, TooManyRequests
+
+
+def pid() -> int:
+    return os.getpid()
+
+
+def nap(seconds: float) -> str:
+    time.sleep(seconds)
+    return "slept"
+
+
+def refuse(message: str) -> None:
+    raise InvalidInput(message)
+
+
+def refuse_oddly() -> None:
+    raise TooManyRequests("wait", retry_after_s=3)
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+async def test_functions_run_in_another_process_one_after_the_other():
+    dsp = Dsp()
+    pids = await asyncio.gather(*(dsp.run(pid) for _ in range(5)))
+    assert len(set(pids)) == 1
+    assert pids[0] != os.getpid()
+    await dsp.stop()
+
+
+async def test_what_a_function_raises_is_raised_here():
+    dsp = Dsp()
+    with pytest.raises(InvalidInput, match="no such chunk"):
+        await dsp.run(refuse, "no such chunk")
+    with pytest.raises(TooManyRequests, match="wait"):
+        await dsp.run(refuse_oddly)
+    await dsp.stop()
+
+
+async def test_a_call_that_ends_the_process_fails_and_the_others_are_made_again():
+    dsp = Dsp()
+    fatal, *others = await asyncio.gather(dsp.run(die), dsp.run(nap, 0.05), dsp.run(nap, 0.05), return_exceptions=True)
+    assert isinstance(fatal, ChunkRefused)
+    assert others == ["slept", "slept"]
+    await dsp.stop()
+
+
+async def test_stopping_fails_what_is_under_way():
+    dsp = Dsp()
+    call = asyncio.ensure_future(dsp.run(nap, 30))
+    await asyncio.sleep(0.3)
+    await dsp.stop()
+    with pytest.raises(ChunkRefused, match="stopping"):
+        await call

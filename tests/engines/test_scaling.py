@@ -1,0 +1,91 @@
+"""The two scaling profiles of the API guide, with their idle time in tenths of seconds instead of minutes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from support.hosting import hosting, order, outcome, until
+
+from gateway.engines.scale import Scale
+
+BUSY = Scale(min_workers=1, max_workers=10, idle_timeout_s=1.2)
+OCCASIONAL = Scale(min_workers=0, max_workers=3, idle_timeout_s=0.3)
+
+
+def workers(host) -> int:
+    state = host.state()
+    return state.initializing + state.idle + state.running
+
+
+async def test_a_busy_profile_keeps_one_worker_grows_to_ten_and_shrinks_back():
+    async with hosting(BUSY, start=True) as host:
+        await until(lambda: host.state().idle == 1)
+        tickets = [host.submit(order(f"Number {n}.", job=f"job{n}", chunk_delay_s=1.0)) for n in range(30)]
+        most = 0
+        while not all(ticket.future.done() for ticket in tickets):
+            most = max(most, workers(host))
+            await asyncio.sleep(0.01)
+        assert most == 10
+        await until(lambda: workers(host) == 1)
+        await asyncio.sleep(0.3)
+        assert workers(host) == 1
+
+
+async def test_an_occasional_profile_starts_on_demand_stays_within_three_and_goes_back_to_none():
+    async with hosting(OCCASIONAL, start=True) as host:
+        await asyncio.sleep(0.1)
+        assert workers(host) == 0
+        tickets = [host.submit(order(f"Number {n}.", job=f"job{n}", chunk_delay_s=0.5)) for n in range(6)]
+        most = 0
+        while not all(ticket.future.done() for ticket in tickets):
+            most = max(most, workers(host))
+            await asyncio.sleep(0.01)
+        assert most == 3
+        await until(lambda: not host.state().pids)
+        assert (await outcome(host.submit(order("Again.")))).samples
+
+
+async def test_an_idle_worker_gives_its_memory_back_to_the_machine():
+    async with hosting(OCCASIONAL, ballast_mb=200) as host:
+        assert (await outcome(host.submit(order()))).samples
+        pid = host.state().pids[0]
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        assert pages * 4096 > 200 * 2**20
+        await until(lambda: not Path(f"/proc/{pid}").exists())
+
+
+async def test_a_short_burst_starts_no_second_worker():
+    async with hosting(Scale(1, 4), start=True) as host:
+        await until(lambda: host.state().idle == 1)
+        tickets = [host.submit(order(f"Number {n}.", index=n)) for n in range(3)]
+        await asyncio.gather(*(ticket.future for ticket in tickets))
+        assert workers(host) == 1
+
+
+async def test_waking_a_sleeping_backend_loads_one_worker():
+    async with hosting(OCCASIONAL) as host:
+        host.wake()
+        host.wake()
+        assert host.state().initializing == 1
+        await until(lambda: host.ready)
+
+
+async def test_a_missing_worker_is_replaced_without_demand_as_long_as_one_is_wanted():
+    import os
+    import signal
+
+    async with hosting(Scale(1, 1, restart_s=0.01), start=True) as host:
+        await until(lambda: host.ready)
+        (pid,) = host.state().pids
+        os.kill(pid, signal.SIGKILL)
+        await until(lambda: host.ready and host.state().pids != (pid,))
+
+
+async def test_listeners_hear_when_a_worker_is_ready():
+    async with hosting(OCCASIONAL) as host:
+        heard = asyncio.Event()
+        host.changed.append(lambda: heard.set() if host.ready else None)
+        host.wake()
+        async with asyncio.timeout(60):
+            await heard.wait()
