@@ -23,6 +23,7 @@ from gateway.api.openapi import document
 from gateway.api.operations import live, metrics, openapi_json, ready, usage
 from gateway.api.ports import Gateway
 from gateway.api.security import provide_caller
+from gateway.api.voices import voices
 
 REQUEST_ID = "X-Request-ID"
 
@@ -35,7 +36,7 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
         pages: further routes, such as gateway.web's; this room may not import that one.
     """
     settings = gateway.settings
-    api: list[ControllerRouterHandler] = [*job_routers(settings), audio, live, ready, metrics, usage]
+    api: list[ControllerRouterHandler] = [*job_routers(settings), audio, live, ready, metrics, usage, voices]
     dependencies = {
         "gateway": Provide(lambda: gateway, sync_to_thread=False),
         "caller": Provide(provide_caller, sync_to_thread=False),

@@ -7,8 +7,9 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.jobs.output import ChunkTime, OutputWarning
+from gateway.jobs.output import OutputWarning
 from gateway.jobs.views import Policy, Progress
+from gateway.speech.render import ChunkTime
 from gateway.speech.request import SpeechRequest
 from storage.usage import UsageRow
 

@@ -16,7 +16,7 @@ from gateway.api.asgi import App, Message, Receive, Scope, Send
 from gateway.api.envelope import WAIT_MS, characters_of, decode_envelope
 from gateway.api.jobs import DEFAULT_ENDPOINT
 from gateway.api.ports import Gateway
-from gateway.api.security import ADMITTED
+from gateway.api.security import ADMITTED, base_url
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 
 _WAIT = re.compile(rb"wait=([0-9]{1,9})").fullmatch
@@ -44,6 +44,10 @@ def plain_query(query: bytes) -> bool:
     return found is not None and WAIT_MS[0] <= int(found.group(1)) <= WAIT_MS[1]
 
 
+MAX_BODY_BYTES = 65_536
+"""Longer bodies are the application's: it reads them in a thread."""
+
+
 class FastLane:
     """Wrap the application.
 
@@ -58,7 +62,7 @@ class FastLane:
         self._app = app
         self._gateway = gateway
         self._cors = cors
-        self._max_body = gateway.settings.max_body_runsync_bytes
+        self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hit, or pass the request on untouched."""
@@ -113,7 +117,7 @@ class FastLane:
             return None
         # Counted now: the application, if it must answer after all, shall not count it again.
         scope[ADMITTED] = True
-        return self._gateway.jobs.hot(caller, endpoint_id, raw_input, "runsync")
+        return self._gateway.jobs.hot(caller, endpoint_id, raw_input, base_url(scope["scheme"], scope["headers"]))
 
     async def _answer(self, scope: Scope, send: Send, answer: bytes, endpoint_id: str) -> None:
         template = _ROOT if scope["path"] == _ROOT else "/v2/{endpoint_id}/runsync"

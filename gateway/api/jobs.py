@@ -20,7 +20,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 from gateway.api.documents import Job, Purged
 from gateway.api.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, decode_envelope
 from gateway.api.openapi import answers, operation_id
-from gateway.api.security import Caller, Core, admit, authenticated
+from gateway.api.security import Caller, Core, admit, authenticated, base_url
 from gateway.jobs.views import TTL_MS, EndpointInfo, Health
 from gateway.settings.model import Settings
 
@@ -52,6 +52,10 @@ def json_response(value: object) -> Response[bytes]:
     return Response(msgspec.json.encode(value), status_code=200, media_type=MediaType.JSON)
 
 
+def _base_url(request: Request[Any, Any, Any]) -> str:
+    return base_url(request.scope["scheme"], request.scope["headers"])
+
+
 @post("/run", operation_id=operation_id("run"), status_code=200, responses=answers(Job, body=True))
 async def run(
     request: Request[Any, Any, Any],
@@ -64,7 +68,7 @@ async def run(
     """Queue an utterance; poll `/status/{id}` for the speech."""
     envelope = decode_envelope(body)
     admit(gateway, caller, endpoint, "run", request, envelope)
-    view = await gateway.jobs.submit(caller, endpoint, envelope, "run", idempotency_key)
+    view = await gateway.jobs.submit(caller, endpoint, envelope, "run", idempotency_key, _base_url(request))
     return json_response(view)
 
 
@@ -81,9 +85,10 @@ async def runsync(
     """Speak and answer with the speech, or with the unfinished job when `wait` runs out."""
     envelope = decode_envelope(body)
     admit(gateway, caller, endpoint, "runsync", request, envelope)
-    view = await gateway.jobs.submit(caller, endpoint, envelope, "runsync", idempotency_key)
+    base = _base_url(request)
+    view = await gateway.jobs.submit(caller, endpoint, envelope, "runsync", idempotency_key, base)
     if not view.final:
-        view = await gateway.jobs.wait(caller, endpoint, view.id, (wait or DEFAULT_WAIT_MS) / 1000)
+        view = await gateway.jobs.wait(caller, endpoint, view.id, (wait or DEFAULT_WAIT_MS) / 1000, base)
     return json_response(view)
 
 
@@ -104,7 +109,7 @@ async def status(
 ) -> Response[bytes]:
     """The job as it is now."""
     admit(gateway, caller, endpoint, "status", request)
-    return json_response(await gateway.jobs.status(caller, endpoint, job_id, ttl))
+    return json_response(await gateway.jobs.status(caller, endpoint, job_id, ttl, _base_url(request)))
 
 
 @route(
@@ -124,7 +129,15 @@ async def status_sync(
 ) -> Response[bytes]:
     """The job once it is final, or as it is when `wait` runs out."""
     admit(gateway, caller, endpoint, "status-sync", request)
-    return json_response(await gateway.jobs.wait(caller, endpoint, job_id, (wait or DEFAULT_WAIT_MS) / 1000))
+    return json_response(
+        await gateway.jobs.wait(
+            caller,
+            endpoint,
+            job_id,
+            (wait or DEFAULT_WAIT_MS) / 1000,
+            _base_url(request),
+        )
+    )
 
 
 @post(

@@ -5,54 +5,15 @@ The API layer may not import `gateway.app` (arrows point down), so this is where
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Protocol
 
-import msgspec
-
-from gateway.access.principal import Principal
 from gateway.access.service import Access
 from gateway.access.signing import Signer
-from gateway.jobs.views import EndpointInfo, Envelope, Health, JobView, Kind
+from gateway.engines.registry import HostedBackend
+from gateway.jobs.service import Jobs
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-
-
-class Jobs(Protocol):
-    """The job service; see gateway.jobs.service."""
-
-    async def submit(
-        self, principal: Principal, endpoint_id: str, envelope: Envelope, kind: Kind, idempotency_key: str | None = None
-    ) -> JobView:
-        """Accept a job, or answer it from the cache."""
-
-    async def wait(self, principal: Principal, endpoint_id: str, job_id: str, seconds: float) -> JobView:
-        """The job once it is final, or as it is when the time is over."""
-
-    async def status(self, principal: Principal, endpoint_id: str, job_id: str, ttl_ms: int | None = None) -> JobView:
-        """The job as it is."""
-
-    async def cancel(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
-        """Stop it, unless it is final."""
-
-    async def retry(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
-        """Queue a FAILED or TIMED_OUT job again."""
-
-    async def purge(self, principal: Principal, endpoint_id: str) -> int:
-        """Remove what is queued; how many."""
-
-    async def health(self, principal: Principal, endpoint_id: str) -> Health:
-        """Jobs, workers, backends."""
-
-    async def endpoint_info(self, principal: Principal, endpoint_id: str) -> EndpointInfo:
-        """What `GET /v2/{endpoint_id}` tells."""
-
-    def hot(self, principal: Principal, endpoint_id: str, raw_input: msgspec.Raw, kind: Kind) -> bytes | None:
-        """The ready answer of an in-memory hit, or None."""
-
-    async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
-        """The file of finished audio, its media type and size in bytes. Raises NotFound."""
 
 
 class Gateway(Protocol):
@@ -73,6 +34,10 @@ class Gateway(Protocol):
     @property
     def jobs(self) -> Jobs:
         """The job service."""
+
+    @property
+    def engines(self) -> Iterable[HostedBackend]:
+        """The backends that may speak."""
 
     @property
     def metrics(self) -> Metrics:

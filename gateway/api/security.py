@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
 from typing import Any, TypeAlias
 
 from litestar import Request
@@ -24,6 +26,9 @@ Caller: TypeAlias = NamedDependency[SkipValidation[Principal]]
 SCOPE_OPT = "scope"
 ADMITTED = "voxgate.admitted"
 """Set in the ASGI scope by the fast lane: this request was counted against its limits already."""
+
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:[0-9]+)?|\[[0-9A-Fa-f:.]+\](:[0-9]+)?").fullmatch
 
 
 def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -62,3 +67,12 @@ def admit(
     # A cast of `input` is not needed: decode_envelope made sure that it is there.
     characters = characters_of(envelope.input) if envelope is not None else 0  # type: ignore[arg-type]
     gateway.access.admit(caller, endpoint_id, verb, characters)
+
+
+def base_url(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
+    """`http://host:port` as the caller reached us, for addresses in answers; empty where it sent no usable Host."""
+    for name, value in headers:
+        if name == b"host":
+            host = value.decode("latin-1")
+            return f"{scheme}://{host}" if _HOST(host) else ""
+    return ""

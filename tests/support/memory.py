@@ -69,7 +69,13 @@ class MemoryJobs:
         self.idempotent: dict[str, tuple[bytes, JobView]] = {}
 
     async def submit(
-        self, principal: Caller, endpoint_id: str, envelope: Envelope, kind: Kind, idempotency_key: str | None = None
+        self,
+        principal: Caller,
+        endpoint_id: str,
+        envelope: Envelope,
+        kind: Kind,
+        idempotency_key: str | None = None,
+        base_url: str = "",
     ) -> JobView:
         self._known(endpoint_id)
         raw = bytes(envelope.input)
@@ -111,11 +117,13 @@ class MemoryJobs:
             raise NotFound(f"no job {job!r} here")
         return view
 
-    async def wait(self, principal: Caller, endpoint_id: str, job: str, seconds: float) -> JobView:
+    async def wait(self, principal: Caller, endpoint_id: str, job: str, seconds: float, base_url: str = "") -> JobView:
         await asyncio.sleep(0)
         return self._mine(principal, endpoint_id, job)
 
-    async def status(self, principal: Caller, endpoint_id: str, job: str, ttl_ms: int | None = None) -> JobView:
+    async def status(
+        self, principal: Caller, endpoint_id: str, job: str, ttl_ms: int | None = None, base_url: str = ""
+    ) -> JobView:
         return self._mine(principal, endpoint_id, job)
 
     async def cancel(self, principal: Caller, endpoint_id: str, job: str) -> JobView:
@@ -154,8 +162,8 @@ class MemoryJobs:
             raise NotFound("no such audio")
         return path, "audio/mpeg", path.stat().st_size
 
-    def hot(self, principal: Caller, endpoint_id: str, raw_input: Any, kind: Kind) -> bytes | None:
-        return self.hits.get(bytes(raw_input)) if kind == "runsync" and endpoint_id in ENDPOINTS else None
+    def hot(self, principal: Caller, endpoint_id: str, raw_input: Any, base_url: str = "") -> bytes | None:
+        return self.hits.get(bytes(raw_input)) if endpoint_id in ENDPOINTS else None
 
 
 class MemoryGateway:
@@ -166,6 +174,7 @@ class MemoryGateway:
         self.access = MemoryAccess()
         self.jobs = MemoryJobs()
         self.metrics = Metrics()
+        self.engines = ()
         self.started: list[str] = []
         self.trouble: Exception | None = None
         self.signer = Signer(b"sixteen bytes or more", SystemClock())

@@ -1,0 +1,248 @@
+// The start page: type, hear, see the command for it and who is there to speak.
+import { Refused, ask, forget, keep, key, keyFromAddress, make } from "./client.js";
+import { drawWave, wave } from "./wave.js";
+
+const $ = (id) => document.getElementById(id);
+const EXTENSIONS = { mp3: "mp3", wav: "wav", flac: "flac", opus: "opus" };
+let running = null; // { controller, id } while something is being spoken
+let address = ""; // object URL of what was heard last
+
+/** `input` as the form says, without what is the default anyway. */
+function input() {
+  const asked = { text: $("text").value };
+  const voice = $("voice").selectedOptions[0];
+  if (voice.value) Object.assign(asked, { voice: voice.value, backend: voice.dataset.backend });
+  if ($("format").value !== "mp3") asked.format = $("format").value;
+  if (Number($("speed").value) !== 1) asked.speed = Number($("speed").value);
+  return asked;
+}
+
+function showCommand() {
+  $("speed-value").value = `${Number($("speed").value).toFixed(2).replace(/0$/, "")}×`;
+  const body = JSON.stringify({ input: input() }).replaceAll("'", "'\\''");
+  const file = `speech.${EXTENSIONS[$("format").value]}`;
+  $("curl").textContent =
+    `curl -s ${location.origin}/runsync \\\n  -H "Authorization: Bearer $VOXGATE_API_KEY" \\\n` +
+    `  -d '${body}' \\\n  | jq -r .output.audio_base64 | base64 -d > ${file}`;
+}
+
+async function speak(event) {
+  event.preventDefault();
+  if (running) return;
+  const asked = input();
+  running = { controller: new AbortController(), id: "" };
+  busy(true);
+  say("Speaking…");
+  const started = performance.now();
+  try {
+    let job = await ask("/runsync?wait=1500", { input: asked }, running.controller.signal);
+    while (job.status === "IN_QUEUE" || job.status === "IN_PROGRESS") {
+      running.id = job.id;
+      say(waiting(job));
+      job = await ask(`/status-sync/${encodeURIComponent(job.id)}?wait=1000`, undefined, running.controller.signal);
+    }
+    if (job.status !== "COMPLETED") throw new Refused(200, job.error || `The job is ${job.status}.`);
+    await play(job, asked, performance.now() - started);
+    say("");
+  } catch (error) {
+    say("");
+    if (error.name !== "AbortError") complain(error);
+  } finally {
+    running = null;
+    busy(false);
+  }
+}
+
+function waiting(job) {
+  if (job.progress) return `Speaking: ${job.progress.chunks_done} of ${job.progress.chunks_total} parts are done.`;
+  return job.reason ? `Waiting: ${job.reason}` : job.status === "IN_QUEUE" ? "Waiting…" : "Speaking…";
+}
+
+async function cancel() {
+  const { controller, id } = running || {};
+  controller?.abort();
+  if (id) await ask(`/cancel/${encodeURIComponent(id)}`, {}).catch(complain);
+}
+
+async function play(job, asked, tookMs) {
+  const output = job.output;
+  const bytes = output.audio_base64
+    ? Uint8Array.from(atob(output.audio_base64), (c) => c.charCodeAt(0))
+    : new Uint8Array(await (await fetch(new URL(output.audio_url).pathname + new URL(output.audio_url).search)).arrayBuffer());
+  if (address) URL.revokeObjectURL(address);
+  address = URL.createObjectURL(new Blob([bytes], { type: output.mimetype }));
+  const player = $("audio");
+  player.src = address;
+  $("download").href = address;
+  $("download").download = `speech.${EXTENSIONS[asked.format || "mp3"]}`;
+  $("download").textContent = `Download (${size(bytes.length)})`;
+  showFacts(output, tookMs);
+  showTranscript(output.chunks || []);
+  $("warnings").replaceChildren(...(output.warnings || []).map((w) => make("li", {}, w.message)));
+  $("result").hidden = false;
+  drawWave($("wave"), player, bytes.buffer.slice(0));
+  // A browser may refuse to play by itself; the controls are there.
+  await player.play().catch(() => say("Press play to hear it."));
+}
+
+function showFacts(output, tookMs) {
+  const heard = output.duration_ms / 1000;
+  const facts = [
+    ["Speech", `${heard.toFixed(2)} s`],
+    ["Answered in", tookMs < 1000 ? `${Math.round(tookMs)} ms` : `${(tookMs / 1000).toFixed(1)} s`],
+    ["Backend", `${output.backend}, ${output.voice}`],
+    ["Cache", output.cache_hit ? "from the cache" : "spoken now"],
+    ["Sample rate", `${output.sample_rate / 1000} kHz`],
+  ];
+  if (!output.cache_hit && output.generation_time_ms > 0) {
+    facts.splice(2, 0, ["Real-time factor", (output.generation_time_ms / output.duration_ms).toFixed(2)]);
+  }
+  if (output.cost_usd) facts.push(["Cost", `$${output.cost_usd.toFixed(4)}`]);
+  $("facts").replaceChildren(...facts.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, value))));
+}
+
+/** Each spoken part as a button that seeks to it; the one being heard is marked. */
+function showTranscript(chunks) {
+  const parts = chunks.map((chunk) => {
+    const part = make("button", { type: "button" }, chunk.text.trim());
+    part.dataset.start = chunk.start_ms;
+    part.dataset.end = chunk.end_ms;
+    part.addEventListener("click", () => {
+      $("audio").currentTime = chunk.start_ms / 1000;
+      $("audio").play();
+    });
+    return part;
+  });
+  $("transcript").replaceChildren(...parts.flatMap((part) => [part, " "]));
+}
+
+function follow() {
+  const now = $("audio").currentTime * 1000;
+  for (const part of $("transcript").children) {
+    const heard = now >= part.dataset.start - 20 && now < part.dataset.end && now > 0;
+    if (heard) part.setAttribute("aria-current", "true");
+    else part.removeAttribute("aria-current");
+  }
+  wave.progress($("audio"));
+}
+
+async function showBackends() {
+  if (document.hidden || !admitted()) return again(5000);
+  try {
+    const health = await ask("/health");
+    $("queue").textContent = `${health.jobs.inProgress} running, ${health.jobs.inQueue} waiting`;
+    $("backends").replaceChildren(...health.backends.map(backendLine));
+    return again(health.backends.some((b) => b.state === "loading") ? 1000 : 5000);
+  } catch (error) {
+    if (error.status === 401) openDoor();
+    else $("queue").textContent = "The server does not answer.";
+    return again(5000);
+  }
+}
+
+const again = (ms) => setTimeout(showBackends, ms);
+
+function backendLine(backend) {
+  const percent = backend.loading_percent;
+  const state = backend.state === "loading" && percent != null ? `loading, ${percent} %` : backend.state;
+  const detail = [backend.reason, backend.cure, backend.last_error && `last error: ${backend.last_error}`].filter(Boolean);
+  const line = make("li", { className: backend.state }, make("span", { className: "dot", "aria-hidden": "true" }));
+  line.append(make("span", {}, make("b", {}, backend.name), ` ${state}`));
+  for (const words of detail) line.append(make("span", { className: "detail" }, words));
+  return line;
+}
+
+async function showVoices() {
+  const { voices } = await ask("/voices");
+  const chosen = $("voice").value;
+  const several = new Set(voices.map((v) => v.backend)).size > 1;
+  const options = voices.map((voice) => {
+    const name = several ? `${voice.name} (${voice.backend})` : voice.name;
+    const option = make("option", { value: voice.name, title: voice.description }, name);
+    option.dataset.backend = voice.backend;
+    return option;
+  });
+  $("voice").replaceChildren(make("option", { value: "" }, "default"), ...options);
+  $("voice").value = options.some((o) => o.value === chosen) ? chosen : "";
+}
+
+// The key
+
+let refusedKey = false;
+const admitted = () => !refusedKey;
+
+function openDoor(words = "") {
+  refusedKey = true;
+  $("door").hidden = false;
+  $("door-error").textContent = words;
+  $("leave-box").hidden = true;
+}
+
+async function enter() {
+  try {
+    await showVoices();
+    refusedKey = false;
+    $("door").hidden = true;
+    $("leave-box").hidden = !key();
+    showCommand();
+  } catch (error) {
+    if (error.status !== 401) return complain(error);
+    openDoor(key() ? "The server does not know this key." : "");
+  }
+}
+
+async function tryKey(event) {
+  event.preventDefault();
+  keep($("key").value);
+  $("key").value = "";
+  await enter();
+  if (admitted()) {
+    $("text").focus();
+    const health = await ask("/health").catch(() => null);
+    if (health) $("backends").replaceChildren(...health.backends.map(backendLine));
+  } else $("key").focus();
+}
+
+// Small things
+
+function busy(yes) {
+  $("go").disabled = yes;
+  $("stop").hidden = !yes;
+  $("speak").setAttribute("aria-busy", String(yes));
+  if (yes) $("error").textContent = "";
+}
+
+const say = (words) => ($("status").textContent = words);
+
+function complain(error) {
+  if (error.status === 401) return openDoor(key() ? "The server does not know this key." : "");
+  $("error").textContent = error instanceof Refused ? error.message : "The server does not answer.";
+}
+
+const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} kB` : `${(bytes / 1e6).toFixed(1)} MB`);
+
+async function copy() {
+  await navigator.clipboard.writeText($("curl").textContent).then(
+    () => ($("copy").textContent = "Copied"),
+    () => getSelection().selectAllChildren($("curl")), // no clipboard without HTTPS: select it instead
+  );
+  setTimeout(() => ($("copy").textContent = "Copy"), 2000);
+}
+
+keyFromAddress();
+$("origin").textContent = location.origin;
+$("speak").addEventListener("submit", speak);
+$("speak").addEventListener("input", showCommand);
+$("stop").addEventListener("click", cancel);
+$("copy").addEventListener("click", copy);
+$("door-form").addEventListener("submit", tryKey);
+$("leave").addEventListener("click", () => {
+  forget();
+  openDoor();
+});
+$("text").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) $("speak").requestSubmit();
+});
+for (const name of ["timeupdate", "seeked", "ended"]) $("audio").addEventListener(name, follow);
+showCommand();
+enter().then(showBackends);
