@@ -20,6 +20,7 @@ from gateway.jobs.finished import WriteBehind
 from gateway.jobs.housekeeping import Housekeeping
 from gateway.jobs.intake import Intake
 from gateway.jobs.leases import Leases
+from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
 from gateway.jobs.runner import Runner
 from gateway.jobs.service import Jobs
@@ -103,6 +104,7 @@ class Gateway:
             self.endpoints,
             intake,
             speaker,
+            answers,
             metrics,
             self.owner,
             on_end,
@@ -125,6 +127,7 @@ class Gateway:
             recent,
             self._write_behind,
             self.watch,
+            Presenter(answers, self.watch, self._claimer.running, clock),
             metrics,
             self.access.note_usage,
             self.owner,

@@ -28,7 +28,7 @@ class WriteBehind:
     def __init__(self, store: JobStore, recent: Recent) -> None:
         self._store = store
         self._recent = recent
-        self._jobs: list[JobRecord] = []
+        self._jobs: dict[str, JobRecord] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -46,21 +46,29 @@ class WriteBehind:
     def add(self, job: JobRecord) -> None:
         """A finished job; visible at once."""
         self._recent.add(job)
-        self._jobs.append(job)
+        self._jobs[job.id] = job
+
+    def get(self, job_id: str) -> JobRecord | None:
+        """A job that is not written yet."""
+        return self._jobs.get(job_id)
 
     async def flush(self) -> None:
         """Write the rows that wait."""
-        jobs, self._jobs = self._jobs, []
+        jobs = list(self._jobs.values())
         if not jobs:
             return
         try:
-            await self._store.insert_many_finished(jobs)
+            swept = await self._store.insert_many_finished(jobs)
         except StorageError as error:
             log.error("write_behind_failed", code=error.code, reason=str(error), waiting=len(jobs))
-            self._jobs = [*jobs, *self._jobs]
-            if len(self._jobs) > AT_MOST:
-                log.error("finished_jobs_given_up", jobs=len(self._jobs) - AT_MOST)
-                del self._jobs[:-AT_MOST]
+            for given_up in list(self._jobs)[:-AT_MOST]:
+                log.error("finished_job_given_up", job_id=given_up)
+                del self._jobs[given_up]
+            return
+        for job in jobs:
+            self._jobs.pop(job.id, None)
+        for job_id in swept:
+            log.warning("finished_job_not_kept", job_id=job_id, reason="its audio was swept before its row was written")
 
     async def _loop(self) -> None:
         while True:

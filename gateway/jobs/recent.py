@@ -5,42 +5,38 @@ Only COMPLETED jobs are kept: that state can never change, whatever another serv
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
+from gateway.cache.hot import HotTier
 from gateway.clock import Clock
 from storage.records import JobRecord
 
 KEEP_S = 120.0
+MAX_BYTES = 32_000_000
+OVERHEAD_BYTES = 1_500
 
 
 class Recent:
-    """Completed jobs by id, bounded in number and age."""
+    """Completed jobs by id, bounded in bytes and age."""
 
-    def __init__(self, clock: Clock, capacity: int = 10_000) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._capacity = capacity
-        self._jobs: OrderedDict[str, tuple[JobRecord, float]] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._jobs)
+        self._jobs: HotTier[tuple[JobRecord, float]] = HotTier(MAX_BYTES)
 
     def add(self, job: JobRecord) -> None:
         """Remember a completed job."""
-        self._jobs[job.id] = (job, self._clock.monotonic() + KEEP_S)
-        while len(self._jobs) > self._capacity:
-            self._jobs.popitem(last=False)
+        size_bytes = len(job.request) + len(job.output or "") + OVERHEAD_BYTES
+        self._jobs.put(job.id, (job, self._clock.monotonic() + KEEP_S), size_bytes)
 
     def get(self, job_id: str) -> JobRecord | None:
-        """The job, unless it is too old; the oldest are dropped on the way."""
-        now = self._clock.monotonic()
-        while self._jobs:
-            oldest = next(iter(self._jobs))
-            if self._jobs[oldest][1] > now:
-                break
-            del self._jobs[oldest]
+        """The job, unless it is too old."""
         found = self._jobs.get(job_id)
-        return found[0] if found else None
+        if found is None:
+            return None
+        job, until = found
+        if until < self._clock.monotonic():
+            self._jobs.drop(job_id)
+            return None
+        return job
 
     def forget(self, job_id: str) -> None:
-        """Drop a job, because its row was deleted."""
-        self._jobs.pop(job_id, None)
+        """Drop a job, because its row was changed."""
+        self._jobs.drop(job_id)

@@ -15,8 +15,10 @@ from gateway.clock import Clock
 from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
 from gateway.errors import InvalidInput, ModelNotInitialized, VoxgateError, code_of
+from gateway.jobs.answers import Answers
+from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.output import OutputWarning, stored
+from gateway.jobs.output import OutputWarning, stored, warned
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
@@ -29,7 +31,7 @@ from gateway.speech.speaker import Speaker, Spoken, Timing, Utterance
 from storage.audio import AudioStore
 from storage.errors import StorageError
 from storage.jobs import JobStore
-from storage.records import CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
+from storage.records import BlobRecord, CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
 
 PLAN_IN_THREAD_CHARS = 20_000
 """Longer texts are planned in a thread: at about 10 MB/s they would hold the event loop."""
@@ -50,10 +52,8 @@ class Run:
         self.timing = Timing()
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total
-        self.last_take = time.monotonic()
         self.task: asyncio.Task[None] | None = None
         self.lost = False
-        self.timeout: asyncio.Timeout | None = None
 
     def lose(self) -> None:
         """The job is not ours any more: stop working on it."""
@@ -75,6 +75,7 @@ class Runner:
         endpoints: Endpoints,
         intake: Intake,
         speaker: Speaker,
+        answers: Answers,
         metrics: Metrics,
         owner: str,
         on_end: Callable[[JobRecord | None, tuple[str, ...]], None],
@@ -87,6 +88,7 @@ class Runner:
         self._endpoints = endpoints
         self._intake = intake
         self._speaker = speaker
+        self._answers = answers
         self._metrics = metrics
         self._owner = owner
         self._on_end = on_end
@@ -103,7 +105,7 @@ class Runner:
             log.info("lease_lost", job_id=job.id, attempt=job.attempt)
         except HostStopped:
             await self._hand_back(run, "the server is stopping", count_failure=False)
-        except TimeoutError:
+        except DeadlineOver:
             await self._end(run, JobState.TIMED_OUT, self._timeout_error(run), "timed_out", by_input=False)
         except InvalidInput as error:
             await self._end(run, JobState.FAILED, str(error), error.code, by_input=True)
@@ -124,19 +126,17 @@ class Runner:
         refusals: list[BackendUnavailable] = []
         for assignment in assignments:
             try:
-                async with asyncio.timeout(None) as run.timeout:
-                    self._set_deadline(run)
-                    await self._speak(run, assignment)
+                await self._speak(run, assignment)
                 return
             except BackendUnavailable as error:
                 refusals.append(error)
                 log.warning("backend_unavailable", job_id=job.id, backend=assignment.arm.backend, reason=error.reason)
-            finally:
-                run.timeout = None
         raise ModelNotInitialized("; ".join(str(error) for error in refusals))
 
     async def _speak(self, run: Run, assignment: Assignment) -> None:
         job, request = run.job, assignment.request
+        if request.cache == "use" and await self._from_cache(run, assignment):
+            return
         plan = await _plan(request, assignment)
         check_size(request.format, _least_samples(plan, assignment))
         hosted = self._engines.get(assignment.arm.backend)
@@ -155,31 +155,24 @@ class Runner:
             takes_since_ms=job.created_ms if request.cache == "refresh" else 0,
         )
 
+        deadline = self._deadline(run)
+
         def on_take(done: int, total: int) -> None:
             run.chunks_done, run.chunks_total = done, total
-            run.last_take = time.monotonic()
-            self._set_deadline(run)
+            deadline.took()
 
         began = time.monotonic()
         try:
-            spoken = await self._speaker.speak(utterance, hosted.host, spool, run.timing, on_take)
+            async with deadline.enforced():
+                spoken = await self._speaker.speak(utterance, hosted.host, spool, run.timing, on_take)
             await self._complete(run, assignment, plan, spoken, began)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
 
-    def _set_deadline(self, run: Run) -> None:
-        """Given, `executionTimeout` is total time; otherwise the clock starts anew with every take."""
-        if run.timeout is None:
-            return
+    def _deadline(self, run: Run) -> Deadline:
         limit_ms = run.job.execution_timeout_ms
-        now = time.monotonic()
-        loop_now = asyncio.get_running_loop().time()
-        if limit_ms is None:
-            run.timeout.reschedule(loop_now + self._settings.jobs.stall_timeout_s - (now - run.last_take))
-        else:
-            since = run.timing.started if run.timing.started is not None else now
-            left = (limit_ms - run.job.execution_ms) / 1000 - (now - since)
-            run.timeout.reschedule(loop_now + max(0.0, left))
+        total_s = None if limit_ms is None else (limit_ms - run.job.execution_ms) / 1000
+        return Deadline(run.timing, total_s, self._settings.jobs.stall_timeout_s)
 
     def _timeout_error(self, run: Run) -> str:
         done = f"{run.chunks_done} of {run.chunks_total} chunks were finished and are kept; /retry goes on from there"
@@ -267,6 +260,39 @@ class Runner:
             backend=arm.backend,
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
+
+    async def _from_cache(self, run: Run, assignment: Assignment) -> bool:
+        """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
+        entry = await self._answers.find(assignment.key)
+        if entry is None:
+            return False
+        run.timing.begin(time.monotonic())
+        delay_ms, execution_ms = self._times(run)
+        now = self._clock.now_ms()
+        output = warned(entry.output.decode(), assignment.warnings)
+        done = await self._store.complete(
+            run.job.id,
+            self._owner,
+            run.job.attempt,
+            Completion(
+                output=output,
+                follower_output=entry.output.decode(),
+                blob=BlobRecord(entry.blob_hash, entry.size_bytes, entry.suffix),
+                cache_entry=None,
+                cache_key=entry.key,
+                delay_ms=delay_ms,
+                execution_ms=execution_ms,
+                backend=assignment.arm.backend,
+                worker_id=self._owner,
+                usage=UsageDelta(characters=run.job.chars, jobs=1, cache_hits=1),
+                now=now,
+            ),
+        )
+        if not done.ok:
+            raise Lost
+        self._metrics.cache_answers.labels("flight").inc()
+        self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
+        return True
 
     def _times(self, run: Run) -> tuple[int, int]:
         """Delay and execution in ms: work begins when an engine has the first chunk in its hands."""

@@ -13,25 +13,24 @@ from msgspec import UNSET
 
 from gateway.access.principal import Principal
 from gateway.clock import Clock
-from gateway.errors import BadRequest, Conflict, InvalidInput, NotFound, TooManyRequests, Unavailable
+from gateway.errors import Conflict, InvalidInput, NotFound, TooManyRequests, Unavailable
 from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
 from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import warned
+from gateway.jobs.policy import read_policy
+from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
 from gateway.jobs.signals import Signals
 from gateway.jobs.views import (
-    EXECUTION_TIMEOUT_MS,
-    TTL_MS,
     EndpointInfo,
     Envelope,
     Health,
     JobView,
     Kind,
     Policy,
-    Progress,
 )
 from gateway.jobs.watch import Watch
 from gateway.metrics import Metrics
@@ -44,17 +43,14 @@ from storage.records import Idempotency, JobRecord, JobState, UsageDelta
 READ_IN_THREAD_BYTES = 200_000
 """Larger inputs are decoded and hashed in a thread."""
 
+RUNPOD_QUEUE = 50
+RUNPOD_QUEUE_PER_WORKER = 500
+"""RunPod refuses a job when more than both of these wait, the second per worker an endpoint may have."""
+
 POLL_S = 0.5
 """Seconds between looks at a job that another server may be running."""
 
 
-class _Delivery(msgspec.Struct):
-    """The part of a stored request that decides how its result is answered."""
-
-    delivery: str | None = None
-
-
-_decode_delivery = msgspec.json.Decoder(_Delivery).decode
 _encode = msgspec.json.encode
 
 
@@ -74,6 +70,7 @@ class Jobs:
         recent: Recent,
         write_behind: WriteBehind,
         watch: Watch,
+        present: Presenter,
         metrics: Metrics,
         note_usage: Callable[[Principal, str, str, UsageDelta], None],
         owner: str,
@@ -89,6 +86,7 @@ class Jobs:
         self._recent = recent
         self._write_behind = write_behind
         self._watch = watch
+        self._present = present
         self._metrics = metrics
         self._note_usage = note_usage
         self._owner = owner
@@ -119,7 +117,7 @@ class Jobs:
         if self._stopping:
             raise Unavailable("the server is stopping; send the request again in a moment")
         endpoint = self._endpoints.resolve(endpoint_id)
-        policy = _checked(envelope)
+        policy = read_policy(envelope)
         idempotency = None
         if idempotency_key is not None:
             idempotency = Idempotency(idempotency_key, hashlib.sha256(_encode(envelope)).hexdigest())
@@ -158,7 +156,7 @@ class Jobs:
             job = await self._look(principal, endpoint_id, job_id)
             left = deadline - time.monotonic()
             if job.state.final or left <= 0 or self._stopping:
-                return await self._view(job, base_url)
+                return await self._present.view(job, base_url)
             await self._signals.wait(job_id, min(left, POLL_S))
 
     async def status(
@@ -176,7 +174,7 @@ class Jobs:
         if ttl_ms is not None and job.state.final:
             await self._store.shorten_retention(job.id, self._clock.now_ms() + ttl_ms)
             self._recent.forget(job.id)
-        return await self._view(job, base_url)
+        return await self._present.view(job, base_url)
 
     async def cancel(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
         """Stop a job; one that has ended stays as it is."""
@@ -303,7 +301,7 @@ class Jobs:
         if job.kind == "runsync" and idempotency is None and not job.webhook:
             self._write_behind.add(finished)
             self._note_hit(principal, finished)
-            return await self._view(finished, base_url)
+            return await self._present.view(finished, base_url)
         accepted = await self._store.insert(finished, idempotency)
         if accepted.id != job.id:
             finished = accepted
@@ -312,7 +310,7 @@ class Jobs:
             self._note_hit(principal, finished)
         if job.kind == "run":
             return JobView(id=finished.id, status=JobState.IN_QUEUE.value)
-        return await self._view(finished, base_url)
+        return await self._present.view(finished, base_url)
 
     def _note_hit(self, principal: Principal, job: JobRecord) -> None:
         self._metrics.jobs_finished.labels(self._endpoints.label(job.endpoint_id), job.backend, job.state.value).inc()
@@ -368,7 +366,7 @@ class Jobs:
         self._metrics.jobs_finished.labels(self._endpoints.label(endpoint.id), "", job.state.value).inc()
         if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)
-        return await self._view(job, "")
+        return await self._present.view(job, "")
 
     def _record(
         self,
@@ -402,6 +400,8 @@ class Jobs:
 
     async def _room(self, endpoint: Endpoint) -> None:
         limit = self._settings.jobs.queue_limit
+        if limit is None and self._settings.limits == "runpod":
+            limit = max(RUNPOD_QUEUE, RUNPOD_QUEUE_PER_WORKER * self._watch.most_workers())
         if limit is None:
             return
         counts = await self._store.counts(endpoint.id)
@@ -414,7 +414,7 @@ class Jobs:
             )
 
     async def _look(self, principal: Principal, endpoint_id: str, job_id: str) -> JobRecord:
-        job = self._recent.get(job_id)
+        job = self._recent.get(job_id) or self._write_behind.get(job_id)
         if job is None:
             # The request is read too, but only of finished jobs: it says how the result is answered.
             job = await self._store.peek(job_id)
@@ -434,61 +434,6 @@ class Jobs:
             )
         return job
 
-    async def _view(self, job: JobRecord, base_url: str) -> JobView:
-        if not job.state.final:
-            return await self._waiting(job)
-        output: msgspec.Raw | msgspec.UnsetType = UNSET
-        if job.state is JobState.COMPLETED and job.output is not None and job.blob_hash is not None:
-            inline = _decode_delivery(job.request or b"{}").delivery != "url"
-            output = msgspec.Raw(await self._answers.render(job.output.encode(), job.blob_hash, inline, base_url))
-        return JobView(
-            id=job.id,
-            status=job.state.value,
-            delayTime=job.delay_ms,
-            executionTime=job.execution_ms,
-            workerId=job.worker_id or UNSET,
-            output=output,
-            error=job.error if job.error is not None and job.state is not JobState.COMPLETED else UNSET,
-            retries=job.retries or UNSET,
-        )
-
-    async def _waiting(self, job: JobRecord) -> JobView:
-        delay_ms = max(0, self._clock.now_ms() - job.created_ms)
-        if job.state is JobState.IN_QUEUE:
-            reason = await self._watch.reason(job)
-            return JobView(
-                id=job.id, status=job.state.value, delayTime=delay_ms, reason=reason, retries=job.retries or UNSET
-            )
-        run = self._claimer.running.get(job.id)
-        done, total = (run.chunks_done, run.chunks_total) if run is not None else (job.chunks_done, job.chunks_total)
-        return JobView(
-            id=job.id,
-            status=job.state.value,
-            workerId=job.owner or UNSET,
-            progress=Progress(done, total) if total else UNSET,
-            retries=job.retries or UNSET,
-        )
-
     def _retain_until(self, kind: str, now: int) -> int:
         jobs = self._settings.jobs
         return now + round(1000 * (jobs.retention_run_s if kind == "run" else jobs.retention_runsync_s))
-
-
-def _checked(envelope: Envelope) -> Policy:
-    """The envelope's policy.
-
-    Raises:
-        BadRequest: a value out of range, or `s3Config`.
-    """
-    if envelope.s3Config is not UNSET and bytes(envelope.s3Config) != b"null":
-        raise BadRequest(
-            "s3Config is not accepted: this server never takes credentials; fetch output.audio_url instead"
-        )
-    policy = envelope.policy or Policy()
-    for name, value, (low, high) in (
-        ("executionTimeout", policy.executionTimeout, EXECUTION_TIMEOUT_MS),
-        ("ttl", policy.ttl, TTL_MS),
-    ):
-        if value is not None and not low <= value <= high:
-            raise BadRequest(f"policy.{name} is invalid; must be between {low} and {high} milliseconds, got {value}")
-    return policy

@@ -109,6 +109,10 @@ class Watch:
         position = await self._store.position(job.id)
         return f"position {position}" if position else "starting"
 
+    def most_workers(self) -> int:
+        """How many engine workers this server may start in all."""
+        return sum(hosted.scale.max_workers for hosted in self._engines)
+
     def publish(self) -> None:
         """Bring the workers' gauges up to date; called when metrics are read."""
         for hosted in self._engines:

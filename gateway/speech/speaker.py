@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -89,12 +90,31 @@ class Timing:
     """
 
     def __init__(self) -> None:
-        self.started: float | None = None
+        self._begun: float | None = None
+        self._tickets: set[Ticket] = set()
+
+    @property
+    def started(self) -> float | None:
+        """In monotonic seconds; None while everything waits."""
+        signs = [ticket.dispatched_at for ticket in self._tickets if ticket.dispatched_at is not None]
+        if self._begun is not None:
+            signs.append(self._begun)
+        return min(signs, default=None)
 
     def begin(self, at: float | None) -> None:
-        """Note a sign of work, in monotonic seconds; the earliest counts."""
-        if at is not None and (self.started is None or at < self.started):
-            self.started = at
+        """Note a sign of work; the earliest counts."""
+        if at is not None and (self._begun is None or at < self._begun):
+            self._begun = at
+
+    @contextmanager
+    def watching(self, ticket: Ticket) -> Iterator[None]:
+        """While a chunk is with a host, its dispatch is a sign of work."""
+        self._tickets.add(ticket)
+        try:
+            yield
+        finally:
+            self._tickets.discard(ticket)
+            self.begin(ticket.dispatched_at)
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -146,15 +166,14 @@ class Speaker:
 
         async def fly() -> TakeResult:
             ticket = work.host.submit(work.order(text, seed, index))
-            try:
-                result = await ticket.future
-                work.keep(key, result)
-                return result
-            except asyncio.CancelledError:
-                ticket.cancel()
-                raise
-            finally:
-                work.timing.begin(ticket.dispatched_at)
+            with work.timing.watching(ticket):
+                try:
+                    result = await ticket.future
+                except asyncio.CancelledError:
+                    ticket.cancel()
+                    raise
+            work.keep(key, result)
+            return result
 
         return await self._flights.join(key, fly)
 

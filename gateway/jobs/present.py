@@ -1,0 +1,76 @@
+"""A job's row as its caller sees it."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET
+
+from gateway.clock import Clock
+from gateway.jobs.answers import Answers
+from gateway.jobs.runner import Run
+from gateway.jobs.views import JobView, Progress
+from gateway.jobs.watch import Watch
+from storage.records import JobRecord, JobState
+
+
+class _Delivery(msgspec.Struct):
+    """The part of a stored request that decides how its result is answered."""
+
+    delivery: str | None = None
+
+
+_decode_delivery = msgspec.json.Decoder(_Delivery).decode
+
+
+class Presenter:
+    """Makes views of jobs.
+
+    Args:
+        running: the jobs this server runs, whose progress is fresher than their rows.
+    """
+
+    def __init__(self, answers: Answers, watch: Watch, running: dict[str, Run], clock: Clock) -> None:
+        self._answers = answers
+        self._watch = watch
+        self._running = running
+        self._clock = clock
+
+    async def view(self, job: JobRecord, base_url: str) -> JobView:
+        """The job, with its audio where it has been spoken.
+
+        Args:
+            base_url: `http://host:port` the caller used, for `audio_url`.
+        """
+        if not job.state.final:
+            return await self._waiting(job)
+        output: msgspec.Raw | msgspec.UnsetType = UNSET
+        if job.state is JobState.COMPLETED and job.output is not None and job.blob_hash is not None:
+            inline = _decode_delivery(job.request or b"{}").delivery != "url"
+            output = msgspec.Raw(await self._answers.render(job.output.encode(), job.blob_hash, inline, base_url))
+        return JobView(
+            id=job.id,
+            status=job.state.value,
+            delayTime=job.delay_ms,
+            executionTime=job.execution_ms,
+            workerId=job.worker_id or UNSET,
+            output=output,
+            error=job.error if job.error is not None and job.state is not JobState.COMPLETED else UNSET,
+            retries=job.retries or UNSET,
+        )
+
+    async def _waiting(self, job: JobRecord) -> JobView:
+        delay_ms = max(0, self._clock.now_ms() - job.created_ms)
+        if job.state is JobState.IN_QUEUE:
+            reason = await self._watch.reason(job)
+            return JobView(
+                id=job.id, status=job.state.value, delayTime=delay_ms, reason=reason, retries=job.retries or UNSET
+            )
+        run = self._running.get(job.id)
+        done, total = (run.chunks_done, run.chunks_total) if run is not None else (job.chunks_done, job.chunks_total)
+        return JobView(
+            id=job.id,
+            status=job.state.value,
+            workerId=job.owner or UNSET,
+            progress=Progress(done, total) if total else UNSET,
+            retries=job.retries or UNSET,
+        )
