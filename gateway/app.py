@@ -34,6 +34,7 @@ from gateway.settings.logs import get_logger
 from gateway.speech.finish import post
 from gateway.speech.shelf import Shelf
 from gateway.speech.speaker import Speaker
+from gateway.web import pages
 from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
 from storage.database import Database
@@ -191,4 +192,4 @@ class Gateway:
 
 def create_app(settings: Settings) -> Any:
     """The ASGI application of a server with these settings; its lifespan starts and stops it."""
-    return build_app(Gateway(settings))
+    return build_app(Gateway(settings), pages())
