@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,8 @@ def settings_for(overrides: Mapping[str, Any] | None = None, *, listen: bool = F
     """
     settings = load_settings(overrides=overrides)
     check_start(settings, listen=listen)
+    if not settings.embedded and importlib.util.find_spec("psycopg") is None:
+        raise SettingsError("VOXGATE_DATABASE__URL needs the driver of PostgreSQL; run: pip install 'voxgate[postgres]'")
     return settings
 
 

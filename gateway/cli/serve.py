@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import logging
 import signal
 import socket
 import sys
@@ -39,6 +40,8 @@ def serve(host: str | None, port: int | None) -> None:
     """
     settings = settings_for({"host": host, "port": port}, listen=True)
     setup_logs(settings.log_level, settings.log_format)
+    for name in ("uvicorn.error", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)  # the gateway says itself that it started and stopped
     migrate_or_refuse(settings)
     with _listen(settings) as listener:
         _serve(settings, listener)
