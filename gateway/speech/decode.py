@@ -140,8 +140,8 @@ def _options(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"options must be an object with the backend's own options, got {_shown(value)}")
     try:
-        msgspec.json.encode(value)
-    except (UnicodeEncodeError, RecursionError, OverflowError) as error:
+        json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"options cannot be kept as JSON: {error}") from None
     return value
 

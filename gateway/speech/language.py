@@ -39,9 +39,13 @@ def language_matches(asked: str, have: str) -> bool:
     """
     if have == "*":
         return True
-    ask, has = langcodes.Language.get(normalize_language(asked)), langcodes.Language.get(normalize_language(have))
+    ask, has = _parts(asked), _parts(have)
     return (
         ask.language == has.language
         and (ask.script is None or has.script is None or ask.script == has.script)
         and (ask.territory is None or has.territory is None or ask.territory == has.territory)
     )
+
+
+def _parts(tag: str) -> langcodes.Language:
+    return langcodes.Language.get(normalize_language(tag)).prefer_macrolanguage()  # Google's cmn-CN is zh-CN

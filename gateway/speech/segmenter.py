@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import sentencex
+import sentencex  # type: ignore[import-untyped]
 
 from gateway.speech.text import has_speech
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 import numpy as np
 import numpy.typing as npt
-import soundfile as sf
+import soundfile as sf  # type: ignore[import-untyped]
 
 from backends.interface import FailureKind
 from gateway.errors import SynthesisFailed
@@ -88,7 +88,8 @@ def settle(pcm: npt.NDArray[Any], has_letters: bool = True) -> Settled:
     else:
         raise TakeRejected("malformed", f"the backend gave samples of type {pcm.dtype}, not float32")
     peak = max(float(wide.max()), -float(wide.min())) / full_scale
-    rms = math.sqrt(float(np.dot(wide, wide)) / wide.size) / full_scale
+    with np.errstate(over="ignore", invalid="ignore"):
+        rms = math.sqrt(float(np.dot(wide, wide)) / wide.size) / full_scale
     if not math.isfinite(peak) or not math.isfinite(rms):
         raise TakeRejected("not_finite", "the backend gave samples that are not numbers (NaN or infinite)")
     if has_letters and peak < _SILENT_PEAK:

@@ -6,7 +6,7 @@ import struct
 from importlib.metadata import version
 from pathlib import Path
 
-import lameenc
+import lameenc  # type: ignore[import-not-found]
 
 from gateway.errors import InvalidInput
 from gateway.speech.encode.encoder import Encoder

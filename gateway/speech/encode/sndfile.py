@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
-import soundfile as sf
+import soundfile as sf  # type: ignore[import-untyped]
 
 from gateway.errors import InvalidInput
 from gateway.speech.encode.encoder import Encoder

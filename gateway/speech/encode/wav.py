@@ -21,7 +21,7 @@ class WavEncoder(Encoder):
 
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         super().__init__(path, rate, bitrate)
-        self._file = wave.open(str(path), "wb")
+        self._file = wave.open(str(path), "wb")  # noqa: SIM115 - it stays open between writes
         self._file.setparams((1, 2, rate, 0, "NONE", "not compressed"))
 
     def _write(self, pcm: Pcm16) -> None:
