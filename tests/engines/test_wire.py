@@ -21,7 +21,9 @@ def received(data: bytes, sizes: list[int]) -> list[bytes]:
 def test_frames_arrive_whole_wherever_the_stream_is_cut():
     chance = random.Random(5)
     for _ in range(200):
-        bodies = [chance.randbytes(chance.choice([0, 1, 3, 4, 5, 100, 65_000, 65_532, 65_533, 200_000])) for _ in range(5)]
+        bodies = [
+            chance.randbytes(chance.choice([0, 1, 3, 4, 5, 100, 65_000, 65_532, 65_533, 200_000])) for _ in range(5)
+        ]
         data = b"".join(frame(body) for body in bodies)
         sizes = [chance.choice([1, 2, 3, 4, 5, 1000, 65_536]) for _ in range(400)]
         assert received(data, sizes) == bodies

@@ -1,0 +1,282 @@
+"""The conformance kit: does a backend keep the contract? Run it with `voxgate backends test NAME`.
+
+It needs no gateway and no test framework. Every finding says what was checked; a failed one says what came instead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from backends.interface import (
+    API_VERSION,
+    Backend,
+    BackendContext,
+    BackendUnavailable,
+    Capabilities,
+    Chunk,
+    ChunkFailed,
+    Event,
+    Take,
+    Voice,
+)
+from backends.testing.feeds import KitFeed, WaitingKitFeed
+
+HEAVY = ("torch", "onnxruntime", "tensorflow", "jax", "transformers", "librosa", "scipy", "grpc", "google.cloud", "ray")
+"""Modules that may be imported by `load`, never before."""
+
+ODD_TEXTS = (
+    "I.",
+    "3",
+    "A\u00a0b\u2009c",
+    "Naïve café, déjà vu!",
+    "x" * 60,
+    "Wait... what?! No -- (yes) [maybe] {so}.",
+    "😀 ok",
+)
+_PLAIN = ("The first sentence of three.", "A second one follows it.", "And here the third one ends.")
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One thing that was checked.
+
+    Args:
+        check: what should be so.
+        ok: whether it is.
+        detail: what was found instead, when it is not.
+    """
+
+    check: str
+    ok: bool
+    detail: str = ""
+
+
+def check(
+    backend: type[Backend], settings: dict[str, Any] | None = None, context: BackendContext | None = None
+) -> list[Finding]:
+    """Run all checks on a backend, in this process; loads it.
+
+    Args:
+        settings: of the plugin, as in `[backends.NAME]`.
+        context: default is the CPU with one thread.
+    """
+    return _Kit(backend, settings or {}, context or BackendContext(Path.cwd() / "models", "cpu")).run()
+
+
+class _Kit:
+    def __init__(self, backend: type[Backend], settings: dict[str, Any], context: BackendContext) -> None:
+        self.backend, self.raw, self.context = backend, settings, context
+        self.findings: list[Finding] = []
+        self.ids = iter(range(1, 1 << 62))
+
+    def run(self) -> list[Finding]:
+        if not (
+            self.expect("it has the names of the contract", self.contract)
+            and self.expect("it can be built", self.build)
+        ):
+            return self.findings
+        self.expect("capabilities, voices and revision import nothing heavy", self.light)
+        if not self.expect("its capabilities make sense", self.capable) or not self.expect(
+            "it has voices", self.voiced
+        ):
+            return self.findings
+        self.expect("its revision is always the same", self.revised)
+        if not self.expect("it loads and reports progress", self.load):
+            return self.findings
+        self.expect("its revision after loading is the announced one", self.revised)
+        for name, method in (
+            ("it returns when the feed is closed", self.closes),
+            ("it gives one take for each chunk", self.speaks),
+            ("it gives nothing for a cancelled chunk", self.cancels),
+            ("it survives a chunk above its limit", self.too_long),
+            ("it survives odd text", self.odd),
+            ("it keeps its promise about seeds", self.seeded),
+            ("it unloads and loads again", self.again),
+        ):
+            self.expect(name, method)
+        return self.findings
+
+    def expect(self, name: str, method: Callable[[], None]) -> bool:
+        try:
+            method()
+        except BackendUnavailable as error:
+            finding = Finding(name, False, f"unavailable: {error}")
+        except AssertionError as error:
+            finding = Finding(name, False, str(error))
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises is a finding
+            finding = Finding(name, False, f"raised {type(error).__name__}: {error}")
+        else:
+            finding = Finding(name, True)
+        self.findings.append(finding)
+        return finding.ok
+
+    # -- before loading -------------------------------------------------------------------------
+    def contract(self) -> None:
+        members = ("name", "api_version", "Settings", "RequestOptions", *_METHODS)
+        lacks = [name for name in members if not hasattr(self.backend, name)]
+        _require(not lacks, f"it lacks {', '.join(lacks)}")
+        version = self.backend.api_version
+        _require(version == API_VERSION, f"api_version is {version!r}, this kit checks {API_VERSION}")
+        for struct in (self.backend.Settings, self.backend.RequestOptions):
+            _require(issubclass(struct, msgspec.Struct), f"{struct.__name__} is not a msgspec.Struct")
+            strict = struct.__struct_config__.forbid_unknown_fields
+            _require(strict, f"{struct.__name__} needs forbid_unknown_fields=True: a typo must not pass in silence")
+            missing = [field.name for field in msgspec.structs.fields(struct) if field.required]
+            optional = struct is self.backend.Settings or not missing
+            _require(optional, f"{struct.__name__}.{', '.join(missing)} has no default")
+
+    def build(self) -> None:
+        self.settings = msgspec.convert(self.raw, self.backend.Settings)
+        self.engine: Any = self.backend(self.settings, self.context)
+
+    def light(self) -> None:
+        spec = {
+            "path": sys.path, "module": self.backend.__module__, "name": self.backend.__qualname__,
+            "settings": self.raw, "models": str(self.context.model_dir), "heavy": HEAVY,
+        }  # fmt: skip
+        done = subprocess.run(  # noqa: S603 - our own interpreter and code
+            [sys.executable, "-c", _LIGHT, json.dumps(spec)], capture_output=True, text=True, timeout=120, check=False
+        )
+        _require(done.returncode == 0, f"asking it in a fresh process failed: {done.stderr.strip()[-300:]}")
+        imported = json.loads(done.stdout)
+        _require(not imported, f"it imported {', '.join(imported)} before load")
+
+    def capable(self) -> None:
+        found: Capabilities = self.engine.capabilities()
+        self.capabilities = found
+        rule = found.chunk
+        _require(bool(found.languages), "it speaks no language")
+        _require(4_000 <= found.sample_rate <= 192_000, f"its sample rate is {found.sample_rate} Hz")
+        _require(0 < rule.min_chars <= rule.target_chars <= rule.max.n, f"its chunk rule contradicts itself: {rule}")
+        _require(found.concurrency >= 1, f"its concurrency is {found.concurrency}")
+        _require(found.workers >= 0, f"it asks for {found.workers} workers")
+
+    def voiced(self) -> None:
+        self.voices: tuple[Voice, ...] = tuple(self.engine.voices())
+        names = [voice.name for voice in self.voices]
+        _require(bool(names), "it has none")
+        _require(len(set(names)) == len(names), f"names come twice: {names}")
+        unhashed = [voice.name for voice in self.voices if not voice.content_hash]
+        _require(not unhashed, f"no content_hash: {unhashed}")
+
+    def revised(self) -> None:
+        first, second = self.engine.revision(), self.backend(self.settings, self.context).revision()
+        _require(bool(first), "it is empty")
+        _require(first == second, f"{first!r} and {second!r}")
+
+    # -- after loading --------------------------------------------------------------------------
+    def load(self) -> None:
+        shares: list[float] = []
+        self.engine.load(lambda share, _: shares.append(share))
+        _require(all(0 <= share <= 1 for share in shares), f"progress outside [0, 1]: {shares}")
+
+    def closes(self) -> None:
+        _require(not self.speak([]), "it gave events without chunks")
+
+    def speaks(self) -> None:
+        chunks = [self.chunk(text, seed=n) for n, text in enumerate(_PLAIN)]
+        for take in self.takes(chunks):
+            peak = float(np.abs(take.pcm).max())
+            _require(peak > 0, "a take is silent")
+
+    def cancels(self) -> None:
+        chunks = [self.chunk(text) for text in _PLAIN]
+        events = self.speak(chunks, cancelled={chunks[1].id})
+        answered = sorted(event.chunk_id for event in events)
+        _require(
+            answered == [chunks[0].id, chunks[2].id], f"events for chunks {answered} of {[one.id for one in chunks]}"
+        )
+
+    def too_long(self) -> None:
+        limit = self.capabilities.chunk.max
+        self.answered([self.chunk(("word " * limit.n)[: 2 * limit.n].strip())])
+
+    def odd(self) -> None:
+        self.answered([self.chunk(text) for text in ODD_TEXTS])
+
+    def seeded(self) -> None:
+        if not self.capabilities.seed:
+            return
+        alone = self.takes([self.chunk(_PLAIN[0], seed=11)])[0].pcm
+        company = self.takes([self.chunk(_PLAIN[1], seed=5), self.chunk(_PLAIN[2]), self.chunk(_PLAIN[0], seed=11)])
+        _require(np.array_equal(alone, company[2].pcm), "the same text and seed sound different in company")
+
+    def again(self) -> None:
+        self.engine.unload()
+        self.engine.load(lambda share, text: None)
+        self.takes([self.chunk(_PLAIN[0])])
+        self.engine.unload()
+
+    # -- tools ----------------------------------------------------------------------------------
+    def chunk(self, text: str, seed: int = 0) -> Chunk:
+        voice = self.voices[0]
+        language = next((one for one in (*voice.languages, *self.capabilities.languages) if one != "*"), "en")
+        return Chunk(next(self.ids), text, voice, language, seed, self.backend.RequestOptions())
+
+    def speak(self, chunks: Sequence[Chunk], cancelled: set[int] | None = None) -> list[Event]:
+        feed = KitFeed(chunks, cancelled or set())
+        if self.capabilities.host == "inline":
+            return asyncio.run(_gather(self.engine.synthesize(WaitingKitFeed(feed))))
+        events: Iterator[Event] = self.engine.synthesize(feed)
+        return list(events)
+
+    def answered(self, chunks: Sequence[Chunk]) -> list[Event]:
+        """Speak; every chunk must get one event, and every take must be sound."""
+        events = self.speak(chunks)
+        answered, asked = sorted(event.chunk_id for event in events), [chunk.id for chunk in chunks]
+        _require(answered == asked, f"events for chunks {answered} of {asked}")
+        for event in events:
+            if isinstance(event, Take):
+                self.sound(event)
+        return sorted(events, key=lambda event: event.chunk_id)
+
+    def takes(self, chunks: Sequence[Chunk]) -> list[Take]:
+        """The same, and none may fail."""
+        events = self.answered(chunks)
+        failed = [event.error for event in events if isinstance(event, ChunkFailed)]
+        _require(not failed, f"it failed at plain text: {failed}")
+        return [event for event in events if isinstance(event, Take)]
+
+    def sound(self, take: Take) -> None:
+        pcm = np.asarray(take.pcm)
+        rate = self.capabilities.sample_rate
+        _require(take.rate == rate, f"a take of {take.rate} Hz; the capabilities say {rate} Hz")
+        _require(pcm.ndim == 1, f"samples of shape {pcm.shape} instead of (n,)")
+        _require(np.issubdtype(pcm.dtype, np.floating), f"samples of type {pcm.dtype} instead of float32")
+        _require(pcm.size > 0, "a take without samples: say ChunkFailed(kind='unsupported_text')")
+        _require(bool(np.isfinite(pcm).all()), "samples that are not finite")
+
+
+async def _gather(events: AsyncIterator[Event]) -> list[Event]:
+    return [event async for event in events]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise AssertionError(message)
+
+
+_METHODS = ("capabilities", "voices", "revision", "load", "synthesize", "unload")
+
+_LIGHT = """
+import importlib, json, pathlib, sys
+spec = json.loads(sys.argv[1])
+sys.path[:] = spec["path"]
+import msgspec
+from backends.interface import BackendContext
+backend = importlib.import_module(spec["module"])
+for name in spec["name"].split("."):
+    backend = getattr(backend, name)
+settings = msgspec.convert(spec["settings"], backend.Settings)
+asked = backend(settings, BackendContext(pathlib.Path(spec["models"]), "cpu"))
+asked.capabilities(), asked.voices(), asked.revision()
+print(json.dumps([name for name in spec["heavy"] if name in sys.modules]))
+"""

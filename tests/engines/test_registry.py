@@ -1,0 +1,141 @@
+"""Which backends a gateway has, and what it says about those it cannot use."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from support.hosting import order, outcome
+from support.posting import post
+
+from gateway.clock import SystemClock
+from gateway.engines.registry import Engines
+from gateway.engines.scale import cores
+from gateway.errors import SettingsError
+
+GROUP = "voxgate.backends"
+SCRIPTED = EntryPoint("scripted", "backends.testing.scripted:ScriptedBackend", GROUP)
+HIBARI = EntryPoint("hibari", "backends.hibari:HibariBackend", GROUP)
+
+
+class Package(SimpleNamespace):
+    name = "third-party"
+    version = "3.1"
+    requires: tuple[str, ...] = ()
+
+
+def registered(name: str, value: str, /, **package) -> EntryPoint:
+    entry_point = EntryPoint(name, value, GROUP)
+    vars(entry_point)["dist"] = Package(**package)
+    return entry_point
+
+
+def engines(*entry_points: EntryPoint, plugins=("scripted",), **backends) -> Engines:
+    settings = SimpleNamespace(
+        plugins=plugins, backends=backends, models_dir=Path("models"), device="cpu", hf_token=None
+    )
+    return Engines(settings, post, SystemClock(), entry_points or (SCRIPTED,))
+
+
+def info(found: Engines, name: str):
+    return next(info for info in found.infos if info.name == name)
+
+
+async def test_a_named_backend_is_found_and_speaks():
+    found = engines(scripted={"seconds_per_char": "0.01", "min_workers": 0})
+    backend = found.get("scripted")
+    assert info(found, "scripted").state == "found"
+    assert [voice.name for voice in backend.voices] == ["low", "high"]
+    take = await outcome(backend.host.submit(order("x" * 100)))
+    assert take.samples == 24_000
+    await found.stop(1)
+
+
+def test_installed_backends_are_found_by_their_metadata():
+    settings = SimpleNamespace(plugins=None, backends={}, models_dir=Path("models"), device="cpu", hf_token=None)
+    found = Engines(settings, post, SystemClock())
+    assert found.get("hibari").revision.startswith("0.2.1-")
+    assert found.get("hibari").scale.max_workers == cores()
+    assert not info(found, "scripted").enabled
+    assert found.get("scripted") is None
+
+
+def test_only_the_named_backends_may_load():
+    found = engines(SCRIPTED, HIBARI)
+    assert found.get("hibari") is None
+    assert not info(found, "hibari").enabled
+    assert [backend.name for backend in found] == ["scripted"]
+
+
+def test_listing_backends_imports_none_of_those_that_may_not_load():
+    code = (
+        "import sys\n"
+        "from gateway.engines.discovery import discover\n"
+        "assert {one.info.name for one in discover(())} >= {'hibari', 'scripted'}\n"
+        "assert not [name for name in sys.modules if name.startswith(('backends.hibari', 'backends.testing'))]\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_named_backend_that_is_not_installed_stops_the_start_with_the_nearest_name():
+    with pytest.raises(SettingsError, match=r"VOXGATE_PLUGINS names 'scriptd'.*did you mean 'scripted'"):
+        engines(plugins=("scriptd",))
+
+
+def test_settings_for_a_backend_nobody_registers_stop_the_start():
+    with pytest.raises(SettingsError, match=r"\[backends.scriptad\].*did you mean 'scripted'"):
+        engines(scriptad={})
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        ({"wokers": 2}, r"\[backends.scripted\] wokers = 2: no such setting: did you mean 'workers'"),
+        ({"load_s": "long"}, r"load_s = 'long': Expected `float`"),
+        ({"max_workers": 0}, r"max_workers = 0: Expected `int` >= 1"),
+        ({"min_workers": 3, "max_workers": 2}, "min_workers = 3 is above its maximum of 2"),
+        ({"placement": "inline"}, "placement = 'inline': it runs as 'process' only"),
+    ],
+)
+def test_a_wrong_setting_stops_the_start_in_one_line(raw, words: str):
+    with pytest.raises(SettingsError, match=words) as caught:
+        engines(scripted=raw)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_backend_that_cannot_be_imported_is_broken_and_stops_nobody():
+    broken = registered("broken", "no.such.module:Backend")
+    found = engines(SCRIPTED, broken, plugins=("scripted", "broken"))
+    assert info(found, "broken").state == "broken"
+    assert "No module named 'no'" in info(found, "broken").error
+    assert info(found, "broken").version == "3.1"
+    assert found.get("scripted") is not None
+
+
+def test_a_class_that_is_no_backend_is_broken():
+    found = engines(registered("odd", "pathlib:Path"), plugins=("odd",))
+    assert "lacks api_version" in info(found, "odd").error
+    named = engines(registered("other", "backends.testing.scripted:ScriptedBackend"), plugins=("other",))
+    assert "named 'scripted', but registered as 'other'" in info(named, "other").error
+
+
+def test_two_packages_with_one_backend_name_are_reported_and_neither_is_chosen():
+    first = registered("scripted", SCRIPTED.value, name="first")
+    second = registered("scripted", SCRIPTED.value, name="second")
+    found = engines(first, second)
+    assert found.get("scripted") is None
+    assert "first, second" in info(found, "scripted").error
+
+
+def test_a_backend_whose_extra_is_not_installed_is_missing_with_the_command_that_installs_it():
+    entry_point = registered(
+        "singer", "voxgate_singer:Singer [gpu]", requires=('no-such-package>=1 ; extra == "gpu"', "msgspec")
+    )
+    found = engines(SCRIPTED, entry_point, plugins=None)
+    singer = info(found, "singer")
+    assert (singer.state, singer.error) == ("missing", "not installed: no-such-package")
+    assert singer.cure == "pip install 'third-party[gpu]'"
