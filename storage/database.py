@@ -174,6 +174,7 @@ class Database:
         for connection in (self._peeker, self._watcher):
             if connection is not None:
                 connection.close()
+        self._peeker = self._watcher = None
         for engine in (self._write_engine, self._read_engine, self._peek_engine):
             if engine is not None:
                 engine.dispose()

@@ -21,6 +21,9 @@ from storage.database import Database
 from storage.errors import BlobMissing
 
 _BATCH = 200
+_SPOOL_AGE_S = 86_400.0
+"""A spool may lie still for as long as its job waits for a chunk; a day is longer than that."""
+
 # Foreign keys forbid to delete a blob in use; this finds those that are not.
 _UNUSED = text(
     "DELETE FROM blobs WHERE hash IN (SELECT b.hash FROM blobs b WHERE b.touched_ms < :before "
@@ -60,7 +63,9 @@ class Sweeper:
         restored = await self.recover()
         blobs, size_bytes = await self._sweep_rows()
         spools = await self._db.read(
-            lambda conn: self._audio.clear_spools(self._is_old, lambda hashes: _known(conn, hashes))
+            lambda conn: self._audio.clear_spools(
+                lambda file: _is_older(file, _SPOOL_AGE_S), lambda hashes: _known(conn, hashes)
+            )
         )
         strays = await self._sweep_strays()
         return Swept(blobs, size_bytes, spools, strays, restored)
@@ -100,7 +105,9 @@ class Sweeper:
         return blobs, size_bytes
 
     async def _sweep_strays(self) -> int:
-        files = await asyncio.to_thread(lambda: [file.stem for file in self._audio.files() if self._is_old(file)])
+        files = await asyncio.to_thread(
+            lambda: [file.stem for file in self._audio.files() if _is_older(file, self._grace_s)]
+        )
         removed = 0
         for start in range(0, len(files), _BATCH):
             batch = files[start : start + _BATCH]
@@ -117,13 +124,6 @@ class Sweeper:
             self._audio.discard(blob_hash)
         return len(still)
 
-    def _is_old(self, file: Path) -> bool:
-        # A file's own time is the machine's, whatever clock we were given.
-        try:
-            return time.time() - file.stat().st_mtime > self._grace_s
-        except FileNotFoundError:
-            return False
-
     def _missing(self, hashes: list[str]) -> list[str]:
         missing = []
         for blob_hash in hashes:
@@ -132,6 +132,14 @@ class Sweeper:
             except BlobMissing:
                 missing.append(blob_hash)
         return missing
+
+
+def _is_older(file: Path, age_s: float) -> bool:
+    # A file's own time is the machine's, whatever clock we were given.
+    try:
+        return time.time() - file.stat().st_mtime > age_s
+    except FileNotFoundError:
+        return False
 
 
 def _known(conn: Connection, hashes: list[str]) -> set[str]:

@@ -83,6 +83,8 @@ class Writer:
 
     async def close(self) -> None:
         """Commit what is queued, then close the connection. Later writes are refused."""
+        if self._closed:
+            return
         self._closed = True
         while self._draining is not None:
             await asyncio.shield(self._draining)

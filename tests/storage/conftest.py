@@ -4,11 +4,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from support.storage import HandClock, database_in
 
 from storage.audio import AudioStore
 from storage.database import Database
 from storage.jobs import JobStore
-from support.storage import HandClock, database_in
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from support.storage import a_job, database_in, new_database_url
 
 from gateway.errors import SettingsError
 from storage.audio import AudioStore
 from storage.database import Database
 from storage.errors import StorageFull, StorageLocked, StorageReadOnly
 from storage.jobs import JobStore
-from support.storage import a_job, database_in, new_database_url
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "mysql://host/name", "not a url", "oracle+nothing://x"])
@@ -123,11 +123,11 @@ async def test_a_full_disk_accepts_nothing_it_cannot_keep_and_works_again_with_r
             while True:
                 file.write(b"x" * 4096)
         accepted = []
-        with pytest.raises(StorageFull, match="no space left for .*voxgate.db"):
+        with pytest.raises(StorageFull, match=r"no space left for .*voxgate.db"):
             for n in range(1000):
                 await jobs.insert(a_job(f"job-{n}", request="x" * 20_000))
                 accepted.append(f"job-{n}")
-        with pytest.raises(StorageFull, match="no space left for .*audio"):
+        with pytest.raises(StorageFull, match=r"no space left for .*audio"):
             await audio.put_bytes(b"y" * 100_000, ".mp3")
         assert (await jobs.get("first")) is not None
         stuffing.unlink()

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from support.storage import a_job, database_in, new_database_url
 
 from storage import migrate
 from storage.database import make_engine, parse_url
 from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.models import Base
-from support.storage import a_job, database_in, new_database_url
 
 
 def test_the_migrations_make_the_schema_of_the_models(tmp_path: Path) -> None:

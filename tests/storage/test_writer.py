@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
+from support.storage import database_in, new_database_url
 
 from storage.database import Database
 from storage.errors import StorageError
-from support.storage import database_in, new_database_url
 
 PUT = text("INSERT INTO limit_windows (key_id, window, start_ms, used) VALUES (:id, 'minute', 0, 0)")
 

@@ -1,0 +1,262 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from support.storage import START_MS, HandClock, a_completion, a_job, an_entry, put_audio
+
+from storage import statements
+from storage.audio import AudioStore
+from storage.cache_entries import CacheStore
+from storage.database import Database
+from storage.errors import BlobMissing
+from storage.jobs import JobStore
+from storage.records import BlobRecord, TakeRecord
+from storage.sweeper import Sweeper
+from storage.takes import TakeStore
+
+HOUR_S = 3600
+
+
+def spools(audio: AudioStore) -> list[Path]:
+    return list(audio.tmp.iterdir())
+
+
+def write_row(connection: Connection, blob: BlobRecord, now: int) -> None:
+    params = {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": now}
+    connection.execute(statements.PUT_BLOB, params)
+
+
+async def test_audio_is_found_by_the_hash_of_its_bytes_and_leaves_no_spool(audio: AudioStore) -> None:
+    data = b"speech" * 10_000
+    spool = audio.new_spool()
+    spool.write_bytes(data)
+    blob = await audio.put_file(spool, ".mp3")
+    await audio.settle(blob)
+    assert blob.hash == hashlib.sha256(data).hexdigest()
+    assert await audio.read(blob.hash) == data
+    assert await audio.size(blob.hash) == blob.size_bytes == len(data)
+    path = await audio.path(blob.hash)
+    assert path == audio.root / blob.hash[:2] / blob.hash[2:4] / f"{blob.hash}.mp3"
+    assert spools(audio) == []
+
+
+@pytest.mark.parametrize("name", ["0" * 64, "../../../etc/passwd", "", "0" * 62 + "..", "x" * 10_000])
+async def test_audio_that_is_not_there_is_a_blob_missing(audio: AudioStore, name: str) -> None:
+    with pytest.raises(BlobMissing):
+        await audio.read(name)
+    with pytest.raises(BlobMissing):
+        await audio.open(name)
+
+
+async def test_a_file_cut_short_by_a_bad_disk_is_replaced_when_its_audio_comes_again(audio: AudioStore) -> None:
+    blob = await put_audio(audio, b"whole")
+    await audio.settle(blob)
+    path = await audio.path(blob.hash)
+    path.unlink()
+    path.write_bytes(b"who")
+    await audio.settle(await put_audio(audio, b"whole"))
+    assert await audio.read(blob.hash) == b"whole"
+
+
+@pytest.mark.parametrize("when", ["before the row", "after the row"])
+async def test_a_sweep_that_meets_a_put_of_the_same_bytes_never_takes_them(
+    database: Database, audio: AudioStore, clock: HandClock, when: str
+) -> None:
+    sweeper = Sweeper(database, audio, clock, grace_s=HOUR_S)
+    old = await put_audio(audio)
+    await database.writer.run(lambda connection: write_row(connection, old, clock.now_ms()))
+    await audio.settle(old)
+    clock.turn(2 * HOUR_S)
+    blob = await put_audio(audio)  # finds the old file and links nothing
+    if when == "before the row":
+        assert (await sweeper.sweep()).blobs == 1
+    await database.writer.run(lambda connection: write_row(connection, blob, clock.now_ms()))
+    if when == "after the row":
+        assert (await sweeper.sweep()).blobs == 0
+    await audio.settle(blob)
+    assert await sweeper.audit() == []
+    assert await audio.read(blob.hash) == b"a short sound"
+
+
+async def test_puts_and_sweeps_at_the_same_time_leave_no_row_without_its_file(
+    database: Database, audio: AudioStore
+) -> None:
+    sweeper = Sweeper(database, audio, grace_s=0)  # the real clock: everything unused is old at once
+    jobs = JobStore(database)
+
+    async def speak(n: int) -> None:
+        await jobs.insert(a_job(f"job-{n}", created_ms=0, available_ms=0))
+        [job] = await jobs.claim([f"job-{n}"], "a")
+        blob = await put_audio(audio, f"sound {n % 3}".encode())
+        assert (await jobs.complete(job.id, "a", 1, a_completion(blob, int(time.time() * 1000)))).ok
+        await audio.settle(blob)
+        assert await audio.read(blob.hash) == f"sound {n % 3}".encode()
+        await jobs.delete(job.id)
+
+    async def sweep() -> None:
+        while not done.is_set():
+            await sweeper.sweep()
+
+    done = asyncio.Event()
+    sweeping = asyncio.create_task(sweep())
+    try:
+        for start in range(0, 60, 6):
+            await asyncio.gather(*(speak(n) for n in range(start, start + 6)))
+    finally:
+        done.set()
+        await sweeping
+    assert await sweeper.audit() == []
+
+
+async def test_a_sweeper_killed_before_its_commit_has_taken_nothing(
+    database: Database, audio: AudioStore, clock: HandClock
+) -> None:
+    for n in range(2):
+        blob = await put_audio(audio, f"{n}".encode())
+        await database.writer.run(lambda connection, blob=blob: write_row(connection, blob, clock.now_ms()))
+        await audio.settle(blob)
+        audio.discard(blob.hash)  # the file is in the trash, the row still there: this is where it dies
+    sweeper = Sweeper(database, audio, clock)
+    assert await audio.read(hashlib.sha256(b"0").hexdigest()) == b"0"
+    assert await sweeper.recover() == 1
+    assert await sweeper.audit() == []
+    assert list(audio.trash.iterdir()) == []
+
+
+async def test_a_kill_between_row_and_settle_leaves_the_bytes_to_be_found(
+    database: Database, audio: AudioStore, clock: HandClock
+) -> None:
+    blob = await put_audio(audio)
+    (await audio.path(blob.hash)).unlink()  # a sweeper took it before the row came
+    await database.writer.run(lambda connection: write_row(connection, blob, clock.now_ms()))
+    for spool in spools(audio):
+        os.utime(spool, (1, 1))
+    assert (await Sweeper(database, audio, clock).sweep()).spools == 1
+    assert await audio.read(blob.hash) == b"a short sound"
+
+
+async def test_old_spools_and_files_without_a_row_go_and_young_ones_stay(
+    database: Database, audio: AudioStore, clock: HandClock
+) -> None:
+    stray, young = await put_audio(audio, b"stray"), await put_audio(audio, b"young")
+    kept = await put_audio(audio, b"kept")
+    await database.writer.run(lambda connection: write_row(connection, kept, clock.now_ms()))
+    os.utime(await audio.path(stray.hash), (1, 1))
+    swept = await Sweeper(database, audio, clock).sweep()
+    assert (swept.strays, swept.spools) == (1, 1)
+    with pytest.raises(BlobMissing):
+        await audio.read(stray.hash)
+    assert await audio.read(young.hash) == b"young"
+    assert await audio.read(kept.hash) == b"kept"
+
+
+async def test_audio_goes_a_grace_after_the_last_row_that_refers_to_it(
+    database: Database, audio: AudioStore, clock: HandClock
+) -> None:
+    jobs, cache = JobStore(database, clock), CacheStore(database, clock)
+    sweeper = Sweeper(database, audio, clock, grace_s=HOUR_S)
+    await jobs.insert(a_job())
+    await jobs.claim(["job-1"], "a")
+    blob = await put_audio(audio)
+    await jobs.complete("job-1", "a", 1, a_completion(blob, START_MS, cache_entry=an_entry("key", blob)))
+    await audio.settle(blob)
+    clock.turn(5 * HOUR_S)
+    assert await jobs.delete("job-1")
+    assert (await sweeper.sweep()).blobs == 0
+    assert await cache.prune() == ["key"]
+    assert (await sweeper.sweep()).blobs == 0  # a hit in flight may be about to refer to it
+    clock.turn(2 * HOUR_S)
+    swept = await sweeper.sweep()
+    assert (swept.blobs, swept.size_bytes) == (1, blob.size_bytes)
+    with pytest.raises(BlobMissing):
+        await audio.path(blob.hash)
+
+
+async def test_an_audit_names_rows_whose_file_somebody_deleted(
+    database: Database, audio: AudioStore, clock: HandClock
+) -> None:
+    blob = await put_audio(audio)
+    await database.writer.run(lambda connection: write_row(connection, blob, clock.now_ms()))
+    await audio.settle(blob)
+    (await audio.path(blob.hash)).unlink()
+    assert await Sweeper(database, audio, clock).audit() == [blob.hash]
+
+
+async def a_take(takes: TakeStore, audio: AudioStore, key: str, job_id: str = "nobody") -> bool:
+    blob = await put_audio(audio, key.encode() * 10)
+    take = TakeRecord(key, blob.hash, 100, 24_000, 1000, -1.5, ("clipped",))
+    mine = await takes.store(take, blob, job_id=job_id, attempt=1, owner="a")
+    await audio.settle(blob)
+    return mine
+
+
+async def test_a_stored_take_comes_back_and_forgives_the_job_its_failures(
+    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
+) -> None:
+    takes = TakeStore(database, clock)
+    await jobs.insert(a_job(failures=2))
+    await jobs.claim(["job-1"], "a")
+    assert await a_take(takes, audio, "k1", "job-1")
+    assert not await a_take(takes, audio, "k2", "somebody else's")
+    job = await jobs.peek("job-1")
+    assert job is not None
+    assert (job.failures, job.chunks_done) == (0, 1)
+    found = await takes.get_many(["k1", "k2", "k3"])
+    assert set(found) == {"k1", "k2"}
+    assert (found["k1"].samples, found["k1"].gain_db, found["k1"].warnings) == (100, -1.5, ("clipped",))
+    assert await audio.read(found["k1"].blob_hash) == b"k1" * 10
+
+
+async def test_takes_go_by_last_use_but_never_those_an_unfinished_job_uses(
+    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
+) -> None:
+    takes = TakeStore(database, clock)
+    for n in range(4):
+        await a_take(takes, audio, f"k{n}")
+        clock.turn(10)
+    await takes.touch(["k0"])
+    assert await takes.evict(4000) == 0
+    assert await takes.evict(2500) == 2
+    assert set(await takes.get_many(["k0", "k1", "k2", "k3"])) == {"k0", "k3"}
+    clock.turn(10)
+    await jobs.insert(a_job(created_ms=clock.now_ms()))
+    await takes.touch(["k3"])
+    assert await takes.evict(0) == 1
+    assert set(await takes.get_many(["k0", "k3"])) == {"k3"}
+    await jobs.cancel("job-1")
+    assert await takes.evict(0) == 1
+    assert await takes.stats() == (0, 0)
+
+
+async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
+    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
+) -> None:
+    cache = CacheStore(database, clock)
+    for n in range(4):
+        await jobs.insert(a_job(f"job-{n}"))
+        await jobs.claim([f"job-{n}"], "a")
+        blob = await put_audio(audio, bytes([n]) * 100)
+        entry = an_entry(f"key-{n}", blob, clock.now_ms(), backend="ab"[n % 2])
+        await jobs.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
+        await audio.settle(blob)
+        clock.turn(10)
+    await cache.touch_many(["key-0", "key-0"])
+    entry = await cache.get("key-0")
+    assert entry is not None
+    assert (entry.hits, entry.last_used_ms) == (2, clock.now_ms())
+    assert await cache.get("nothing") is None
+    stats = await cache.stats()
+    assert (stats.entries, stats.size_bytes, stats.hits) == (4, 400, 2)
+    assert [(share.backend, share.entries) for share in stats.backends] == [("a", 2), ("b", 2)]
+    assert await cache.evict(400, max_age_ms=1_000_000) == []
+    assert await cache.evict(250) == ["key-1", "key-2"]
+    assert await cache.evict(250, max_age_ms=20_000) == ["key-0"]
+    assert await cache.prune(backend="a") == []
+    assert await cache.prune(tenant="nobody", unused_since_ms=clock.now_ms()) == []
+    assert await cache.prune(backend="b", unused_since_ms=clock.now_ms()) == ["key-3"]

@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from support.storage import HOUR_MS, START_MS, HandClock, a_completion, a_job, new_database_url, put_audio
+
+from storage.audio import AudioStore
+from storage.database import Database
+from storage.errors import BlobMissing, IdempotencyConflict
+from storage.job_sql import COLUMNS
+from storage.jobs import JobStore
+from storage.records import BlobRecord, Idempotency, JobRecord, JobState
+from storage.usage import UsageStore
+from storage.webhooks import WebhookStore
+
+
+async def claim(jobs: JobStore, job_id: str = "job-1", owner: str = "a") -> JobRecord:
+    [job] = await jobs.claim([job_id], owner)
+    return job
+
+
+def test_columns_stand_in_the_order_of_the_record() -> None:
+    assert JobRecord.__struct_fields__ == COLUMNS
+
+
+async def test_a_job_comes_back_as_it_was_given_and_a_peek_leaves_the_text_out(jobs: JobStore) -> None:
+    job = a_job(low_priority=True, flight_key="f", webhook="https://example.com/hook", expires_at_ms=START_MS + 5)
+    assert await jobs.insert(job) is job
+    assert await jobs.get("job-1") == job
+    peeked = await jobs.peek("job-1")
+    assert peeked is not None
+    assert peeked.request == ""
+    assert peeked.low_priority is True
+    assert await jobs.get("nobody") is None
+
+
+async def test_an_idempotency_key_gives_the_first_job_again_and_refuses_another_body(jobs: JobStore) -> None:
+    key = Idempotency("once", "hash-1")
+    made = await asyncio.gather(*(jobs.insert(a_job(f"job-{n}"), key) for n in range(8)))
+    assert len({job.id for job in made}) == 1
+    with pytest.raises(IdempotencyConflict, match=made[0].id):
+        await jobs.insert(a_job("job-x"), Idempotency("once", "hash-2"))
+    other = await jobs.insert(a_job("job-y", tenant="someone else"), Idempotency("once", "hash-2"))
+    assert other.id == "job-y"
+
+
+async def test_a_cached_job_whose_audio_was_swept_is_refused_and_not_kept(jobs: JobStore) -> None:
+    swept = a_job(state=JobState.COMPLETED, blob_hash="0" * 64)
+    with pytest.raises(BlobMissing):
+        await jobs.insert(swept)
+    fine = a_job("job-2", state=JobState.COMPLETED)
+    assert await jobs.insert_many_finished([swept, fine]) == ["job-1"]
+    assert await jobs.insert_many_finished([fine]) == []
+    assert await jobs.get("job-1") is None
+    assert await jobs.get("job-2") == fine
+
+
+async def test_the_line_is_by_priority_then_age_and_a_flood_hides_nobody(jobs: JobStore, clock: HandClock) -> None:
+    for n in range(30):
+        await jobs.insert(a_job(f"flood-{n:02}", created_ms=START_MS + n))
+    await jobs.insert(a_job("low", tenant="b", low_priority=True, created_ms=START_MS - 9))
+    await jobs.insert(a_job("late", tenant="c", created_ms=START_MS + 99))
+    await jobs.insert(a_job("other backend", tenant="c", backend="google"))
+    await jobs.insert(a_job("not yet", tenant="d", available_ms=START_MS + 1))
+    await jobs.insert(a_job("too old", tenant="e", expires_at_ms=START_MS))
+    assert [c.id for c in await jobs.candidates(["hibari"], per_tenant=2)] == ["flood-00", "flood-01", "late", "low"]
+    assert [c.id for c in await jobs.candidates(["hibari", "google"], {"default"}, per_tenant=1)] == [
+        "other backend", "low",
+    ]  # fmt: skip
+    assert await jobs.candidates([]) == []
+    assert [await jobs.position(i) for i in ("flood-00", "flood-02", "nobody")] == [1, 5, 0]
+
+
+async def test_of_a_flight_only_the_oldest_is_offered_and_nobody_while_it_runs(jobs: JobStore) -> None:
+    for n in range(3):
+        await jobs.insert(a_job(f"job-{n}", flight_key="same", created_ms=START_MS + n))
+    assert [c.id for c in await jobs.candidates(["hibari"])] == ["job-0"]
+    assert [job.id for job in await jobs.claim(["job-0", "job-1", "job-2"], "a")] == ["job-0"]
+    assert await jobs.candidates(["hibari"]) == []
+    assert await jobs.claim(["job-1"], "b") == []
+    await jobs.cancel("job-0")
+    assert [c.id for c in await jobs.candidates(["hibari"])] == ["job-1"]
+
+
+async def test_of_many_claimers_on_two_servers_one_gets_the_job(tmp_path: Path) -> None:
+    url = new_database_url(tmp_path)
+    servers = [await Database.open(url) for _ in range(2)]
+    try:
+        stores = [JobStore(server, HandClock()) for server in servers]
+        for n in range(40):
+            await stores[0].insert(a_job(f"job-{n}", flight_key=f"f{n % 20}"))
+        taken = await asyncio.gather(
+            *(stores[n % 2].claim([f"job-{i}" for i in range(40)], f"owner-{n}") for n in range(8))
+        )
+        ids = [job.id for jobs in taken for job in jobs]
+        assert len(ids) == len(set(ids)) == 20
+    finally:
+        for server in servers:
+            await server.close()
+
+
+async def test_a_beat_keeps_the_lease_and_tells_what_is_lost(jobs: JobStore) -> None:
+    for n in range(3):
+        await jobs.insert(a_job(f"job-{n}"))
+    held = {job.id: job.attempt for job in await jobs.claim(["job-0", "job-1", "job-2"], "a")}
+    await jobs.cancel("job-1")
+    assert await jobs.beat("a", held, {"job-0": (2, 9)}) == {"job-1"}
+    assert await jobs.beat("a", held | {"job-2": 7}) == {"job-1", "job-2"}
+    seen = {lease.job_id: lease.beat for lease in await jobs.observe_leases()}
+    assert seen == {"job-0": 2, "job-2": 1}
+    job = await jobs.peek("job-0")
+    assert job is not None
+    assert (job.chunks_done, job.chunks_total) == (2, 9)
+
+
+async def test_a_lease_that_stood_still_expires_and_the_paused_owner_is_fenced_out(
+    jobs: JobStore, audio: AudioStore
+) -> None:
+    await jobs.insert(a_job())
+    await claim(jobs, owner="paused")
+    [lease] = await jobs.observe_leases()
+    await jobs.beat("paused", {"job-1": 1})
+    assert await jobs.expire("job-1", "paused", lease.beat, 1, 3, "silent") is None
+    assert await jobs.expire("job-1", "paused", lease.beat + 1, 1, 3, "silent") is JobState.IN_QUEUE
+    second = await claim(jobs, owner="next")
+    assert (second.attempt, second.failures, second.retries) == (2, 1, 1)
+    blob = await put_audio(audio)
+    assert not (await jobs.complete("job-1", "paused", 1, a_completion(blob))).ok
+    assert not (await jobs.fail("job-1", "paused", 1, JobState.FAILED, "late", "failed")).ok
+    assert not await jobs.requeue("job-1", "paused", 1, "late", count_failure=True)
+    assert (await jobs.complete("job-1", "next", 2, a_completion(blob))).ok
+
+
+async def test_a_poison_job_stops_at_the_last_attempt_with_the_reason(jobs: JobStore) -> None:
+    await jobs.insert(a_job())
+    for _ in range(3):
+        await claim(jobs)
+        [lease] = await jobs.observe_leases()
+        state = await jobs.expire("job-1", "a", lease.beat, lease.attempt, 3, "the server was silent")
+    assert state is JobState.FAILED
+    job = await jobs.get("job-1")
+    assert job is not None
+    assert (job.error, job.error_code, job.finished_ms) == ("the server was silent", "worker_lost", START_MS)
+    assert [event.event for event in await jobs.events("job-1")] == [
+        "claimed", "expired", "claimed", "expired", "claimed", "FAILED",
+    ]  # fmt: skip
+
+
+async def test_handing_back_costs_no_failure_and_a_retry_later_waits(jobs: JobStore, clock: HandClock) -> None:
+    await jobs.insert(a_job())
+    await claim(jobs)
+    assert await jobs.requeue("job-1", "a", 1, "stopping", count_failure=False, execution_ms=120)
+    job = await claim(jobs)
+    assert (job.failures, job.execution_ms) == (0, 120)
+    assert await jobs.requeue("job-1", "a", 2, "worker crashed", count_failure=True, delay_ms=2000)
+    assert await jobs.claim(["job-1"], "a") == []
+    clock.turn(2)
+    assert (await claim(jobs)).failures == 1
+
+
+async def test_completing_ends_followers_of_every_tenant_with_usage_webhooks_and_events(
+    database: Database, jobs: JobStore, audio: AudioStore, clock: HandClock
+) -> None:
+    await jobs.insert(a_job("leader", flight_key="f", webhook="https://example.com/a"))
+    await jobs.insert(a_job("follower", flight_key="f", tenant="b", kind="runsync", webhook="https://example.com/b"))
+    await jobs.insert(a_job("stranger", flight_key="g"))
+    leader = await claim(jobs, "leader")
+    clock.turn(1)
+    blob = await put_audio(audio)
+    completion = a_completion(blob, clock.now_ms(), cache_key="spoken", retain_until_ms=START_MS + 77)
+    done = await jobs.complete("leader", "a", leader.attempt, completion)
+    await audio.settle(blob)
+    assert (done.ok, done.followers) == (True, ("follower",))
+    first, second = await jobs.get("leader"), await jobs.get("follower")
+    assert first is not None
+    assert second is not None
+    assert (first.state, first.output, first.delay_ms, first.cache_key) == (
+        JobState.COMPLETED, '{"cache_hit":false}', 5, "spoken",
+    )  # fmt: skip
+    assert (second.state, second.output, second.delay_ms) == (JobState.COMPLETED, '{"cache_hit":true}', 1000)
+    assert first.retain_until_ms == START_MS + 77
+    assert second.retain_until_ms == clock.now_ms() + HOUR_MS
+    assert first.blob_hash == second.blob_hash == blob.hash
+    used = {row.tenant: row for row in await UsageStore(database).report(by=["tenant"])}
+    assert (used["default"].cost_micro_usd, used["default"].cache_hits) == (7, 0)
+    assert (used["b"].cost_micro_usd, used["b"].cache_hits, used["b"].jobs) == (0, 1, 1)
+    owed = await WebhookStore(database, clock).take_due()
+    assert {(d.job_id, d.url) for d in owed} == {
+        ("leader", "https://example.com/a"), ("follower", "https://example.com/b"),
+    }  # fmt: skip
+
+
+async def test_followers_share_a_failure_of_the_input_and_outlive_any_other(jobs: JobStore) -> None:
+    for n in range(2):
+        await jobs.insert(a_job(f"bad-{n}", flight_key="bad", created_ms=START_MS + n))
+        await jobs.insert(a_job(f"slow-{n}", flight_key="slow", created_ms=START_MS + n))
+    await jobs.claim(["bad-0", "slow-0"], "a")
+    bad = await jobs.fail("bad-0", "a", 1, JobState.FAILED, "nothing to speak", "invalid_input", by_input=True)
+    assert bad.followers == ("bad-1",)
+    slow = await jobs.fail("slow-0", "a", 1, JobState.TIMED_OUT, "too slow", "execution_timeout")
+    assert slow.followers == ()
+    follower = await jobs.get("bad-1")
+    assert follower is not None
+    assert (follower.state, follower.error) == (JobState.FAILED, "nothing to speak")
+    assert [c.id for c in await jobs.candidates(["hibari"])] == ["slow-1"]
+
+
+async def test_cancel_ends_a_running_job_at_once_and_leaves_a_finished_one(jobs: JobStore, audio: AudioStore) -> None:
+    await jobs.insert(a_job())
+    job = await claim(jobs)
+    cancelled = await jobs.cancel("job-1")
+    assert cancelled is not None
+    assert cancelled.state is JobState.CANCELLED
+    assert not (await jobs.complete("job-1", "a", job.attempt, a_completion(await put_audio(audio)))).ok
+    assert await jobs.cancel("job-1") == cancelled
+    assert await jobs.cancel("nobody") is None
+
+
+async def test_retry_queues_a_failed_job_afresh_and_nothing_else(jobs: JobStore, clock: HandClock) -> None:
+    await jobs.insert(a_job())
+    assert await jobs.retry("job-1") is None
+    await claim(jobs)
+    await jobs.fail("job-1", "a", 1, JobState.TIMED_OUT, "too slow", "execution_timeout", execution_ms=600)
+    clock.turn(60)
+    again = await jobs.retry("job-1", expires_at_ms=START_MS + 9 * HOUR_MS)
+    assert again is not None
+    assert (again.state, again.error, again.execution_ms, again.retries) == (JobState.IN_QUEUE, None, 0, 1)
+    assert again.request == a_job().request
+    assert (await claim(jobs)).attempt == 2
+    await jobs.fail("job-1", "a", 2, JobState.FAILED, "no", "failed")
+    clock.turn(30 * 86_400)
+    assert await jobs.retry("job-1") is None
+
+
+async def test_purge_takes_only_what_waits_at_that_endpoint_for_that_tenant(jobs: JobStore) -> None:
+    await jobs.insert(a_job("running"))
+    await claim(jobs, "running")
+    await jobs.insert(a_job("waits"))
+    await jobs.insert(a_job("elsewhere", endpoint_id="other"))
+    await jobs.insert(a_job("theirs", tenant="other"))
+    assert await jobs.purge("default", "default") == 1
+    states = {job.id: job.state for job in await jobs.list_jobs("default")}
+    assert states == {
+        "running": JobState.IN_PROGRESS, "waits": JobState.CANCELLED, "elsewhere": JobState.IN_QUEUE,
+    }  # fmt: skip
+
+
+async def test_what_outlives_its_ttl_times_out_waiting_or_running(jobs: JobStore, clock: HandClock) -> None:
+    for n in range(3):
+        await jobs.insert(a_job(f"job-{n}", expires_at_ms=START_MS + 1000 * (n + 1)))
+    await claim(jobs, "job-1")
+    assert await jobs.expire_ttl() == []
+    clock.turn(2)
+    assert await jobs.expire_ttl() == ["job-0", "job-1"]
+    assert await jobs.beat("a", {"job-1": 1}) == {"job-1"}
+    counts = await jobs.counts("default")
+    assert counts.states[JobState.TIMED_OUT] == 2
+    assert counts.states[JobState.IN_QUEUE] == 1
+    assert counts == await jobs.counts()
+    assert (await jobs.counts("nowhere")).states[JobState.IN_QUEUE] == 0
+
+
+async def test_a_deleted_job_leaves_no_text_no_event_and_frees_its_idempotency_key(
+    database: Database, jobs: JobStore, clock: HandClock, tmp_path: Path
+) -> None:
+    for n in range(3):
+        key = Idempotency(f"key-{n}", "h")
+        await jobs.insert(a_job(f"job-{n}", kind="runsync", request="a rare sentence about storks"), key)
+    await jobs.claim(["job-0", "job-1"], "a")
+    for n in range(2):
+        await jobs.fail(f"job-{n}", "a", 1, JobState.FAILED, "no", "failed")
+    await jobs.shorten_retention("job-1", START_MS + 5)
+    await jobs.shorten_retention("job-1", START_MS + 9 * HOUR_MS)
+    assert await jobs.delete_retained() == 0
+    clock.turn(1)
+    assert await jobs.delete_retained() == 1
+    assert await jobs.get("job-1") is None
+    assert await jobs.events("job-1") == []
+    clock.turn(3600)
+    assert await jobs.delete_retained() == 1
+    assert not await jobs.delete("job-2")
+    await jobs.cancel("job-2")
+    assert await jobs.delete("job-2")
+    assert (await jobs.insert(a_job("job-9"), Idempotency("key-1", "another"))).id == "job-9"
+    await database.close()
+    assert b"storks" not in (tmp_path / "voxgate.db").read_bytes()
+
+
+async def test_jobs_are_listed_newest_first_a_page_at_a_time(jobs: JobStore) -> None:
+    for n in range(5):
+        await jobs.insert(a_job(f"job-{n}", endpoint_id="ab"[n % 2]))
+    page = await jobs.list_jobs("default", limit=3)
+    assert [job.id for job in page] == ["job-4", "job-3", "job-2"]
+    assert [job.id for job in await jobs.list_jobs("default", before=page[-1].id)] == ["job-1", "job-0"]
+    assert [job.id for job in await jobs.list_jobs("default", endpoint_id="b")] == ["job-3", "job-1"]
+    assert await jobs.list_jobs("default", "a", JobState.FAILED) == []
+
+
+async def test_a_job_that_ended_before_it_was_stored_owes_its_webhook_too(
+    database: Database, jobs: JobStore, clock: HandClock
+) -> None:
+    await jobs.insert(a_job(state=JobState.FAILED, error="no text", webhook="https://example.com/hook"))
+    webhooks = WebhookStore(database, clock)
+    [owed] = await webhooks.take_due()
+    assert (owed.job_id, owed.tries) == ("job-1", 1)
+    assert await webhooks.take_due() == []
+    await webhooks.failed(owed.id, 500, "HTTP 500", again_in_ms=10_000)
+    assert await webhooks.next_due_ms() == START_MS + 10_000
+    clock.turn(10)
+    [again] = await webhooks.take_due()
+    assert again.tries == 2
+    await webhooks.delivered(again.id, 200)
+    assert await webhooks.next_due_ms() is None
+
+
+async def test_a_leader_on_another_server_makes_a_claim_skip_not_fail(jobs: JobStore) -> None:
+    await jobs.insert(a_job("job-0", flight_key="f", blob_hash=None))
+    await jobs.insert(a_job("job-1", flight_key="f"))
+    await jobs.insert(a_job("job-2"))
+    assert [j.id for j in await jobs.claim(["job-1", "job-0", "job-2"], "a")] == ["job-1", "job-2"]
+
+
+async def test_taking_over_a_spoken_blob_twice_is_one_row(jobs: JobStore, audio: AudioStore) -> None:
+    blobs: list[BlobRecord] = []
+    for n in range(2):
+        await jobs.insert(a_job(f"job-{n}"))
+        job = await claim(jobs, f"job-{n}")
+        blobs.append(await put_audio(audio))
+        assert (await jobs.complete(job.id, "a", 1, a_completion(blobs[-1]))).ok
+        await audio.settle(blobs[-1])
+    assert blobs[0].hash == blobs[1].hash
