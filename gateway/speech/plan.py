@@ -13,7 +13,8 @@ from gateway.speech.segmenter import paragraph_sentences, paragraphs, sentences
 from gateway.speech.text import clean, has_speech
 
 PLANNER_VERSION = f"1+sentencex-{version('sentencex')}"
-"""Part of every cache key: another planner may cut the same text elsewhere."""
+"""Part of every cache key. Its number goes up whenever the same text and the same takes would become other audio:
+other cuts, other pauses, another way to trim or to change the tempo."""
 
 PAUSE_MS: dict[Ending, int] = {"paragraph": 600, "sentence": 300, "clause": 150, "phrase": 20}
 _LONGEST_NATURAL_PAUSE_MS = 2000

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,3 +124,25 @@ def test_an_abandoned_file_is_closed_and_closing_twice_is_harmless(name: str, tm
 def test_encoders_tell_their_settings_apart():
     identities = [encoder_identity(name) for name in ENCODERS]
     assert all(a != b for a, b in itertools.combinations(identities, 2))
+
+
+@pytest.mark.parametrize("name", list(ENCODERS))
+def test_a_full_disk_is_an_os_error_and_abandoning_is_still_harmless(name: str, tiny_disk: Path):
+    noise = np.random.default_rng(7).integers(-20000, 20000, 240_000, dtype=np.int16)
+    path = tiny_disk / "a"
+    encoder = open_encoder(name, path, 24000)
+    with pytest.raises(OSError, match="No space left"):
+        for _ in range(4):
+            encoder.write(noise)
+        encoder.finish()
+    encoder.abandon()
+    path.unlink()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", tmp_path], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("a disk of 64 KB can only be made by root")
+    yield tmp_path
+    subprocess.run(["umount", tmp_path], check=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -49,7 +50,11 @@ class Encoder(ABC):
         self.samples = 0
 
     def write(self, pcm: Pcm16) -> None:
-        """Append samples, shape (n,)."""
+        """Append samples, shape (n,).
+
+        Raises:
+            OSError: the disk is full.
+        """
         if pcm.size:
             self.samples += pcm.size
             self._write(pcm)
@@ -58,6 +63,7 @@ class Encoder(ABC):
         """Complete the file.
 
         Raises:
+            OSError: the disk is full.
             SynthesisFailed: nothing was written; a file without sound is never an answer.
         """
         if self.samples == 0:
@@ -66,12 +72,16 @@ class Encoder(ABC):
         self._finish()
         return Encoded(self.path, self.samples, self.rate, self.mimetype, self.path.stat().st_size)
 
-    @abstractmethod
     def abandon(self) -> None:
         """Close the file as it is; harmless after `finish`. Whoever gave the path removes it."""
+        with suppress(OSError):  # nobody wants this file, and the full disk that ended it may still be full
+            self._close()
 
     @abstractmethod
     def _write(self, pcm: Pcm16) -> None: ...
 
+    def _finish(self) -> None:
+        self._close()
+
     @abstractmethod
-    def _finish(self) -> None: ...
+    def _close(self) -> None: ...

@@ -60,10 +60,9 @@ class Mp3Encoder(Encoder):
         self._append(self._lame.flush())
         self._file.seek(0)
         self._file.write(_info_frame(self.rate, self._kbps, self._frames(), self._audio_bytes, self.samples))
-        self._file.close()
+        self._close()
 
-    def abandon(self) -> None:
-        """See Encoder."""
+    def _close(self) -> None:
         self._file.close()
 
     def _append(self, data: bytes | bytearray) -> None:

@@ -21,9 +21,5 @@ class PcmEncoder(Encoder):
     def _write(self, pcm: Pcm16) -> None:
         self._file.write(pcm.astype("<i2", copy=False).tobytes())
 
-    def _finish(self) -> None:
-        self._file.close()
-
-    def abandon(self) -> None:
-        """See Encoder."""
+    def _close(self) -> None:
         self._file.close()

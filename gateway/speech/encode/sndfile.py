@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,6 +21,7 @@ OPUS_BITRATES = (16, 24, 32, 48, 64, 96, 128)
 
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _DEFAULT_OPUS_BITRATE = 32
+_SYSTEM_ERROR = 2  # SF_ERR_SYSTEM
 
 
 class _SndfileEncoder(Encoder):
@@ -26,14 +32,24 @@ class _SndfileEncoder(Encoder):
         self._file = sf.SoundFile(str(path), "w", rate, 1, **self._options, **more)
 
     def _write(self, pcm: Pcm16) -> None:
-        self._file.write(pcm)
+        with self._system_errors():
+            self._file.write(pcm)
 
-    def _finish(self) -> None:
-        self._file.close()
+    def _close(self) -> None:
+        with self._system_errors():
+            self._file.close()
 
-    def abandon(self) -> None:
-        """See Encoder."""
-        self._file.close()
+    @contextmanager
+    def _system_errors(self) -> Iterator[None]:
+        """libsndfile says "System error." for whatever the disk refuses; callers know OSError."""
+        try:
+            yield
+        except sf.LibsndfileError as error:
+            if error.code != _SYSTEM_ERROR:
+                raise
+            full = shutil.disk_usage(self.path.parent).free == 0
+            number = errno.ENOSPC if full else errno.EIO
+            raise OSError(number, os.strerror(number), str(self.path)) from error
 
 
 class FlacEncoder(_SndfileEncoder):

@@ -29,9 +29,5 @@ class WavEncoder(Encoder):
             raise InvalidInput("the audio is too long for wav, which ends at 4 GiB; use mp3, opus or flac")
         self._file.writeframesraw(pcm.astype("<i2", copy=False).tobytes())
 
-    def _finish(self) -> None:
-        self._file.close()
-
-    def abandon(self) -> None:
-        """See Encoder."""
+    def _close(self) -> None:
         self._file.close()
