@@ -17,6 +17,12 @@ function kind(schema) {
   return schema.type || "any JSON";
 }
 
+/** Words in which `code` is code. */
+function prose(words, className) {
+  const parts = words.split(/`([^`]+)`/).map((part, index) => (index % 2 ? make("code", {}, part) : part));
+  return make("span", { className }, ...parts);
+}
+
 function bounds(schema) {
   const said = [];
   if (schema.minimum !== undefined) said.push(`${schema.minimum} to ${schema.maximum ?? "…"}`);
@@ -51,7 +57,7 @@ function fields(schema, depth = 0) {
     const words = [kind(field), bounds(field), schema.required?.includes(name) ? "required" : ""].filter(Boolean).join(", ");
     const item = make("li", {}, make("code", {}, name), " ", make("span", { className: "type" }, words));
     const note = field.description || said[name];
-    if (note) item.append(make("span", { className: "note" }, ` · ${note}`));
+    if (note) item.append(prose(` · ${note}`, "note"));
     const below = inner(field);
     if (below?.properties && depth < 3) item.append(fields(below, depth + 1));
     list.append(item);
@@ -64,7 +70,7 @@ function parameters(operation) {
   for (const parameter of operation.parameters || []) {
     const words = [kind(parameter.schema), bounds(parameter.schema), parameter.in].filter(Boolean).join(", ");
     const item = make("li", {}, make("code", {}, parameter.name), " ", make("span", { className: "type" }, words));
-    if (parameter.description) item.append(make("span", { className: "note" }, ` · ${parameter.description}`));
+    if (parameter.description) item.append(prose(` · ${parameter.description}`, "note"));
     list.append(item);
   }
   return list;
@@ -73,7 +79,7 @@ function parameters(operation) {
 function responses(operation) {
   const list = make("ul", { className: "fields" });
   for (const [status, response] of Object.entries(operation.responses).sort()) {
-    const item = make("li", {}, make("span", { className: "status" }, status), make("span", { className: "note" }, ` ${response.description}`));
+    const item = make("li", {}, make("span", { className: "status" }, status), prose(` ${response.description}`, "note"));
     const content = Object.values(response.content || {})[0];
     const schema = status === "200" && content && inner(content.schema);
     if (schema?.properties) item.append(fields(schema));
@@ -98,7 +104,7 @@ function card({ method, path, operation, also }) {
       {},
       make("span", { className: "method" }, method.toUpperCase()),
       make("code", {}, path),
-      make("span", { className: "what" }, operation.summary),
+      prose(operation.summary, "what"),
     ),
     body,
   );
