@@ -52,6 +52,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         languages, min_chars, target_chars, max_chars, rate: its capabilities.
         seconds_per_char: length of its takes.
         ballast_mb: memory it holds while loaded.
+        record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
     """
 
     host: Literal["process", "inline"] = "process"
@@ -68,6 +69,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     rate: int = 24_000
     seconds_per_char: float = 0.02
     ballast_mb: int = 0
+    record: str = ""
 
 
 class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -198,6 +200,8 @@ class ScriptedBackend:
 
     def _speak(self, chunk: Chunk) -> Iterator[Event]:
         asked = _options(chunk)
+        if self._settings.record:
+            _append(self._settings.record, msgspec.json.encode((chunk.text, chunk.seed)) + b"\n")
         if asked.hang:
             _hang()
         if asked.crash:
@@ -237,6 +241,15 @@ def _options(chunk: Chunk) -> ScriptedOptions:
 def _delay_s(chunk: Chunk) -> float:
     asked = _options(chunk)
     return asked.delay_s + asked.chunk_delay_s
+
+
+def _append(path: str, line: bytes) -> None:
+    # One write to a file opened for appending: lines of several workers never mix, and a kill cuts none.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(file, line)
+    finally:
+        os.close(file)
 
 
 def _hang() -> None:

@@ -1,0 +1,70 @@
+"""What is looked at when the dust has settled: rows, files and audio of a data folder, with no server needed."""
+
+from __future__ import annotations
+
+import base64
+import io
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import soundfile
+from support.running import settings_of
+
+from gateway.app import Gateway
+from gateway.cache.keys import Source, take_key
+from gateway.jobs.intake import Intake
+from gateway.routing.endpoints import Endpoint
+from gateway.routing.router import Router
+from storage.audio import AudioStore
+from storage.database import Database
+from storage.sweeper import Sweeper
+
+
+def rows(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+    """Rows of the database, read by another process's means."""
+    connection = sqlite3.connect(f"file:{data_dir / 'voxgate.db'}?mode=ro", uri=True, timeout=10)
+    try:
+        return connection.execute(sql, values).fetchall()
+    finally:
+        connection.close()
+
+
+async def missing_files(data_dir: Path) -> list[str]:
+    """Blobs with a row and without a file."""
+    database = await Database.open(f"sqlite:///{data_dir / 'voxgate.db'}")
+    try:
+        return await Sweeper(database, AudioStore(data_dir / "audio")).audit()
+    finally:
+        await database.close()
+
+
+def sound_of(job: dict[str, Any]) -> None:
+    """Decode a finished job's audio: it must be whole and as long as the job says."""
+    output = job["output"]
+    samples, rate = soundfile.read(io.BytesIO(base64.b64decode(output["audio_base64"])), dtype="int16")
+    assert rate == output["sample_rate"]
+    assert round(len(samples) * 1000 / rate) == output["duration_ms"], job["id"]
+    assert output["chunks"][-1]["end_ms"] <= output["duration_ms"]
+    assert abs(samples).max() > 1000, f"{job['id']} is silent"
+
+
+def spoken(record: Path) -> list[tuple[str, int]]:
+    """What the scripted backend has begun to speak, from its record: (text, seed)."""
+    if not record.exists():
+        return []
+    return [tuple(msgspec.json.decode(line)) for line in record.read_bytes().splitlines()]
+
+
+def source_of(folder: Path, fields: dict[str, Any]) -> Source:
+    """Who speaks such a request, in the words of the keys of its takes."""
+    gateway = Gateway(settings_of(folder))
+    router = Router({hosted.name: hosted for hosted in gateway.engines}, None)
+    raw = msgspec.json.encode({"text": "Some words.", **fields})
+    return Intake(gateway.settings, router).read(raw, Endpoint("tests"), "default").source
+
+
+def key_of(source: Source, text: str, seed: int) -> str:
+    """The key under which a chunk's take is kept."""
+    return take_key(source, text, None, seed)
