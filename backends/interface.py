@@ -92,6 +92,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         sample_rate: of its takes, in Hz.
         seed: whether the same chunk with the same seed gives the same samples.
         ssml: SSML elements it understands natively.
+        cloning: whether it can speak like a recording; `Voice.material` is then the path of a mono 24 kHz WAV.
         host: where it runs unless the operator says otherwise.
         concurrency: chunks one worker (or the event loop, for `inline`) speaks at a time.
         workers: worker processes unless the operator says otherwise; 0 means one for each core.
@@ -102,6 +103,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     chunk: ChunkRule = ChunkRule()
     seed: bool = False
     ssml: tuple[str, ...] = ()
+    cloning: bool = False
     price: Price | None = None
     host: Literal["process", "inline"] = "process"
     concurrency: int = 1
@@ -177,7 +179,10 @@ class Feed(Protocol):
     """Where an engine gets its chunks. It asks whenever it has room."""
 
     def take(self, n: int, wait: bool) -> list[Chunk]:
-        """Up to `n` chunks. With `wait`, blocks until there is one; `[]` then means: no more will come, return."""
+        """Up to `n` chunks. With `wait`, blocks until there is one; `[]` then means: no more will come, return.
+
+        Wait only when nothing is in the making: a chunk that was taken and has no event by then has failed.
+        """
 
     def cancelled(self, chunk_id: int) -> bool:
         """Whether nobody wants this chunk any more; ask at each step, and yield nothing for it if so."""

@@ -34,6 +34,7 @@ from gateway.settings.logs import get_logger
 from gateway.speech.finish import post
 from gateway.speech.shelf import Shelf
 from gateway.speech.speaker import Speaker
+from gateway.speech.voices import VoiceLibrary
 from gateway.web import pages
 from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
@@ -44,9 +45,10 @@ from storage.jobs import JobStore
 from storage.records import JobRecord, Retention
 from storage.sweeper import Sweeper
 from storage.takes import TakeStore
+from storage.voices import VoiceStore
 
 REFRESH_S = 0.5
-"""Seconds between looks for changes another process made to endpoints; a switch is felt within one second."""
+"""Seconds between looks for changes another process made to endpoints and voices; felt within one second."""
 
 log = get_logger("voxgate.app")
 
@@ -85,7 +87,9 @@ class Gateway:
         self.endpoints = Endpoints(settings, EndpointStore(database))
         await self.endpoints.refresh()
         known = {hosted.name: hosted for hosted in self.engines}
-        router = Router(known, settings.default_backend)
+        self.voices = VoiceLibrary(VoiceStore(database), audio, self.engines.dsp, clock)
+        await self.voices.refresh()
+        router = Router(known, settings.default_backend, self.voices.find)
         self._intake = intake = Intake(settings, router)
         answers = Answers(settings, cache, audio, self.signer.sign, clock)
         signals, recent = Signals(), Recent(clock)
@@ -183,7 +187,8 @@ class Gateway:
                 seen = await self._database.data_version()
                 if seen != version:
                     version = seen
-                    if await self.endpoints.refresh():
+                    changed = [await self.endpoints.refresh(), await self.voices.refresh()]
+                    if any(changed):
                         self._intake.forget()
                 self.watch.publish()
             except StorageError as error:

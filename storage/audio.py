@@ -112,6 +112,10 @@ class AudioStore:
             raise BlobMissing(blob_hash)
         return found
 
+    def where(self, blob_hash: str, suffix: str) -> Path:
+        """Where a blob's file lies if it is there; asks no disk."""
+        return self._folder(blob_hash) / f"{blob_hash}{suffix}"
+
     def discard(self, blob_hash: str) -> None:
         """Move a blob's file to the trash, in the calling thread, inside the transaction that deletes its row."""
         if (found := self._find(blob_hash)) is not None:

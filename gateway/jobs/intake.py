@@ -60,7 +60,7 @@ class Intake:
         return found
 
     def forget(self) -> None:
-        """Endpoints have changed: what was read with their defaults may be read otherwise now."""
+        """Endpoints or voices have changed: what was read with them may be read otherwise now."""
         self._memo.clear()
 
     def read(self, raw_input: bytes | msgspec.Raw, endpoint: Endpoint, tenant: str) -> Assignment:
@@ -70,7 +70,7 @@ class Intake:
             InvalidInput: what was wrong, what is allowed.
         """
         request = decode_request(raw_input, endpoint.defaults)
-        assignment = self.assign(request, self._router.first(request, endpoint), tenant)
+        assignment = self.assign(request, self._router.first(request, endpoint, tenant), tenant)
         if request.strict and assignment.warnings:
             raise InvalidInput("; ".join(message for _, message in assignment.warnings) + " ('strict' is set)")
         return assignment
@@ -79,7 +79,7 @@ class Intake:
         """The request on this arm."""
         rule, clamped = clamp_max_chars(arm.capabilities.chunk, self._max_chars)
         source = Source(
-            scope="shared" if self._scope == "shared" else f"tenant:{tenant}",
+            scope="shared" if self._scope == "shared" and not arm.uploaded else f"tenant:{tenant}",
             backend=arm.backend,
             revision=arm.revision,
             voice_hash=arm.voice.content_hash,
@@ -102,4 +102,4 @@ class Intake:
 
     def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
         """The request on every arm that may speak it, the one that is meant first."""
-        return [self.assign(request, arm, tenant) for arm in self._router.arms(request, endpoint)]
+        return [self.assign(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]

@@ -52,6 +52,7 @@ class Arm(msgspec.Struct, frozen=True):
     Args:
         options: the request options as plain data, defaults included.
         options_key: the same as canonical JSON.
+        uploaded: the voice is a tenant's own: what is spoken with it is never shared.
         language: the tag the backend speaks, matched to what was asked for.
         warnings: what this arm cannot honour, as (code, message).
     """
@@ -63,20 +64,26 @@ class Arm(msgspec.Struct, frozen=True):
     language: str
     options: dict[str, Any]
     options_key: bytes
+    uploaded: bool = False
     warnings: tuple[tuple[str, str], ...] = ()
 
 
 _canonical = msgspec.json.Encoder(order="deterministic")
 
 
-def resolve(candidate: Candidate, request: SpeechRequest, known: Iterable[Candidate]) -> Arm:
+def resolve(
+    candidate: Candidate, request: SpeechRequest, known: Iterable[Candidate], uploaded: Voice | None = None
+) -> Arm:
     """The request as this backend would speak it.
+
+    Args:
+        uploaded: the tenant's own voice of the name that was asked for, if it has one.
 
     Raises:
         InvalidInput: its language, voice, options or (under `strict`) its seed cannot be had from this backend.
     """
     language = _language(candidate, request, known)
-    voice = _voice(candidate, request)
+    voice = _voice(candidate, request, uploaded)
     options = _options(candidate, request)
     warnings: list[tuple[str, str]] = []
     if request.seed is not None and not candidate.capabilities.seed:
@@ -93,6 +100,7 @@ def resolve(candidate: Candidate, request: SpeechRequest, known: Iterable[Candid
         language=language,
         options=builtins,
         options_key=_canonical.encode(builtins),
+        uploaded=voice is uploaded,
         warnings=tuple(warnings),
     )
 
@@ -147,8 +155,15 @@ def _language(candidate: Candidate, request: SpeechRequest, known: Iterable[Cand
     )
 
 
-def _voice(candidate: Candidate, request: SpeechRequest) -> Voice:
+def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None) -> Voice:
     voices = candidate.voices
+    if uploaded is not None:
+        if candidate.capabilities.cloning:
+            return uploaded
+        raise InvalidInput(
+            f"{candidate.name} cannot speak like a recording, so not with your voice {request.voice!r}; choose a "
+            "backend that can (chatterbox), or one of its own voices"
+        )
     if request.voice == "default" and voices:
         for voice in voices:
             if voice.name == "default":

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
+from backends.interface import Voice
 from gateway.errors import InvalidInput
 from gateway.routing.arms import Arm, Candidate, preferred, resolve
 from gateway.routing.endpoints import Endpoint
@@ -14,11 +15,18 @@ class Router:
     """Chooses among the backends that are loaded.
 
     Args:
-        known: by name; read at every request, since a backend may appear or break.
+        known: by name.
+        uploaded: finds a tenant's own voice by name.
     """
 
-    def __init__(self, known: Mapping[str, Candidate], default_backend: str | None) -> None:
+    def __init__(
+        self,
+        known: Mapping[str, Candidate],
+        default_backend: str | None,
+        uploaded: Callable[[str, str], Voice | None],
+    ) -> None:
         self._known = known
+        self._uploaded = uploaded
         self._default_backend = default_backend
 
     def meant(self, endpoint: Endpoint) -> str:
@@ -29,16 +37,16 @@ class Router:
         """
         return preferred(None, endpoint.backend, self._default_backend, self._known).name
 
-    def first(self, request: SpeechRequest, endpoint: Endpoint) -> Arm:
+    def first(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Arm:
         """The arm that is meant.
 
         Raises:
             InvalidInput: no such backend, or it cannot speak the request as asked.
         """
         candidate = preferred(request.backend, endpoint.backend, self._default_backend, self._known)
-        return resolve(candidate, request, self._known.values())
+        return resolve(candidate, request, self._known.values(), self._uploaded(tenant, request.voice))
 
-    def arms(self, request: SpeechRequest, endpoint: Endpoint) -> list[Arm]:
+    def arms(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Arm]:
         """The arm that is meant, then the endpoint's eligible fallbacks.
 
         A backend that the request names itself has no fallback: whoever asks for a voice by name wants that one.
@@ -46,7 +54,8 @@ class Router:
         Raises:
             InvalidInput: see `first`.
         """
-        arms = [self.first(request, endpoint)]
+        arms = [self.first(request, endpoint, tenant)]
+        uploaded = self._uploaded(tenant, request.voice)
         if request.backend is not None:
             return arms
         for name in endpoint.fallback:
@@ -54,7 +63,7 @@ class Router:
             if candidate is None or name == arms[0].backend:
                 continue
             try:
-                arms.append(resolve(candidate, request, self._known.values()))
+                arms.append(resolve(candidate, request, self._known.values(), uploaded))
             except InvalidInput:
                 continue  # not eligible for this request: that is what eligibility means
         return arms

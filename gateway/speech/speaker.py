@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,7 +31,7 @@ from gateway.speech.loudness import LevelMeter, gain_for
 from gateway.speech.plan import Plan, split_again
 from gateway.speech.render import Rendered, Renderer
 from gateway.speech.request import SpeechRequest
-from gateway.speech.seeds import chunk_seed
+from gateway.speech.seeds import chunk_seed, occurrences
 from gateway.speech.shelf import JobRef, Shelf
 from gateway.speech.text import has_speech
 from storage.records import TakeRecord
@@ -220,7 +219,7 @@ class _Work:
         self._finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self._finish)
         self._texts = [speak.text for speak in utterance.plan.speaks]
-        self._nth = _occurrences(self._texts)
+        self._nth = occurrences(self._texts)
         self._seeds = [self._seed(text, nth) for text, nth in zip(self._texts, self._nth, strict=True)]
         self._keys = [self._key(text, seed) for text, seed in zip(self._texts, self._seeds, strict=True)]
         self._stored: dict[str, TakeRecord] = {}
@@ -435,16 +434,6 @@ def _named(refusal: ChunkRefused, text: str) -> Exception:
     if refusal.kind in ("invalid_input", "too_long"):
         return InvalidInput(message)
     return SynthesisFailed(message)
-
-
-def _occurrences(texts: list[str]) -> list[int]:
-    """How often each text came before: with it a chunk keeps its seed wherever it stands."""
-    seen: Counter[str] = Counter()
-    nths = []
-    for text in texts:
-        nths.append(seen[text])
-        seen[text] += 1
-    return nths
 
 
 async def _maybe_in_thread(seconds: float, function: Callable[[Samples], None], pcm: Samples) -> None:

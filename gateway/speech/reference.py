@@ -1,0 +1,128 @@
+"""Recordings that a voice is made of: decoded, checked and brought into one form.
+
+Runs in the signal-processing worker: a caller's file is never decoded in the process that answers requests. The
+header is read first, so that a small file that claims ten hours is refused before a sample of it is decoded.
+"""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+import soundfile as sf  # type: ignore[import-untyped]
+
+from gateway.errors import InvalidInput
+from gateway.speech.loudness import LevelMeter
+from gateway.speech.trim import fade, speech_span
+
+RATE = 24_000
+MIN_S, MAX_S = 3.0, 60.0
+MAX_CHANNELS = 8
+RATES = (8_000, 192_000)
+CONTAINERS = {"WAV": "wav", "WAVEX": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "MPEG": "mp3"}
+TOO_SOFT_DBFS = -45.0
+CLIPPED_SHARE = 0.01
+
+
+class Reference(msgspec.Struct, frozen=True):
+    """A recording that can be used.
+
+    Args:
+        duration_s: after the silence around the speech was cut.
+        level_dbfs: gated level, see `LevelMeter`.
+        warnings: what is not good about it, though usable.
+    """
+
+    duration_s: float
+    level_dbfs: float
+    original_rate: int
+    warnings: tuple[str, ...]
+
+
+def prepare_reference(source: Path, target: Path) -> Reference:
+    """Decode `source`, check it, and write it as mono 16-bit WAV at 24 kHz to `target`.
+
+    Args:
+        source: WAV, FLAC, OGG or MP3 of 3 to 60 seconds.
+
+    Raises:
+        InvalidInput: what is wrong with the recording, and what is allowed.
+    """
+    pcm, rate = _decode(source)
+    begin, end = speech_span(pcm, rate)
+    pcm = resample(pcm[begin:end], rate, RATE)
+    seconds = pcm.size / RATE
+    if seconds < MIN_S:
+        raise InvalidInput(
+            f"the recording holds {seconds:.1f} s of speech once the silence around it is cut; it needs {MIN_S:g} to "
+            f"{MAX_S:g} s"
+        )
+    samples = np.rint(np.clip(pcm, -1.0, 1.0) * 32767).astype(np.int16)
+    meter = LevelMeter(RATE)
+    meter.add(samples)
+    level = meter.level()
+    if level < TOO_SOFT_DBFS:
+        shown = "silent" if math.isinf(level) else f"too soft ({level:.0f} dBFS; at least {TOO_SOFT_DBFS:g})"
+        raise InvalidInput(f"the recording is {shown}: record closer to the microphone, without normalising noise")
+    warnings = []
+    if rate < 16_000:
+        warnings.append(f"recorded at {rate} Hz: the voice will sound muffled; 24000 Hz or more is better")
+    if float(np.mean(np.abs(samples) >= 32_700)) > CLIPPED_SHARE:
+        warnings.append("more than 1 % of its samples are clipped: the voice will sound distorted")
+    fade(samples, RATE, begin=True, end=True)
+    sf.write(target, samples, RATE, subtype="PCM_16", format="WAV")
+    return Reference(round(seconds, 2), round(level, 1), rate, tuple(warnings))
+
+
+def resample(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np.float32]:
+    """Band-limited resampling of a whole recording through its spectrum; exact length `round(n * to / rate)`.
+
+    The spectrum treats a recording as periodic, so half a second of its mirrored edges is put around it first.
+    """
+    if rate == to or pcm.size == 0:
+        return pcm
+    pad = min(rate // 2, pcm.size - 1)
+    padded = np.pad(pcm.astype(np.float64), pad, mode="reflect")
+    # A length whose image is a whole number, so that the two grids meet at the ends.
+    step = rate // math.gcd(rate, to)
+    extra = -padded.size % step
+    padded = np.pad(padded, (0, extra), mode="edge")
+    spectrum = np.fft.rfft(padded)
+    length = padded.size * to // rate
+    shorter = spectrum[: length // 2 + 1] if to < rate else spectrum
+    out = np.fft.irfft(shorter, length) * (to / rate)
+    start = round(pad * to / rate)
+    wanted = round(pcm.size * to / rate)
+    return out[start : start + wanted].astype(np.float32)
+
+
+def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
+    try:
+        with sf.SoundFile(source) as file:
+            if file.format not in CONTAINERS:
+                raise InvalidInput(f"the recording is {file.format}; send WAV, FLAC, OGG or MP3")
+            rate, channels = int(file.samplerate), int(file.channels)
+            if not RATES[0] <= rate <= RATES[1] or channels > MAX_CHANNELS:
+                raise InvalidInput(
+                    f"the recording has {channels} channels at {rate} Hz; at most {MAX_CHANNELS} channels at "
+                    f"{RATES[0]} to {RATES[1]} Hz are read"
+                )
+            claimed = file.frames / rate
+            if claimed > MAX_S:
+                raise InvalidInput(f"the recording lasts {claimed:.0f} s; it needs {MIN_S:g} to {MAX_S:g} s")
+            # A header may lie: whatever it says, no more than this is decoded.
+            limit = int(MAX_S * rate) + 1
+            data = file.read(limit, dtype="float32", always_2d=True)
+    except sf.SoundFileError as error:
+        raise InvalidInput("the recording cannot be decoded; send WAV, FLAC, OGG or MP3") from error
+    if len(data) >= limit:
+        raise InvalidInput(f"the recording lasts more than {MAX_S:g} s; it needs {MIN_S:g} to {MAX_S:g} s")
+    pcm: npt.NDArray[np.float32] = data.mean(axis=1, dtype=np.float32)
+    if pcm.size < MIN_S * rate:
+        raise InvalidInput(f"the recording lasts {pcm.size / rate:.1f} s; it needs {MIN_S:g} to {MAX_S:g} s")
+    if not bool(np.isfinite(pcm).all()):
+        raise InvalidInput("the recording holds samples that are no numbers; export it again as 16-bit WAV")
+    return pcm, rate

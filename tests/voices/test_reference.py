@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from gateway.errors import InvalidInput
+from gateway.speech.reference import RATE, prepare_reference, resample
+
+
+def speechlike(seconds: float, rate: int, level: float = 0.2) -> np.ndarray:
+    t = np.arange(int(seconds * rate)) / rate
+    return (level * np.sin(2 * np.pi * 180 * t) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("form", "subtype", "rate"),
+    [
+        ("WAV", "PCM_16", 44_100),
+        ("FLAC", "PCM_16", 48_000),
+        ("OGG", "VORBIS", 22_050),
+        ("MP3", "MPEG_LAYER_III", 44_100),
+    ],
+)
+def test_recordings_of_every_kind_become_mono_wav_at_24_khz(tmp_path: Path, form: str, subtype: str, rate: int) -> None:
+    voice = speechlike(4.0, rate)
+    silence = np.zeros(rate, np.float32)
+    stereo = np.stack([np.concatenate([silence, voice, silence])] * 2, axis=1)
+    source, target = tmp_path / "in", tmp_path / "out.wav"
+    soundfile.write(source, stereo, rate, format=form, subtype=subtype)
+    reference = prepare_reference(source, target)
+    pcm, to = soundfile.read(target)
+    assert (to, pcm.ndim) == (RATE, 1)
+    assert 3.9 < reference.duration_s < 4.3  # the silence around it is gone
+    assert abs(len(pcm) / RATE - reference.duration_s) < 0.01
+    loudest = np.argmax(np.abs(np.fft.rfft(pcm))) * RATE / len(pcm)
+    assert abs(loudest - 180) < 5
+
+
+def refusal(tmp_path: Path, data: np.ndarray | bytes, rate: int = 24_000) -> str:
+    source = tmp_path / "in"
+    if isinstance(data, bytes):
+        source.write_bytes(data)
+    else:
+        soundfile.write(source, data, rate, format="WAV")
+    with pytest.raises(InvalidInput) as caught:
+        prepare_reference(source, tmp_path / "out.wav")
+    return str(caught.value)
+
+
+def test_recordings_that_cannot_be_used_are_refused_with_the_reason(tmp_path: Path) -> None:
+    assert "cannot be decoded" in refusal(tmp_path, b"RIFF\x00\x00 this is no audio")
+    assert "cannot be decoded" in refusal(tmp_path, b"")
+    assert "lasts 1.0 s" in refusal(tmp_path, speechlike(1, 24_000))
+    assert "lasts 61 s" in refusal(tmp_path, speechlike(61, 24_000))
+    assert "silent" in refusal(tmp_path, np.zeros(5 * 24_000, np.float32))
+    assert "too soft" in refusal(tmp_path, speechlike(5, 24_000, level=0.002))
+    few = np.concatenate([np.zeros(5 * 24_000, np.float32), speechlike(1, 24_000)])
+    assert "s of speech once the silence around it is cut" in refusal(tmp_path, few)
+
+
+def test_a_small_file_of_ten_hours_is_refused_by_its_header(tmp_path: Path) -> None:
+    source = tmp_path / "in"
+    with soundfile.SoundFile(source, "w", 8_000, 1, format="FLAC") as file:
+        block = np.zeros(8_000 * 600, np.int16)
+        for _ in range(60):
+            file.write(block)
+    assert source.stat().st_size < 10_000_000
+    with pytest.raises(InvalidInput, match="lasts 36000 s"):
+        prepare_reference(source, tmp_path / "out.wav")
+
+
+def test_a_damaged_recording_is_refused_or_read_never_a_crash(tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    soundfile.write(good, speechlike(4, 24_000), 24_000, format="FLAC")
+    data = bytearray(good.read_bytes())
+    for place in range(100, len(data), 997):
+        data[place] ^= 0xFF
+    source = tmp_path / "in"
+    source.write_bytes(bytes(data))
+    try:
+        prepare_reference(source, tmp_path / "out.wav")
+    except InvalidInput as error:
+        assert str(error)
+
+
+def test_resampling_keeps_tones_and_exact_lengths() -> None:
+    for rate in (8_000, 16_000, 44_100, 48_000):
+        tone = speechlike(3.0, rate)
+        there = resample(tone, rate, RATE)
+        assert there.size == round(tone.size * RATE / rate)
+        expected = speechlike(3.0, RATE)[: there.size]
+        middle = slice(RATE // 2, there.size - RATE // 2)
+        assert float(np.max(np.abs(there[middle] - expected[middle]))) < 2e-3
