@@ -107,8 +107,14 @@ class Child:
         self._on_exit(f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}")
 
 
-def die_with_parent() -> None:
-    """Called in the child: the kernel kills it when the gateway dies, even while an engine holds the interpreter."""
+def obey_parent_only() -> None:
+    """Called in the child: it ends when the gateway says so or dies, and by no signal meant for the gateway.
+
+    Ctrl-C and a service manager's SIGTERM may reach every process of a service; the gateway answers them by letting
+    running chunks end. When it dies the kernel kills the child, even while an engine holds the interpreter.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     if sys.platform != "linux":
         return
     import ctypes

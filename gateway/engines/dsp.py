@@ -9,45 +9,63 @@ import asyncio
 import itertools
 import os
 import pickle
-import signal
 import socket
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gateway.engines import wire
-from gateway.engines.child import Child, die_with_parent
-from gateway.engines.errors import ChunkRefused
+from gateway.engines.child import Child, obey_parent_only
+from gateway.engines.errors import ChunkRefused, HostStopped
 
 T = TypeVar("T")
+
+
+LIMIT_S = 120.0
+"""A call that takes longer is taken for hung."""
 
 
 class Dsp:
     """Runs module-level functions, one after the other, in one process that starts on first use.
 
     When the process dies, the call it was at fails and the others are made again in a new one.
+
+    Args:
+        limit_s: how long the call that runs may take before the process is killed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, limit_s: float = LIMIT_S) -> None:
+        self._limit_s = limit_s
         self._child: Child | None = None
         self._ids = itertools.count(1)
-        self._waiting: dict[int, tuple[bytes, asyncio.Future[Any]]] = {}
+        self._unanswered: dict[int, tuple[bytes, asyncio.Future[Any]]] = {}
+        self._heard_at = 0.0
         self._over: asyncio.Event | None = None
 
     async def run(self, function: Callable[..., T], *args: Any) -> T:
         """`function(*args)`, computed there; what it raises is raised here.
 
         Raises:
-            ChunkRefused: the process died at it.
+            ChunkRefused: the process died or hung at it.
+            HostStopped: the gateway is stopping.
         """
+        if self._over is not None:
+            raise HostStopped("the gateway is stopping")
         call_id = next(self._ids)
         body = pickle.dumps((call_id, function, args))
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting[call_id] = (body, future)
+        if not self._unanswered:
+            self._heard_at = asyncio.get_running_loop().time()
+        self._unanswered[call_id] = (body, future)
         self._send(body)
         try:
-            return await future
+            while not future.done():
+                left = self._heard_at + self._limit_s - asyncio.get_running_loop().time()
+                if left <= 0 and self._child is not None:
+                    self._child.kill()
+                await asyncio.wait([future], timeout=max(0.1, left))
+            return future.result()
         finally:
-            self._waiting.pop(call_id, None)
+            future.cancel()  # nobody waits any more: its answer, if one comes, is dropped
 
     async def stop(self) -> None:
         """End the process."""
@@ -58,14 +76,16 @@ class Dsp:
 
     def _send(self, body: bytes) -> None:
         if self._child is None:
+            self._heard_at = asyncio.get_running_loop().time()
             self._child = Child("gateway.engines.dsp", body, self._answered, self._exited)
         else:
             self._child.send(wire.frame(body))
 
     def _answered(self, body: bytearray) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
         call_id, value, error = pickle.loads(body)  # noqa: S301 - from our own process, over a private socket
-        _, future = self._waiting.pop(call_id, (b"", None))
-        if future is None or future.done():
+        _, future = self._unanswered.pop(call_id)
+        if future.done():
             return
         if error is not None:
             future.set_exception(error)
@@ -74,28 +94,24 @@ class Dsp:
 
     def _exited(self, reason: str) -> None:
         self._child = None
+        calls, self._unanswered = self._unanswered, {}
+        for n, (call_id, (body, future)) in enumerate(calls.items()):
+            if future.done():
+                continue
+            if self._over is not None:
+                future.set_exception(HostStopped("the gateway is stopping"))
+            elif n == 0:
+                future.set_exception(ChunkRefused("failed", f"the signal processing worker ended: {reason}", True))
+            else:
+                self._unanswered[call_id] = (body, future)
+                self._send(body)
         if self._over is not None:
             self._over.set()
-            reason = "the gateway is stopping"
-        elif self._waiting:
-            first = next(iter(self._waiting))
-            self._fail(first, reason)
-            for body, _ in self._waiting.values():
-                self._send(body)
-            return
-        for call_id in list(self._waiting):
-            self._fail(call_id, reason)
-
-    def _fail(self, call_id: int, reason: str) -> None:
-        _, future = self._waiting.pop(call_id)
-        if not future.done():
-            future.set_exception(ChunkRefused("failed", f"the signal processing worker ended: {reason}", True))
 
 
 def main(fd: int) -> None:
     """Compute until the gateway goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    die_with_parent()
+    obey_parent_only()
     line = wire.Line(socket.socket(fileno=fd))
     while (body := line.receive()) is not None:
         call_id, function, args = pickle.loads(body)  # noqa: S301 - from our own parent, over a private socket

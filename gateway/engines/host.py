@@ -118,9 +118,9 @@ class Host:
         """Let a chunk wait for an engine; see Ticket for how it ends. Never blocks."""
         ticket = Ticket(order, self._withdraw)
         if self._stopping:
-            ticket.future.set_exception(HostStopped(f"{self.name} is stopping"))
+            self._end(ticket, HostStopped(f"{self.name} is stopping"))
         elif self._unavailable is not None and (self._permanent or self._clock.monotonic() < self._not_before):
-            ticket.future.set_exception(self._unavailable)
+            self._end(ticket, self._unavailable)
         else:
             self._enqueue(ticket)
             self._pump()
@@ -205,6 +205,7 @@ class Host:
             return
         if isinstance(outcome, BaseException):
             ticket.future.set_exception(outcome)
+            ticket.future.exception()  # else one that nobody waits for any more is logged, text and all
         else:
             ticket.future.set_result(outcome)
 

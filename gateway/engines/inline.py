@@ -11,7 +11,7 @@ import msgspec
 from backends.interface import BackendUnavailable, Chunk, ChunkFailed, Event
 from gateway.engines import wire
 from gateway.engines.dsp import Dsp
-from gateway.engines.errors import ChunkRefused
+from gateway.engines.errors import ChunkRefused, HostStopped
 from gateway.engines.finishing import finish
 from gateway.engines.process import OnExit, OnMessage
 from gateway.engines.worker import Spec, answer, where
@@ -173,5 +173,7 @@ class InlineWorker:
             )
         except ChunkRefused as error:
             self._tell(wire.Failed(event.chunk_id, error.kind, str(error), error.retryable))
+        except HostStopped as error:
+            self._tell(wire.Failed(event.chunk_id, "failed", str(error), True))
         else:
             self._tell(answer(event.chunk_id, outcome, event, engine_s))

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import pickle
 import queue
-import signal
 import socket
 import threading
 import time
@@ -21,7 +20,7 @@ import msgspec
 
 from backends.interface import Backend, BackendContext, BackendUnavailable, Chunk, ChunkFailed, Event, Take
 from gateway.engines import wire
-from gateway.engines.child import die_with_parent
+from gateway.engines.child import obey_parent_only
 from gateway.engines.finishing import Outcome, finish
 from gateway.engines.order import Post
 
@@ -236,8 +235,7 @@ def _serve(line: wire.Line, spec: Spec) -> None:
 
 def main(fd: int) -> None:
     """Run until the gateway says close or goes away."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the gateway's to handle: it lets us finish
-    die_with_parent()
+    obey_parent_only()
     line = wire.Line(socket.socket(fileno=fd))
     first = line.receive()
     if first is None:

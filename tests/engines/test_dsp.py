@@ -8,7 +8,7 @@ import time
 import pytest
 
 from gateway.engines.dsp import Dsp
-from gateway.engines.errors import ChunkRefused
+from gateway.engines.errors import ChunkRefused, HostStopped
 from gateway.errors import InvalidInput, TooManyRequests
 
 
@@ -27,6 +27,11 @@ def refuse(message: str) -> None:
 
 def refuse_oddly() -> None:
     raise TooManyRequests("wait", retry_after_s=3)
+
+
+def nap_and_die(seconds: float) -> None:
+    time.sleep(seconds)
+    die()
 
 
 def die() -> None:
@@ -63,5 +68,25 @@ async def test_stopping_fails_what_is_under_way():
     call = asyncio.ensure_future(dsp.run(nap, 30))
     await asyncio.sleep(0.3)
     await dsp.stop()
-    with pytest.raises(ChunkRefused, match="stopping"):
+    with pytest.raises(HostStopped):
         await call
+    with pytest.raises(HostStopped):
+        await dsp.run(pid)
+
+
+async def test_a_hanging_call_fails_and_the_next_one_is_made():
+    dsp = Dsp(limit_s=0.5)
+    with pytest.raises(ChunkRefused, match="SIGKILL"):
+        await dsp.run(nap, 3600)
+    assert await dsp.run(nap, 0) == "slept"
+    await dsp.stop()
+
+
+async def test_when_the_process_dies_at_a_call_nobody_waits_for_the_others_do_not_pay():
+    dsp = Dsp()
+    given_up = asyncio.ensure_future(dsp.run(nap_and_die, 0.3))
+    other = asyncio.ensure_future(dsp.run(nap, 0.01))
+    await asyncio.sleep(0.01)
+    given_up.cancel()
+    assert await other == "slept"
+    await dsp.stop()

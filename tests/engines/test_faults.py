@@ -12,7 +12,7 @@ from pathlib import Path
 from support.hosting import hosting, order, outcome, until
 
 from backends.interface import BackendUnavailable
-from gateway.engines.errors import ChunkPoisoned
+from gateway.engines.errors import ChunkPoisoned, HostStopped
 from gateway.engines.scale import Scale
 
 EIGHT = ["One.", "Two.", "Three.", "Four.", "Five.", "Six.", "Seven.", "Eight."]
@@ -134,6 +134,59 @@ async def test_loading_is_reported_while_chunks_wait():
         assert (state.initializing, state.waiting, state.loading_text) == (1, 1, "pretending")
         assert ticket.dispatched_at is None
         assert (await outcome(ticket)).samples
+
+
+async def test_signals_meant_for_the_gateway_do_not_disturb_its_workers():
+    async with hosting(scale()) as host:
+        ticket = host.submit(order("Speaking.", chunk_delay_s=0.4))
+        await until(lambda: ticket.dispatched_at)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(host.state().pids[0], number)
+        assert (await outcome(ticket)).samples
+        assert host.state().restarts == 0
+
+
+async def test_stopping_ends_a_hanging_worker_after_the_grace():
+    async with hosting(scale()) as host:
+        ticket = host.submit(order("Hanging.", hang=True))
+        await until(lambda: ticket.dispatched_at)
+        (pid,) = host.state().pids
+        await host.stop(0.2)
+        assert isinstance(await outcome(ticket), HostStopped)
+        assert not alive(pid)
+
+
+async def test_a_crashing_worker_is_started_again_less_and_less_often_and_says_why():
+    async with hosting(Scale(1, 1, restart_s=30), start=True) as host:
+        for deaths in (1, 2):
+            await until(lambda: host.ready)
+            os.kill(host.state().pids[0], signal.SIGKILL)
+            await until(lambda deaths=deaths: host.state().restarts == deaths)
+        ticket = host.submit(order())
+        await asyncio.sleep(0.3)  # the first restart came at once; the second one waits
+        state = host.state()
+        assert (state.unhealthy, state.pids, state.waiting) == (1, (), 1)
+        assert state.last_error == "killed by SIGKILL"
+        await host.stop(0)
+        assert isinstance(await outcome(ticket), HostStopped)
+
+
+async def test_a_poisoned_chunk_among_a_hundred_costs_the_others_nothing():
+    async with hosting(scale(), concurrency=4) as host:
+        tickets = [host.submit(order(f"Number {n}.", index=n, crash=True, only="Number 57.")) for n in range(100)]
+        ends = [await outcome(ticket) for ticket in tickets]
+        assert isinstance(ends.pop(57), ChunkPoisoned)
+        assert all(take.samples for take in ends)
+        assert host.state().restarts <= 4
+
+
+async def test_one_tenants_long_job_does_not_keep_another_tenant_waiting():
+    async with hosting(scale()) as host:
+        long = [host.submit(order("A long job. " * 8, index=n, chunk_delay_s=0.02)) for n in range(30)]
+        await until(lambda: long[3].dispatched_at)
+        short = host.submit(order("A short one.", tenant="bert"))
+        await outcome(short)
+        assert sum(ticket.future.done() for ticket in long) < 15
 
 
 async def test_no_worker_outlives_a_gateway_that_was_killed():
