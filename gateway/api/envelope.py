@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -39,7 +40,12 @@ def decode_envelope(body: bytes) -> Envelope:
         BadRequest: not JSON, no `input`, or an envelope key of the wrong type.
     """
     try:
-        envelope = _decode(body)
+        try:
+            envelope = _decode(body)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:
+            envelope = _decode(_without_half_characters(body))
     except msgspec.ValidationError as error:
         raise BadRequest(f"the request is invalid: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -48,6 +54,21 @@ def decode_envelope(body: bytes) -> Envelope:
     if envelope.input is UNSET or bytes(envelope.input).strip() == b"null":
         raise BadRequest('input is missing; send {"input": {"text": "..."}}')
     return envelope
+
+
+def _without_half_characters(body: bytes) -> bytes:
+    r"""The same JSON without lone surrogates (`"\ud83d"`), which JavaScript sends for half an emoji.
+
+    msgspec refuses them; nobody can hear them.
+
+    Raises:
+        msgspec.DecodeError: it is no JSON all the same.
+    """
+    try:
+        value = json.loads(body)
+        return json.dumps(value, ensure_ascii=False).encode("utf-8", "ignore")
+    except (ValueError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def characters_of(raw_input: msgspec.Raw) -> int:
