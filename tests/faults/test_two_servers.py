@@ -1,0 +1,89 @@
+"""Two servers on one database."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+from support.after import missing_files, rows, sound_of, spoken
+from support.served import Served, site
+
+pytestmark = pytest.mark.slow
+
+SHORT = {"jobs__lease_s": 1.5, "jobs__beat_s": 0.3, "jobs__max_running": 3}
+
+
+async def test_two_servers_share_the_work_and_speak_every_text_once(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    async with site(tmp_path, **SHORT, backends__scripted__record=record) as place:
+        one, other = await asyncio.gather(place.start(), place.start())
+        texts = [f"Text number {n} is spoken once." for n in range(24)]
+        ids = await asyncio.gather(
+            *((one, other)[n % 2].caller.run(text, options={"delay_s": 0.1}) for n, text in enumerate(texts))
+        )
+        jobs = [await (other, one)[n % 2].caller.until(job_id) for n, job_id in enumerate(ids)]
+        for job in jobs:
+            sound_of(job)
+            assert "retries" not in job
+        assert len({job["workerId"] for job in jobs}) == 2
+        assert Counter(text for text, _ in spoken(record)) == dict.fromkeys(texts, 1)
+        # A caller who waits at one server for what the other one speaks.
+        same = await asyncio.gather(
+            *(server.caller.say("All ask for this.", options={"delay_s": 0.5}) for server in (one, other) * 3)
+        )
+        assert len({job["output"]["audio_base64"] for job in same}) == 1
+        assert [text for text, _ in spoken(record)].count("All ask for this.") == 1
+        # Finished audio is a hit at either.
+        for server in (one, other):
+            assert (await server.caller.say(texts[0], options={"delay_s": 0.1}))["output"]["cache_hit"] is True
+        assert not await missing_files(place.data_dir)
+        assert [await one.stop(), await other.stop()] == [0, 0]
+
+
+async def test_a_job_is_cancelled_and_retried_at_either_server(tmp_path: Path) -> None:
+    async with site(tmp_path, **SHORT) as place:
+        one, other = await asyncio.gather(place.start(), place.start())
+        ids = [await one.caller.run(f"Long job {n}.", options={"delay_s": 30}) for n in range(6)]
+        await asyncio.gather(*(one.caller.until(job_id, "IN_PROGRESS") for job_id in ids))
+        for job_id in ids:
+            assert (await other.caller.post(f"cancel/{job_id}")).json()["status"] == "CANCELLED"
+            assert (await one.caller.status(job_id))["status"] == "CANCELLED"
+        # Every place is free again, at both servers.
+        for job in await asyncio.gather(*(one.caller.say(f"Afterwards {n}.") for n in range(8))):
+            sound_of(job)
+        failed = await one.caller.until(await one.caller.run("It fails.", options={"fail": True}))
+        assert failed["status"] == "FAILED"
+        await other.caller.post(f"retry/{failed['id']}")
+        assert (await one.caller.until(failed["id"]))["status"] == "FAILED"
+        assert [await one.stop(), await other.stop()] == [0, 0]
+
+
+async def test_a_key_revoked_at_one_server_is_refused_at_all_within_about_a_second(tmp_path: Path) -> None:
+    async with site(tmp_path, **SHORT) as place:
+        one, other = await asyncio.gather(place.start(), place.start())
+        made = place.command("keys", "create", "--tenant", "default", "--env", "dev", "--scope", "speak", "--json")
+        assert made.returncode == 0, made.stderr
+        key = json.loads(made.stdout)["key"]
+        public_id = key.split("_")[2]
+        assert await within(3.0, one, key, 200) and await within(3.0, other, key, 200)
+        gone = place.command("keys", "revoke", public_id)
+        assert gone.returncode == 0, gone.stderr
+        for server in (one, other):
+            assert await within(1.5, server, key, 401), "a revoked key still works"
+        assert [await one.stop(), await other.stop()] == [0, 0]
+
+
+async def within(seconds: float, server: Served, key: str, status: int) -> bool:
+    """Whether the key gets this status so soon. (Its figure is a promise, so this is one look at the clock.)"""
+    end = time.monotonic() + seconds
+    async with httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {key}"}) as http:
+        while time.monotonic() < end:
+            if (await http.get("/v2/tests/health")).status_code == status:
+                return True
+            await asyncio.sleep(0.05)
+    return False
