@@ -2,97 +2,173 @@
 
 from __future__ import annotations
 
-import httpx
+import asyncio
+import base64
+from typing import Any
+
 import pytest
-from support.memory import MemoryGateway
+from support.running import KEY, Caller
+
+from gateway.access.principal import SCOPES
+from gateway.access.service import Access
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PREFIXES = ["/v2/70sq2akye030kh", ""]
+SLOW = {"options": {"delay_s": 30}}
+
+
+async def finished(real: Caller, path: str, method: str = "GET") -> dict[str, Any]:
+    async with asyncio.timeout(60):
+        while True:
+            answer = await real.http.request(method, path)
+            assert answer.status_code == 200
+            if answer.json()["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
+                return dict(answer.json())
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_a_job_is_queued_polled_cancelled_and_never_anything_but_200(client: httpx.AsyncClient, prefix: str):
-    queued = await client.post(f"{prefix}/run", json={"input": {"text": "hello"}})
+async def test_the_guides_client_gets_its_speech(real: Caller, prefix: str) -> None:
+    body = {"input": {"text": f"Hello! This is a test of {prefix or 'the root'}.", "format": "mp3", "speed": 1.0}}
+    queued = await real.http.post(f"{prefix}/run", json=body)
     assert queued.status_code == 200
     assert set(queued.json()) == {"id", "status"} and queued.json()["status"] == "IN_QUEUE"
     job = queued.json()["id"]
-    for poll in (await client.get(f"{prefix}/status/{job}"), await client.post(f"{prefix}/status/{job}")):
-        assert (poll.status_code, poll.json()["status"]) == (200, "IN_QUEUE")
-    cancelled = await client.post(f"{prefix}/cancel/{job}", content=b"", headers={"Content-Type": "application/json"})
-    assert (cancelled.status_code, cancelled.json()) == (200, {"id": job, "status": "CANCELLED"})
-    again = await client.post(f"{prefix}/cancel/{job}", json={})
-    assert again.json()["status"] == "CANCELLED"
+    done = await finished(real, f"{prefix}/status/{job}")
+    assert done["status"] == "COMPLETED"
+    assert len(base64.b64decode(done["output"]["audio_base64"])) > 1000
+    assert done["output"]["mimetype"] == "audio/mpeg"
+    assert isinstance(done["delayTime"], int) and isinstance(done["executionTime"], int)
+    assert (await finished(real, f"{prefix}/status/{job}", "POST"))["output"] == done["output"]
+    again = await real.http.post(f"{prefix}/cancel/{job}", json={})
+    assert again.json() == {"id": job, "status": "COMPLETED"}
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)
-async def test_runsync_answers_with_the_speech(client: httpx.AsyncClient, prefix: str):
-    answer = await client.post(f"{prefix}/runsync?wait=90000", json={"input": {"text": "hello"}, "timeout": 3})
+async def test_runsync_answers_with_the_speech(real: Caller, prefix: str) -> None:
+    body = {"input": {"text": "hello"}, "timeout": 3, "webhookV2": "unknown keys are ignored"}
+    answer = await real.http.post(f"{prefix}/runsync?wait=90000", json=body)
     assert answer.status_code == 200
-    assert answer.json()["output"]["audio_base64"] == "AAAA"
+    assert answer.json()["id"].startswith("sync-")
+    assert answer.json()["status"] == "COMPLETED"
     assert answer.headers["content-type"] == "application/json"
 
 
-async def test_runsync_answers_with_the_unfinished_job_when_the_wait_is_over(client: httpx.AsyncClient):
-    answer = await client.post("/runsync?wait=1000", json={"input": {"text": "say slow"}})
-    assert (answer.status_code, answer.json()["status"]) == (200, "IN_QUEUE")
+async def test_runsync_answers_with_the_unfinished_job_when_the_wait_is_over(real: Caller) -> None:
+    answer = await real.http.post("/runsync?wait=1000", json={"input": {"text": "slow", **SLOW}})
+    assert (answer.status_code, answer.json()["status"] in ("IN_QUEUE", "IN_PROGRESS")) == (200, True)
     job = answer.json()["id"]
-    held = await client.get(f"/status-sync/{job}?wait=1000")
-    assert held.json()["status"] == "IN_QUEUE"
-    assert (await client.post("/purge-queue")).json() == {"removed": 1, "status": "completed"}
+    held = await real.http.get(f"/status-sync/{job}?wait=1000")
+    assert held.json()["status"] in ("IN_QUEUE", "IN_PROGRESS")
+    cancelled = await real.http.post(f"/cancel/{job}", content=b"", headers={"Content-Type": "application/json"})
+    assert (cancelled.status_code, cancelled.json()) == (200, {"id": job, "status": "CANCELLED"})
 
 
-async def test_bad_input_is_a_failed_job_and_a_failed_job_can_be_tried_again(client: httpx.AsyncClient):
-    failed = await client.post("/runsync", json={"input": {}})
+async def test_status_sync_answers_when_the_job_is_done(real: Caller) -> None:
+    job = (await real.http.post("/run", json={"input": {"text": "held until done"}})).json()["id"]
+    for method in ("GET", "POST"):
+        held = await real.http.request(method, f"/status-sync/{job}?wait=90000")
+        assert held.json()["status"] == "COMPLETED"
+
+
+async def test_purge_queue_says_how_many_it_removed(real: Caller) -> None:
+    answer = await real.http.post("/v2/an-empty-one/purge-queue", content=b"")
+    assert (answer.status_code, answer.json()) == (200, {"removed": 0, "status": "completed"})
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({}, "text"),
+        ({"text": "a", "speed": 3.0}, "speed must be between 0.5 and 2.0, got 3.0"),
+        ({"text": "a", "speeed": 1}, "speed"),
+        ("just a string", "input"),
+        ([1, 2], "input"),
+    ],
+)
+async def test_bad_input_is_a_failed_job_with_status_200(real: Caller, asked: Any, says: str) -> None:
+    failed = await real.http.post("/runsync", json={"input": asked})
     assert failed.status_code == 200
-    assert failed.json()["status"] == "FAILED" and failed.json()["error"] == "text is missing"
-    retried = await client.post(f"/retry/{failed.json()['id']}")
-    assert retried.json() == {"id": failed.json()["id"], "status": "IN_QUEUE"}
-    refused = await client.post(f"/retry/{failed.json()['id']}")
-    assert refused.status_code == 409 and "IN_QUEUE" in refused.json()["error"]
+    assert failed.json()["status"] == "FAILED"
+    assert says in failed.json()["error"]
+
+
+async def test_only_a_failed_job_can_be_tried_again(real: Caller) -> None:
+    fails = {"input": {"text": "it fails", "options": {"fail": "as asked"}}}
+    failed = (await real.http.post("/runsync", json=fails)).json()
+    assert failed["status"] == "FAILED"
+    retried = await real.http.post(f"/retry/{failed['id']}")
+    assert (retried.status_code, retried.json()) == (200, {"id": failed["id"], "status": "IN_QUEUE"})
+    assert (await finished(real, f"/status/{failed['id']}"))["status"] == "FAILED"
+    done = (await real.http.post("/runsync", json={"input": {"text": "hello"}})).json()
+    refused = await real.http.post(f"/retry/{done['id']}")
+    assert refused.status_code == 409 and "COMPLETED" in refused.json()["error"]
 
 
 @pytest.mark.parametrize("content_type", [None, "text/plain", "application/x-www-form-urlencoded", "nonsense;;"])
-async def test_json_is_read_whatever_the_content_type_says(client: httpx.AsyncClient, content_type: str | None):
+async def test_json_is_read_whatever_the_content_type_says(real: Caller, content_type: str | None) -> None:
     headers = {} if content_type is None else {"Content-Type": content_type}
-    answer = await client.post("/run", content=b'{"input": {"text": "hello"}}', headers=headers)
+    answer = await real.http.post("/run", content=b'{"input": {"text": "hello"}}', headers=headers)
     assert (answer.status_code, answer.json()["status"]) == (200, "IN_QUEUE")
 
 
-async def test_the_bare_key_is_as_good_as_the_bearer_key(client: httpx.AsyncClient):
-    answer = await client.post("/run", json={"input": {"text": "a"}}, headers={"Authorization": "a-key-of-the-tests"})
+async def test_the_bare_key_is_as_good_as_the_bearer_key(real: Caller) -> None:
+    answer = await real.http.post("/run", json={"input": {"text": "hello"}}, headers={"Authorization": KEY})
     assert answer.status_code == 200
 
 
-async def test_health_and_the_endpoint_tell_what_dashboards_read(client: httpx.AsyncClient):
-    health = (await client.get("/v2/70sq2akye030kh/health")).json()
+async def test_health_and_the_endpoint_tell_what_dashboards_read(real: Caller) -> None:
+    health = (await real.http.get("/v2/70sq2akye030kh/health")).json()
     assert set(health["jobs"]) == {"completed", "failed", "inProgress", "inQueue", "retried"}
     assert {"idle", "initializing", "ready", "running", "throttled"} <= set(health["workers"])
-    assert health["backends"][0] == {"name": "memory", "state": "ready"}
-    info = (await client.get("/v2/70sq2akye030kh")).json()
-    assert (info["activeWorkers"], info["jobsInQueue"]) == (1, 0)
-    assert (await client.get("/health")).json() == health
+    assert health["backends"][0]["name"] == "scripted"
+    info = (await real.http.get("/v2/70sq2akye030kh")).json()
+    assert isinstance(info["activeWorkers"], int) and isinstance(info["jobsInQueue"], int)
 
 
-async def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(client: httpx.AsyncClient):
-    headers = {"Idempotency-Key": "once"}
-    first = await client.post("/run", json={"input": {"text": "a"}}, headers=headers)
-    again = await client.post("/run", json={"input": {"text": "a"}}, headers=headers)
-    assert first.json()["id"] == again.json()["id"]
-    other = await client.post("/run", json={"input": {"text": "b"}}, headers=headers)
-    assert other.status_code == 409
+async def test_an_idempotency_key_gives_the_same_job_and_refuses_another_body(real: Caller) -> None:
+    for verb in ("run", "runsync"):
+        headers = {"Idempotency-Key": f"once-{verb}"}
+        first = await real.http.post(f"/{verb}", json={"input": {"text": "a"}}, headers=headers)
+        again = await real.http.post(f"/{verb}", json={"input": {"text": "a"}}, headers=headers)
+        assert first.json()["id"] == again.json()["id"]
+        other = await real.http.post(f"/{verb}", json={"input": {"text": "b"}}, headers=headers)
+        assert other.status_code == 409
 
 
-async def test_limits_count_the_characters_of_the_text_once(client: httpx.AsyncClient, gateway: MemoryGateway):
-    await client.post("/run", json={"input": {"text": "four"}})
-    await client.post("/runsync", json={"input": {"input": {"text": "five!"}}})
-    await client.post("/runsync", json={"input": {"text": 12}})
-    await client.get("/status/nothing")
-    assert gateway.access.admitted == [
-        ("default", "run", 4),
-        ("default", "runsync", 5),
-        ("default", "runsync", 0),
-        ("default", "status", 0),
-    ]
+async def test_the_audio_url_leads_back_to_the_host_the_caller_used(real: Caller) -> None:
+    for _ in range(2):  # spoken, then from memory
+        job = (await real.http.post("/runsync", json={"input": {"text": "address", "format": "wav"}})).json()
+        url = job["output"]["audio_url"]
+        assert url.startswith(str(real.http.base_url))
+        audio = await real.http.get(url, headers={"Authorization": ""})
+        assert audio.content == base64.b64decode(job["output"]["audio_base64"])
 
 
-async def test_the_gateway_starts_and_stops_with_the_server(client: httpx.AsyncClient, gateway: MemoryGateway):
-    assert gateway.started == ["start"]
+async def test_voices_and_usage_are_the_callers_own(real: Caller) -> None:
+    access: Access = real.gateway.access
+    made = await access.keys.create(tenant="another", scopes=SCOPES)
+    await access.refresh()
+    mine = {"Authorization": made.secret}
+    await real.http.post("/runsync", json={"input": {"text": "counted"}}, headers=mine)
+    async with asyncio.timeout(30):
+        while not (usage := (await real.http.get("/usage?days=1", headers=mine)).json())["usage"]:
+            await asyncio.sleep(0.1)
+    assert usage["tenant"] == "another"
+    assert [(row["characters"], row["jobs"], row["backend"]) for row in usage["usage"]] == [(7, 1, "scripted")]
+    voices = (await real.http.get("/voices", headers=mine)).json()["voices"]
+    assert {voice["backend"] for voice in voices} == {"scripted"}
+
+
+async def test_limits_count_the_characters_of_the_text_once(real: Caller) -> None:
+    access: Access = real.gateway.access
+    made = await access.keys.create(tenant="default", scopes=SCOPES, characters_per_day=12)
+    await access.refresh()
+    mine = {"Authorization": f"Bearer {made.secret}"}
+    for _ in range(3):  # a miss, then hits of the fast lane
+        answer = await real.http.post("/runsync", json={"input": {"text": "four"}}, headers=mine)
+        assert answer.status_code == 200
+    refused = await real.http.post("/runsync", json={"input": {"text": "four"}}, headers=mine)
+    assert refused.status_code == 429
+    assert int(refused.headers["retry-after"]) >= 1

@@ -6,11 +6,13 @@ import json
 import re
 from typing import Any
 
-import httpx
 import pytest
-from support.memory import MemoryGateway
+import pytest_asyncio
+from support.running import Caller
 
 from gateway.api import build_app
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 def check(schema: dict[str, Any], value: Any, document: dict[str, Any], where: str = "$") -> None:
@@ -47,9 +49,9 @@ def fits(schema: dict[str, Any], value: Any, document: dict[str, Any]) -> bool:
     return True
 
 
-@pytest.fixture
-async def document(client: httpx.AsyncClient) -> dict[str, Any]:
-    answer = await client.get("/openapi.json", headers={"Authorization": ""})
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def document(real: Caller) -> dict[str, Any]:
+    answer = await real.http.get("/openapi.json", headers={"Authorization": ""})
     assert answer.status_code == 200
     return answer.json()
 
@@ -66,7 +68,8 @@ SENT = [
     ("POST", "/v2/default/run", b"{", 400),
     ("POST", "/run", b"a" * 60_000, 413),
     ("POST", "/runsync", b'{"input": {}}', 200),
-    ("POST", "/v2/nowhere/runsync", b'{"input": {"text": "a"}}', 404),
+    ("POST", "/runsync", b'{"input": {"text": "a sentence"}}', 200),
+    ("POST", "/v2/some/runsync", b'{"input": {"text": "a sentence"}, "policy": {"ttl": 1}}', 400),
     ("GET", "/v2/default/status/nothing", b"", 404),
     ("POST", "/status/nothing", b"", 404),
     ("GET", "/status-sync/nothing", b"", 404),
@@ -79,15 +82,17 @@ SENT = [
     ("GET", "/health/ready", b"", 200),
     ("GET", "/metrics", b"", 200),
     ("GET", "/audio/nothing", b"", 403),
+    ("GET", "/usage", b"", 200),
     ("GET", "/usage?days=900", b"", 400),
+    ("GET", "/voices", b"", 200),
 ]
 
 
 @pytest.mark.parametrize(("method", "path", "body", "status"), SENT)
 async def test_every_answer_is_one_the_document_tells_of(
-    client: httpx.AsyncClient, document: dict[str, Any], method: str, path: str, body: bytes, status: int
+    real: Caller, document: dict[str, Any], method: str, path: str, body: bytes, status: int
 ):
-    answer = await client.request(method, path, content=body)
+    answer = await real.http.request(method, path, content=body)
     assert answer.status_code == status
     spec = operation(document, method, path.partition("?")[0])["responses"][str(status)]
     media_type = answer.headers["content-type"].partition(";")[0]
@@ -96,8 +101,8 @@ async def test_every_answer_is_one_the_document_tells_of(
         check(spec["content"][media_type]["schema"], answer.json(), document)
 
 
-async def test_every_route_is_documented_under_an_id_of_its_own(gateway: MemoryGateway, document: dict[str, Any]):
-    application = build_app(gateway)._app._app
+async def test_every_route_is_documented_under_an_id_of_its_own(real: Caller, document: dict[str, Any]):
+    application = build_app(real.gateway)._app._app
     documented = {
         (method.upper(), re.sub(r"\{(\w+):\w+\}", r"{\1}", path))
         for path, item in document["paths"].items()
