@@ -10,60 +10,29 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-import msgspec
-
 from backends.interface import BackendUnavailable
 from gateway.clock import Clock
 from gateway.engines import wire
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped
 from gateway.engines.fair import Entry, FairQueue
+from gateway.engines.health import Health
 from gateway.engines.order import ChunkOrder, TakeResult, Ticket
 from gateway.engines.process import MakeWorker
 from gateway.engines.scale import Scale
 from gateway.engines.seat import Phase, Seat
+from gateway.engines.state import HostState
+from gateway.settings.logs import get_logger
+
+log = get_logger("voxgate.engines")
 
 POISON_CRASHES = 3
 """A chunk that ended so many workers while it was alone there is not tried again."""
 
-LOAD_CRASHES = 3
-"""After so many deaths while loading, one after the other, waiting chunks are told that the backend is unavailable."""
-
-MAX_RESTART_S = 30.0
-MAX_RETRY_S = 60.0
 CLOSE_S = 10.0
 """How long a worker may take to unload before it is killed."""
 
 SCALE_UP_AFTER_S = 0.2
 """Another worker is started for chunks that waited so long: one start costs more than a short sentence."""
-
-
-class HostState(msgspec.Struct, frozen=True):
-    """How a host is.
-
-    Args:
-        initializing: workers that load.
-        idle: loaded workers without a chunk.
-        running: workers that speak.
-        unhealthy: 1 while a worker is missing after a crash and its restart is awaited.
-        waiting: chunks in the queue.
-        loading_share: of the worker that is furthest, in [0, 1]; 0 when none loads.
-        last_error: why the last worker died; None before the first death and after the next take.
-        unavailable: why the backend cannot run, while that is so.
-        restarts: workers that died since the start.
-        pids: of the worker processes.
-    """
-
-    initializing: int
-    idle: int
-    running: int
-    unhealthy: int
-    waiting: int
-    loading_share: float
-    loading_text: str
-    last_error: str | None
-    unavailable: BackendUnavailable | None
-    restarts: int
-    pids: tuple[int, ...]
 
 
 class Host:
@@ -95,13 +64,7 @@ class Host:
         self._ids = itertools.count(1)
         self._alarm: asyncio.TimerHandle | None = None
         self._started = self._stopping = self._notifying = False
-        self._unavailable: BackendUnavailable | None = None
-        self._permanent = False
-        self._failures = 0  # deaths and refusals to load since the last take
-        self._load_crashes = 0
-        self._not_before = 0.0
-        self._last_error: str | None = None
-        self._restarts = 0
+        self._health = Health(scale.restart_s)
         self._gone = asyncio.Event()
 
     # -- what others call -----------------------------------------------------------------------
@@ -119,8 +82,8 @@ class Host:
         ticket = Ticket(order, self._withdraw)
         if self._stopping:
             self._end(ticket, HostStopped(f"{self.name} is stopping"))
-        elif self._unavailable is not None and (self._permanent or self._clock.monotonic() < self._not_before):
-            self._end(ticket, self._unavailable)
+        elif (error := self._refusal()) is not None:
+            self._end(ticket, error)
         else:
             self._enqueue(ticket)
             self._pump()
@@ -136,18 +99,17 @@ class Host:
         loading = [seat for seat in self._seats if seat.phase is Phase.LOADING]
         ready = [seat for seat in self._seats if seat.phase is Phase.READY]
         furthest = max(loading, key=lambda seat: seat.loading_share, default=None)
-        down = self._failures > 0 and not ready
         return HostState(
             initializing=len(loading),
             idle=sum(not seat.held for seat in ready),
             running=sum(bool(seat.held) for seat in ready),
-            unhealthy=int(down),
+            unhealthy=int(self._health.failing and not ready),
             waiting=len(self._queue),
             loading_share=furthest.loading_share if furthest else 0.0,
             loading_text=furthest.loading_text if furthest else "",
-            last_error=self._last_error,
-            unavailable=self._unavailable,
-            restarts=self._restarts,
+            last_error=self._health.last_error,
+            unavailable=self._health.unavailable,
+            restarts=self._health.restarts,
             pids=tuple(pid for seat in self._seats if (pid := seat.worker.pid) is not None),
         )
 
@@ -174,6 +136,11 @@ class Host:
             await self._gone.wait()
         if self._alarm:
             self._alarm.cancel()
+
+    def _refusal(self) -> BackendUnavailable | None:
+        if self.ready and not self._health.permanent:
+            return None
+        return self._health.refusing(self._clock.monotonic())
 
     # -- chunks ---------------------------------------------------------------------------------
     def _enqueue(self, ticket: Ticket, again: bool = False) -> None:
@@ -283,7 +250,7 @@ class Host:
         self._pump()
 
     def _spoken(self, seat: Seat, message: wire.Spoken) -> None:
-        self._failures, self._last_error = 0, None
+        self._health.spoke()
         ticket = seat.release(message.chunk_id)
         if ticket is not None:
             result = TakeResult(
@@ -295,13 +262,16 @@ class Host:
             self._notify()
 
     def _loaded(self, seat: Seat, revision: str) -> None:
-        self._load_crashes, seat.loading = 0, False
+        seat.loading = False
         if revision != self._revision:
             reason = f"{self.name} loaded as revision {revision!r}, but said {self._revision!r} before loading"
-            self._refuse_all(BackendUnavailable(reason, "restart voxgate"), permanent=True)
             self._kill(seat, reason, blameless=True)
+            self._refuse_all(BackendUnavailable(reason, "restart voxgate"), permanent=True)
             return
-        self._unavailable = None
+        self._health.loaded()
+        log.info(
+            "worker_ready", backend=self.name, pid=seat.worker.pid, load_s=round(seat.heard_at - seat.opened_at, 2)
+        )
         if seat.phase is Phase.LOADING:
             seat.phase = Phase.READY
         self._notify()
@@ -310,29 +280,30 @@ class Host:
         self._seats.remove(seat)
         self._gone.set()
         now = self._clock.monotonic()
-        while_loading = seat.loading
         held = seat.take_all()
         if seat.unavailable is not None:
             for ticket in held:
                 self._end(ticket, seat.unavailable)
-            self._refuse_all(seat.unavailable)
+            if self.ready:  # others run: this machine has no room for one more
+                self._health.died(str(seat.unavailable), now, while_loading=True)
+            else:
+                self._refuse_all(seat.unavailable)
         elif seat.phase is not Phase.CLOSING or held:
-            reason = seat.killed or seat.broken or reason
-            if not self._permanent:
-                self._last_error = reason
-            self._restarts += 1
-            if not seat.blameless:
-                self._failures += 1
-                pause = self.scale.restart_s * 2 ** (self._failures - 2)
-                self._not_before = now + (min(pause, MAX_RESTART_S) if self._failures > 1 else 0.0)
-            self._judge(held, seat, reason)
-            if while_loading and not seat.blameless:
-                self._load_crashes += 1
-                if self._load_crashes >= LOAD_CRASHES:
-                    text = f"{self.name} could not load: {reason}"
-                    self._refuse_all(BackendUnavailable(text, "see the log of voxgate serve"))
+            self._died(seat, held, seat.killed or seat.broken or reason, now)
         self._notify()
         self._pump()
+
+    def _died(self, seat: Seat, held: list[Ticket], reason: str, now: float) -> None:
+        log.warning("worker_died", backend=self.name, reason=reason, loading=seat.loading, chunks=len(held))
+        if seat.blameless:
+            self._health.note(reason)
+        else:
+            self._health.died(reason, now, seat.loading)
+        self._judge(held, seat, reason)
+        if self._health.cannot_load and not self.ready:
+            self._refuse_all(
+                BackendUnavailable(f"{self.name} could not load: {reason}", "see the log of voxgate serve")
+            )
 
     def _judge(self, held: list[Ticket], seat: Seat, reason: str) -> None:
         """Chunks of a dead worker are spoken again; only one that was alone there can be the cause for certain."""
@@ -352,11 +323,8 @@ class Host:
                 self._enqueue(ticket, again=True)
 
     def _refuse_all(self, error: BackendUnavailable, permanent: bool = False) -> None:
-        self._unavailable, self._permanent = error, permanent or self._permanent
-        self._failures += 1
-        self._load_crashes = 0
-        pause = min(self.scale.restart_s * 2**self._failures, MAX_RETRY_S)
-        self._not_before = self._clock.monotonic() + pause
+        log.error("backend_unavailable", backend=self.name, reason=error.reason, cure=error.cure)
+        self._health.refuse(error, self._clock.monotonic(), permanent)
         self._entries.clear()
         for ticket in self._queue.drain():
             self._end(ticket, error)
@@ -394,7 +362,7 @@ class Host:
 
     def _scale_up(self, now: float, wanted: bool) -> list[float]:
         """Start what is needed; the times to look again."""
-        if self._stopping or self._permanent:
+        if self._stopping or self._health.permanent:
             return []
         here = [seat for seat in self._seats if seat.phase in (Phase.LOADING, Phase.READY)]
         least = self.scale.min_workers if self._started else 0
@@ -409,8 +377,8 @@ class Host:
                 full = max(1, len(here))
             need = max(need, full)
         missing = min(need, self.scale.max_workers) - len(here)
-        if missing > 0 and now < self._not_before:
-            return [*again, self._not_before]
+        if missing > 0 and now < self._health.not_before:
+            return [*again, self._health.not_before]
         for _ in range(missing):
             self._open(now)
         return again

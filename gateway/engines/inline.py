@@ -16,6 +16,9 @@ from gateway.engines.finishing import finish
 from gateway.engines.process import OnExit, OnMessage
 from gateway.engines.worker import Spec, answer, where
 
+_REMEMBERED = 4096
+"""Cancelled chunks a backend may still ask about; it need not answer for them, so the oldest are forgotten."""
+
 
 class InlineFeed:
     """The `AsyncFeed` of a backend on the event loop."""
@@ -27,7 +30,7 @@ class InlineFeed:
         self._changed = asyncio.Event()
         self._asked = 0
         self._taken: dict[int, tuple[wire.Errand, float]] = {}
-        self._cancelled: set[int] = set()
+        self._cancelled: dict[int, None] = {}
         self.closed = False
 
     async def take(self, n: int, wait: bool) -> list[Chunk]:
@@ -66,7 +69,7 @@ class InlineFeed:
 
     def settle(self, chunk_id: int) -> tuple[wire.Errand, float] | None:
         """The backend answered for a chunk; None when nobody wants it any more."""
-        self._cancelled.discard(chunk_id)
+        self._cancelled.pop(chunk_id, None)
         return self._taken.pop(chunk_id, None)
 
     def deliver(self, errands: list[wire.Errand]) -> None:
@@ -79,7 +82,9 @@ class InlineFeed:
         """A call under way cannot be taken back, so its chunk is dropped at once and its answer thrown away."""
         for chunk_id in chunk_ids:
             if self._taken.pop(chunk_id, None) is not None:
-                self._cancelled.add(chunk_id)
+                self._cancelled[chunk_id] = None
+                while len(self._cancelled) > _REMEMBERED:
+                    del self._cancelled[next(iter(self._cancelled))]
             self._tell(wire.Dropped(chunk_id))
         unwanted = set(chunk_ids)
         self._inbox = deque(errand for errand in self._inbox if errand.chunk_id not in unwanted)

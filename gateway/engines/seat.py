@@ -40,7 +40,7 @@ class Seat:
         self.wanted = 0
         self.waits = False
         self.solo = False
-        self.heard_at = self.used_at = now
+        self.opened_at = self.heard_at = self.used_at = now
         self.close_by = 0.0
         self.loading_share = 0.0
         self.loading_text = ""
@@ -62,7 +62,7 @@ class Seat:
         """It got so many chunks."""
         self.wanted -= n
         self.waits = False
-        self.heard_at = self.used_at = now
+        self.opened_at = self.heard_at = self.used_at = now
 
     def release(self, chunk_id: int) -> Ticket | None:
         """A chunk ended, well or not."""

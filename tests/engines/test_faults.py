@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from support.hosting import hosting, order, outcome, until
+from support.hosting import GUARD_S, hosting, order, outcome, until
 
 from backends.interface import BackendUnavailable
 from gateway.engines.errors import ChunkPoisoned, HostStopped
@@ -180,6 +181,26 @@ async def test_a_poisoned_chunk_among_a_hundred_costs_the_others_nothing():
         assert host.state().restarts <= 4
 
 
+async def test_every_chunk_ends_whatever_dies_or_is_cancelled_at_whatever_moment():
+    chance = random.Random(3)
+    async with hosting(Scale(0, 2, restart_s=0.01, chunk_timeout_s=5, cancel_grace_s=0.5), concurrency=3) as host:
+        tickets = []
+        for n in range(80):
+            text, delay = f"Number {n}.", chance.choice([0.0, 0.01, 0.1])
+            tickets.append(host.submit(order(text, tenant=chance.choice("abc"), index=n % 4, chunk_delay_s=delay)))
+            if chance.random() < 0.1 and host.ready and (pids := host.state().pids):
+                os.kill(chance.choice(pids), signal.SIGKILL)
+            if chance.random() < 0.2:
+                chance.choice(tickets).cancel()
+            await asyncio.sleep(chance.choice([0, 0, 0.02]))
+        await asyncio.wait([ticket.future for ticket in tickets], timeout=GUARD_S)
+        spoken = [ticket for ticket in tickets if not ticket.future.cancelled()]
+        assert len(spoken) > 40
+        assert all(ticket.future.result().samples for ticket in spoken)
+        await until(lambda: host.state().running == 0)
+        assert host.state().waiting == 0
+
+
 async def test_one_tenants_long_job_does_not_keep_another_tenant_waiting():
     async with hosting(scale()) as host:
         long = [host.submit(order("A long job. " * 8, index=n, chunk_delay_s=0.02)) for n in range(30)]
@@ -192,12 +213,12 @@ async def test_one_tenants_long_job_does_not_keep_another_tenant_waiting():
 async def test_no_worker_outlives_a_gateway_that_was_killed():
     script = (
         "import asyncio\n"
-        "from support.hosting import hosting, order, until\n"
+        "from support.hosting import GUARD_S, hosting, order, until\n"
         "async def main():\n"
         "    async with hosting() as host:\n"
         "        ticket = host.submit(order('Hanging.', hang=True))\n"
         "        await until(lambda: ticket.dispatched_at)\n"
-        "        print(host.state().pids[0], flush=True)\n"
+        "        print('pid', host.state().pids[0], flush=True)\n"
         "        await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
@@ -205,7 +226,7 @@ async def test_no_worker_outlives_a_gateway_that_was_killed():
     with subprocess.Popen(
         [sys.executable, "-c", script], stdout=subprocess.PIPE, env={**os.environ, "PYTHONPATH": tests}
     ) as gateway:
-        worker = int(gateway.stdout.readline())
+        worker = next(int(line.split()[1]) for line in gateway.stdout if line.startswith(b"pid "))
         assert alive(worker)
         gateway.kill()
     await until(lambda: not alive(worker))
