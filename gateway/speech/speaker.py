@@ -22,7 +22,7 @@ from backends.interface import ChunkRule, Voice
 from gateway.cache.flights import Flights
 from gateway.cache.keys import Source, take_key
 from gateway.engines.dsp import Dsp
-from gateway.engines.errors import ChunkRefused
+from gateway.engines.errors import ChunkPoisoned, ChunkRefused
 from gateway.engines.order import ChunkOrder, TakeResult, Ticket
 from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.metrics import Metrics
@@ -363,6 +363,9 @@ class _Work:
                     raise _named(refusal, text) from refusal
                 seed = self._seed(text, self._nth[index], attempt + 1)
                 continue
+            except ChunkPoisoned as poisoned:
+                self.speaker.metrics.take_failures.labels(self.utterance.source.backend, "poisoned").inc()
+                raise SynthesisFailed(_about(poisoned, text)) from poisoned
             if result.warnings:
                 self._note(result.warnings)
             if result.gain_db:
@@ -425,10 +428,14 @@ class _Work:
             self._warnings[(code, message) if message else ("backend", warning)] = None
 
 
-def _named(refusal: ChunkRefused, text: str) -> Exception:
-    """The refusal with the text it is about: a caller with a hundred paragraphs must know which one."""
+def _about(error: Exception, text: str) -> str:
+    """The error with the text it is about: a caller with a hundred paragraphs must know which one."""
     excerpt = text if len(text) <= 80 else f"{text[:77]}..."
-    message = f"{refusal} (text: {excerpt!r})"
+    return f"{error} (text: {excerpt!r})"
+
+
+def _named(refusal: ChunkRefused, text: str) -> Exception:
+    message = _about(refusal, text)
     if refusal.kind == "unsupported_text":
         return UnsupportedText(message)
     if refusal.kind in ("invalid_input", "too_long"):
