@@ -79,8 +79,7 @@ class CacheStore:
     async def touch_many(self, keys: Iterable[str]) -> None:
         """Each of these was answered from once more, just now."""
         rows = [{"key": key, "now": self._clock.now_ms()} for key in keys]
-        if rows:
-            await self._db.writer.run(lambda conn: conn.execute(_TOUCH, rows) and None)
+        await self._db.writer.insert_many(_TOUCH, rows)
 
     async def evict(self, max_bytes: int, max_age_ms: int | None = None) -> list[str]:
         """Forget what is older than `max_age_ms`, then the least recently used above `max_bytes`; gives the keys."""

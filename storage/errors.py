@@ -79,6 +79,7 @@ _BY_SQLSTATE: dict[str, tuple[type[StorageError], str]] = {
     "53100": (StorageFull, _FULL),
     "25006": (StorageReadOnly, _READ_ONLY),
     "55P03": (StorageLocked, _LOCKED),
+    "40P01": (StorageLocked, _LOCKED),
 }
 
 

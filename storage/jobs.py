@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import msgspec
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from gateway.clock import Clock, SystemClock
 from storage import job_sql, statements
 from storage.database import Database
 from storage.errors import BlobMissing, IdempotencyConflict
+from storage.job_rows import STATES, AnyRow, job_of, log_ended, log_events, maybe_job, params_of
 from storage.records import (
     Candidate,
     Completed,
@@ -31,12 +32,6 @@ from storage.records import (
     Retention,
 )
 
-AnyRow: TypeAlias = Row[*tuple[Any, ...]]
-
-_STATES = {state.value: state for state in JobState}
-_STATE = job_sql.COLUMNS.index("state")
-_LOW_PRIORITY = job_sql.COLUMNS.index("low_priority")
-_CANCEL_REQUESTED = job_sql.COLUMNS.index("cancel_requested")
 _PLACE_LIMIT = 1_000
 
 
@@ -59,7 +54,7 @@ class JobStore:
         """
         if idempotency is None and not (job.webhook and job.state.final):
             try:
-                await self._db.writer.insert(job_sql.INSERT, _params(job))
+                await self._db.writer.insert(job_sql.INSERT, params_of(job))
             except IntegrityError as error:
                 if job.blob_hash is None:
                     raise
@@ -72,8 +67,8 @@ class JobStore:
                 if (known := conn.execute(job_sql.FIND_KEY, key).first()) is not None:
                     if known[0] != idempotency.body_hash:
                         return str(known[1])
-                    return _job(conn.execute(job_sql.GET, {"id": known[1]}).one())
-            conn.execute(job_sql.INSERT, _params(job))
+                    return job_of(conn.execute(job_sql.GET, {"id": known[1]}).one())
+            conn.execute(job_sql.INSERT, params_of(job))
             if idempotency is not None:
                 body = {"body_hash": idempotency.body_hash, "job_id": job.id, "now": job.created_ms}
                 conn.execute(job_sql.INSERT_KEY, key | body)
@@ -98,7 +93,7 @@ class JobStore:
                 blob for blob in {job.blob_hash for job in jobs}
                 if blob is None or conn.execute(statements.HAS_BLOB, {"hash": blob}).first() is not None
             }  # fmt: skip
-            rows = [_params(job) for job in jobs if job.blob_hash in known]
+            rows = [params_of(job) for job in jobs if job.blob_hash in known]
             if rows:
                 conn.execute(job_sql.INSERT_FINISHED, rows)
             return [job.id for job in jobs if job.blob_hash not in known]
@@ -107,11 +102,11 @@ class JobStore:
 
     async def get(self, job_id: str) -> JobRecord | None:
         """A job with its request."""
-        return await self._db.read(lambda conn: _maybe(conn.execute(job_sql.GET, {"id": job_id}).first()))
+        return await self._db.read(lambda conn: maybe_job(conn.execute(job_sql.GET, {"id": job_id}).first()))
 
     async def peek(self, job_id: str) -> JobRecord | None:
         """A job without its request (`request` is ""): what a status needs, at a third of the price."""
-        return await self._db.peek(lambda conn: _maybe(conn.execute(job_sql.PEEK, {"id": job_id}).first()))
+        return await self._db.peek(lambda conn: maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first()))
 
     async def list_jobs(
         self,
@@ -128,7 +123,7 @@ class JobStore:
             params["endpoint_id"] = endpoint_id
         if state is not None:
             params["state"] = state.value
-        return await self._db.read(lambda conn: [_job(row) for row in conn.execute(statement, params)])
+        return await self._db.read(lambda conn: [job_of(row) for row in conn.execute(statement, params)])
 
     async def counts(self, endpoint_id: str | None = None) -> JobCounts:
         """How many jobs of an endpoint, or of all, stand in each state."""
@@ -136,7 +131,7 @@ class JobStore:
         def count(conn: Connection) -> JobCounts:
             statement = job_sql.COUNTS if endpoint_id is None else job_sql.COUNTS_OF
             rows = conn.execute(statement, {} if endpoint_id is None else {"endpoint_id": endpoint_id}).all()
-            states = dict.fromkeys(JobState, 0) | {_STATES[row[0]]: int(row[1]) for row in rows}
+            states = dict.fromkeys(JobState, 0) | {STATES[row[0]]: int(row[1]) for row in rows}
             return JobCounts(states, sum(int(row[2]) for row in rows))
 
         return await self._db.read(count)
@@ -185,8 +180,8 @@ class JobStore:
 
         def take(conn: Connection, wanted: Sequence[str]) -> list[JobRecord]:
             rows = [conn.execute(job_sql.CLAIM, {"id": i, "owner": owner, "now": when}).first() for i in wanted]
-            taken = [_job(row) for row in rows if row is not None]
-            _log(conn, "claimed", [(job.id, job.attempt) for job in taken], when, owner)
+            taken = [job_of(row) for row in rows if row is not None]
+            log_events(conn, "claimed", [(job.id, job.attempt) for job in taken], when, owner)
             return taken
 
         try:
@@ -248,11 +243,11 @@ class JobStore:
             row = conn.execute(job_sql.EXPIRE, lease | rest | self._keep(now)).first()
             if row is None:
                 return None
-            state = _STATES[row[7]]
+            state = STATES[row[7]]
             if state.final:
-                self._ended(conn, [row], state.value, now, reason)
+                log_ended(conn, [row], state.value, now, reason)
             else:
-                _log(conn, "expired", [(job_id, attempt)], now, owner, reason)
+                log_events(conn, "expired", [(job_id, attempt)], now, owner, reason)
             return state
 
         return await self._db.writer.run(end)
@@ -285,7 +280,7 @@ class JobStore:
         def give(conn: Connection) -> bool:
             row = conn.execute(job_sql.REQUEUE, params).first()
             if row is not None:
-                _log(conn, "requeued", [(job_id, attempt)], now, owner, reason)
+                log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
             return row is not None
 
         return await self._db.writer.run(give)
@@ -331,7 +326,7 @@ class JobStore:
                 whose = {"tenant": follower[1], "endpoint_id": follower[2], "key_id": follower[3]}
                 spent.append(usage | place | hit | whose)
             conn.execute(statements.ADD_USAGE, spent)
-            self._ended(conn, [row, *followers], JobState.COMPLETED.value, now, None, owner)
+            log_ended(conn, [row, *followers], JobState.COMPLETED.value, now, None, owner)
             return Completed(True, tuple(follower[0] for follower in followers))
 
         return await self._db.writer.run(end)
@@ -366,8 +361,8 @@ class JobStore:
             followers: Sequence[AnyRow] = ()
             if by_input and row[7] is not None:
                 followers = conn.execute(job_sql.FAIL_FOLLOWERS, shared | {"flight_key": row[7]}).all()
-            self._ended(conn, [row], state.value, now, code, owner)
-            self._ended(conn, followers, JobState.FAILED.value, now, code, owner)
+            log_ended(conn, [row], state.value, now, code, owner)
+            log_ended(conn, followers, JobState.FAILED.value, now, code, owner)
             return Completed(True, tuple(follower[0] for follower in followers))
 
         return await self._db.writer.run(end)
@@ -378,8 +373,8 @@ class JobStore:
 
         def end(conn: Connection) -> JobRecord | None:
             rows = conn.execute(job_sql.CANCEL, {"id": job_id, "now": now} | self._keep(now)).all()
-            self._ended(conn, rows, JobState.CANCELLED.value, now)
-            return _maybe(conn.execute(job_sql.PEEK, {"id": job_id}).first())
+            log_ended(conn, rows, JobState.CANCELLED.value, now)
+            return maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first())
 
         return await self._db.writer.run(end)
 
@@ -390,7 +385,7 @@ class JobStore:
         def end(conn: Connection) -> int:
             params = {"endpoint_id": endpoint_id, "tenant": tenant, "now": now}
             rows = conn.execute(job_sql.PURGE, params | self._keep(now)).all()
-            self._ended(conn, rows, JobState.CANCELLED.value, now, "purged")
+            log_ended(conn, rows, JobState.CANCELLED.value, now, "purged")
             return len(rows)
 
         return await self._db.writer.run(end)
@@ -400,11 +395,11 @@ class JobStore:
         now = self._clock.now_ms()
 
         def again(conn: Connection) -> JobRecord | None:
-            job = _maybe(
+            job = maybe_job(
                 conn.execute(job_sql.RETRY, {"id": job_id, "now": now, "expires_at_ms": expires_at_ms}).first()
             )
             if job is not None:
-                _log(conn, "retried", [(job.id, job.attempt)], now)
+                log_events(conn, "retried", [(job.id, job.attempt)], now)
             return job
 
         return await self._db.writer.run(again)
@@ -418,7 +413,7 @@ class JobStore:
             ended: list[str] = []
             for statement in (job_sql.TTL_QUEUED, job_sql.TTL_RUNNING):
                 rows = conn.execute(statement, {"now": when, "error": error} | self._keep(when)).all()
-                self._ended(conn, rows, JobState.TIMED_OUT.value, when, "ttl_expired")
+                log_ended(conn, rows, JobState.TIMED_OUT.value, when, "ttl_expired")
                 ended += [row[0] for row in rows]
             return ended
 
@@ -448,49 +443,3 @@ class JobStore:
 
     def _keep(self, now: int) -> dict[str, int]:
         return {"keep_run": now + self._retention.run_ms, "keep_runsync": now + self._retention.runsync_ms}
-
-    def _ended(
-        self,
-        conn: Connection,
-        rows: Sequence[AnyRow],
-        event: str,
-        now: int,
-        detail: str | None = None,
-        owner: str | None = None,
-    ) -> None:
-        """Write the events of jobs that ended, and owe their webhooks."""
-        _log(conn, event, [(row[0], row[5]) for row in rows], now, owner, detail)
-        owed = [{"job_id": row[0], "url": row[6], "now": now} for row in rows if row[6] is not None]
-        if owed:
-            conn.execute(statements.ADD_WEBHOOK, owed)
-
-
-def _job(row: AnyRow) -> JobRecord:
-    values = list(row)
-    values[_STATE] = _STATES[values[_STATE]]
-    values[_LOW_PRIORITY] = bool(values[_LOW_PRIORITY])
-    values[_CANCEL_REQUESTED] = bool(values[_CANCEL_REQUESTED])
-    return JobRecord(*values)
-
-
-def _maybe(row: AnyRow | None) -> JobRecord | None:
-    return None if row is None else _job(row)
-
-
-def _params(job: JobRecord) -> dict[str, Any]:
-    params = msgspec.structs.asdict(job)
-    params["state"] = job.state.value
-    return params
-
-
-def _log(
-    conn: Connection,
-    event: str,
-    jobs: Sequence[tuple[str, int]],
-    now: int,
-    owner: str | None = None,
-    detail: str | None = None,
-) -> None:
-    if jobs:
-        shared = {"event": event, "now": now, "owner": owner, "detail": detail}
-        conn.execute(statements.ADD_EVENT, [shared | {"job_id": i, "attempt": attempt} for i, attempt in jobs])

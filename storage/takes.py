@@ -68,8 +68,7 @@ class TakeStore:
     async def touch(self, keys: Iterable[str]) -> None:
         """These takes are used now; that pins them for the unfinished job that uses them."""
         rows = [{"key": key, "now": self._clock.now_ms()} for key in keys]
-        if rows:
-            await self._db.writer.run(lambda conn: conn.execute(_TOUCH, rows) and None)
+        await self._db.writer.insert_many(_TOUCH, rows)
 
     async def store(self, take: TakeRecord, blob: BlobRecord, job_id: str, attempt: int, owner: str) -> bool:
         """Keep a take that an attempt has spoken: its blob, its row, and the job's failures back to 0.

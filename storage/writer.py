@@ -24,20 +24,20 @@ MAX_GROUP = 512
 
 
 class _Operation:
-    """One row for a statement, or one function of the connection; `future` gets its result."""
+    """Rows for a statement, or one function of the connection; `future` gets its result."""
 
-    __slots__ = ("fn", "future", "params", "statement")
+    __slots__ = ("fn", "future", "rows", "statement")
 
     def __init__(
         self,
         future: asyncio.Future[Any],
         statement: Executable | None = None,
-        params: Mapping[str, Any] | None = None,
+        rows: Sequence[Mapping[str, Any]] = (),
         fn: Callable[[Connection], Any] | None = None,
     ) -> None:
         self.future = future
         self.statement = statement
-        self.params = params
+        self.rows = rows
         self.fn = fn
 
 
@@ -68,7 +68,12 @@ class Writer:
             StorageError: the database is full, read-only or locked.
             IntegrityError: this very row breaks a constraint.
         """
-        await self._submit(_Operation(asyncio.get_running_loop().create_future(), statement, params))
+        await self._submit(_Operation(asyncio.get_running_loop().create_future(), statement, (params,)))
+
+    async def insert_many(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
+        """As `insert`, for rows that are written all or none."""
+        if rows:
+            await self._submit(_Operation(asyncio.get_running_loop().create_future(), statement, rows))
 
     async def run(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` in a transaction and give its result once that is committed.
@@ -131,7 +136,7 @@ class Writer:
             batches: dict[Executable, list[Mapping[str, Any]]] = {}
             for operation in group:
                 if operation.statement is not None:
-                    batches.setdefault(operation.statement, []).append(operation.params or {})
+                    batches.setdefault(operation.statement, []).extend(operation.rows)
             for statement, rows in batches.items():
                 self._connection.execute(statement, rows)
             results = [None if operation.fn is None else operation.fn(self._connection) for operation in group]

@@ -14,7 +14,14 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from sqlalchemy import text
 from support.storage import HandClock, a_completion, a_job, an_entry, new_database_url, put_audio
 
@@ -30,6 +37,7 @@ T = TypeVar("T")
 HISTORIES = int(os.environ.get("VOXGATE_HISTORIES", "25"))
 MAX_FAILURES = 3
 FLIGHTS = ("f1", "f2")
+NODES = st.integers(0, 1)
 QUEUED, RUNNING = JobState.IN_QUEUE, JobState.IN_PROGRESS
 
 
@@ -56,11 +64,12 @@ class Held(msgspec.Struct, frozen=True):
 class Node:
     """One server: its own connections, an owner name for each of its lives, and what it believes it holds."""
 
-    def __init__(self, name: str, url: str, clock: HandClock, runner: asyncio.Runner) -> None:
+    def __init__(self, name: str, url: str, clock: HandClock, audio: AudioStore, runner: asyncio.Runner) -> None:
         self.name, self.life = name, 0
         self.database = runner.run(Database.open(url))
         self.jobs = JobStore(self.database, clock)
         self.cache = CacheStore(self.database, clock)
+        self.sweeper = Sweeper(self.database, audio, clock, grace_s=0)
         self.seen: list[Lease] = []
 
     @property
@@ -69,17 +78,14 @@ class Node:
 
 
 class JobMachine(RuleBasedStateMachine):
-    ids = Bundle("ids")
-
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="voxgate-machine-"))
         self.runner = asyncio.Runner()
         self.clock = HandClock()
         url = new_database_url(self.folder)
-        self.nodes = [Node(name, url, self.clock, self.runner) for name in "ab"]
         self.audio = AudioStore(self.folder / "audio")
-        self.sweeper = Sweeper(self.nodes[1].database, self.audio, self.clock, grace_s=0)
+        self.nodes = [Node(name, url, self.clock, self.audio, self.runner) for name in "ab"]
         self.known: dict[str, Known] = {}
         self.held: list[Held] = []
 
@@ -92,16 +98,16 @@ class JobMachine(RuleBasedStateMachine):
     def run(self, step: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(step)
 
-    # -- steps
+    # -- steps: few rules with choices inside, since Hypothesis picks among rules evenly
 
-    @rule(
-        target=ids,
-        node=st.integers(0, 1),
-        flight=st.sampled_from((None, *FLIGHTS)),
-        ttl_s=st.sampled_from((None, 30)),
-        low=st.booleans(),
-    )
-    def submit(self, node: int, flight: str | None, ttl_s: int | None, low: bool) -> str:
+    @initialize(flights=st.lists(st.sampled_from((None, *FLIGHTS)), min_size=2, max_size=5))
+    def open_shop(self, flights: list[str | None]) -> None:
+        for flight in flights:
+            self.submit(0, flight, None, False)
+
+    @precondition(lambda self: len(self.known) < 12)
+    @rule(node=NODES, flight=st.sampled_from((None, *FLIGHTS)), ttl_s=st.sampled_from((None, 30)), low=st.booleans())
+    def submit(self, node: int, flight: str | None, ttl_s: int | None, low: bool) -> None:
         now = self.clock.now_ms()
         job = a_job(
             f"job-{len(self.known):03}", flight_key=flight, low_priority=low, created_ms=now, available_ms=now,
@@ -109,54 +115,43 @@ class JobMachine(RuleBasedStateMachine):
         )  # fmt: skip
         self.run(self.nodes[node].jobs.insert(job))
         self.known[job.id] = Known(QUEUED, flight, job.expires_at_ms)
-        return job.id
 
-    @rule(node=st.integers(0, 1), most=st.integers(1, 3))
-    def claim(self, node: int, most: int) -> None:
+    @rule(node=NODES, most=st.integers(1, 12), blindly=st.booleans())
+    def claim(self, node: int, most: int, blindly: bool) -> None:
+        """Who is offered; or anybody, as when two servers looked at the same moment."""
         server = self.nodes[node]
-        found = self.run(server.jobs.candidates(["hibari"]))
-        flights = [self.known[c.id].flight for c in found if self.known[c.id].flight]
-        assert len(flights) == len(set(flights))
-        for job in self.run(server.jobs.claim([c.id for c in found][:most], server.owner)):
+        wanted = list(self.known)
+        if not blindly:
+            wanted = [candidate.id for candidate in self.run(server.jobs.candidates(["hibari"]))]
+            flights = [self.known[job_id].flight for job_id in wanted if self.known[job_id].flight]
+            assert len(flights) == len(set(flights))
+        for job in self.run(server.jobs.claim(wanted[:most], server.owner)):
             known = self.known[job.id]
             assert (known.state, known.attempt + 1) == (QUEUED, job.attempt)
             known.state, known.owner, known.attempt = RUNNING, server.owner, job.attempt
             self.held.append(Held(job.id, server.owner, job.attempt))
 
-    @rule(node=st.integers(0, 1))
-    def claim_blindly(self, node: int) -> None:
-        """Two servers that looked at the same moment ask for the same jobs."""
+    @precondition(lambda self: self.held)
+    @rule(step=st.sampled_from(("beat", "observe", "expire what was seen", "expire all")), node=NODES)
+    def lease(self, step: str, node: int) -> None:
         server = self.nodes[node]
-        for job in self.run(server.jobs.claim(list(self.known), server.owner)):
-            known = self.known[job.id]
-            assert known.state is QUEUED
-            known.state, known.owner, known.attempt = RUNNING, server.owner, job.attempt
-            self.held.append(Held(job.id, server.owner, job.attempt))
+        if step == "beat":
+            mine = {held.job_id: held.attempt for held in self.held if held.owner == server.owner}
+            lost = self.run(server.jobs.beat(server.owner, mine))
+            assert lost == {i for i, attempt in mine.items() if not self.is_held(Held(i, server.owner, attempt))}
+            return
+        if step != "expire what was seen":
+            server.seen = self.run(server.jobs.observe_leases())
+        if step != "observe":
+            self.expire(server)
 
-    @rule(node=st.integers(0, 1))
-    def beat(self, node: int) -> None:
-        server = self.nodes[node]
-        mine = {held.job_id: held.attempt for held in self.held if held.owner == server.owner}
-        lost = self.run(server.jobs.beat(server.owner, mine))
-        assert lost == {i for i, attempt in mine.items() if not self.is_held(Held(i, server.owner, attempt))}
-        self.held = [held for held in self.held if held.owner != server.owner or held.job_id not in lost]
-
-    @rule(node=st.integers(0, 1))
-    def observe(self, node: int) -> None:
-        self.nodes[node].seen = self.run(self.nodes[node].jobs.observe_leases())
-
-    @rule(node=st.integers(0, 1), at_once=st.booleans())
-    def expire(self, node: int, at_once: bool) -> None:
-        """What was seen earlier and may have moved since, or all that runs now."""
-        server = self.nodes[node]
-        if at_once:
-            self.observe(node)
-        now_leases = {lease.job_id: lease for lease in self.run(server.jobs.observe_leases())}
+    def expire(self, server: Node) -> None:
+        standing = {lease.job_id: lease for lease in self.run(server.jobs.observe_leases())}
         for seen in server.seen:
             state = self.run(
                 server.jobs.expire(seen.job_id, seen.owner, seen.beat, seen.attempt, MAX_FAILURES, "silent")
             )
-            assert (state is not None) == (now_leases.get(seen.job_id) == seen)
+            assert (state is not None) == (standing.get(seen.job_id) == seen)
             if state is not None:
                 known = self.known[seen.job_id]
                 known.failures += 1
@@ -165,106 +160,84 @@ class JobMachine(RuleBasedStateMachine):
         server.seen = []
 
     @precondition(lambda self: self.held)
-    @rule(data=st.data(), stored=st.booleans(), sound=st.integers(0, 2))
-    def complete(self, data: st.DataObject, stored: bool, sound: int) -> None:
-        """Also by owners that were killed or paused, and by leases long lost."""
-        held = data.draw(st.sampled_from(self.held))
-        jobs, right = self.nodes[0].jobs, self.is_held(held)
-        blob = self.run(put_audio(self.audio, f"sound {sound}".encode()))
-        entry = an_entry(f"key-{held.job_id}", blob, self.clock.now_ms()) if stored else None
-        done = self.run(
-            jobs.complete(
-                held.job_id, held.owner, held.attempt, a_completion(blob, self.clock.now_ms(), cache_entry=entry)
-            )
-        )
-        self.run(self.audio.settle(blob))
-        assert done.ok == right
-        self.held.remove(held)
+    @rule(
+        how=st.sampled_from(("complete", "complete", "fail", "fail by input", "time out", "hand back", "try later")),
+        whose=st.integers(0, 50),
+        node=NODES,
+        sound=st.integers(0, 2),
+    )
+    def end(self, how: str, whose: int, node: int, sound: int) -> None:
+        """By any owner that ever held it: killed or paused ones, and leases long lost, too."""
+        held = self.held[whose % len(self.held)]
+        jobs, right = self.nodes[node].jobs, self.is_held(held)
+        lease = (held.job_id, held.owner, held.attempt)
+        followers = self.followers(held.job_id)
+        if how in ("hand back", "try later"):
+            counted = how == "try later"
+            assert right == self.run(jobs.requeue(*lease, how, counted, delay_ms=5000 * counted))
+            if right:
+                self.known[held.job_id].failures += counted
+                self.left(held.job_id, QUEUED)
+            return
+        if how == "complete":
+            state, ended, now = JobState.COMPLETED, followers, self.clock.now_ms()
+            blob = self.run(put_audio(self.audio, f"sound {sound}".encode()))
+            entry = an_entry(f"key-{held.job_id}", blob, now) if sound else None
+            done = self.run(jobs.complete(*lease, a_completion(blob, now, cache_entry=entry)))
+            self.run(self.audio.settle(blob))
+        else:
+            state, ended = JobState.FAILED, followers if how == "fail by input" else set()
+            if how == "time out":
+                state = JobState.TIMED_OUT
+            done = self.run(jobs.fail(*lease, state, how, "failed", by_input=how == "fail by input"))
+        assert (done.ok, set(done.followers)) == (right, ended if right else set())
         if right:
-            assert set(done.followers) == self.followers(held.job_id)
             for job_id in (held.job_id, *done.followers):
-                self.left(job_id, JobState.COMPLETED)
+                self.left(job_id, state)
 
-    @precondition(lambda self: self.held)
-    @rule(data=st.data(), by_input=st.booleans(), timed_out=st.booleans())
-    def fail(self, data: st.DataObject, by_input: bool, timed_out: bool) -> None:
-        held = data.draw(st.sampled_from(self.held))
-        right = self.is_held(held)
-        state = JobState.TIMED_OUT if timed_out else JobState.FAILED
-        done = self.run(self.nodes[1].jobs.fail(held.job_id, held.owner, held.attempt, state, "no", "failed", by_input))
-        assert done.ok == right
-        self.held.remove(held)
-        if right:
-            assert set(done.followers) == (self.followers(held.job_id) if by_input else set())
-            self.left(held.job_id, state)
-            for job_id in done.followers:
-                self.left(job_id, JobState.FAILED)
-
-    @precondition(lambda self: self.held)
-    @rule(data=st.data(), counted=st.booleans(), delay_ms=st.sampled_from((0, 5000)))
-    def requeue(self, data: st.DataObject, counted: bool, delay_ms: int) -> None:
-        held = data.draw(st.sampled_from(self.held))
-        right = self.is_held(held)
-        assert right == self.run(
-            self.nodes[0].jobs.requeue(held.job_id, held.owner, held.attempt, "later", counted, delay_ms)
-        )
-        self.held.remove(held)
-        if right:
-            self.known[held.job_id].failures += counted
-            self.left(held.job_id, QUEUED)
-
-    @rule(job_id=ids)
-    def cancel(self, job_id: str) -> None:
-        job = self.run(self.nodes[0].jobs.cancel(job_id))
-        assert job is not None
-        if not self.known[job_id].state.final:
-            self.left(job_id, JobState.CANCELLED)
-        assert job.state is self.known[job_id].state
-
-    @rule(job_id=ids)
-    def retry(self, job_id: str) -> None:
-        known = self.known[job_id]
-        expires = self.clock.now_ms() + 60_000
+    @rule(cancel=st.booleans(), which=st.integers(0, 50), node=NODES)
+    def meddle(self, cancel: bool, which: int, node: int) -> None:
+        job_id = list(self.known)[which % len(self.known)]
+        known, jobs = self.known[job_id], self.nodes[node].jobs
+        if cancel:
+            job = self.run(jobs.cancel(job_id))
+            if not known.state.final:
+                self.left(job_id, JobState.CANCELLED)
+            assert job is not None
+            assert job.state is known.state
+            return
         allowed = known.state in (JobState.FAILED, JobState.TIMED_OUT)
-        job = self.run(self.nodes[1].jobs.retry(job_id, expires))
-        assert (job is not None) == allowed
+        expires = self.clock.now_ms() + 60_000
+        assert (self.run(jobs.retry(job_id, expires)) is not None) == allowed
         if allowed:
             known.state, known.final, known.failures, known.expires_at_ms = QUEUED, None, 0, expires
 
-    @rule()
-    def expire_ttl(self) -> None:
+    @rule(how=st.sampled_from(("kill", "ttl", "sweep", "a second", "a minute", "clock set back")), node=NODES)
+    def time_passes(self, how: str, node: int) -> None:
+        server = self.nodes[node]
+        if how == "kill":
+            # Its memory is gone and it comes back under another name. Its leases stay, and so may a paused twin.
+            server.life += 1
+            server.seen = []
+        elif how == "ttl":
+            self.expire_ttl(server)
+        elif how == "sweep":
+            self.run(server.cache.prune())
+            self.clock.turn(0.001)
+            self.run(server.sweeper.sweep())
+        else:
+            self.clock.turn({"a second": 1, "a minute": 60, "clock set back": -20}[how])
+
+    def expire_ttl(self, server: Node) -> None:
         now = self.clock.now_ms()
         due = {
             job_id
             for job_id, known in self.known.items()
             if not known.state.final and known.expires_at_ms is not None and known.expires_at_ms <= now
         }
-        assert set(self.run(self.nodes[0].jobs.expire_ttl())) == due
+        assert set(self.run(server.jobs.expire_ttl())) == due
         for job_id in due:
             self.left(job_id, JobState.TIMED_OUT)
-
-    @rule(node=st.integers(0, 1))
-    def kill(self, node: int) -> None:
-        """Its memory is gone and it comes back under another name; its leases stay behind, and so may a paused twin."""
-        server = self.nodes[node]
-        self.run(server.database.close())
-        server.database = self.run(Database.open(f"sqlite:///{self.folder / 'voxgate.db'}"))
-        server.jobs = JobStore(server.database, self.clock)
-        server.cache = CacheStore(server.database, self.clock)
-        if node == 1:
-            self.sweeper = Sweeper(server.database, self.audio, self.clock, grace_s=0)
-        server.life += 1
-        server.seen = []
-
-    @rule(seconds=st.sampled_from((1, 40, -20, 3600)))
-    def turn_the_clock(self, seconds: int) -> None:
-        self.clock.turn(seconds)
-
-    @rule(node=st.integers(0, 1))
-    def sweep(self, node: int) -> None:
-        self.run(self.nodes[node].cache.prune())
-        self.clock.turn(0.001)
-        self.run(self.sweeper.sweep())
 
     # -- what must hold after each
 
@@ -290,7 +263,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_row_points_at_a_missing_file(self) -> None:
-        assert self.run(self.sweeper.audit()) == []
+        assert self.run(self.nodes[0].sweeper.audit()) == []
         dangling = text("SELECT COUNT(*) FROM jobs WHERE state = 'COMPLETED' AND blob_hash IS NULL")
         assert self.run(self.nodes[0].database.read(lambda conn: conn.execute(dangling).scalar_one())) == 0
 

@@ -12,12 +12,14 @@ from support.storage import database_in, new_database_url
 from storage.database import Database
 from storage.errors import StorageError
 
-PUT = text("INSERT INTO limit_windows (key_id, window, start_ms, used) VALUES (:id, 'minute', 0, 0)")
+PUT = text(
+    "INSERT INTO endpoints (id, created_ms, updated_ms, policy, defaults, limits) VALUES (:id, 0, 0, '', '', '')"
+)
 
 
 def rows(database: Database) -> set[str]:
     with sqlite3.connect(database.place) as other:
-        return {row[0] for row in other.execute("SELECT key_id FROM limit_windows")}
+        return {row[0] for row in other.execute("SELECT id FROM endpoints")}
 
 
 async def test_an_insert_is_answered_only_when_another_connection_can_read_it(database: Database) -> None:
@@ -38,6 +40,18 @@ async def test_one_bad_row_in_a_group_fails_alone(database: Database) -> None:
     assert isinstance(outcomes.pop(10), IntegrityError)
     assert outcomes == [None] * 20
     assert rows(database) == set(wanted)
+
+
+async def test_rows_given_together_are_written_all_or_none(database: Database) -> None:
+    await database.writer.insert(PUT, {"id": "taken"})
+    outcomes = await asyncio.gather(
+        database.writer.insert_many(PUT, [{"id": "new"}, {"id": "taken"}]),
+        database.writer.insert_many(PUT, [{"id": "a"}, {"id": "b"}]),
+        database.writer.insert_many(PUT, []),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], IntegrityError)
+    assert rows(database) == {"taken", "a", "b"}
 
 
 async def test_a_function_that_raises_leaves_nothing_and_harms_nobody_in_its_group(database: Database) -> None:
@@ -81,7 +95,7 @@ async def test_two_servers_write_to_one_file_without_losing_or_failing_anything(
 
     def count(connection: Connection) -> int:
         # Read, then write: a deferred transaction fails here at once when the other server writes.
-        seen = int(connection.execute(text("SELECT COUNT(*) FROM limit_windows")).scalar_one())
+        seen = int(connection.execute(text("SELECT COUNT(*) FROM endpoints")).scalar_one())
         connection.execute(PUT, {"id": f"counted {seen}"})
         return seen
 

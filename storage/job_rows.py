@@ -1,0 +1,70 @@
+"""Rows of jobs to records and back, and what every step of a job writes beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+from sqlalchemy import Connection, Row
+
+from storage import statements
+from storage.job_sql import COLUMNS
+from storage.records import JobRecord, JobState
+
+AnyRow: TypeAlias = Row[*tuple[Any, ...]]
+
+STATES = {state.value: state for state in JobState}
+_STATE = COLUMNS.index("state")
+_LOW_PRIORITY = COLUMNS.index("low_priority")
+_CANCEL_REQUESTED = COLUMNS.index("cancel_requested")
+
+
+def job_of(row: AnyRow) -> JobRecord:
+    """A row of all columns in their order; SQLite knows neither enums nor booleans."""
+    values = list(row)
+    values[_STATE] = STATES[values[_STATE]]
+    values[_LOW_PRIORITY] = bool(values[_LOW_PRIORITY])
+    values[_CANCEL_REQUESTED] = bool(values[_CANCEL_REQUESTED])
+    return JobRecord(*values)
+
+
+def maybe_job(row: AnyRow | None) -> JobRecord | None:
+    """As `job_of`, for a row that may not be there."""
+    return None if row is None else job_of(row)
+
+
+def params_of(job: JobRecord) -> dict[str, Any]:
+    """What an insert binds."""
+    params = msgspec.structs.asdict(job)
+    params["state"] = job.state.value
+    return params
+
+
+def log_events(
+    conn: Connection,
+    event: str,
+    jobs: Sequence[tuple[str, int]],
+    now: int,
+    owner: str | None = None,
+    detail: str | None = None,
+) -> None:
+    """Write one event for each of `jobs` (id, attempt)."""
+    if jobs:
+        shared = {"event": event, "now": now, "owner": owner, "detail": detail}
+        conn.execute(statements.ADD_EVENT, [shared | {"job_id": i, "attempt": attempt} for i, attempt in jobs])
+
+
+def log_ended(
+    conn: Connection,
+    rows: Sequence[AnyRow],
+    event: str,
+    now: int,
+    detail: str | None = None,
+    owner: str | None = None,
+) -> None:
+    """Write the events of jobs that ended (rows as `job_sql` returns them), and owe their webhooks."""
+    log_events(conn, event, [(row[0], row[5]) for row in rows], now, owner, detail)
+    owed = [{"job_id": row[0], "url": row[6], "now": now} for row in rows if row[6] is not None]
+    if owed:
+        conn.execute(statements.ADD_WEBHOOK, owed)
