@@ -42,3 +42,25 @@ def list_backends(as_json: bool) -> None:
         ],
         empty="no package registers a backend",
     )
+
+
+@backends.command(name="test")
+@click.argument("name")
+@json_option
+def test_backend(name: str, as_json: bool) -> None:
+    """Check the backend NAME against the contract; loads it. Exit code 2 if it breaks a promise."""
+    from backends.testing.conformance import check
+    from gateway.cli.installed import chosen
+
+    backend, own, context = chosen(name)
+    findings = check(backend, own, context)
+    failed = [finding for finding in findings if not finding.ok]
+    if as_json:
+        echo_json(findings)
+    else:
+        for finding in findings:
+            mark = "ok    " if finding.ok else "FAILED"
+            click.echo(f"{mark}  {finding.check}" + (f": {finding.detail}" if finding.detail else ""))
+        click.echo(f"{len(findings) - len(failed)} of {len(findings)} checks hold for {name}")
+    if failed:
+        raise click.exceptions.Exit(2)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from backends.interface import Backend, BackendContext, BackendUnavailable
 from gateway.cli.prepared import settings_for
 from gateway.clock import SystemClock
+from gateway.engines.configure import configure
+from gateway.engines.discovery import discover, load_class
 from gateway.engines.registry import Engines
+from gateway.errors import NotFound
 from gateway.settings import Settings
 from gateway.speech.finish import post
 
@@ -50,4 +56,30 @@ def installed(settings: Settings | None = None) -> list[Installed]:
 
 def engines_of(settings: Settings) -> Engines:
     """The backends as the server would host them; nothing is started."""
-    return Engines(msgspec.structs.replace(settings, model_cache_dir=settings.models_dir), post, SystemClock())
+    return Engines(settings, post, SystemClock())
+
+
+def chosen(name: str) -> tuple[type[Backend], dict[str, Any], BackendContext]:
+    """The class of one installed backend, its own keys of `[backends.NAME]`, and what this machine offers it.
+
+    Raises:
+        NotFound: no installed package registers it.
+        BackendUnavailable: it is missing something, or cannot be imported.
+        SettingsError: its settings are wrong.
+    """
+    settings = settings_for()
+    candidates = {candidate.info.name: candidate for candidate in discover(None)}
+    if name not in candidates:
+        raise NotFound(f"no installed package registers the backend {name!r}; installed: {', '.join(candidates)}")
+    info = candidates[name].info
+    if info.state != "found":
+        raise BackendUnavailable(f"backend {name} is {info.state}: {info.error}", info.cure)
+    try:
+        backend = load_class(candidates[name].entry_point)
+    except (TypeError, ImportError) as error:
+        raise BackendUnavailable(f"backend {name} is broken: {error}") from error
+    raw = settings.backends.get(name, {})
+    _, host = configure(backend, raw)
+    own = {field.encode_name for field in msgspec.structs.fields(backend.Settings)}
+    context = BackendContext(settings.models_dir, host.device or settings.device, 1, settings.hf_token)
+    return backend, {key: value for key, value in raw.items() if key in own}, context

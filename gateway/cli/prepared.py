@@ -32,7 +32,9 @@ def settings_for(overrides: Mapping[str, Any] | None = None, *, listen: bool = F
     settings = load_settings(overrides=overrides)
     check_start(settings, listen=listen)
     if not settings.embedded and importlib.util.find_spec("psycopg") is None:
-        raise SettingsError("VOXGATE_DATABASE__URL needs the driver of PostgreSQL; run: pip install 'voxgate[postgres]'")
+        raise SettingsError(
+            "VOXGATE_DATABASE__URL needs the driver of PostgreSQL; run: pip install 'voxgate[postgres]'"
+        )
     return settings
 
 

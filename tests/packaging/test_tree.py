@@ -9,8 +9,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 
 # Put together here, so that this file does not find itself.
-PLACES = re.compile("|".join(("/wo" + "rk/", "/ro" + r"ot\b", "/home" + r"/[a-z]", "/Use" + "rs/")))
-HOSTS = re.compile("|".join(("py" + r"pi\.org", "python" + r"hosted\.org", "registry\\.np" + r"mjs", "deb\\." + "debian")))
+PLACES = re.compile("|".join("/" + place for place in ("work/", r"root\b", r"home/[a-z]", "Users/")))
+HOSTS = re.compile("|".join(f"{name}[.]{end}" for name, end in (("pypi", "org"), ("hosted", "org"), ("npmjs", "org"))))
 
 
 def _tracked() -> list[Path]:
