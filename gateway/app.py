@@ -20,12 +20,14 @@ from gateway.jobs.finished import WriteBehind
 from gateway.jobs.housekeeping import Housekeeping
 from gateway.jobs.intake import Intake
 from gateway.jobs.leases import Leases
+from gateway.jobs.outside import AllowList
 from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
 from gateway.jobs.runner import Runner
 from gateway.jobs.service import Jobs
 from gateway.jobs.signals import Signals
 from gateway.jobs.watch import Watch
+from gateway.jobs.webhooks import Webhooks
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import Router
@@ -46,6 +48,7 @@ from storage.records import JobRecord, Retention
 from storage.sweeper import Sweeper
 from storage.takes import TakeStore
 from storage.voices import VoiceStore
+from storage.webhooks import WebhookStore
 
 REFRESH_S = 0.5
 """Seconds between looks for changes another process made to endpoints and voices; felt within one second."""
@@ -98,6 +101,7 @@ class Gateway:
             if finished is not None:
                 recent.add(finished)
             signals.notify(*ended)
+            self._webhooks.wake()
 
         speaker = Speaker(Shelf(takes, audio), self.engines.dsp, metrics, settings.jobs.chunk_window)
         runner = Runner(
@@ -120,6 +124,17 @@ class Gateway:
         self._housekeeping = Housekeeping(settings, clock, store, cache, takes, sweeper, answers, signals, metrics)
         self._write_behind = WriteBehind(store, recent)
         self.watch = Watch(store, self.engines, router, metrics)
+        present = Presenter(answers, self.watch, self._claimer.running, clock)
+        allow = AllowList(settings.webhook_allow)
+        self._webhooks = Webhooks(
+            WebhookStore(database, clock),
+            store,
+            present,
+            allow,
+            signing_key(settings),
+            settings.public_url or f"http://{settings.host}:{settings.port}",
+            clock,
+        )
         self.jobs = Jobs(
             settings,
             clock,
@@ -132,7 +147,8 @@ class Gateway:
             recent,
             self._write_behind,
             self.watch,
-            Presenter(answers, self.watch, self._claimer.running, clock),
+            present,
+            allow,
             metrics,
             self.access.note_usage,
             self.owner,
@@ -142,6 +158,7 @@ class Gateway:
         self._leases.start()
         self._housekeeping.start()
         self._write_behind.start()
+        self._webhooks.start()
         self._refresh = asyncio.create_task(self._keep_fresh(), name="endpoints")
         log.info("started", owner=self.owner, backends=sorted(known))
 
@@ -160,6 +177,7 @@ class Gateway:
         await self._leases.stop()
         await self._housekeeping.stop()
         await self._write_behind.stop()
+        await self._webhooks.stop()
         await self.access.stop()
         await self._database.close()
         log.info("stopped", owner=self.owner)

@@ -20,6 +20,7 @@ from gateway.jobs.finished import WriteBehind
 from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import warned
+from gateway.jobs.outside import AllowList
 from gateway.jobs.policy import read_policy
 from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
@@ -71,6 +72,7 @@ class Jobs:
         write_behind: WriteBehind,
         watch: Watch,
         present: Presenter,
+        allow: AllowList,
         metrics: Metrics,
         note_usage: Callable[[Principal, str, str, UsageDelta], None],
         owner: str,
@@ -87,6 +89,7 @@ class Jobs:
         self._write_behind = write_behind
         self._watch = watch
         self._present = present
+        self._allow = allow
         self._metrics = metrics
         self._note_usage = note_usage
         self._owner = owner
@@ -118,6 +121,8 @@ class Jobs:
             raise Unavailable("the server is stopping; send the request again in a moment")
         endpoint = self._endpoints.resolve(endpoint_id)
         policy = read_policy(envelope)
+        if envelope.webhook is not None:
+            self._allow.check_url(envelope.webhook)
         idempotency = None
         if idempotency_key is not None:
             idempotency = Idempotency(idempotency_key, hashlib.sha256(_encode(envelope)).hexdigest())
@@ -358,6 +363,7 @@ class Jobs:
             finished_ms=now,
             retain_until_ms=self._retain_until(kind, now),
             webhook=envelope.webhook,
+            request=bytes(envelope.input).decode("utf-8", "replace") if envelope.input is not UNSET else "",
             error=str(error),
             error_code=error.code,
             worker_id=self._owner,

@@ -1,0 +1,130 @@
+"""The way out: HTTP to addresses that callers chose.
+
+A caller's URL must not reach what only this machine can reach. The check stands where the connection is made, on the
+address that is really connected to: a name that resolves to something else a moment later, or a redirect, meets the
+same check.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import TypeAlias
+from urllib.parse import urlsplit
+
+import httpcore
+import httpx
+
+from gateway.errors import BadRequest
+
+Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+MAX_URL_CHARS = 2_000
+
+
+class NotAllowed(httpcore.ConnectError):
+    """The address is a private one and nobody allowed it."""
+
+
+class AllowList:
+    """Private hosts and networks that may be called all the same (`webhook_allow`).
+
+    Args:
+        entries: host names, addresses or networks, such as `hooks.internal`, `127.0.0.1`, `10.0.0.0/8`.
+    """
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        self._names: set[str] = set()
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        for entry in entries:
+            try:
+                self._networks.append(ipaddress.ip_network(entry, strict=False))
+            except ValueError:
+                self._names.add(entry.lower().rstrip("."))
+
+    def permits(self, host: str, address: Address) -> bool:
+        """Whether a connection to this host at this address may be made."""
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+            address = address.ipv4_mapped
+        if host.lower().rstrip(".") in self._names:
+            return True
+        if any(address in network for network in self._networks if network.version == address.version):
+            return True
+        return address.is_global and not address.is_multicast
+
+    def check_url(self, url: str) -> None:
+        """Refuse what can be seen to be wrong without asking a resolver.
+
+        Raises:
+            BadRequest: no http(s) URL, credentials in it, or a private address.
+        """
+        try:
+            parts = urlsplit(url)
+            host, _ = parts.hostname, parts.port
+        except ValueError:
+            host = None
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not host or len(url) > MAX_URL_CHARS:
+            raise BadRequest(f"webhook must be an http or https URL of at most {MAX_URL_CHARS} characters")
+        if parts.username is not None or parts.password is not None:
+            raise BadRequest("webhook must not hold a user name or password: they would be stored and logged elsewhere")
+        try:
+            address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+        except ValueError:
+            return
+        if not self.permits(host, address):
+            raise BadRequest(
+                f"webhook goes to the private address {host}; VOXGATE_WEBHOOK_ALLOW can allow it"
+            )
+
+
+class _GuardedNetwork(httpcore.AsyncNetworkBackend):
+    """Resolves names itself and connects only to addresses that are permitted."""
+
+    def __init__(self, allow: AllowList) -> None:
+        self._allow = allow
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Connect to the first permitted address of `host`."""
+        try:
+            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        except OSError as error:
+            raise httpcore.ConnectError(f"{host} cannot be resolved") from error
+        for *_, place in found:
+            if self._allow.permits(host, ipaddress.ip_address(str(place[0]).partition("%")[0])):
+                return await self._network.connect_tcp(str(place[0]), port, timeout, local_address, socket_options)
+        raise NotAllowed(f"{host} is a private address; VOXGATE_WEBHOOK_ALLOW can allow it")
+
+    async def connect_unix_socket(
+        self,
+        path: str,
+        timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        """Never."""
+        raise NotAllowed("unix sockets are not called")
+
+    async def sleep(self, seconds: float) -> None:
+        """As the network asks."""
+        await self._network.sleep(seconds)
+
+
+def guarded_client(allow: AllowList, timeout_s: float) -> httpx.AsyncClient:
+    """A client that reaches permitted addresses only, follows no redirect and uses no proxy."""
+    transport = httpx.AsyncHTTPTransport(trust_env=False)
+    # httpx has no argument for it; the pool is where httpcore documents the seam.
+    transport._pool = httpcore.AsyncConnectionPool(
+        ssl_context=httpx.create_ssl_context(trust_env=False),
+        max_connections=64,
+        network_backend=_GuardedNetwork(allow),
+    )
+    return httpx.AsyncClient(transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False)

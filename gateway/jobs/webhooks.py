@@ -1,0 +1,149 @@
+"""Tells callers that their jobs have ended. What is owed stands in the database, so a restart forgets none.
+
+The first three tries are RunPod's, ten seconds apart; then the pauses grow until a day is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+
+import httpx
+import msgspec
+
+from gateway.clock import Clock
+from gateway.errors import code_of
+from gateway.jobs.outside import AllowList, guarded_client
+from gateway.jobs.present import Presenter
+from gateway.settings.logs import get_logger
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.records import JobRecord
+from storage.webhooks import DeliveryRecord, WebhookStore
+
+TIMEOUT_S = 10.0
+AT_ONCE = 16
+LEASE_MS = 60_000
+POLL_S = 2.0
+PAUSES_S = (10, 10, 30, 120, 600, 1_800, 3_600, 10_800, 21_600, 43_200)
+"""Seconds after the first, second, ... failed try."""
+
+SIGNATURE_HEADER = "X-Voxgate-Signature"
+DELIVERY_HEADER = "X-Voxgate-Delivery"
+
+log = get_logger("voxgate.webhooks")
+
+
+def webhook_secret(signing_key: bytes, tenant: str) -> str:
+    """The secret a tenant's receivers verify with: 64 hex digits."""
+    return hmac.digest(signing_key, f"webhook\n{tenant}".encode(), "sha256").hex()
+
+
+def signature(secret: str, timestamp_s: int, body: bytes) -> str:
+    """The header's value: `t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY` under the tenant's secret."""
+    mac = hmac.new(secret.encode(), f"{timestamp_s}.".encode() + body, hashlib.sha256)
+    return f"t={timestamp_s},v1={mac.hexdigest()}"
+
+
+class Webhooks:
+    """Delivers what is owed.
+
+    Args:
+        base_url: for `audio_url` in bodies; there is no request whose Host would say it.
+    """
+
+    def __init__(
+        self,
+        store: WebhookStore,
+        jobs: JobStore,
+        present: Presenter,
+        allow: AllowList,
+        signing_key: bytes,
+        base_url: str,
+        clock: Clock,
+    ) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._present = present
+        self._signing_key = signing_key
+        self._base_url = base_url
+        self._clock = clock
+        self._client = guarded_client(allow, TIMEOUT_S)
+        self._look = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to deliver."""
+        self._task = asyncio.create_task(self._loop(), name="webhooks")
+
+    def wake(self) -> None:
+        """A job has ended."""
+        self._look.set()
+
+    async def stop(self) -> None:
+        """Deliver no more; what is owed stays owed."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._client.aclose()
+
+    async def _loop(self) -> None:
+        while True:
+            self._look.clear()
+            try:
+                while due := await self._store.take_due(AT_ONCE, LEASE_MS):
+                    await asyncio.gather(*(self._deliver(one) for one in due))
+            except StorageError as error:
+                log.error("webhooks_not_read", code=error.code, reason=str(error))
+            except Exception:
+                log.exception("webhooks_crashed")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), POLL_S)
+
+    async def _deliver(self, owed: DeliveryRecord) -> None:
+        job = await self._jobs.get(owed.job_id)
+        if job is None:
+            return  # deleted, and what was owed with it
+        body = await self._body(job, owed.url)
+        timestamp_s = self._clock.now_ms() // 1000
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "voxgate",
+            DELIVERY_HEADER: str(owed.id),
+            SIGNATURE_HEADER: signature(webhook_secret(self._signing_key, job.tenant), timestamp_s, body),
+        }
+        status: int | None = None
+        try:
+            async with (
+                asyncio.timeout(2 * TIMEOUT_S),
+                self._client.stream("POST", owed.url, content=body, headers=headers) as answer,
+            ):
+                status = answer.status_code
+        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+            await self._failed(owed, None, f"{type(error).__name__}: {error}")
+            return
+        if 200 <= status < 300:
+            await self._store.delivered(owed.id, status)
+        elif 300 <= status < 400:
+            await self._failed(owed, status, f"answered {status}; redirects are not followed")
+        else:
+            await self._failed(owed, status, f"answered {status}")
+
+    async def _failed(self, owed: DeliveryRecord, status: int | None, error: str) -> None:
+        pause_s = PAUSES_S[owed.tries - 1] if owed.tries <= len(PAUSES_S) else None
+        log.warning("webhook_failed", job_id=owed.job_id, tries=owed.tries, status=status, again_in_s=pause_s)
+        await self._store.failed(owed.id, status, error[:500], None if pause_s is None else pause_s * 1000)
+
+    async def _body(self, job: JobRecord, url: str) -> bytes:
+        try:
+            view = await self._present.view(job, self._base_url)
+        except StorageError as error:
+            log.error("webhook_without_audio", job_id=job.id, code=code_of(error))
+            view = await self._present.view(msgspec.structs.replace(job, output=None), self._base_url)
+        fields = {field: getattr(view, field) for field in view.__struct_fields__}
+        sent = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+        given = msgspec.Raw(job.request.encode()) if job.request else None
+        return msgspec.json.encode({**sent, "input": given, "webhook": url})

@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.running import running
+
+from gateway.jobs import webhooks
+from gateway.jobs.outside import AllowList
+
+TEXT = "A receiver waits for this."
+
+
+class Receiver:
+    """A real HTTP server that remembers what it was sent and answers as it is told."""
+
+    def __init__(self) -> None:
+        self.statuses: list[int | None] = []
+        self.got: list[tuple[dict[str, str], bytes]] = []
+        self.url = ""
+
+    async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in head[1:]) if n}
+        body = await reader.readexactly(int(headers.get("content-length", 0)))
+        self.got.append((headers, body))
+        status = self.statuses.pop(0) if self.statuses else 200
+        if status is None:
+            await asyncio.sleep(30)
+        extra = "location: http://127.0.0.1:1/\r\n" if status in (301, 302) else ""
+        writer.write(f"HTTP/1.1 {status} X\r\n{extra}content-length: 0\r\nconnection: close\r\n\r\n".encode())
+        await writer.drain()
+        writer.close()
+
+    async def until(self, n: int) -> None:
+        async with asyncio.timeout(20):
+            while len(self.got) < n:
+                await asyncio.sleep(0.02)
+
+
+@asynccontextmanager
+async def receiving(*statuses: int | None) -> AsyncIterator[Receiver]:
+    receiver = Receiver()
+    receiver.statuses = list(statuses)
+    server = await asyncio.start_server(receiver.handle, "127.0.0.1", 0)
+    receiver.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    try:
+        yield receiver
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "PAUSES_S", (0.05, 0.05, 0.05, 0.05))
+    monkeypatch.setattr(webhooks, "POLL_S", 0.05)
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.3)
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [({}, "COMPLETED"), ({"speed": 9}, "FAILED"), ({"options": {"fail": "engine says no"}}, "FAILED")],
+)
+async def test_a_receiver_gets_the_whole_job_signed(
+    tmp_path: Path, quick: None, fields: dict[str, Any], state: str
+) -> None:
+    async with receiving() as receiver, running(tmp_path, webhook_allow=("127.0.0.1",)) as caller:
+        job_id = await caller.run(TEXT, webhook=receiver.url, **fields)
+        await receiver.until(1)
+        headers, body = receiver.got[0]
+        sent = json.loads(body)
+        assert (sent["id"], sent["status"]) == (job_id, state)
+        assert sent["input"]["text"] == TEXT
+        assert sent["webhook"] == receiver.url
+        assert ("audio_base64" in sent.get("output", {})) == (state == "COMPLETED")
+        secret = webhooks.webhook_secret((tmp_path / "signing.key").read_bytes().strip(), "default")
+        timestamp, _, mac = headers["x-voxgate-signature"].partition(",v1=")
+        expected = hmac.new(secret.encode(), timestamp[2:].encode() + b"." + body, hashlib.sha256).hexdigest()
+        assert mac == expected
+        assert headers["x-voxgate-delivery"].isdigit()
+
+
+async def test_a_cancelled_job_and_a_cached_one_are_told_too(tmp_path: Path, quick: None) -> None:
+    async with receiving() as receiver, running(tmp_path, webhook_allow=("127.0.0.0/8",)) as caller:
+        slow = await caller.run(TEXT, options={"delay_s": 30}, webhook=receiver.url)
+        await caller.until(slow, "IN_PROGRESS")
+        await caller.post(f"cancel/{slow}")
+        await receiver.until(1)
+        assert json.loads(receiver.got[0][1])["status"] == "CANCELLED"
+        await caller.say(TEXT)
+        cached = await caller.run(TEXT, webhook=receiver.url)
+        await receiver.until(2)
+        sent = json.loads(receiver.got[1][1])
+        assert (sent["id"], sent["output"]["cache_hit"]) == (cached, True)
+
+
+async def test_failures_are_tried_again_until_the_receiver_takes_it(tmp_path: Path, quick: None) -> None:
+    async with receiving(500, None, 302) as receiver, running(tmp_path, webhook_allow=("127.0.0.1",)) as caller:
+        await caller.run(TEXT, webhook=receiver.url)
+        await receiver.until(4)
+        await asyncio.sleep(0.3)
+        assert len(receiver.got) == 4
+        assert len({body for _, body in receiver.got}) == 1
+        assert len({headers["x-voxgate-delivery"] for headers, _ in receiver.got}) == 1
+
+
+async def test_what_is_owed_survives_a_restart(tmp_path: Path, quick: None) -> None:
+    async with receiving(500) as receiver:
+        async with running(tmp_path, webhook_allow=("127.0.0.1",)) as caller:
+            job_id = await caller.run(TEXT, webhook=receiver.url)
+            await receiver.until(1)
+        async with running(tmp_path, webhook_allow=("127.0.0.1",)):
+            await receiver.until(2)
+        assert json.loads(receiver.got[1][1])["id"] == job_id
+
+
+async def test_private_addresses_are_refused_when_asked_and_again_when_connected(tmp_path: Path, quick: None) -> None:
+    async with receiving() as receiver, running(tmp_path) as caller:
+        for url in (receiver.url, "http://localhost/x", "http://[::1]/", "http://169.254.169.254/", "ftp://a/b", "x"):
+            answer = await caller.post("run", {"input": {"text": TEXT}, "webhook": url})
+            assert answer.status_code == 400, url
+            assert "webhook" in answer.json()["error"]
+        # A name passes the first check; what it resolves to does not pass the second.
+        job_id = await caller.run(TEXT, webhook=receiver.url.replace("127.0.0.1", "localhost.localdomain"))
+        await caller.until(job_id)
+        await asyncio.sleep(0.5)
+        assert receiver.got == []
+
+
+def test_the_allow_list_takes_names_addresses_and_networks() -> None:
+    from ipaddress import ip_address
+
+    allow = AllowList(["hooks.internal", "10.1.0.0/16", "::1"])
+    assert allow.permits("hooks.internal", ip_address("192.168.1.1"))
+    assert allow.permits("any", ip_address("10.1.2.3"))
+    assert allow.permits("any", ip_address("::1"))
+    assert allow.permits("example.org", ip_address("93.184.215.14"))
+    for private in ("10.2.0.1", "127.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "fe80::1", "0.0.0.0", "224.0.0.1"):
+        assert not allow.permits("any", ip_address(private)), private
