@@ -43,17 +43,18 @@ class HandClock:
 
 
 @functools.cache
-def _template() -> Path:
-    path = Path(tempfile.mkdtemp(prefix="voxgate-test-")) / "template.db"
-    migrate.upgrade(f"sqlite:///{path}")
-    return path
+def _template() -> tempfile.TemporaryDirectory[str]:
+    """A migrated database to copy; goes with the process."""
+    folder = tempfile.TemporaryDirectory(prefix="voxgate-test-")
+    migrate.upgrade(f"sqlite:///{folder.name}/template.db")
+    return folder
 
 
 def new_database_url(folder: Path) -> str:
     """A migrated SQLite database of its own."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "voxgate.db"
-    shutil.copyfile(_template(), path)
+    shutil.copyfile(Path(_template().name) / "template.db", path)
     return f"sqlite:///{path}"
 
 
