@@ -63,7 +63,7 @@ class Host:
         self._seats: list[Seat] = []
         self._ids = itertools.count(1)
         self._alarm: asyncio.TimerHandle | None = None
-        self._started = self._stopping = self._notifying = False
+        self._started = self._stopping = self._notifying = self._wanted = False
         self._health = Health(scale.restart_s)
         self._gone = asyncio.Event()
 
@@ -74,8 +74,9 @@ class Host:
         self._pump()
 
     def wake(self) -> None:
-        """Somebody will want this backend soon: load one worker if there is none."""
-        self._pump(wanted=True)
+        """Somebody will want this backend soon: load one worker if there is none, after its pause if it has one."""
+        self._wanted = not any(seat.phase in (Phase.LOADING, Phase.READY) for seat in self._seats)
+        self._pump()
 
     def submit(self, order: ChunkOrder) -> Ticket:
         """Let a chunk wait for an engine; see Ticket for how it ends. Never blocks."""
@@ -200,13 +201,19 @@ class Host:
         seat.worker.deliver(errands)
 
     # -- workers --------------------------------------------------------------------------------
-    def _open(self, now: float) -> None:
+    def _open(self, now: float) -> bool:
         seat = Seat(now)
-        seat.worker = self._make_worker(
-            lambda message: self._heard(seat, message), lambda reason: self._exited(seat, reason)
-        )
+        try:
+            seat.worker = self._make_worker(
+                lambda message: self._heard(seat, message), lambda reason: self._exited(seat, reason)
+            )
+        except OSError as error:  # the machine has no room for another process
+            self._died(seat, [], f"cannot start: {error.strerror}", now)
+            return False
         self._seats.append(seat)
+        self._wanted = False
         self._notify()
+        return True
 
     def _close(self, seat: Seat) -> None:
         if seat.phase is not Phase.CLOSING:
@@ -342,7 +349,7 @@ class Host:
             call()
 
     # -- what is due ----------------------------------------------------------------------------
-    def _pump(self, wanted: bool = False) -> None:
+    def _pump(self) -> None:
         now = self._clock.monotonic()
         for seat in self._seats:
             if (reason := seat.overdue(now, self.scale)) is not None:
@@ -352,7 +359,7 @@ class Host:
             for seat in sorted(self._seats, key=lambda seat: -seat.used_at):
                 if seat.phase is Phase.READY and seat.room > 0:
                     self._feed(seat, now)
-        later = [*self._scale_up(now, wanted), *self._scale_down(now)]
+        later = [*self._scale_up(now), *self._scale_down(now)]
         later += [due for seat in self._seats if (due := seat.due_at(self.scale)) is not None]
         if self._alarm:
             self._alarm.cancel()
@@ -360,13 +367,13 @@ class Host:
         if later:
             self._alarm = asyncio.get_running_loop().call_later(max(0.001, min(later) - now), self._pump)
 
-    def _scale_up(self, now: float, wanted: bool) -> list[float]:
+    def _scale_up(self, now: float) -> list[float]:
         """Start what is needed; the times to look again."""
         if self._stopping or self._health.permanent:
             return []
         here = [seat for seat in self._seats if seat.phase in (Phase.LOADING, Phase.READY)]
         least = self.scale.min_workers if self._started else 0
-        need = max(least, int(wanted))
+        need = max(least, int(self._wanted))
         again: list[float] = []
         if len(self._queue):
             held = sum(len(seat.held) for seat in here)
@@ -380,7 +387,8 @@ class Host:
         if missing > 0 and now < self._health.not_before:
             return [*again, self._health.not_before]
         for _ in range(missing):
-            self._open(now)
+            if not self._open(now):
+                return [*again, self._health.not_before]
         return again
 
     def _scale_down(self, now: float) -> list[float]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import resource
 import signal
 import subprocess
 import sys
 from pathlib import Path
 
 from support.hosting import GUARD_S, hosting, order, outcome, until
+from support.small_device import VARIABLE, SmallDeviceBackend
 
 from backends.interface import BackendUnavailable
 from gateway.engines.errors import ChunkPoisoned, HostStopped
@@ -103,6 +105,16 @@ async def test_a_backend_that_is_unavailable_says_so_to_all_and_is_tried_again()
         assert host.state().initializing == 1
 
 
+async def test_a_worker_too_many_for_the_device_does_not_disturb_the_one_that_runs(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "device"))
+    async with hosting(Scale(0, 3, restart_s=0.01), backend=SmallDeviceBackend) as host:
+        tickets = [host.submit(order(f"Number {n}.", index=n, chunk_delay_s=0.2)) for n in range(12)]
+        ends = [await outcome(ticket) for ticket in tickets]
+        assert all(take.samples for take in ends)
+        assert host.state().restarts > 0
+        assert host.state().unavailable is None
+
+
 async def test_a_backend_that_cannot_load_is_reported_with_its_error_and_not_tried_for_ever():
     async with hosting(scale(), load_fails="raise") as host:
         error = await outcome(host.submit(order()))
@@ -116,6 +128,21 @@ async def test_a_worker_that_dies_or_hangs_while_loading_is_reported_too():
         assert "killed by SIGKILL" in str(await outcome(host.submit(order())))
     async with hosting(scale(load_timeout_s=0.5), load_fails="hang") as host:
         assert "silent for 0.5 s while loading" in str(await outcome(host.submit(order())))
+
+
+async def test_a_machine_that_can_start_no_process_makes_the_backend_unavailable_until_it_can_again():
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with hosting(scale()) as host:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())), hard))
+        try:
+            error = await outcome(host.submit(order()))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert isinstance(error, BackendUnavailable)
+        assert "Too many open files" in str(error)
+        host.wake()
+        await until(lambda: host.ready)
+        assert (await outcome(host.submit(order()))).samples
 
 
 async def test_an_engine_with_another_revision_than_announced_never_speaks():

@@ -36,10 +36,12 @@ def context() -> BackendContext:
 
 
 @asynccontextmanager
-async def hosting(scale: Scale | None = None, start: bool = False, **settings: Any) -> AsyncIterator[Host]:
+async def hosting(
+    scale: Scale | None = None, start: bool = False, backend: type = ScriptedBackend, **settings: Any
+) -> AsyncIterator[Host]:
     own = ScriptedSettings(**settings)
     scale = scale or Scale(0, 1, restart_s=0.05)
-    spec = Spec(ScriptedBackend, own, context(), post, beat_s=scale.chunk_timeout_s / 4)
+    spec = Spec(backend, own, context(), post, beat_s=scale.chunk_timeout_s / 4)
     dsp = Dsp()
 
     def make(on_message, on_exit):
