@@ -29,7 +29,7 @@ _FLAGS = (
     "--autoplay-policy=no-user-gesture-required",
     "--remote-debugging-pipe",
 )
-_GUARD_S = 60.0
+_GUARD_S = 30.0
 
 
 class Browser:
@@ -77,6 +77,8 @@ class Browser:
             "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600
         )
         await self.call("Emulation.setEmulatedMedia", features=scheme)
+        await self.call("Page.navigate", url="about:blank")  # else a new fragment alone would load nothing
+        self.console.clear()
         await self.call("Page.navigate", url=url)
         await self.until("document.readyState === 'complete'")
 
@@ -89,9 +91,12 @@ class Browser:
 
     async def until(self, script: str) -> Any:
         """Wait for an expression to become true."""
-        async with asyncio.timeout(_GUARD_S):
-            while not (value := await self.run(script)):
-                await asyncio.sleep(0.05)
+        try:
+            async with asyncio.timeout(_GUARD_S):
+                while not (value := await self.run(script)):
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            raise AssertionError(f"never true: {script}; the console said {self.console}") from None
         return value
 
     async def screenshot(self, path: Path) -> None:

@@ -81,8 +81,8 @@ async function play(job, asked, tookMs) {
   $("warnings").replaceChildren(...(output.warnings || []).map((w) => make("li", {}, w.message)));
   $("result").hidden = false;
   drawWave($("wave"), player, bytes.buffer.slice(0));
-  // A browser may refuse to play by itself; the controls are there.
-  await player.play().catch(() => say("Press play to hear it."));
+  // A browser may refuse to play by itself; the controls are there. Nothing waits for it.
+  player.play().catch(() => say("Press play to hear it."));
 }
 
 function showFacts(output, tookMs) {

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from support.running import settings_of
+from support.serving import serving
+
+from gateway.app import create_app
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a whole server, pages included."""
+    async with serving(create_app(settings_of(tmp_path_factory.mktemp("gateway")))) as url:
+        yield url

@@ -1,0 +1,103 @@
+"""The start page in a real browser: a key, a sentence, speech."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from support.browser import CHROMIUM, Browser, browsing
+from support.running import KEY
+
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="module"),
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; the pages' files are tested without"),
+]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Browser]:
+    async with browsing(tmp_path_factory.mktemp("profile")) as browser:
+        yield browser
+
+
+def element(name: str) -> str:
+    return f"document.getElementById('{name}')"
+
+
+async def speak(browser: Browser, text: str) -> None:
+    await browser.until(f"!{element('go')}.disabled")
+    await browser.run(f"{element('result')}.hidden = true; {element('text')}.value = {text!r}")
+    await browser.run(f"{element('speak')}.requestSubmit()")
+
+
+async def test_a_key_in_the_address_is_taken_out_of_it_and_kept_in_the_tab(browser: Browser, url: str):
+    await browser.open(f"{url}/#key={KEY}")
+    await browser.until(f"{element('voice')}.options.length > 1")
+    assert await browser.run("location.href") == f"{url}/"
+    assert await browser.run("sessionStorage.length + localStorage.length + document.cookie.length") == 1
+    assert await browser.run(f"{element('door')}.hidden") is True
+
+
+async def test_a_sentence_is_spoken_played_and_shown(browser: Browser, url: str):
+    await browser.open(f"{url}/#key={KEY}")
+    await browser.until(f"{element('voice')}.options.length > 1")
+    await speak(browser, "A sentence for the page. Another one follows it, long enough to be a part of its own.")
+    await browser.until(f"!{element('result')}.hidden && {element('audio')}.duration > 0.2")
+    assert await browser.run(f"{element('transcript')}.textContent.includes('Another one')")
+    assert "spoken now" in await browser.run(f"{element('facts')}.textContent")
+    await speak(browser, "A sentence for the page. Another one follows it, long enough to be a part of its own.")
+    await browser.until(f"!{element('result')}.hidden")
+    assert "from the cache" in await browser.run(f"{element('facts')}.textContent")
+    assert await browser.run(f"{element('error')}.textContent") == ""
+    assert browser.console == []
+
+
+async def test_the_command_is_the_form_quoted_for_a_shell(browser: Browser, url: str):
+    await browser.open(f"{url}/#key={KEY}")
+    await browser.run(
+        f"{element('text')}.value = \"It's here\"; {element('format')}.value = 'wav'; {element('speed')}.value = 1.5;"
+        f"{element('speak')}.dispatchEvent(new Event('input'))"
+    )
+    command = await browser.run(f"{element('curl')}.textContent")
+    assert f"{url}/runsync" in command
+    assert r'{"input":{"text":"It' + r"'\''" + r's here","format":"wav","speed":1.5}}' in command
+    assert KEY not in command
+
+
+async def test_what_went_wrong_is_said_on_the_page(browser: Browser, url: str):
+    await browser.open(f"{url}/#key={KEY}")
+    await speak(browser, "... ... ...")
+    assert await browser.until(f"{element('error')}.textContent")
+    assert await browser.run(f"{element('go')}.disabled") is False
+
+
+async def test_without_a_key_the_page_asks_for_one_and_takes_a_good_one(browser: Browser, url: str):
+    await browser.open(f"{url}/")
+    await browser.run("sessionStorage.clear()")
+    await browser.open(f"{url}/?again")
+    await browser.until(f"!{element('door')}.hidden")
+    for key, wrong in (("not a key", True), (KEY, False)):
+        await browser.run(f"{element('key')}.value = {key!r}; {element('door-form')}.requestSubmit()")
+        if wrong:
+            await browser.until(f"{element('door-error')}.textContent")
+        else:
+            await browser.until(f"{element('door')}.hidden")
+    await browser.until(f"{element('backends')}.textContent.includes('scripted')")
+
+
+@pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (1200, True)])
+async def test_nothing_runs_over_the_edge(browser: Browser, url: str, width: int, dark: bool):
+    for path in ("/", "/docs#run"):
+        await browser.open(f"{url}{path}", width=width, height=740, dark=dark)
+        await browser.until("document.fonts.status === 'loaded'")
+        assert await browser.run("document.documentElement.scrollWidth") <= width
+
+
+async def test_the_api_page_shows_every_operation(browser: Browser, url: str):
+    await browser.open(f"{url}/docs")
+    await browser.until("document.querySelectorAll('details').length > 10")
+    shown = await browser.run(f"{element('operations')}.textContent")
+    for path in ("/v2/{endpoint_id}/run", "/v2/{endpoint_id}/status/{job_id}", "/usage", "/audio/{blob}", "/voices"):
+        assert path in shown
+    assert browser.console == []
