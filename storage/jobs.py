@@ -265,7 +265,7 @@ class JobStore:
         """Hand a lease back. A failure counts against the job; a shutdown does not.
 
         Args:
-            delay_ms: how long nobody claims it.
+            delay_ms: how long nobody claims it; `reason` is what it waits for, then.
             execution_ms: what it has spent running so far, over all attempts; None leaves it as it is.
 
         Returns:
@@ -273,7 +273,7 @@ class JobStore:
         """
         now = self._clock.now_ms()
         params = {
-            "id": job_id, "owner": owner, "attempt": attempt, "error": reason if count_failure else None,
+            "id": job_id, "owner": owner, "attempt": attempt, "error": reason if count_failure or delay_ms else None,
             "counted": int(count_failure), "available_ms": now + delay_ms, "execution_ms": execution_ms,
         }  # fmt: skip
 

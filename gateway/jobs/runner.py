@@ -19,6 +19,7 @@ from gateway.jobs.answers import Answers
 from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import OutputWarning, stored, warned
+from gateway.jobs.pause import Pause
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
@@ -29,7 +30,7 @@ from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
 from gateway.speech.speaker import Speaker, Spoken, Timing, Utterance
 from storage.audio import AudioStore
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageFull, StorageLocked, StorageReadOnly, translate
 from storage.jobs import JobStore
 from storage.records import BlobRecord, CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
 
@@ -92,6 +93,7 @@ class Runner:
         self._metrics = metrics
         self._owner = owner
         self._on_end = on_end
+        self._pause = Pause()
 
     async def run(self, run: Run) -> None:
         """Work on the job until it has ended, was handed back or was lost."""
@@ -109,12 +111,14 @@ class Runner:
             await self._end(run, JobState.TIMED_OUT, self._timeout_error(run), "timed_out", by_input=False)
         except InvalidInput as error:
             await self._end(run, JobState.FAILED, str(error), error.code, by_input=True)
-        except StorageError as error:
-            log.error("storage_failed", job_id=job.id, code=error.code, reason=str(error))
-            await self._try_later(run, str(error), error.code)
         except VoxgateError as error:
             await self._end(run, JobState.FAILED, str(error), code_of(error), by_input=False)
         except Exception as error:
+            # The encoder writes its spool in the audio store's folder, and says what the disk says.
+            meant = translate(error, str(self._settings.audio_dir))
+            if isinstance(meant, StorageError):
+                await self._storage_failed(run, meant)
+                return
             log.exception("job_crashed", job_id=job.id, attempt=job.attempt)
             await self._try_later(run, f"internal error ({type(error).__name__}); see the server's log", "internal")
 
@@ -241,6 +245,7 @@ class Runner:
             ),
         )
         await self._audio.settle(blob)
+        self._pause.over()
         if not done.ok:
             raise Lost
         self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
@@ -334,6 +339,14 @@ class Runner:
             run.job.id, self._owner, run.job.attempt, reason=reason, count_failure=count_failure, delay_ms=delay_ms
         )
         self._on_end(None, (run.job.id,))
+
+    async def _storage_failed(self, run: Run, error: StorageError) -> None:
+        """A full disk, a read-only folder, a locked database: not the job's fault, so it waits until that is mended."""
+        log.error("storage_failed", job_id=run.job.id, code=error.code, reason=str(error))
+        if isinstance(error, (StorageFull, StorageReadOnly, StorageLocked)):
+            await self._hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
+        else:
+            await self._try_later(run, str(error), error.code)
 
     async def _try_later(self, run: Run, reason: str, code: str) -> None:
         """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.after import missing_files, rows, sound_of, spoken
+from support.after import missing_files, sound_of, spoken
 from support.served import Served, site
 
 pytestmark = pytest.mark.slow

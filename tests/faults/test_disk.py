@@ -1,0 +1,127 @@
+"""Disks that are full, folders that cannot be written, a database that somebody else holds."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import sqlite3
+from pathlib import Path
+
+import pytest
+from support.after import missing_files, rows, sound_of
+from support.disks import disk
+from support.served import Served, site
+
+pytestmark = pytest.mark.slow
+
+SHORT = {"jobs__lease_s": 1.5, "jobs__beat_s": 0.3, "backends__scripted__seconds_per_char": 0.005}
+
+
+async def submitted(served: Served, texts: list[str]) -> tuple[list[str], list[str]]:
+    """Ids of what was accepted, and the errors of what was not."""
+    ids, errors = [], []
+    for text in texts:
+        answer = await served.caller.post("run", {"input": {"text": text, "format": "wav"}})
+        if answer.status_code == 200:
+            ids.append(answer.json()["id"])
+        else:
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["retry-after"]) >= 1
+            errors.append(answer.json()["error"])
+    return ids, errors
+
+
+async def test_a_full_disk_is_said_and_nothing_that_was_accepted_is_lost(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk") as small:
+        async with site(tmp_path, **SHORT, data_dir=small.path) as place:
+            served = await place.start()
+            before = await served.caller.say("Before the disk was full.")
+            sound_of(before)
+            running = [await served.caller.run(f"Job {n} was there before.", options={"delay_s": 1}) for n in range(3)]
+            await served.caller.until(running[0], "IN_PROGRESS")
+            small.fill()
+            texts = [f"Text number {n} comes to a full disk. " + "It is long. " * 150 for n in range(30)]
+            ids, errors = await submitted(served, texts)
+            assert errors
+            assert all("no space left" in error and "VOXGATE_DATA_DIR" in error for error in errors)
+            assert (await served.caller.status(before["id"]))["status"] == "COMPLETED"
+            assert (await served.http.get("/health/live")).status_code == 200
+            await asyncio.sleep(2)  # they find no room for what they have spoken
+            small.clear()
+            for job_id in running + ids:
+                sound_of(await served.caller.until(job_id))
+            sound_of(await served.caller.say("After there was room again."))
+            assert await served.stop() == 0
+            assert not await missing_files(small.path)
+
+
+async def test_audio_that_finds_no_room_waits_for_it(tmp_path: Path) -> None:
+    with disk(tmp_path / "audio") as small:
+        # The very first failure that is counted would end a job.
+        async with site(tmp_path, **SHORT, cache_dir=small.path, jobs__max_attempts=1) as place:
+            served = await place.start()
+            for spoil, mend, words in (
+                (small.fill, small.clear, "no space left"),
+                (small.read_only, small.writable, "cannot be written"),
+            ):
+                spoil()
+                ids, errors = await submitted(served, [f"There is {words} for this sentence {n}." for n in range(3)])
+                assert not errors
+                job = await served.caller.status(ids[0])
+                while words not in job.get("reason", ""):
+                    await asyncio.sleep(0.05)
+                    job = await served.caller.status(ids[0])
+                    assert job["status"] in ("IN_QUEUE", "IN_PROGRESS"), job
+                mend()
+                for job_id in ids:
+                    sound_of(await served.caller.until(job_id))
+            assert await served.stop() == 0
+
+
+async def test_a_quota_is_a_full_disk_too(tmp_path: Path) -> None:
+    async with site(tmp_path, **SHORT) as place:
+        served = await place.start()
+        sound_of(await served.caller.say("Before the quota was reached."))
+        limits = resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
+        ids, errors = await submitted(served, [f"Text number {n} is over the quota." for n in range(5)])
+        assert ids == []
+        assert all("no space left" in error for error in errors)
+        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, limits)
+        sound_of(await served.caller.say("After the quota was raised."))
+        assert await served.stop() == 0
+
+
+async def test_a_server_does_not_start_on_a_folder_it_cannot_write(tmp_path: Path) -> None:
+    with disk(tmp_path / "disk") as small:
+        small.read_only()
+        async with site(tmp_path, data_dir=small.path) as place:
+            served = place.spawn()
+            assert await served.ended() != 0
+            (line,) = served.log.read_text().strip().splitlines()
+            assert "VOXGATE_DATA_DIR" in line and str(small.path) in line
+        small.writable()
+
+
+async def test_a_database_held_by_another_process_is_said_and_waited_for(tmp_path: Path) -> None:
+    async with site(tmp_path, **SHORT) as place:
+        served = await place.start()
+        running = [await served.caller.run(f"Job {n} was there before.", options={"delay_s": 1}) for n in range(3)]
+        await served.caller.until(running[0], "IN_PROGRESS")
+        holder = sqlite3.connect(place.data_dir / "voxgate.db", isolation_level=None)
+        holder.execute("BEGIN IMMEDIATE")
+        # Submitted while it is held for longer than anyone waits.
+        ids, errors = await submitted(served, ["This one is refused."])
+        assert ids == []
+        assert "locked by another process" in errors[0]
+        assert (await served.caller.status(running[0]))["status"] == "IN_PROGRESS"
+        # And one that waits, and is accepted when the holder lets go.
+        patient = asyncio.create_task(served.caller.say("This one is patient."))
+        await asyncio.sleep(1)
+        holder.execute("ROLLBACK")
+        holder.close()
+        sound_of(await patient)
+        for job_id in running:
+            sound_of(await served.caller.until(job_id))
+        assert await served.stop() == 0
+        assert {state for (state,) in rows(place.data_dir, "SELECT state FROM jobs")} == {"COMPLETED"}
