@@ -94,7 +94,7 @@ class FastLane:
         if first["type"] == "http.request" and not first.get("more_body", False):
             answer = self._look_up(scope, caller, endpoint_id, first.get("body", b""))
             if answer is not None:
-                await self._answer(scope, send, answer, endpoint_id)
+                await self._answer(scope, send, answer)
                 return
         await self._app(scope, _replay(first, receive), send)
 
@@ -119,7 +119,7 @@ class FastLane:
         scope[ADMITTED] = True
         return self._gateway.jobs.hot(caller, endpoint_id, raw_input, base_url(scope["scheme"], scope["headers"]))
 
-    async def _answer(self, scope: Scope, send: Send, answer: bytes, endpoint_id: str) -> None:
+    async def _answer(self, scope: Scope, send: Send, answer: bytes) -> None:
         template = _ROOT if scope["path"] == _ROOT else "/v2/{endpoint_id}/runsync"
         scope["path_template"] = template
         length = str(len(answer)).encode()

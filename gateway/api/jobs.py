@@ -8,6 +8,8 @@ body of any other 2xx away.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -19,12 +21,15 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from gateway.api.documents import Job, Purged
 from gateway.api.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, decode_envelope
+from gateway.api.errors import error_response
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit, authenticated, base_url
-from gateway.jobs.views import TTL_MS, EndpointInfo, Health
+from gateway.jobs.views import TTL_MS, EndpointInfo, Health, JobView
 from gateway.settings.model import Settings
 
 DEFAULT_ENDPOINT = "default"
+CLIENT_GONE = 499
+"""The status of a request whose caller left before the answer; only metrics and logs see it."""
 
 Wait = Annotated[
     int | None,
@@ -54,6 +59,26 @@ def json_response(value: object) -> Response[bytes]:
 
 def _base_url(request: Request[Any, Any, Any]) -> str:
     return base_url(request.scope["scheme"], request.scope["headers"])
+
+
+async def _held(request: Request[Any, Any, Any], waiting: Coroutine[Any, Any, JobView]) -> Response[bytes]:
+    """Wait for a job as long as somebody listens; the job itself goes on."""
+    wait = asyncio.ensure_future(waiting)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({wait, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not wait.done():
+            return error_response(CLIENT_GONE, "the client went away")
+        return json_response(wait.result())
+    finally:
+        wait.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request[Any, Any, Any]) -> None:
+    """Returns once the caller has closed the connection."""
+    while (await request.receive())["type"] != "http.disconnect":
+        continue  # what is left of a body nobody reads
 
 
 @post("/run", operation_id=operation_id("run"), status_code=200, responses=answers(Job, body=True))
@@ -88,7 +113,8 @@ async def runsync(
     base = _base_url(request)
     view = await gateway.jobs.submit(caller, endpoint, envelope, "runsync", idempotency_key, base)
     if not view.final:
-        view = await gateway.jobs.wait(caller, endpoint, view.id, (wait or DEFAULT_WAIT_MS) / 1000, base)
+        seconds = (wait or DEFAULT_WAIT_MS) / 1000
+        return await _held(request, gateway.jobs.wait(caller, endpoint, view.id, seconds, base))
     return json_response(view)
 
 
@@ -129,15 +155,8 @@ async def status_sync(
 ) -> Response[bytes]:
     """The job once it is final, or as it is when `wait` runs out."""
     admit(gateway, caller, endpoint, "status-sync", request)
-    return json_response(
-        await gateway.jobs.wait(
-            caller,
-            endpoint,
-            job_id,
-            (wait or DEFAULT_WAIT_MS) / 1000,
-            _base_url(request),
-        )
-    )
+    seconds = (wait or DEFAULT_WAIT_MS) / 1000
+    return await _held(request, gateway.jobs.wait(caller, endpoint, job_id, seconds, _base_url(request)))
 
 
 @post(

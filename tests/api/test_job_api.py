@@ -6,6 +6,7 @@ import asyncio
 import base64
 from typing import Any
 
+import httpx
 import pytest
 from support.running import KEY, Caller
 
@@ -63,6 +64,27 @@ async def test_runsync_answers_with_the_unfinished_job_when_the_wait_is_over(rea
     assert held.json()["status"] in ("IN_QUEUE", "IN_PROGRESS")
     cancelled = await real.http.post(f"/cancel/{job}", content=b"", headers={"Content-Type": "application/json"})
     assert (cancelled.status_code, cancelled.json()) == (200, {"id": job, "status": "CANCELLED"})
+
+
+@pytest.mark.parametrize("verb", ["runsync", "status-sync"])
+async def test_a_caller_who_goes_away_is_waited_for_no_longer_and_the_job_goes_on(real: Caller, verb: str) -> None:
+    def gone() -> float:
+        return real.gateway.metrics.http_requests.labels(verb, "499")._value.get()
+
+    before = gone()
+    asked = {"input": {"text": f"left alone, {verb}", "options": {"delay_s": 2}}}
+    job = None
+    with pytest.raises(httpx.ReadTimeout):
+        if verb == "runsync":
+            await real.http.post("/runsync?wait=300000", json=asked, timeout=0.5)
+        else:
+            job = (await real.http.post("/run", json=asked)).json()["id"]
+            await real.http.get(f"/status-sync/{job}?wait=300000", timeout=0.5)
+    async with asyncio.timeout(30):
+        while gone() == before:
+            await asyncio.sleep(0.02)
+    if job is not None:
+        assert (await finished(real, f"/status/{job}"))["status"] == "COMPLETED"
 
 
 async def test_status_sync_answers_when_the_job_is_done(real: Caller) -> None:
