@@ -9,6 +9,7 @@ name: if we are killed in between, whoever misses the file finds the spool. (obs
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import hashlib
 import os
@@ -121,27 +122,24 @@ class AudioStore:
         if (found := self._find(blob_hash)) is not None:
             found.replace(self.trash / found.name)
 
-    def empty_trash(self, known: Callable[[list[str]], set[str]]) -> int:
-        """Empty the trash, in the calling thread; what `known` says still has a row is put back first.
+    def clear(self, files: list[Path], rows: set[str]) -> tuple[int, int]:
+        """Remove files of the trash or of `tmp`, in the calling thread; those in `rows` without a file come back first.
 
         Returns:
-            How many files were put back: a sweeper was killed, or its transaction failed.
+            How many were removed, and how many were put back.
         """
-        return self._clear(list(self.trash.iterdir()), known)[1]
-
-    def clear_spools(self, is_old: Callable[[Path], bool], known: Callable[[list[str]], set[str]]) -> int:
-        """Remove spools that nobody settled, likewise; gives how many."""
-        return self._clear([file for file in self.tmp.iterdir() if is_old(file)], known)[0]
-
-    def _clear(self, files: list[Path], known: Callable[[list[str]], set[str]]) -> tuple[int, int]:
-        rows = known([_hash_of(file) for file in files]) if files else set()
         restored = 0
         for file in files:
-            blob_hash = _hash_of(file)
+            blob_hash = self.hash_of(file)
             if blob_hash in rows and self._find(blob_hash) is None and self._restore(blob_hash):
                 restored += 1
             file.unlink(missing_ok=True)
         return len(files), restored
+
+    @staticmethod
+    def hash_of(file: Path) -> str:
+        """The blob that a file of the trash or of `tmp` holds, "" for a spool that is being written."""
+        return file.name.split(".", 1)[0]
 
     def files(self) -> Iterator[Path]:
         """Every file that is stored, in no order."""
@@ -174,9 +172,10 @@ class AudioStore:
         spool = Path(blob.spool)
         existing = self._find(blob.hash)
         if existing is not None:
-            if existing.stat().st_size == blob.size_bytes:
-                return
-            existing.unlink()  # a disk that lied; the good bytes are in the spool
+            with contextlib.suppress(FileNotFoundError):  # a sweeper takes it at this moment
+                if existing.stat().st_size == blob.size_bytes:
+                    return
+            existing.unlink(missing_ok=True)  # a disk that lied; the good bytes are in the spool
         folder = self._folder(blob.hash)
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
@@ -218,10 +217,6 @@ class AudioStore:
 
 def _is_hash(name: str) -> bool:
     return len(name) == 64 and name.isalnum()
-
-
-def _hash_of(file: Path) -> str:
-    return file.name.split(".", 1)[0]
 
 
 def _named(folder: Path, stem: str) -> Path | None:

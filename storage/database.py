@@ -1,21 +1,22 @@
-"""The database of one process: one writer connection, a few readers, all driven by threads of our own.
+"""The database of one process: one writer connection, a few asynchronous readers, one for point reads.
 
-Functions given to `read`, `peek` and `Writer.run` are plain functions of a SQLAlchemy `Connection`. They run whole
-in one thread, so an operation of eight statements costs one hop between threads, not thirty: through aiosqlite one
-insert and one point read took 1.2 ms of CPU, this way 0.4 ms (two busy cores, 2026-11-22). PostgreSQL runs the
-same functions over psycopg.
+Functions given to `read`, `peek` and `Writer.run` are plain functions of a SQLAlchemy `Connection`, the same for
+SQLite and PostgreSQL. Readers are SQLAlchemy's asynchronous engine over aiosqlite (psycopg for PostgreSQL). The two
+hot paths go around it, since every statement of aiosqlite is a hop or two between threads: one insert and one point
+read took 1.2 ms of CPU through it and 0.4 ms this way (two busy cores, 2026-11-22). The writer runs whole groups in
+a thread of its own; `peek` reads a short row right where it is asked for.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.errors import SettingsError
@@ -100,6 +101,27 @@ def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
     return engine
 
 
+def make_readers(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> AsyncEngine:
+    """The asynchronous engine of the readers: single statements, each with its own snapshot, and no writing."""
+    if url.get_backend_name() != "sqlite":
+        return create_async_engine(url, pool_size=READERS, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
+    engine = create_async_engine(
+        url.set(drivername="sqlite+aiosqlite"),
+        pool_size=READERS,
+        connect_args={"timeout": busy_timeout_ms / 1000},
+        pool_reset_on_return=None,
+    )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA query_only = ON")
+        cursor.close()
+
+    return engine
+
+
 class Database:
     """Open it with `Database.open`, close it with `close`."""
 
@@ -107,11 +129,11 @@ class Database:
         self.dialect: Literal["sqlite", "postgresql"] = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
         self.place = place_of(url)
         self._write_engine = make_engine(url, write=True, busy_timeout_ms=busy_timeout_ms)
-        self._read_engine = make_engine(url, write=False, busy_timeout_ms=busy_timeout_ms)
+        self._read_engine = make_readers(url, busy_timeout_ms)
         self._peek_engine = make_engine(url, write=False, busy_timeout_ms=0) if self.dialect == "sqlite" else None
-        self._readers = ThreadPoolExecutor(READERS, thread_name_prefix="voxgate-reader")
         self._peeker: Connection | None = None
-        self._watcher: Connection | None = None
+        self._watcher: AsyncConnection | None = None
+        self._watching = asyncio.Lock()
         self.writer = Writer(self._write_engine, self.place)
 
     @classmethod
@@ -141,18 +163,25 @@ class Database:
         return database
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` on a reading connection in a reader thread; each of its statements sees its own snapshot.
+        """Run `fn` on a reading connection; each of its statements sees its own snapshot.
 
         Raises:
             StorageError: what the database could not do.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._read, fn)
+        try:
+            async with self._read_engine.connect() as connection:
+                return await connection.run_sync(fn)
+        except DBAPIError as error:
+            meant = translate(error, self.place)
+            if meant is error:
+                raise
+            raise meant from error
 
     async def peek(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn`, a point read of a short row, right on the event loop where the database is SQLite.
 
         That takes some 40 microseconds, a third of the hop to a thread. In WAL mode readers wait for nobody; in
-        the rare case that they would (recovery after a crash), the reader threads do the waiting.
+        the rare case that they would (recovery after a crash), the readers do the waiting.
         """
         if self._peeker is not None:
             try:
@@ -165,34 +194,34 @@ class Database:
 
     async def data_version(self) -> int:
         """A number that changes whenever any connection, of any process, has committed; for polling."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self._data_version)
+        # SQLite counts the commits of *other* connections, so it must always be asked on the same one.
+        async with self._watching:
+            try:
+                if self._watcher is None:
+                    self._watcher = await self._read_engine.connect()
+                version = await self._watcher.scalar(_DATA_VERSION[self.dialect])
+                await self._watcher.rollback()
+            except DBAPIError as error:
+                await self._stop_watching()
+                meant = translate(error, self.place)
+                if meant is error:
+                    raise
+                raise meant from error
+        return int(version)
 
     async def close(self) -> None:
         """Finish what is queued for the writer and close every connection."""
         await self.writer.close()
-        await asyncio.get_running_loop().run_in_executor(None, self._readers.shutdown)
-        for connection in (self._peeker, self._watcher):
-            if connection is not None:
-                connection.close()
-        self._peeker = self._watcher = None
-        for engine in (self._write_engine, self._read_engine, self._peek_engine):
+        await self._stop_watching()
+        await self._read_engine.dispose()
+        if self._peeker is not None:
+            self._peeker.close()
+        self._peeker = None
+        for engine in (self._write_engine, self._peek_engine):
             if engine is not None:
                 engine.dispose()
 
-    def _read(self, fn: Callable[[Connection], T]) -> T:
-        try:
-            with self._read_engine.connect() as connection:
-                return fn(connection)
-        except DBAPIError as error:
-            meant = translate(error, self.place)
-            if meant is error:
-                raise
-            raise meant from error
-
-    def _data_version(self) -> int:
-        # SQLite counts the commits of *other* connections, so it must always be asked on the same one.
-        if self._watcher is None:
-            self._watcher = self._read_engine.connect()
-        version = int(self._watcher.scalar(_DATA_VERSION[self.dialect]))
-        self._watcher.rollback()
-        return version
+    async def _stop_watching(self) -> None:
+        watcher, self._watcher = self._watcher, None
+        if watcher is not None:
+            await watcher.close()

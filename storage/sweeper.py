@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -62,19 +63,26 @@ class Sweeper:
         """Empty the trash of a killed sweep, then remove unused blobs, old spools and files without a row."""
         restored = await self.recover()
         blobs, size_bytes = await self._sweep_rows()
-        spools = await self._db.read(
-            lambda conn: self._audio.clear_spools(
-                lambda file: _is_older(file, _SPOOL_AGE_S), lambda hashes: _known(conn, hashes)
-            )
-        )
+        spools, _ = await self._clear(self._old_spools)
         strays = await self._sweep_strays()
         return Swept(blobs, size_bytes, spools, strays, restored)
 
     async def recover(self) -> int:
         """Put back what a killed sweep took and never committed; gives how many files. Run it at start-up."""
-        return await self._db.read(
-            lambda conn: self._audio.empty_trash(lambda hashes: _known(conn, hashes)),
-        )
+        _, restored = await self._clear(lambda: list(self._audio.trash.iterdir()))
+        return restored
+
+    async def _clear(self, listed: Callable[[], list[Path]]) -> tuple[int, int]:
+        """Remove files of the trash or of `tmp`; what has a row and no file any more is put back first."""
+        files = await asyncio.to_thread(listed)
+        if not files:
+            return 0, 0
+        # Whoever commits a row after this look still has a spool of its own: `settle` links it again.
+        rows = await self._db.read(lambda conn: _known(conn, [self._audio.hash_of(file) for file in files]))
+        return await asyncio.to_thread(self._audio.clear, files, rows)
+
+    def _old_spools(self) -> list[Path]:
+        return [file for file in self._audio.tmp.iterdir() if _is_older(file, _SPOOL_AGE_S)]
 
     async def audit(self) -> list[str]:
         """The hashes of blobs whose file is missing; for `doctor` and tests."""
