@@ -335,8 +335,15 @@ class Runner:
         self._on_end(finished, (run.job.id, *done.followers))
 
     async def _hand_back(self, run: Run, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
+        _, execution_ms = self._times(run)
         await self._store.requeue(
-            run.job.id, self._owner, run.job.attempt, reason=reason, count_failure=count_failure, delay_ms=delay_ms
+            run.job.id,
+            self._owner,
+            run.job.attempt,
+            reason=reason,
+            count_failure=count_failure,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
         )
         self._on_end(None, (run.job.id,))
 
