@@ -11,12 +11,16 @@ from sqlalchemy import bindparam, text
 
 from storage.models import Job
 
+PAUSE_AT_MOST_MS = 60_000
+"""The longest pause before a job is tried again; one that seems longer only says that the clock was set back."""
+
 COLUMNS = tuple(Job.__table__.columns.keys())
 _ALL = ", ".join(COLUMNS)
 _SHORT = ", ".join(name for name in COLUMNS if name != "request") + ", '' AS request"
 _ENDED = "RETURNING id, tenant, endpoint_id, key_id, chars, attempt, webhook"
 _RETAIN = "retain_until_ms = CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END"
 _MINE = "WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'IN_PROGRESS'"
+_AVAILABLE = f"(available_ms <= :now OR available_ms > :now + {PAUSE_AT_MOST_MS})"
 _WAITED = "CASE WHEN :now > created_ms THEN :now - created_ms ELSE 0 END"
 
 _VALUES = f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join(':' + name for name in COLUMNS)})"
@@ -49,7 +53,7 @@ TENANTS = text(
 """Who waits. Jumps from tenant to tenant in the queue's index, so a flood by one costs the others nothing."""
 HEADS = text(
     "SELECT id, tenant, chars, low_priority, created_ms, backend FROM jobs q WHERE state = 'IN_QUEUE' "
-    "AND tenant = :tenant AND backend IN :backends AND available_ms <= :now "
+    f"AND tenant = :tenant AND backend IN :backends AND {_AVAILABLE} "
     "AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
     "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = q.flight_key) AND "
     "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_QUEUE' AND r.flight_key = q.flight_key "
@@ -61,7 +65,7 @@ HEADS = text(
 CLAIM = text(
     "UPDATE jobs SET state = 'IN_PROGRESS', owner = :owner, attempt = attempt + 1, beat = 0, "
     "started_ms = COALESCE(started_ms, :now), error = NULL, error_code = NULL "
-    "WHERE id = :id AND state = 'IN_QUEUE' AND available_ms <= :now "
+    f"WHERE id = :id AND state = 'IN_QUEUE' AND {_AVAILABLE} "
     "AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR NOT EXISTS ("
     "SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = jobs.flight_key)) "
     f"RETURNING {_ALL}"
@@ -139,7 +143,7 @@ PURGE = text(
 """Cancel all that waits at an endpoint."""
 RETRY = text(
     "UPDATE jobs SET state = 'IN_QUEUE', output = NULL, blob_hash = NULL, error = NULL, error_code = NULL, "
-    "failures = 0, retries = retries + 1, available_ms = :now, expires_at_ms = :expires_at_ms, started_ms = NULL, "
+    "failures = 0, retries = retries + 1, available_ms = 0, expires_at_ms = :expires_at_ms, started_ms = NULL, "
     "finished_ms = NULL, retain_until_ms = NULL, delay_ms = 0, execution_ms = 0, chunks_done = 0, "
     "worker_id = NULL WHERE id = :id AND state IN ('FAILED', 'TIMED_OUT') "
     f"AND (retain_until_ms IS NULL OR retain_until_ms > :now) RETURNING {_ALL}"

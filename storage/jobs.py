@@ -265,16 +265,17 @@ class JobStore:
         """Hand a lease back. A failure counts against the job; a shutdown does not.
 
         Args:
-            delay_ms: how long nobody claims it; `reason` is what it waits for, then.
+            delay_ms: how long nobody claims it, up to `PAUSE_AT_MOST_MS`; `reason` is what it waits for, then.
             execution_ms: what it has spent running so far, over all attempts; None leaves it as it is.
 
         Returns:
             False when the lease was no longer ours.
         """
         now = self._clock.now_ms()
+        available_ms = now + min(delay_ms, job_sql.PAUSE_AT_MOST_MS) if delay_ms else 0
         params = {
             "id": job_id, "owner": owner, "attempt": attempt, "error": reason if count_failure or delay_ms else None,
-            "counted": int(count_failure), "available_ms": now + delay_ms, "execution_ms": execution_ms,
+            "counted": int(count_failure), "available_ms": available_ms, "execution_ms": execution_ms,
         }  # fmt: skip
 
         def give(conn: Connection) -> bool:

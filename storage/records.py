@@ -32,7 +32,7 @@ class JobRecord(msgspec.Struct, frozen=True):
         chars: length of the text, what fairness and usage count.
         flight_key: the planned cache key; one running job per flight, the others follow it.
         expires_at_ms: end of the ttl.
-        available_ms: not claimed before.
+        available_ms: not claimed before; 0 is at once, whatever the clock says.
         attempt: the fence: plus one at each claim.
         failures: plus one at each crash, expired lease or retryable failure; 0 again when a take is stored.
         retries: how often the job went back to the queue, for people.

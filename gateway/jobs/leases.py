@@ -1,7 +1,8 @@
 """Signs of life of our jobs, and the end of those whose owner gives none.
 
 Nobody compares clocks: an observer expires a lease when it has seen the same (owner, beat) for `lease_s` of its own
-monotonic clock. Wall clocks may jump or differ between servers; a stopped process is only late.
+monotonic clock. Wall clocks may jump or differ between servers; a stopped process is only late. An observer that was
+itself stopped has seen nothing meanwhile, and begins anew.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ class Leases:
         self._metrics = metrics
         self._owner = owner
         self._seen: dict[str, tuple[Lease, float]] = {}
+        self._looked = 0.0
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -75,6 +77,9 @@ class Leases:
     async def observe(self) -> None:
         """Look at every lease; end those that stood still too long."""
         now = self._clock.monotonic()
+        if now - self._looked > self._jobs.lease_s / 2:
+            self._seen = {}  # we were not looking: stopped, suspended, or kept from the database
+        self._looked = now
         seen: dict[str, tuple[Lease, float]] = {}
         for lease in await self._store.observe_leases():
             before = self._seen.get(lease.job_id)

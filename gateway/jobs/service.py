@@ -359,7 +359,7 @@ class Jobs:
             backend="",
             chars=0,
             created_ms=now,
-            available_ms=now,
+            available_ms=0,
             finished_ms=now,
             retain_until_ms=self._retain_until(kind, now),
             webhook=envelope.webhook,
@@ -400,7 +400,7 @@ class Jobs:
             execution_timeout_ms=policy.executionTimeout,
             expires_at_ms=now + (policy.ttl or round(self._settings.jobs.ttl_s * 1000)),
             created_ms=now,
-            available_ms=now,
+            available_ms=0,
             request=_encode(request).decode(),
         )
 

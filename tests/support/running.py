@@ -18,6 +18,7 @@ from support.serving import serving
 
 from gateway.api import build_app
 from gateway.app import Gateway
+from gateway.clock import Clock
 from gateway.settings import Settings
 from storage import migrate
 
@@ -77,9 +78,9 @@ def settings_of(folder: Path, **fields: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(folder: Path, **fields: Any) -> AsyncIterator[Caller]:
+async def running(folder: Path, clock: Clock | None = None, **fields: Any) -> AsyncIterator[Caller]:
     """A gateway with these settings, and its caller."""
-    gateway = Gateway(settings_of(folder, **fields))
+    gateway = Gateway(settings_of(folder, **fields), clock)
     async with (
         serving(build_app(gateway)) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
