@@ -67,9 +67,9 @@ class Claimer:
         """Claim no more; let running jobs finish within the grace, hand the others back."""
         self._stopping = True
         if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+            # Not cancelled: a claim that is being committed would leave jobs with an owner who knows nothing of them.
+            self.wake()
+            await self._task
         tasks = [run.task for run in self.running.values() if run.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace_s)
@@ -78,7 +78,7 @@ class Claimer:
             await asyncio.gather(*late, return_exceptions=True)
 
     async def _loop(self) -> None:
-        while True:
+        while not self._stopping:
             self._look.clear()
             try:
                 while await self._claim_some():
@@ -89,8 +89,9 @@ class Claimer:
             except Exception:
                 log.exception("claim_crashed")
                 await self._clock.sleep(ERROR_PAUSE_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), POLL_S)
+            if not self._stopping:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._look.wait(), POLL_S)
 
     async def _claim_some(self) -> bool:
         """Claim up to the free places; whether another round may find more."""
@@ -114,6 +115,9 @@ class Claimer:
             if candidate.id in claimed:
                 self._turns.serve(candidate)
         for job in jobs:
+            earlier = self.running.get(job.id)
+            if earlier is not None:
+                earlier.lose()  # our own lease on it ran out before we noticed
             run = Run(job)
             self.running[job.id] = run
             run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
@@ -143,6 +147,7 @@ class Claimer:
         except Exception:
             log.exception("job_end_not_written", job_id=run.job.id)
         finally:
-            self.running.pop(run.job.id, None)
+            if self.running.get(run.job.id) is run:
+                del self.running[run.job.id]
             self._metrics.jobs_running.set(len(self.running))
             self.wake()
