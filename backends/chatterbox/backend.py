@@ -1,0 +1,128 @@
+"""The Chatterbox plugin: what it is, and which engine speaks."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from backends.chatterbox.models import MODELS
+from backends.chatterbox.settings import ChatterboxOptions, ChatterboxSettings
+from backends.chatterbox.weights import fetch, locate
+from backends.interface import (
+    BackendContext,
+    BackendUnavailable,
+    Capabilities,
+    ChunkRule,
+    Event,
+    Feed,
+    Limit,
+    Progress,
+    Voice,
+)
+
+DISTRIBUTIONS = ("videopython-chatterbox", "chatterbox-tts")
+"""Packages that bring the module `chatterbox`, the preferred one first."""
+
+_CURE = "pip install 'voxgate[chatterbox]'"
+
+
+class Engine(Protocol):
+    """What speaks, once loaded."""
+
+    def synthesize(self, feed: Feed) -> Iterator[Event]:
+        """See Backend.synthesize."""
+
+    def close(self) -> None:
+        """Stop helper threads."""
+
+
+class ChatterboxBackend:
+    """One model on one device in one worker process."""
+
+    name = "chatterbox"
+    api_version = 1
+    Settings = ChatterboxSettings
+    RequestOptions = ChatterboxOptions
+
+    def __init__(self, settings: ChatterboxSettings, context: BackendContext) -> None:
+        self._settings = settings
+        self._context = context
+        self._engine: Engine | None = None
+
+    def capabilities(self) -> Capabilities:
+        """The same seed gives the same tokens in any company; with `deterministic`, or on a CPU, the same bytes."""
+        return Capabilities(
+            languages=MODELS[self._settings.model].languages,
+            sample_rate=24_000,
+            chunk=ChunkRule(40, 240, Limit(300)),
+            seed=True,
+            concurrency=self._settings.slots if self._settings.batches else 1,
+        )
+
+    def voices(self) -> tuple[Voice, ...]:
+        """The voice that comes with the model."""
+        languages = MODELS[self._settings.model].languages
+        weights = locate(self._settings, self._context)
+        return (Voice("default", languages, weights.voice_hash(), "the voice that comes with Chatterbox"),)
+
+    def revision(self) -> str:
+        """Version of the package, identity of the weights, and every setting that shapes the sound."""
+        settings = self._settings
+        shaping = (
+            settings.model, settings.engine, settings.dtype, settings.deterministic, settings.flow_steps,
+            settings.reference_s, locate(settings, self._context).identity(),
+        )  # fmt: skip
+        return f"{_version()}-{hashlib.sha256(repr(shaping).encode()).hexdigest()[:12]}"
+
+    def load(self, progress: Progress) -> None:
+        """Get the files, load them, build the engine."""
+        _version()
+        progress(0.0, "importing PyTorch")
+        try:
+            from backends.chatterbox import compat
+
+            compat.prepare()
+            import torch
+
+            from backends.chatterbox import device as devices
+            from backends.chatterbox import loading
+        except ImportError as error:
+            raise BackendUnavailable(f"Chatterbox cannot be imported: {error}", _CURE) from error
+        torch.set_num_threads(max(1, self._context.threads))
+        device = devices.choose_device(self._context.device)
+        devices.fix_arithmetic(self._settings.deterministic)
+        weights = locate(self._settings, self._context)
+        fetch(weights, self._settings, self._context, progress)
+        progress(0.4, f"loading the {self._settings.model} model on {device}")
+        model = loading.load_model(weights, device)
+        progress(0.9, "preparing the engine")
+        self._engine = self._build(model, device)
+
+    def synthesize(self, feed: Feed) -> Iterator[Event]:
+        """Speak until the feed is closed."""
+        if self._engine is None:
+            raise BackendUnavailable("Model not initialized", "call load() first")
+        return self._engine.synthesize(feed)
+
+    def unload(self) -> None:
+        """Let go of the model."""
+        if self._engine is not None:
+            self._engine.close()
+        self._engine = None
+
+    def _build(self, model: Any, device: Any) -> Engine:
+        facts = MODELS[self._settings.model]
+        from backends.chatterbox.reference import ReferenceEngine
+
+        return ReferenceEngine(model, facts, self._settings)
+
+
+def _version() -> str:
+    for name in DISTRIBUTIONS:
+        try:
+            return f"{name}-{importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    raise BackendUnavailable("the package chatterbox is not installed", _CURE)

@@ -1,0 +1,97 @@
+"""What a voice is to the model: tensors made of a reference recording, kept by content hash."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backends.interface import Voice
+
+KEPT = 64
+"""Voices kept; one is about half a megabyte."""
+
+_FRAMES_PER_TOKEN = 2
+_TOKENS_PER_S = 25
+
+
+class VoiceConds:
+    """The conditionals of one voice on the device; never changed.
+
+    Args:
+        key: the voice's content hash.
+        t3: upstream's T3Cond without an exaggeration of its own.
+        gen: for the mel decoder: prompt_token (1, p) int64, prompt_feat (1, 2p, 80), embedding (1, 192).
+    """
+
+    def __init__(self, key: str, conds: Any, reference_s: float) -> None:
+        self.key = key
+        self.t3 = conds.t3
+        self.gen = _shorten(conds.gen, int(reference_s * _TOKENS_PER_S))
+
+    def t3_cond(self, exaggeration: float) -> Any:
+        """Upstream's T3Cond with this exaggeration."""
+        theirs = self.t3
+        return type(theirs)(
+            speaker_emb=theirs.speaker_emb,
+            cond_prompt_speech_tokens=theirs.cond_prompt_speech_tokens,
+            emotion_adv=exaggeration * torch.ones(1, 1, 1, device=theirs.speaker_emb.device),
+        )
+
+
+class VoiceConditionals:
+    """The conditionals of the voices in use, at most KEPT of them.
+
+    Args:
+        model: upstream's; its `conds` are the built-in voice.
+    """
+
+    def __init__(self, model: Any, reference_s: float = 10.0, kept: int = KEPT) -> None:
+        self._model = model
+        self._builtin = model.conds
+        self._reference_s = reference_s
+        self._kept = kept
+        self._known: OrderedDict[str, VoiceConds] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, voice: Voice) -> VoiceConds:
+        """The conditionals of a voice; made on first use.
+
+        Raises:
+            ValueError: its recording cannot be read or is too short.
+        """
+        found = self._known.get(voice.content_hash)
+        if found is None:
+            found = VoiceConds(voice.content_hash, self._make(voice), self._reference_s)
+            self._known[voice.content_hash] = found
+            while len(self._known) > self._kept:
+                self._known.popitem(last=False)
+        self._known.move_to_end(voice.content_hash)
+        return found
+
+    def _make(self, voice: Voice) -> Any:
+        if not voice.material:
+            return self._builtin
+        recording = Path(voice.material)
+        try:
+            with torch.inference_mode():
+                self._model.prepare_conditionals(str(recording))
+        except (OSError, RuntimeError, AssertionError, ValueError) as error:
+            kind = type(error).__name__
+            raise ValueError(f"the recording of voice {voice.name!r} cannot be used ({kind})") from error
+        made, self._model.conds = self._model.conds, self._builtin
+        return made
+
+
+def _shorten(gen: dict[str, Any], tokens: int) -> dict[str, Any]:
+    tokens = min(tokens, gen["prompt_token"].shape[1])
+    return {
+        **gen,
+        "prompt_token": gen["prompt_token"][:, :tokens].long(),
+        "prompt_token_len": torch.full_like(gen["prompt_token_len"], tokens),
+        "prompt_feat": gen["prompt_feat"][:, : tokens * _FRAMES_PER_TOKEN],
+    }

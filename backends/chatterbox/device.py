@@ -1,0 +1,64 @@
+"""Which device a worker computes on, and what it can do there."""
+
+from __future__ import annotations
+
+import torch
+
+from backends.chatterbox.settings import ChatterboxSettings
+from backends.interface import BackendUnavailable
+
+_CPU_BUILD = "this PyTorch is a CPU build"
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` takes the first CUDA GPU, else the CPU.
+
+    Raises:
+        BackendUnavailable: the device that was asked for is not there.
+    """
+    if wanted == "auto":
+        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise BackendUnavailable(f"DEVICE is {wanted!r}", "set it to auto, cuda, cuda:N, cpu or mps") from error
+    if device.type == "cuda":
+        found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if found <= (device.index or 0):
+            why = _CPU_BUILD if torch.version.cuda is None else f"PyTorch sees {found} CUDA GPUs"
+            raise BackendUnavailable(f"DEVICE is {wanted!r}, but {why}", "set DEVICE=auto, or install a CUDA PyTorch")
+        return torch.device("cuda", device.index or 0)
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise BackendUnavailable("DEVICE is 'mps', but there is no Apple GPU", "set DEVICE=auto")
+    return device
+
+
+def choose_dtype(settings: ChatterboxSettings, device: torch.device) -> torch.dtype:
+    """Of the token decoder; a deterministic one computes in fp32 whatever else is set."""
+    if settings.deterministic or settings.dtype == "fp32":
+        return torch.float32
+    if settings.dtype == "bf16" or device.type == "cuda":
+        return torch.bfloat16
+    return torch.float32
+
+
+def fix_arithmetic(deterministic: bool) -> None:
+    """fp32 means fp32: no TF32, and for `deterministic` no search for the fastest kernel either."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    if deterministic:
+        torch.backends.cudnn.deterministic = True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocator failed, on a GPU or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
+        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    )
+
+
+def release_memory(device: torch.device) -> None:
+    """Give cached blocks back to the driver."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()

@@ -1,0 +1,45 @@
+"""The random numbers of one chunk: its own stream, so that its company never changes its sound."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+
+class Draws:
+    """Generators seeded once per chunk and used by every stage in upstream's order.
+
+    Upstream draws from the device's default generator, and the phases of its vocoder always from the CPU's; on the
+    CPU that is one stream, and the bytes are upstream's after `torch.manual_seed(seed)`.
+    """
+
+    def __init__(self, seed: int, device: torch.device) -> None:
+        self.device = device
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self._cpu = self.generator if device.type == "cpu" else torch.Generator().manual_seed(seed)
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """Code inside that draws from the default generators draws from this chunk's."""
+        pairs = [(_default(torch.device("cpu")), self._cpu)]
+        if self._cpu is not self.generator:
+            pairs.append((_default(self.device), self.generator))
+        before = [default.get_state() for default, _ in pairs]
+        for default, own in pairs:
+            default.set_state(own.get_state())
+        try:
+            yield
+        finally:
+            for (default, own), state in zip(pairs, before, strict=True):
+                own.set_state(default.get_state())
+                default.set_state(state)
+
+
+def _default(device: torch.device) -> torch.Generator:
+    if device.type == "cuda":
+        return torch.cuda.default_generators[device.index or 0]
+    if device.type == "mps":
+        return torch.mps._get_default_mps_generator()
+    return torch.default_generator

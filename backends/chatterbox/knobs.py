@@ -1,0 +1,44 @@
+"""The sampling options of a chunk with the model's defaults filled in."""
+
+from __future__ import annotations
+
+import msgspec
+
+from backends.chatterbox.models import Model
+from backends.chatterbox.settings import ChatterboxOptions
+
+TOKENS_PER_S = 25
+_CHARS_PER_S = 14.0  # of English read aloud
+_MIN_TOKENS, _MAX_TOKENS = 75, 1000
+
+
+class Knobs(msgspec.Struct, frozen=True):
+    """See ChatterboxOptions. A `top_p` of 0 always takes the likeliest token."""
+
+    exaggeration: float = 0.5
+    cfg_weight: float = 0.5
+    temperature: float = 0.8
+    min_p: float = 0.05
+    top_p: float = 1.0
+    repetition_penalty: float = 1.2
+
+
+def knobs_of(options: ChatterboxOptions, model: Model) -> Knobs:
+    """What a request asked for, else what upstream's `generate()` would take."""
+    return Knobs(
+        options.exaggeration,
+        options.cfg_weight,
+        options.temperature,
+        model.min_p if options.min_p is None else options.min_p,
+        model.top_p if options.top_p is None else options.top_p,
+        model.repetition_penalty if options.repetition_penalty is None else options.repetition_penalty,
+    )
+
+
+def token_cap(text: str) -> int:
+    """Speech tokens after which a decoder that has not found its end is stopped: twice the usual pace and 2 s more.
+
+    Without it a missed end speaks noise up to upstream's limit of 1000 tokens, 40 s.
+    """
+    usual = TOKENS_PER_S * len(text) / _CHARS_PER_S
+    return min(_MAX_TOKENS, max(_MIN_TOKENS, round(2 * usual) + 2 * TOKENS_PER_S))

@@ -1,0 +1,67 @@
+"""Load a published model, or say which file or tensor is wrong."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from backends.chatterbox import compat
+from backends.chatterbox.weights import Weights
+from backends.interface import BackendUnavailable
+
+_CURE = "remove the file, so that it is downloaded again, or set model_path to a folder with the published files"
+
+
+def load_model(weights: Weights, device: torch.device) -> Any:
+    """Upstream's model on the device, in eval mode.
+
+    Raises:
+        BackendUnavailable: a file is missing or broken, or a tensor is missing or misshapen.
+    """
+    weights.require()
+    module, name = weights.model.loader
+    loader: Any = getattr(importlib.import_module(module), name)
+    broken = _safetensors_error()
+    try:
+        with compat.files_from(weights.folder):
+            model = loader.from_local(weights.folder, str(device))
+    except torch.OutOfMemoryError as error:
+        raise BackendUnavailable(f"the model does not fit on {device}", "free memory there or set DEVICE") from error
+    except (RuntimeError, KeyError, OSError, EOFError, ValueError, AssertionError, broken) as error:
+        raise BackendUnavailable(f"the model in {weights.folder} cannot be loaded: {_brief(error)}", _CURE) from error
+    _check_mel_decoder(model, weights)
+    if model.conds is None:
+        raise BackendUnavailable(f"{weights.folder}/conds.pt holds no voice", _CURE)
+    return model
+
+
+def _check_mel_decoder(model: Any, weights: Weights) -> None:
+    """Upstream loads the English mel decoder leniently: a missing tensor would stay random and be heard as noise."""
+    path = weights.folder / "s3gen.safetensors"
+    if path.name not in weights.model.files:
+        return
+    optional = set(getattr(model.s3gen, "ignore_state_dict_missing", ()))
+    lacks = sorted(set(model.s3gen.state_dict()) - _tensor_names(path) - optional)
+    if lacks:
+        more = f" and {len(lacks) - 1} more" if len(lacks) > 1 else ""
+        raise BackendUnavailable(f"{path} lacks the tensor {lacks[0]}{more}", _CURE)
+
+
+def _tensor_names(path: Path) -> set[str]:
+    with path.open("rb") as file:
+        header = file.read(int.from_bytes(file.read(8), "little"))
+    return set(json.loads(header)) - {"__metadata__"}
+
+
+def _safetensors_error() -> type[Exception]:
+    error: type[Exception] = importlib.import_module("safetensors").SafetensorError
+    return error
+
+
+def _brief(error: BaseException) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {' '.join(lines[:2])[:300]}"

@@ -1,0 +1,68 @@
+"""The published Chatterbox models: their files, where they are, what they speak."""
+
+from __future__ import annotations
+
+import msgspec
+
+LANGUAGES = (
+    "ar", "da", "de", "el", "en", "es", "fi", "fr", "he", "hi", "it", "ja", "ko", "ms", "nl", "no", "pl", "pt", "ru",
+    "sv", "sw", "tr", "zh",
+)  # fmt: skip
+
+
+class Model(msgspec.Struct, frozen=True):
+    """One published model.
+
+    Args:
+        repo: on the Hugging Face hub.
+        commit: of that repository; what this version was made for.
+        files: all of them are needed.
+        loader: upstream's module and class.
+        repetition_penalty, min_p, top_p: upstream's defaults.
+    """
+
+    repo: str
+    commit: str
+    files: tuple[str, ...]
+    languages: tuple[str, ...]
+    loader: tuple[str, str]
+    repetition_penalty: float = 1.2
+    min_p: float = 0.05
+    top_p: float = 1.0
+
+
+_COMMIT = "5bb1f6ee58e50c3b8d408bc82a6d3740c2db6e18"
+_TURBO_COMMIT = "749d1c1a46eb10492095d68fbcf55691ccf137cd"
+
+MODELS = {
+    "english": Model(
+        "ResembleAI/chatterbox",
+        _COMMIT,
+        ("ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors", "tokenizer.json", "conds.pt"),
+        ("en",),
+        ("chatterbox.tts", "ChatterboxTTS"),
+    ),
+    "multilingual": Model(
+        "ResembleAI/chatterbox",
+        _COMMIT,
+        (
+            "ve.pt", "t3_mtl23ls_v2.safetensors", "s3gen.pt", "grapheme_mtl_merged_expanded_v1.json", "conds.pt",
+            "Cangjie5_TC.json",
+        ),
+        LANGUAGES,
+        ("chatterbox.mtl_tts", "ChatterboxMultilingualTTS"),
+        repetition_penalty=2.0,
+    ),
+    "turbo": Model(
+        "ResembleAI/chatterbox-turbo",
+        _TURBO_COMMIT,
+        (
+            "ve.safetensors", "t3_turbo_v1.safetensors", "s3gen_meanflow.safetensors", "conds.pt", "vocab.json",
+            "merges.txt", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+        ),
+        ("en",),
+        ("chatterbox.tts_turbo", "ChatterboxTurboTTS"),
+        min_p=0.0,
+        top_p=0.95,
+    ),
+}  # fmt: skip

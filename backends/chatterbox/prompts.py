@@ -1,0 +1,91 @@
+"""What the token decoder reads before the text: the voice, read once and kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Any
+
+import torch
+
+from backends.chatterbox.cache import Allocate, KvCache, in_blocks
+from backends.chatterbox.conditionals import VoiceConds
+from backends.chatterbox.llama import Llama
+
+KEPT = 16
+"""Prefixes kept; one is about 20 MB in bf16."""
+
+
+class Prompt:
+    """A voice with an exaggeration, as T3 reads it.
+
+    The unconditional prompt of any text is the voice, then bare text positions: a prefix of the longest such prompt.
+    The voice alone begins the conditional one. So one pass over voice and bare positions serves every text.
+
+    Args:
+        voice: (n, hidden) embeddings: speaker, perceiver, emotion.
+        cache: keys and values of voice and bare positions in row 0.
+        bare: text positions in it.
+    """
+
+    def __init__(self, voice: torch.Tensor, cache: KvCache | None, bare: int) -> None:
+        self.voice = voice
+        self.cache = cache
+        self.bare = bare
+
+    def __len__(self) -> int:
+        return int(self.voice.shape[0])
+
+    def copy_to(self, cache: KvCache, row: int, text: int) -> int:
+        """Fill a row with the voice and `text` bare positions; the number of positions written."""
+        assert self.cache is not None
+        n = len(self) + text
+        for source, target in zip((*self.cache.keys, *self.cache.values), (*cache.keys, *cache.values), strict=True):
+            target[row, :, :n] = source[0, :, :n]
+        return n
+
+
+class Prompts:
+    """The prompts in use, at most KEPT of them.
+
+    Args:
+        t3: upstream's T3.
+        reuse: keep keys and values too; without, only embeddings.
+    """
+
+    def __init__(self, t3: Any, llama: Llama, reuse: bool, allocate: Allocate, kept: int = KEPT) -> None:
+        self._t3, self._llama, self._reuse, self._allocate, self._kept = t3, llama, reuse, allocate, kept
+        self._known: OrderedDict[tuple[str, float], Prompt] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def of(self, conds: VoiceConds, exaggeration: float, text: int) -> Prompt:
+        """The prompt for a text of so many tokens."""
+        key = (conds.key, exaggeration)
+        found = self._known.get(key)
+        if found is None or (self._reuse and found.bare < text):
+            voice = self._embed(conds, exaggeration) if found is None else found.voice
+            found = Prompt(voice, *(self._read(voice, text) if self._reuse else (None, 0)))
+            self._known[key] = found
+            while len(self._known) > self._kept:
+                self._known.popitem(last=False)
+        self._known.move_to_end(key)
+        return found
+
+    def clear(self) -> None:
+        """Give the memory back."""
+        self._known.clear()
+
+    def _embed(self, conds: VoiceConds, exaggeration: float) -> torch.Tensor:
+        embedded: torch.Tensor = self._t3.prepare_conditioning(conds.t3_cond(exaggeration))
+        return embedded[0].to(self._llama.dtype)
+
+    def _read(self, voice: torch.Tensor, text: int) -> tuple[KvCache, int]:
+        n = voice.shape[0]
+        positions = self._t3.text_pos_emb.emb.weight
+        bare = min(in_blocks(n + text) - n, positions.shape[0])
+        x = torch.cat([voice, positions[:bare].to(voice.dtype)])[None]
+        cache = self._llama.new_cache(1, self._allocate)
+        cache.reserve(n + bare)
+        self._llama.forward(x, torch.arange(n + bare, device=x.device)[None], cache, 0, n + bare)
+        return cache, bare

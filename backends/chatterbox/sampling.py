@@ -1,0 +1,57 @@
+"""Choose the next token of every row at once, each by its own options and its own random numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from backends.chatterbox.draws import Draws
+from backends.chatterbox.knobs import Knobs
+
+
+class Sampler:
+    """The options of some rows as tensors (rows, 1).
+
+    The order is upstream's: guidance, repetition penalty, temperature, min_p, top_p. The choice is the argmax of
+    p / Exponential(1), which is what `torch.multinomial` draws for one sample: the same seed gives the same token.
+    """
+
+    def __init__(self, knobs: Sequence[Knobs], draws: Sequence[Draws], device: torch.device) -> None:
+        table = torch.tensor(
+            [(one.cfg_weight, one.repetition_penalty, one.temperature, one.min_p, one.top_p) for one in knobs],
+            dtype=torch.float32,
+            device=device,
+        )
+        self._cfg, self._penalty, self._temperature, self._min_p, self._top_p = table[:, :, None].unbind(1)
+        self._uses_min_p = any(one.min_p > 0 for one in knobs)
+        self._uses_top_p = any(one.top_p < 1 for one in knobs)
+        self._draws = draws
+
+    def choose(self, conditional: torch.Tensor, unconditional: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+        """The next token of each row, -1 for a row whose logits are not finite.
+
+        Args:
+            conditional, unconditional: (rows, vocabulary) float32 logits.
+            seen: (rows, vocabulary) bool, tokens chosen before.
+        """
+        logits = conditional + self._cfg * (conditional - unconditional)
+        broken = ~torch.isfinite(logits).all(-1)
+        punished = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
+        logits = torch.where(seen, punished, logits) / self._temperature
+        if self._uses_min_p:
+            p = torch.softmax(logits, -1)
+            logits = logits.masked_fill(p < self._min_p * p.amax(-1, keepdim=True), -torch.inf)
+        if self._uses_top_p:
+            logits = self._nucleus(logits)
+        p = torch.softmax(logits, -1)
+        noise = torch.empty_like(p)
+        for row, draws in enumerate(self._draws):
+            noise[row].exponential_(1, generator=draws.generator)
+        return torch.where(broken, -1, (p / noise).argmax(-1))
+
+    def _nucleus(self, logits: torch.Tensor) -> torch.Tensor:
+        rising, order = torch.sort(logits, descending=False)
+        drop = rising.softmax(-1).cumsum(-1) <= 1 - self._top_p
+        drop[:, -1] = False
+        return logits.masked_fill(drop.scatter(1, order, drop), -torch.inf)

@@ -1,0 +1,67 @@
+"""What an operator may set for Chatterbox and what a request may ask of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+_Share = Annotated[float, Meta(ge=0.0, le=1.0)]
+
+
+class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`[backends.chatterbox]`; the device is the host's key beside them.
+
+    Args:
+        model: `english`, `multilingual` (23 languages) or `turbo` (English, smaller).
+        engine: `fast` decodes many chunks at once; `reference` calls upstream's `generate()`, one chunk at a time.
+            Multilingual and Turbo always go the second way.
+        dtype: of the token decoder's weights; `auto` is bf16 on a CUDA GPU, else fp32.
+        deterministic: the same bytes for a chunk in any company: fp32, fixed batch shapes, no shared mel batches.
+        slots: chunks decoded at a time by the fast engine.
+        model_path: a folder with the model's files; absent means the hub.
+        repo: a repository of the hub with the same files; absent means Resemble AI's.
+        hub_revision: commit or branch of that repository; absent means the one this version was made for.
+        offline: never ask the hub.
+        flow_steps: Euler steps from noise to mel; upstream takes 10, fewer are faster and rougher.
+        reference_s: seconds of the reference recording the mel decoder hears; upstream takes 10.
+    """
+
+    model: Literal["english", "multilingual", "turbo"] = "english"
+    engine: Literal["fast", "reference"] = "fast"
+    dtype: Literal["auto", "fp32", "bf16"] = "auto"
+    deterministic: bool = False
+    slots: Annotated[int, Meta(ge=1, le=64)] = 8
+    model_path: Path | None = None
+    repo: str | None = None
+    hub_revision: str | None = None
+    offline: bool = False
+    flow_steps: Annotated[int, Meta(ge=2, le=50)] = 10
+    reference_s: Annotated[float, Meta(ge=1.0, le=10.0)] = 10.0
+
+    @property
+    def batches(self) -> bool:
+        """Whether the fast engine runs."""
+        return self.engine == "fast" and self.model == "english"
+
+
+class ChatterboxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """`input.options`. An absent value is the model's own default.
+
+    Args:
+        exaggeration: how expressive; 0.5 is neutral. Turbo ignores it.
+        cfg_weight: how closely the pace follows the text; 0 costs half the work. Turbo ignores it.
+        temperature: of sampling.
+        min_p: tokens less likely than this share of the likeliest are never chosen; 0.05. Turbo ignores it.
+        top_p: only the likeliest tokens that together reach this probability are chosen from; 1, Turbo 0.95.
+        repetition_penalty: against tokens that were already chosen; 1.2, multilingual 2.
+    """
+
+    exaggeration: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
+    cfg_weight: _Share = 0.5
+    temperature: Annotated[float, Meta(ge=0.05, le=5.0)] = 0.8
+    min_p: _Share | None = None
+    top_p: Annotated[float, Meta(gt=0.0, le=1.0)] | None = None
+    repetition_penalty: Annotated[float, Meta(ge=1.0, le=3.0)] | None = None

@@ -1,0 +1,337 @@
+"""The batched token decoder: many chunks, one forward pass a step, each chunk at its own place.
+
+A chunk with guidance has two rows (conditional, unconditional), one without has one. The rows in use are always the
+first ones of the cache, so a step reads them without gathering: when a chunk leaves, the last rows move into its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from backends.chatterbox.cache import Allocate, allocate_zeros, in_blocks
+from backends.chatterbox.conditionals import VoiceConds
+from backends.chatterbox.draws import Draws
+from backends.chatterbox.knobs import Knobs
+from backends.chatterbox.llama import Llama
+from backends.chatterbox.prompts import Prompts
+from backends.chatterbox.sampling import Sampler
+
+MAX_TEXT = 512
+"""Text tokens of one chunk; 300 characters have 300 at most, and a few more where punctuation is spelled out."""
+
+
+class TooLong(ValueError):
+    """A text has more tokens than a decoder with room for MAX_TEXT takes."""
+
+
+class DecodeJob:
+    """One chunk to be turned into speech tokens.
+
+    Args:
+        key: the caller's name for it.
+        text: (n,) int64 text tokens with start and end.
+        draws: its random numbers; used up by decoding.
+        max_tokens: it is cut there.
+    """
+
+    def __init__(
+        self, key: int, text: torch.Tensor, conds: VoiceConds, knobs: Knobs, draws: Draws, max_tokens: int
+    ) -> None:
+        if text.numel() > MAX_TEXT:
+            raise TooLong(f"the text has {text.numel()} tokens; {MAX_TEXT} are the most")
+        self.key = key
+        self.text = text
+        self.conds = conds
+        self.knobs = knobs
+        self.draws = draws
+        self.max_tokens = max_tokens
+
+
+class Decoded:
+    """What became of a job.
+
+    Attributes:
+        tokens: speech tokens, the end token not among them.
+        ended: whether it said its end; False when it was cut.
+        broken: its logits were not finite; `tokens` are those before.
+    """
+
+    def __init__(self, job: DecodeJob, tokens: list[int], ended: bool, broken: bool = False) -> None:
+        self.job = job
+        self.tokens = tokens
+        self.ended = ended
+        self.broken = broken
+
+
+class _Slot:
+    """A chunk being decoded: its rows in the cache, the positions of its prompt, its tokens so far."""
+
+    def __init__(self, job: DecodeJob) -> None:
+        self.job = job
+        self.rows: list[int] = []
+        self.prompt = 0
+        self.fed = 0  # tokens that went back in
+        self.tokens: list[int] = []
+
+    @property
+    def written(self) -> int:
+        """Positions of its rows that hold something."""
+        return self.prompt + self.fed
+
+
+class T3Decoder:
+    """Decodes up to `slots` chunks at a time. Call under `torch.inference_mode()`, from one thread.
+
+    Args:
+        t3: upstream's T3 (the Llama one); only its embeddings and its conditioning encoder are used after this.
+        fixed: every step computes with the same shapes and every prompt alone, so company cannot change a bit.
+    """
+
+    def __init__(
+        self,
+        t3: Any,
+        *,
+        slots: int,
+        dtype: torch.dtype = torch.float32,
+        fixed: bool = False,
+        max_tokens: int = 1000,
+        allocate: Allocate = allocate_zeros,
+    ) -> None:
+        self._t3, self._hp = t3, t3.hp
+        self._fixed, self._allocate = fixed, allocate
+        self._llama = Llama(t3.tfmr, dtype)
+        self.device = self._llama.device
+        self._head = t3.speech_head.weight.detach().float()  # logits are fp32 whatever the weights are
+        self._prompts = Prompts(t3, self._llama, not fixed, allocate)
+        # 34 voice positions, the text, two BOS, the speech.
+        self._longest = in_blocks(64 + MAX_TEXT + max_tokens)
+        self.slots = slots
+        self._active: list[_Slot] = []
+        self._owners: list[_Slot] = []  # of each row in use
+        self._reserve(slots)
+
+    # -- what the engine calls ------------------------------------------------------------------
+    @property
+    def active(self) -> int:
+        """Chunks being decoded."""
+        return len(self._active)
+
+    @property
+    def room(self) -> int:
+        """Chunks that may be added."""
+        return self.slots - len(self._active)
+
+    @property
+    def rows(self) -> int:
+        """Rows of the cache in use: two for a chunk with guidance, one for a chunk without."""
+        return len(self._owners)
+
+    def hidden(self, key: int) -> torch.Tensor:
+        """(1 or 2, hidden) last hidden states of a job, from which its next token will be drawn."""
+        slot = next(slot for slot in self._active if slot.job.key == key)
+        return self._hidden[slot.rows]
+
+    @property
+    def parameters(self) -> int:
+        """Parameters read in each step."""
+        return self._llama.size + int(self._head.numel())
+
+    def add(self, jobs: Sequence[DecodeJob]) -> None:
+        """Read the prompts of some jobs; at most `room` of them."""
+        assert len(jobs) <= self.room
+        for batch in [[job] for job in jobs] if self._fixed else [list(jobs)]:
+            if batch:
+                self._prefill(batch)
+        self._arrange()
+
+    def drop(self, keys: Collection[int]) -> None:
+        """Forget jobs; their slots are free at once."""
+        leaving = [slot for slot in self._active if slot.job.key in keys]
+        for slot in leaving:
+            self._release(slot)
+        if leaving:
+            self._arrange()
+
+    def step(self) -> list[Decoded]:
+        """One more token for every job; the jobs that ended with it, which are no longer here."""
+        if not self._active:
+            return []
+        logits = F.linear(self._hidden[: self._rows_read].float(), self._head)
+        chosen = self._sampler.choose(logits[self._conditional], logits[self._unconditional], self._seen)
+        numbers: list[int] = chosen.tolist()  # the one wait for the device in a step
+        over: list[tuple[_Slot, Decoded]] = []
+        for slot, token in zip(self._active, numbers, strict=True):
+            if token >= 0:
+                slot.tokens.append(token)
+            ended = token == self._hp.stop_speech_token
+            if ended or token < 0 or len(slot.tokens) >= slot.job.max_tokens:
+                tokens = slot.tokens[:-1] if ended else slot.tokens
+                over.append((slot, Decoded(slot.job, tokens, ended, token < 0)))
+        if over:
+            for slot, decoded in over:
+                self._release(slot, wipe=decoded.broken)
+            if self._active:
+                self._arrange()
+                chosen = torch.tensor([slot.tokens[-1] for slot in self._active], device=self.device)
+        if self._active:
+            self._read(chosen)
+        return [decoded for _, decoded in over]
+
+    def clear(self) -> list[DecodeJob]:
+        """Stop everything; the jobs that were here, whose random numbers are used up."""
+        jobs = [slot.job for slot in self._active]
+        self._active = []
+        self._owners = []
+        return jobs
+
+    def shrink(self) -> bool:
+        """Go on with half the slots and a new, smaller cache; False when there is only one. Must be empty."""
+        assert not self._active
+        if self.slots == 1:
+            return False
+        self._prompts.clear()
+        self._reserve(max(1, self.slots // 2))
+        return True
+
+    # -- rows -----------------------------------------------------------------------------------
+    def _reserve(self, slots: int) -> None:
+        rows = 2 * slots
+        self.slots = slots
+        self._owners = []
+        self._cache = self._llama.new_cache(rows, self._allocate)
+        if self._fixed:
+            self._cache.reserve(self._longest)
+        vocabulary, hidden = self._head.shape
+        self._hidden = torch.zeros(rows, hidden, dtype=self._llama.dtype, device=self.device)
+        self._was_chosen = torch.zeros(slots, vocabulary, dtype=torch.bool, device=self.device)
+
+    def _release(self, slot: _Slot, wipe: bool = False) -> None:
+        for row in sorted(slot.rows, reverse=True):
+            if wipe:
+                self._cache.clear(row)
+            last = len(self._owners) - 1
+            if row != last:
+                owner = self._owners[last]
+                self._cache.move(last, row)
+                self._hidden[row] = self._hidden[last]
+                owner.rows[owner.rows.index(last)] = row
+                self._owners[row] = owner
+            self._owners.pop()
+            if wipe:
+                self._cache.clear(last)
+        at = self._active.index(slot)
+        self._was_chosen[at] = self._was_chosen[len(self._active) - 1]
+        self._active[at] = self._active[-1]
+        self._active.pop()
+
+    def _arrange(self) -> None:
+        """Put on the device where everybody is; only when somebody came or left."""
+        if not self._active:
+            return
+        active = self._active
+        # A fixed shape computes unused rows too: they read the first chunk's token at position 0 and nobody looks.
+        self._rows_read = 2 * self.slots if self._fixed else len(self._owners)
+        index = {id(slot): number for number, slot in enumerate(active)}
+        owners = [index[id(owner)] for owner in self._owners]
+        written = [owner.written for owner in self._owners]
+        unused = self._rows_read - len(owners)
+        self._row_slot = self._on_device(owners + [0] * unused)
+        self._at = self._on_device(written + [0] * unused)[:, None]
+        self._in_use = self._on_device([1] * len(owners) + [0] * unused)[:, None]
+        self._conditional = self._on_device([slot.rows[0] for slot in active])
+        self._unconditional = self._on_device([slot.rows[-1] for slot in active])
+        self._next_step = self._on_device([slot.fed + 1 for slot in active])  # BOS was 0
+        self._seen = self._was_chosen[: len(active)]
+        self._slot_numbers = torch.arange(len(active), device=self.device)
+        self._sampler = Sampler([s.job.knobs for s in active], [s.job.draws for s in active], self.device)
+
+    def _on_device(self, numbers: list[int]) -> torch.Tensor:
+        return torch.tensor(numbers, dtype=torch.int64, device=self.device)
+
+    # -- forward passes -------------------------------------------------------------------------
+    def _read(self, tokens: torch.Tensor) -> None:
+        """Feed the chosen tokens back."""
+        self._seen[self._slot_numbers, tokens] = True
+        positions = self._t3.speech_pos_emb.emb.weight
+        x = (self._t3.speech_emb.weight[tokens] + positions[self._next_step]).to(self._llama.dtype)
+        span = self._span(max(slot.written for slot in self._active) + 1)
+        hidden = self._llama.forward(x[self._row_slot][:, None], self._at, self._cache, 0, span)
+        self._hidden[: self._rows_read] = hidden[:, 0]
+        for slot in self._active:
+            slot.fed += 1
+        self._at = self._at + self._in_use
+        self._next_step = self._next_step + 1
+
+    def _span(self, positions: int) -> int:
+        span = self._longest if self._fixed else in_blocks(positions)
+        self._cache.reserve(span)
+        return span
+
+    def _prefill(self, jobs: list[DecodeJob]) -> None:
+        slots = [_Slot(job) for job in jobs]
+        guided = [slot for slot in slots if slot.job.knobs.cfg_weight > 0]
+        first = len(self._owners)
+        conditional = [self._text(job) for job in jobs]
+        bos = self._bos()
+        if self._fixed:
+            job = jobs[0]
+            voice = self._prompts.of(job.conds, job.knobs.exaggeration, job.text.numel()).voice
+            whole = [torch.cat([voice, conditional[0], bos])]
+            if guided:
+                whole.append(torch.cat([voice, self._bare(job), bos]))
+            self._begin(first, [0] * len(whole), whole)
+            slots[0].prompt = whole[0].shape[0]
+        else:
+            starts = []
+            for row, slot in enumerate(slots, first):
+                prompt = self._prompt(slot.job)
+                self._span(len(prompt) + slot.job.text.numel() + bos.shape[0])
+                starts.append(prompt.copy_to(self._cache, row, 0))
+                slot.prompt = starts[-1] + slot.job.text.numel() + bos.shape[0]
+            self._begin(first, starts, [torch.cat([text, bos]) for text in conditional])
+            starts = [
+                self._prompt(slot.job).copy_to(self._cache, row, slot.job.text.numel())
+                for row, slot in enumerate(guided, first + len(slots))
+            ]
+            if guided:
+                self._begin(first + len(slots), starts, [bos] * len(guided))
+        # Nothing above changed who is here: had it failed, the decoder would be as before.
+        for slot in [*slots, *guided]:
+            slot.rows.append(len(self._owners))
+            self._owners.append(slot)
+        for slot in slots:
+            self._was_chosen[len(self._active)] = False
+            self._was_chosen[len(self._active), self._hp.start_speech_token] = True
+            self._active.append(slot)
+
+    def _begin(self, first: int, starts: list[int], parts: list[torch.Tensor]) -> None:
+        """Read the rest of some prompts, padded on the right; what the padding writes is written over later."""
+        new = max(part.shape[0] for part in parts)
+        x = torch.zeros(len(parts), new, self._hidden.shape[1], dtype=self._llama.dtype, device=self.device)
+        for row, part in enumerate(parts):
+            x[row, : part.shape[0]] = part
+        at = self._on_device(starts)[:, None] + torch.arange(new, device=self.device)
+        hidden = self._llama.forward(x, at, self._cache, first, self._span(max(starts) + new))
+        ends = self._on_device([part.shape[0] - 1 for part in parts])
+        self._hidden[first : first + len(parts)] = hidden[torch.arange(len(parts), device=self.device), ends]
+
+    def _prompt(self, job: DecodeJob) -> Any:
+        return self._prompts.of(job.conds, job.knobs.exaggeration, job.text.numel())
+
+    def _text(self, job: DecodeJob) -> torch.Tensor:
+        text = job.text.to(self.device)
+        embedded: torch.Tensor = self._t3.text_emb(text) + self._t3.text_pos_emb.emb.weight[: text.numel()]
+        return embedded.to(self._llama.dtype)
+
+    def _bare(self, job: DecodeJob) -> torch.Tensor:
+        positions: torch.Tensor = self._t3.text_pos_emb.emb.weight[: job.text.numel()]
+        return positions.to(self._llama.dtype)
+
+    def _bos(self) -> torch.Tensor:
+        """Upstream begins with two of them, both at speech position 0."""
+        one = self._t3.speech_emb.weight[self._hp.start_speech_token] + self._t3.speech_pos_emb.emb.weight[0]
+        return one.to(self._llama.dtype).expand(2, -1)

@@ -1,0 +1,37 @@
+"""The Chatterbox suite runs where PyTorch is installed; elsewhere nothing here is collected."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+INSTALLED = all(importlib.util.find_spec(name) for name in ("torch", "chatterbox"))
+collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
+
+if INSTALLED:
+    import torch
+    from support.chatterbox_checkpoints import make_english, tiny_chatterbox
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """English, ends after 24 speech tokens."""
+    return make_english(tmp_path_factory.mktemp("chatterbox") / "english")
+
+
+@pytest.fixture(scope="session")
+def upstream(checkpoint: Path) -> Iterator[Any]:
+    """Upstream's own model, which every engine is compared with."""
+    with tiny_chatterbox():
+        from chatterbox.tts import ChatterboxTTS
+
+        model = ChatterboxTTS.from_local(checkpoint, "cpu")
+    yield model
