@@ -37,7 +37,7 @@ docs: $(DEV) ## renew the reference tables in docs/ and check every page
 	@$(BIN)/python -m pytest tests/docs $(PYTEST_FLAGS)
 
 soak: $(DEV) ## the long fault tests: 10,000 job histories, 500 kills
-	@VOXGATE_HISTORIES=10000 VOXGATE_KILL_ROUNDS=500 $(BIN)/python -m pytest -m soak $(PYTEST_FLAGS)
+	@VOXGATE_HISTORIES=10000 VOXGATE_KILL_ROUNDS=500 $(BIN)/python -m pytest -m soak --timeout=0 $(PYTEST_FLAGS)
 
 $(RUNTIME): requirements/runtime.txt pyproject.toml scripts/env scripts/find-python
 	@scripts/env runtime

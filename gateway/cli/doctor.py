@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.access.keys import is_old, state_of
 from gateway.cli.installed import installed
-from gateway.cli.output import echo_json, in_bytes, json_option
+from gateway.cli.output import echo_json, in_bytes, json_option, one_line
 from gateway.cli.running import find
 from gateway.clock import SystemClock
 from gateway.errors import SettingsError
@@ -89,7 +89,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         else:
             yield Finding("problem", "database", f"schema {schema.current or 'none'}; run: voxgate db upgrade")
     except StorageError as error:
-        yield Finding("problem", "database", str(error))
+        yield Finding("problem", "database", one_line(str(error)))
 
 
 async def _all_keys(settings: Settings) -> list[KeyRecord]:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import click
 import msgspec
+
+_BACKGROUND = re.compile(r"\(Background on this error at: [^)]*\)")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -26,6 +29,11 @@ def echo_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: st
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     for row in cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def one_line(words: str) -> str:
+    """Whatever a library said, as one line without its own advertisements."""
+    return " ".join(_BACKGROUND.sub("", words).split())
 
 
 def when(ms: int | None) -> str:

@@ -69,9 +69,11 @@ def _meant_for_people(error: Exception) -> bool:
 
 
 def _one_line(error: Exception) -> str:
+    from gateway.cli.output import one_line
+
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).split())
+    return one_line(str(error))
 
 
 def _complain(line: str) -> int:

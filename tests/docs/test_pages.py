@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -110,3 +111,21 @@ def test_the_backend_of_the_plugin_page_keeps_the_contract(tmp_path: Path) -> No
         check=False,
     )
     assert (done.returncode, done.stdout.strip()) == (0, "[]"), done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", [[sys.executable, "speak.py"], ["node", "speak.mjs"]], ids=["python", "node"])
+def test_every_example_client_speaks(program: list[str], server: Served, tmp_path: Path) -> None:
+    if shutil.which(program[0]) is None:
+        pytest.skip(f"{program[0]} is not installed here")
+    done = subprocess.run(
+        [program[0], str(ROOT / "examples" / program[1]), "Hello from an example.", "out.wav"],
+        cwd=tmp_path,
+        env=environment(server.data_dir, {"VOXGATE_API_KEY": KEY, "VOXGATE_URL": server.url}),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out.wav").read_bytes().startswith(b"RIFF")
