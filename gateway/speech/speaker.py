@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from backends.interface import ChunkRule, Voice
 from gateway.cache.flights import Flights
-from gateway.cache.keys import Source, take_key
+from gateway.cache.keys import Source
 from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused
 from gateway.engines.order import ChunkOrder, TakeResult, Ticket
@@ -31,8 +31,10 @@ from gateway.speech.loudness import LevelMeter, gain_for
 from gateway.speech.plan import Plan, split_again
 from gateway.speech.render import Rendered, Renderer
 from gateway.speech.request import SpeechRequest
+from gateway.speech.script import Line, line, lines
 from gateway.speech.seeds import chunk_seed, occurrences
 from gateway.speech.shelf import JobRef, Shelf
+from gateway.speech.take import from_flac, to_flac
 from gateway.speech.text import has_speech
 from storage.records import TakeRecord
 
@@ -160,21 +162,21 @@ class Speaker:
 
     # What follows is used by `_Work`.
 
-    async def spoken(self, work: _Work, text: str, seed: int, key: str, index: int) -> tuple[TakeResult, bool]:
+    async def spoken(self, work: _Work, chunk: Line, seed: int) -> tuple[TakeResult, bool]:
         """One take from the host, shared with whoever asks for the same at the same time; the leader stores it."""
 
         async def fly() -> TakeResult:
-            ticket = work.host.submit(work.order(text, seed, index))
+            ticket = work.host.submit(work.order(chunk, seed))
             with work.timing.watching(ticket):
                 try:
                     result = await ticket.future
                 except asyncio.CancelledError:
                     ticket.cancel()
                     raise
-            work.keep(key, result)
+            work.keep(chunk.key, result)
             return result
 
-        return await self._flights.join(key, fly)
+        return await self._flights.join(chunk.key, fly)
 
     @property
     def shelf(self) -> Shelf:
@@ -190,6 +192,11 @@ class Speaker:
     def metrics(self) -> Metrics:
         """The server's counters."""
         return self._metrics
+
+    async def joined(self, takes: list[TakeRecord]) -> TakeResult:
+        """Takes one after the other, as one take."""
+        flacs = [await self._shelf.read(take) for take in takes]
+        return await asyncio.to_thread(_join, takes, [flac for flac in flacs if flac is not None])
 
     async def finished(self, flac: bytes, finish: Finish) -> Samples:
         """A stored take, finished; away from the event loop."""
@@ -218,10 +225,7 @@ class _Work:
         self._on_take = on_take
         self._finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self._finish)
-        self._texts = [speak.text for speak in utterance.plan.speaks]
-        self._nth = occurrences(self._texts)
-        self._seeds = [self._seed(text, nth) for text, nth in zip(self._texts, self._nth, strict=True)]
-        self._keys = [self._key(text, seed) for text, seed in zip(self._texts, self._seeds, strict=True)]
+        self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
         self._keeping: set[asyncio.Task[None]] = set()
@@ -233,7 +237,7 @@ class _Work:
 
     async def run(self, spool: Path) -> Spoken:
         request = self.utterance.request
-        found = await self.speaker.shelf.find(self._keys)
+        found = await self.speaker.shelf.find([each.key for each in self._lines])
         self._stored = {k: t for k, t in found.items() if t.created_ms >= self.utterance.takes_since_ms}
         gain = 1.0
         if request.loudness is not None:
@@ -266,7 +270,7 @@ class _Work:
         await self._kept()
         return Spoken(
             rendered=rendered,
-            chunks=len(self._texts),
+            chunks=len(self._lines),
             chunks_spoken=self._spoken,
             engine_s=self._engine_s,
             warnings=tuple(self._warnings),
@@ -279,27 +283,21 @@ class _Work:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await asyncio.gather(*self._keeping, return_exceptions=True)
 
-    def _seed(self, text: str, nth: int, retry: int = 0) -> int:
-        return chunk_seed(self.utterance.request.seed or 0, text, nth, retry)
-
-    def _key(self, text: str, seed: int) -> str:
-        return take_key(self.utterance.source, text, None, seed)
-
-    def order(self, text: str, seed: int, index: int) -> ChunkOrder:
+    def order(self, chunk: Line, seed: int) -> ChunkOrder:
         """What the host is asked to speak."""
         u = self.utterance
         return ChunkOrder(
             tenant=u.tenant,
             job_id=u.ref.job_id,
-            index=index,
-            text=text,
+            index=chunk.index,
+            text=chunk.text,
             voice=u.voice,
             language=u.source.language,
             seed=seed,
             options=u.options,
             low_priority=u.low_priority,
             finish=self._finish_bytes,
-            has_letters=has_speech(text),
+            has_letters=has_speech(chunk.text),
         )
 
     async def _measure(self, loudness: float) -> float:
@@ -310,15 +308,15 @@ class _Work:
                 meter = LevelMeter(part.rate)
             meter.add(part.pcm)
         await self._kept()
-        self._stored = await self.speaker.shelf.find(self._keys)
+        self._stored = await self.speaker.shelf.find([each.key for each in self._lines])
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
 
     async def _in_order(self) -> AsyncIterator[_Part]:
         """The finished chunks in the order of the text, `window` of them under way."""
         self._tasks.clear()
         ahead = 0
-        for index in range(len(self._texts)):
-            while ahead < len(self._texts) and ahead < index + self.speaker.window:
+        for index in range(len(self._lines)):
+            while ahead < len(self._lines) and ahead < index + self.speaker.window:
                 self._tasks[ahead] = asyncio.create_task(self._chunk(ahead))
                 ahead += 1
             part = await self._first_trouble(index)
@@ -339,8 +337,8 @@ class _Work:
         return due.result()
 
     async def _chunk(self, index: int) -> _Part:
-        key = self._keys[index]
-        stored = self._stored.get(key)
+        due = self._lines[index]
+        stored = self._stored.get(due.key)
         if stored is not None:
             flac = await self.speaker.shelf.read(stored)
             if flac is not None:
@@ -348,24 +346,25 @@ class _Work:
                 self._count("stored")
                 self._note(stored.warnings)
                 return _Part(await self.speaker.finished(flac, self._finish), stored.sample_rate)
-        return await self._speak(self._texts[index], self._seeds[index], key, index)
+        return await self._speak(due)
 
-    async def _speak(self, text: str, seed: int, key: str, index: int) -> _Part:
+    async def _speak(self, chunk: Line) -> _Part:
         """One chunk from the host, tried again where that may help, split where it is too long."""
+        seed = chunk.seed
         for attempt in range(RETRIES + 1):
             try:
-                result, led = await self.speaker.spoken(self, text, seed, key, index)
+                result, led = await self.speaker.spoken(self, chunk, seed)
             except ChunkRefused as refusal:
                 self.speaker.metrics.take_failures.labels(self.utterance.source.backend, refusal.kind).inc()
                 if refusal.kind == "too_long":
-                    return await self._split(text, index, refusal)
+                    return await self._split(chunk, refusal)
                 if not refusal.retryable or attempt == RETRIES:
-                    raise _named(refusal, text) from refusal
-                seed = self._seed(text, self._nth[index], attempt + 1)
+                    raise _named(refusal, chunk.text) from refusal
+                seed = chunk_seed(self.utterance.request.seed or 0, chunk.text, chunk.nth, attempt + 1)
                 continue
             except ChunkPoisoned as poisoned:
                 self.speaker.metrics.take_failures.labels(self.utterance.source.backend, "poisoned").inc()
-                raise SynthesisFailed(_about(poisoned, text)) from poisoned
+                raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
             if result.warnings:
                 self._note(result.warnings)
             if result.gain_db:
@@ -380,15 +379,22 @@ class _Work:
             return _Part(await self.speaker.finished(result.flac, self._finish), result.rate)
         raise AssertionError("the loop returns or raises")
 
-    async def _split(self, text: str, index: int, refusal: ChunkRefused) -> _Part:
-        pieces = split_again(text, self.utterance.source.language, self.utterance.chunk_rule)
-        if len(pieces) < 2:
-            raise _named(refusal, text) from refusal
-        parts = []
-        for nth, piece in enumerate(pieces):
-            seed = self._seed(piece, nth)
-            parts.append(await self._speak(piece, seed, self._key(piece, seed), index))
-        return _Part(np.concatenate([part.pcm for part in parts]), parts[0].rate)
+    async def _split(self, whole: Line, refusal: ChunkRefused) -> _Part:
+        """A chunk its engine calls too long, spoken in pieces; their takes joined are its take."""
+        utterance = self.utterance
+        texts = split_again(whole.text, utterance.source.language, utterance.chunk_rule)
+        if len(texts) < 2:
+            raise _named(refusal, whole.text) from refusal
+        pieces = []
+        for text, nth in zip(texts, occurrences(texts), strict=True):
+            piece = line(whole.index, text, nth, utterance.source, utterance.request.seed)
+            await self._speak(piece)
+            pieces.append(piece.key)
+        await self._kept()
+        takes = await self.speaker.shelf.find(pieces)
+        joined = await self.speaker.joined([takes[key] for key in pieces])
+        self.keep(whole.key, joined)
+        return _Part(await self.speaker.finished(joined.flac, self._finish), joined.rate)
 
     def keep(self, key: str, result: TakeResult) -> None:
         """Store a take while the next ones are spoken and this one is encoded."""
@@ -418,9 +424,9 @@ class _Work:
             raise self._keep_error
 
     def _count(self, origin: str) -> None:
-        self._done = min(self._done + 1, len(self._texts))
+        self._done = min(self._done + 1, len(self._lines))
         self.speaker.metrics.takes.labels(self.utterance.source.backend, origin).inc()
-        self._on_take(self._done, len(self._texts))
+        self._on_take(self._done, len(self._lines))
 
     def _note(self, warnings: tuple[str, ...]) -> None:
         for warning in warnings:
@@ -432,6 +438,20 @@ def _about(error: Exception, text: str) -> str:
     """The error with the text it is about: a caller with a hundred paragraphs must know which one."""
     excerpt = text if len(text) <= 80 else f"{text[:77]}..."
     return f"{error} (text: {excerpt!r})"
+
+
+def _join(takes: list[TakeRecord], flacs: list[bytes]) -> TakeResult:
+    pcm = np.concatenate([from_flac(flac)[0] for flac in flacs])
+    rate = takes[0].sample_rate
+    return TakeResult(
+        flac=to_flac(pcm, rate),
+        samples=pcm.size,
+        rate=rate,
+        pcm=b"",
+        gain_db=min(take.gain_db for take in takes),
+        warnings=tuple(warning for take in takes for warning in take.warnings),
+        engine_s=0.0,
+    )
 
 
 def _named(refusal: ChunkRefused, text: str) -> Exception:

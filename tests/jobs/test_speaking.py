@@ -46,3 +46,18 @@ async def test_mp3_and_wav_of_one_text_are_one_synthesis(tmp_path: Path) -> None
         assert mp3["output"]["duration_ms"] == wav["output"]["duration_ms"]
         spoken = caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get()
         assert spoken == mp3["output"]["chunks_processed"]
+
+
+async def test_a_chunk_its_engine_calls_too_long_is_spoken_in_pieces_and_kept_as_one(tmp_path: Path) -> None:
+    text = "The long sentence goes on, " + "and on, " * 20 + "until its engine has had enough of it."
+    options = {"fail": True, "kind": "too_long", "only": text[10:-10]}
+    async with running(tmp_path) as caller:
+        job = await caller.say(text, options=options)
+        assert job["status"] == "COMPLETED", job
+        assert job["output"]["chunks_processed"] == 1
+        assert job["output"]["chunks"][0]["text"] == text
+        spoken = caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get()
+        assert spoken >= 2
+        wav = await caller.say(text, options=options, format="wav")
+        assert wav["output"]["duration_ms"] == job["output"]["duration_ms"]
+        assert caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get() == spoken
