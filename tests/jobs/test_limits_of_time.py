@@ -1,0 +1,97 @@
+"""executionTimeout, stalls, ttl, and what /retry finds afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.after import sound_of, spoken
+from support.running import Caller, running
+
+from gateway.settings import JobSettings
+
+pytestmark = pytest.mark.slow
+
+TEXT = "\n\n".join(f"Paragraph {n} says the number {n} in so many words." for n in range(6))
+
+
+def scripted(tmp_path: Path, **settings: Any) -> dict[str, dict[str, Any]]:
+    return {
+        "scripted": {"target_chars": 50, "seconds_per_char": 0.005, "record": str(tmp_path / "record"), **settings}
+    }
+
+
+async def retried(caller: Caller, job: dict[str, Any], **fields: Any) -> dict[str, Any]:
+    answer = await caller.post(f"retry/{job['id']}")
+    assert answer.json()["status"] == "IN_QUEUE", answer.text
+    return await caller.until(job["id"])
+
+
+async def test_a_job_past_its_execution_timeout_keeps_its_takes_and_a_retry_goes_on_from_them(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        job_id = await caller.run(
+            TEXT, options={"delay_s": 20, "only": "number 4 "}, policy={"executionTimeout": 5000}
+        )
+        job = await caller.until(job_id)
+        assert job["status"] == "TIMED_OUT"
+        assert "policy.executionTimeout of 5000 ms" in job["error"]
+        assert "/retry" in job["error"]
+        assert 4500 <= job["executionTime"] < 8000
+        before = spoken(tmp_path / "record")
+        # The engine is free at once: the chunk that took so long was withdrawn.
+        sound_of(await caller.say("Somebody else has his turn."))
+        again = asyncio.create_task(retried(caller, job))
+        await caller.until(job_id, "IN_PROGRESS")
+        await asyncio.sleep(0.5)
+        assert {text for text, _ in spoken(tmp_path / "record")[len(before) :]} == {"Somebody else has his turn."}
+        assert (await caller.post(f"cancel/{job_id}")).json()["status"] == "CANCELLED"
+        await again
+
+
+async def test_waiting_behind_others_is_not_execution(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        slow = await caller.run("A slow one goes first.", options={"delay_s": 6})
+        await caller.until(slow, "IN_PROGRESS")
+        await asyncio.sleep(0.2)
+        quick = await caller.run("A quick one waits behind it.", policy={"executionTimeout": 5000})
+        job = await caller.until(quick)
+        sound_of(job)
+        assert job["delayTime"] > 5000
+        assert job["executionTime"] < 5000
+
+
+async def test_a_job_that_stalls_is_timed_out_and_a_long_one_that_gets_on_is_not(tmp_path: Path) -> None:
+    jobs = JobSettings(stall_timeout_s=1.0)
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
+        stalled = await caller.until(
+            await caller.run(TEXT, options={"delay_s": 20, "only": "number 4 "})
+        )
+        assert stalled["status"] == "TIMED_OUT"
+        assert "VOXGATE_JOBS__STALL_TIMEOUT_S" in stalled["error"]
+        long = await caller.until(await caller.run(TEXT + "\n\nThe end.", options={"delay_s": 0.4}))
+        sound_of(long)
+        assert long["executionTime"] > 1000
+
+
+async def test_a_ttl_ends_what_waits_and_what_runs_and_a_retry_has_a_new_one(tmp_path: Path) -> None:
+    jobs = JobSettings(max_running=1, ttl_s=1.5, beat_s=0.2, lease_s=1)
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
+        runs = await caller.run("This one runs too long.", options={"delay_s": 60})
+        await caller.until(runs, "IN_PROGRESS")
+        waits = await caller.run("This one waits behind it.")
+        for job_id in (runs, waits):
+            job = await caller.until(job_id)
+            assert job["status"] == "TIMED_OUT"
+            assert "ttl" in job["error"]
+        sound_of(await retried(caller, job))
+
+
+async def test_only_what_failed_can_be_retried(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        done = await caller.until(await caller.run("It is done."))
+        answer = await caller.post(f"retry/{done['id']}")
+        assert answer.status_code == 409
+        assert "COMPLETED" in answer.json()["error"]
+        assert (await caller.post("retry/nobody-v1")).status_code == 404
