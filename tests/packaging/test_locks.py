@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.metadata
 import re
 import tomllib
 from pathlib import Path
@@ -51,3 +53,33 @@ def test_the_dev_lock_holds_the_runtime_lock_at_the_same_versions_and_no_torch()
     runtime, dev = _pins("runtime.txt"), _pins("dev.txt")
     assert runtime.items() <= dev.items()
     assert "torch" not in dev
+
+
+# What is named in a string, not imported: the drivers of the databases and uvicorn's loop and parser.
+BY_NAME = {"aiosqlite", "httptools", "uvloop"}
+
+
+def test_every_package_the_rooms_import_is_a_dependency_and_every_dependency_is_used() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {_normal(re.match(r"[A-Za-z0-9._-]+", line)[0]) for line in project["dependencies"]}  # type: ignore[index]
+    owners = importlib.metadata.packages_distributions()
+    used = set()
+    for module in _imported():
+        used |= {_normal(owner) for owner in owners.get(module, ())} - {"voxgate"}
+    assert used <= declared
+    assert declared <= used | BY_NAME
+
+
+def _imported() -> set[str]:
+    """Top-level modules that the rooms import; vendors' and models' packages are their backend's own extra."""
+    found = set()
+    files = [path for room in ("gateway", "storage", "migrations", "voxgate") for path in (ROOT / room).rglob("*.py")]
+    files += [ROOT / "backends" / "interface.py"]
+    files += [path for name in ("hibari", "testing") for path in (ROOT / "backends" / name).rglob("*.py")]
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+                found.add(node.module.partition(".")[0])
+    return found
