@@ -69,7 +69,7 @@ class Intake:
         Raises:
             InvalidInput: what was wrong, what is allowed.
         """
-        request = decode_request(raw_input, endpoint.defaults)
+        request = decode_request(raw_input, endpoint.input_defaults)
         assignment = self.assign(request, self._router.first(request, endpoint, tenant), tenant)
         if request.strict and assignment.warnings:
             raise InvalidInput("; ".join(message for _, message in assignment.warnings) + " ('strict' is set)")

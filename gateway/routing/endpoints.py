@@ -34,6 +34,11 @@ class Endpoint(msgspec.Struct, frozen=True):
         """The backend of requests that name none."""
         return self.defaults.get("backend")
 
+    @property
+    def input_defaults(self) -> dict[str, Any]:
+        """Defaults for `input`. Not the backend: routing knows it, and only a request that names one forgoes fallback."""
+        return {key: value for key, value in self.defaults.items() if key != "backend"}
+
 
 class Endpoints:
     """Finds endpoints by id, from memory; the database's are read again when it changes."""

@@ -42,6 +42,7 @@ async def missing_files(data_dir: Path) -> list[str]:
 
 def sound_of(job: dict[str, Any]) -> None:
     """Decode a finished job's audio: it must be whole and as long as the job says."""
+    assert job["status"] == "COMPLETED", job.get("error", job)
     output = job["output"]
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(output["audio_base64"])), dtype="int16")
     assert rate == output["sample_rate"]
