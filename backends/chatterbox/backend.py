@@ -113,10 +113,19 @@ class ChatterboxBackend:
         self._engine = None
 
     def _build(self, model: Any, device: Any) -> Engine:
-        facts = MODELS[self._settings.model]
-        from backends.chatterbox.reference import ReferenceEngine
+        from backends.chatterbox.device import choose_dtype
 
-        return ReferenceEngine(model, facts, self._settings)
+        facts, settings = MODELS[self._settings.model], self._settings
+        if not settings.batches:
+            from backends.chatterbox.reference import ReferenceEngine
+
+            return ReferenceEngine(model, facts, settings)
+        from backends.chatterbox.engine import FastEngine
+
+        dtype = choose_dtype(settings, device)
+        engine = FastEngine(model, facts, settings, dtype=dtype, threads=self._context.threads)
+        del model.t3.tfmr.layers[:]  # the engine has its own copy, fused
+        return engine
 
 
 def _version() -> str:

@@ -20,6 +20,15 @@ class Draws:
         self.generator = torch.Generator(device).manual_seed(seed)
         self._cpu = self.generator if device.type == "cpu" else torch.Generator().manual_seed(seed)
 
+    def state(self) -> tuple[torch.Tensor, ...]:
+        """Where the streams are, for `restore`: work that failed is done again with the same numbers."""
+        return self.generator.get_state(), self._cpu.get_state()
+
+    def restore(self, state: tuple[torch.Tensor, ...]) -> None:
+        """Go back there."""
+        self.generator.set_state(state[0])
+        self._cpu.set_state(state[1])
+
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
         """Code inside that draws from the default generators draws from this chunk's."""
