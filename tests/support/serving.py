@@ -16,7 +16,9 @@ async def serving(app: Any) -> AsyncIterator[str]:
     """The base URL of a server that runs while the block does."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http="httptools", lifespan="on", log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app, http="httptools", lifespan="on", log_config=None, access_log=False, server_header=False
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
