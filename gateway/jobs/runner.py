@@ -20,6 +20,7 @@ from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import OutputWarning, stored, warned
 from gateway.jobs.pause import Pause
+from gateway.jobs.retention import retained_until
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
@@ -261,6 +262,7 @@ class Runner:
             delay_ms=delay_ms,
             execution_ms=execution_ms,
             finished_ms=now,
+            retain_until_ms=retained_until(self._settings.jobs, job.kind, now),
             worker_id=self._owner,
             backend=arm.backend,
         )

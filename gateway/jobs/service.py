@@ -24,6 +24,7 @@ from gateway.jobs.outside import AllowList
 from gateway.jobs.policy import read_policy
 from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
+from gateway.jobs.retention import retained_until
 from gateway.jobs.signals import Signals
 from gateway.jobs.views import (
     EndpointInfo,
@@ -333,7 +334,7 @@ class Jobs:
             flight_key=None,
             started_ms=now,
             finished_ms=now,
-            retain_until_ms=self._retain_until(job.kind, now),
+            retain_until_ms=retained_until(self._settings.jobs, job.kind, now),
             worker_id=self._owner,
         )
 
@@ -361,7 +362,7 @@ class Jobs:
             created_ms=now,
             available_ms=0,
             finished_ms=now,
-            retain_until_ms=self._retain_until(kind, now),
+            retain_until_ms=retained_until(self._settings.jobs, kind, now),
             webhook=envelope.webhook,
             request=bytes(envelope.input).decode("utf-8", "replace") if envelope.input is not UNSET else "",
             error=str(error),
@@ -439,7 +440,3 @@ class Jobs:
                 "submitted with a key of another tenant"
             )
         return job
-
-    def _retain_until(self, kind: str, now: int) -> int:
-        jobs = self._settings.jobs
-        return now + round(1000 * (jobs.retention_run_s if kind == "run" else jobs.retention_runsync_s))
