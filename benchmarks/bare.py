@@ -1,0 +1,34 @@
+"""The peer of a cached answer: a bare Litestar route that returns bytes it was given. `bare.py PORT FILE`"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import uvicorn
+from litestar import Litestar, MediaType, Response, get, post
+
+_ANSWER = Path(sys.argv[2]).read_bytes()
+
+
+@post("/runsync", status_code=200)
+async def runsync() -> Response[bytes]:
+    """The bytes, whatever was asked; no key, no limits, no metrics, no body read."""
+    return Response(_ANSWER, media_type=MediaType.JSON)
+
+
+@post("/run", status_code=200)
+async def run() -> Response[bytes]:
+    """A short answer with an id."""
+    return Response(b'{"id":"1","status":"IN_QUEUE"}', media_type=MediaType.JSON)
+
+
+@get("/status/{job_id:str}")
+async def status(job_id: str) -> Response[bytes]:
+    """The bytes, whatever the id."""
+    return Response(_ANSWER, media_type=MediaType.JSON)
+
+
+if __name__ == "__main__":
+    app = Litestar([runsync, run, status], openapi_config=None, logging_config=None)
+    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False, http="httptools")

@@ -1,0 +1,182 @@
+"""The gateway and its peers, each as a process of its own on a free port of 127.0.0.1."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import venv
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.report import progress
+
+KEY = "a-key-of-the-benchmarks"
+ENDPOINT = "bench"
+_HERE = Path(__file__).parent
+_PEERS = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "voxgate-benchmarks"
+RUNPOD = "runpod==1.12.0"
+_START_S = 60.0
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A server that answers."""
+
+    pid: int
+    port: int
+    key: str = ""
+
+    def ask(self, method: str, path: str, body: Any = None) -> Any:
+        """One request by the benchmark itself, outside of what is measured; the JSON of the answer.
+
+        Raises:
+            RuntimeError: any status but 200.
+        """
+        connection = _connection(self.port)
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
+        connection.request(method, path, None if body is None else json.dumps(body), headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"{method} {path}: {answer.status} {data[:300]!r}")
+        return json.loads(data) if answer.headers.get_content_type() == "application/json" else data.decode()
+
+    def speak(self, text: str, **fields: Any) -> dict[str, Any]:
+        """Speak by `/runsync` and wait; the job.
+
+        Raises:
+            RuntimeError: it did not complete.
+        """
+        path = f"/v2/{ENDPOINT}/runsync?wait=300000"
+        job: dict[str, Any] = self.ask("POST", path, {"input": {"text": text, **fields}})
+        if job["status"] != "COMPLETED":
+            raise RuntimeError(f"the job ended {job['status']}: {job.get('error')}")
+        return job
+
+
+@contextlib.contextmanager
+def gateway(backend: str = "hibari", **settings: object) -> Iterator[Server]:
+    """`voxgate serve` in a new data folder on the disk of this checkout; settings by their variables' names.
+
+    Its log goes to `results/gateway.log`, which is what to look at when it does not start.
+    """
+    _HERE.joinpath("results").mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=_HERE / "results", ignore_cleanup_errors=True) as folder:
+        port = free_port()
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("VOXGATE_")}
+        environment |= {
+            "VOXGATE_CONFIG": str(Path(folder) / "voxgate.toml"),
+            "VOXGATE_DATA_DIR": str(Path(folder) / "data"),
+            "VOXGATE_API_KEY": KEY,
+            "VOXGATE_PLUGINS": backend,
+            "VOXGATE_LOG_LEVEL": "warning",
+            **{name: str(value) for name, value in settings.items()},
+        }
+        Path(environment["VOXGATE_CONFIG"]).touch()
+        command = [sys.executable, "-m", "voxgate", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        with _running(command, port, environment, _HERE / "results" / "gateway.log") as pid:
+            server = Server(pid, port, KEY)
+            server.speak("Ready.")
+            yield server
+
+
+@contextlib.contextmanager
+def bare(answer: bytes) -> Iterator[Server]:
+    """A bare Litestar route that returns these bytes."""
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(answer)
+        port = free_port()
+        command = [sys.executable, str(_HERE / "bare.py"), str(port), file.name]
+        with _running(command, port, dict(os.environ), None) as pid:
+            yield Server(pid, port)
+
+
+@contextlib.contextmanager
+def runpod(output: bytes) -> Iterator[Server]:
+    """RunPod's own local API server with a handler that returns this output at once."""
+    python = runpod_python()
+    with tempfile.NamedTemporaryFile() as file:
+        Path(file.name).write_bytes(output)
+        port = free_port()
+        command = [
+            str(python), str(_HERE / "runpod_handler.py"), "--rp_serve_api", "--rp_api_port", str(port),
+            "--rp_api_host", "127.0.0.1", "--rp_log_level", "ERROR",
+        ]  # fmt: skip
+        environment = {**os.environ, "UVICORN_LOG_LEVEL": "error", "VOXGATE_BENCH_OUTPUT": file.name}
+        with _running(command, port, environment, None) as pid:
+            yield Server(pid, port)
+
+
+def runpod_python() -> Path:
+    """The Python of a virtual environment that holds `runpod`, made on first use, outside of this checkout.
+
+    uvloop and httptools are added: its server takes them where it finds them.
+    """
+    folder = _PEERS / RUNPOD.replace("==", "-")
+    python = folder / "bin" / "python"
+    if not (folder / "ready").exists():
+        progress(f"installing {RUNPOD} into {folder}")
+        venv.create(folder, with_pip=True, clear=True)
+        install = [python, "-m", "pip", "install", "--quiet", RUNPOD, "uvloop", "httptools"]
+        done = subprocess.run(install, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(f"{RUNPOD} could not be installed into {folder}: {done.stderr[-2000:]}")
+        (folder / "ready").touch()
+    return python
+
+
+_of_thread = threading.local()
+
+
+def _connection(port: int) -> http.client.HTTPConnection:
+    """The calling thread's own connection, kept alive."""
+    connections: dict[int, http.client.HTTPConnection] = _of_thread.__dict__
+    if port not in connections:
+        connections[port] = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
+    return connections[port]
+
+
+def free_port() -> int:
+    """A port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def _running(command: list[str], port: int, environment: dict[str, str], log: Path | None) -> Iterator[int]:
+    with (log or Path(os.devnull)).open("ab") as out:
+        child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out)
+    try:
+        _wait_for(child, port, command)
+        yield child.pid
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(30)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _wait_for(child: subprocess.Popen[bytes], port: int, command: list[str]) -> None:
+    give_up = time.monotonic() + _START_S
+    while time.monotonic() < give_up:
+        if child.poll() is not None:
+            break
+        with contextlib.suppress(ConnectionError):
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        time.sleep(0.05)
+    raise RuntimeError(f"{' '.join(command[:3])} did not start; see benchmarks/results/gateway.log")
