@@ -6,6 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
+import soundfile
 import torch
 
 from backends.interface import Voice
@@ -78,6 +79,7 @@ class VoiceConditionals:
             return self._builtin
         recording = Path(voice.material)
         try:
+            soundfile.info(recording)  # librosa would go on to try every decoder of the machine
             with torch.inference_mode():
                 self._model.prepare_conditionals(str(recording))
         except (OSError, RuntimeError, AssertionError, ValueError) as error:

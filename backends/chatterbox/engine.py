@@ -72,6 +72,11 @@ class FastEngine:
         """Chunks decoded at a time, as memory allows."""
         return self._decoder.slots
 
+    @property
+    def decoding(self) -> int:
+        """Chunks whose tokens are being decoded."""
+        return self._decoder.active
+
     def synthesize(self, feed: Feed) -> Iterator[Event]:
         """See Backend.synthesize."""
         self._reset()
