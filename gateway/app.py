@@ -13,7 +13,7 @@ from gateway.access.signing import Signer, signing_key
 from gateway.api import build_app
 from gateway.clock import Clock, SystemClock
 from gateway.engines.registry import Engines
-from gateway.errors import Unavailable
+from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answers import Answers
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
@@ -209,8 +209,10 @@ class Gateway:
                     if any(changed):
                         self._intake.forget()
                 self.watch.publish()
-            except StorageError as error:
+            except (StorageError, SettingsError) as error:
                 log.error("endpoints_not_refreshed", code=error.code, reason=str(error))
+            except Exception:
+                log.exception("endpoints_not_refreshed")
 
 
 def create_app(settings: Settings) -> Any:

@@ -73,4 +73,7 @@ class WriteBehind:
     async def _loop(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_S)
-            await self.flush()
+            try:
+                await self.flush()
+            except Exception:
+                log.exception("write_behind_crashed")
