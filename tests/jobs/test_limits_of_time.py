@@ -95,3 +95,16 @@ async def test_only_what_failed_can_be_retried(tmp_path: Path) -> None:
         assert answer.status_code == 409
         assert "COMPLETED" in answer.json()["error"]
         assert (await caller.post("retry/nobody-v1")).status_code == 404
+
+
+async def test_an_execution_timeout_counts_what_was_spent_before_a_restart(tmp_path: Path) -> None:
+    text = "\n\n".join(f"Paragraph {n} says the number {n} in so many words." for n in range(40))
+    async with running(tmp_path, backends=scripted(tmp_path), shutdown_grace_s=0) as caller:
+        job_id = await caller.run(text, options={"chunk_delay_s": 0.25}, policy={"executionTimeout": 5000})
+        while len(spoken(tmp_path / "record")) < 12:
+            await asyncio.sleep(0.05)
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        job = await caller.until(job_id)
+        assert job["status"] == "TIMED_OUT"
+        assert 4500 <= job["executionTime"] < 8000
+        assert len(spoken(tmp_path / "record")) < 30
