@@ -85,7 +85,7 @@ class Leases:
             before = self._seen.get(lease.job_id)
             since = before[1] if before is not None and before[0] == lease else now
             seen[lease.job_id] = (lease, since)
-            if now - since < self._jobs.lease_s:
+            if now - since < self._jobs.lease_s or self._is_running(lease):
                 continue
             expired = await self._store.expire(
                 lease.job_id,
@@ -100,3 +100,8 @@ class Leases:
                 self._metrics.leases_expired.inc()
                 self._claimer.wake()
         self._seen = seen
+
+    def _is_running(self, lease: Lease) -> bool:
+        """Whether it is our own and we are at work on it: then it is the database that does not take our beats."""
+        run = self._claimer.running.get(lease.job_id)
+        return run is not None and lease.owner == self._owner and run.job.attempt == lease.attempt

@@ -127,7 +127,9 @@ async def test_a_database_held_by_another_process_is_said_and_waited_for(tmp_pat
         holder.close()
         sound_of(await patient)
         for job_id in running:
-            sound_of(await served.caller.until(job_id))
+            job = await served.caller.until(job_id)
+            sound_of(job)
+            assert "retries" not in job
         assert await served.stop() == 0
         states = dict(rows(place.data_dir, "SELECT id, state FROM jobs"))
         assert states[hit["id"]] == "COMPLETED"
