@@ -69,12 +69,12 @@ class ChatterboxBackend:
 
     def revision(self) -> str:
         """Version of the package, identity of the weights, and every setting that shapes the sound."""
-        settings = self._settings
+        settings, version = self._settings, _version()
         shaping = (
             settings.model, settings.engine, settings.dtype, settings.deterministic, settings.flow_steps,
             settings.reference_s, locate(settings, self._context).identity(),
         )  # fmt: skip
-        return f"{_version()}-{hashlib.sha256(repr(shaping).encode()).hexdigest()[:12]}"
+        return f"{version}-{hashlib.sha256(repr(shaping).encode()).hexdigest()[:12]}"
 
     def load(self, progress: Progress) -> None:
         """Get the files, load them, build the engine."""
