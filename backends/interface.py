@@ -93,6 +93,9 @@ class Capabilities(msgspec.Struct, frozen=True):
         seed: whether the same chunk with the same seed gives the same samples.
         ssml: SSML elements it understands natively.
         cloning: whether it can speak like a recording; `Voice.material` is then the path of a mono 24 kHz WAV.
+        checks: whether it now and then speaks badly, as models that sample do: its takes are then checked, and
+            flawed ones spoken again with another seed.
+        spell_out: whether it wants numbers, dates, money and abbreviations written as words.
         host: where it runs unless the operator says otherwise.
         concurrency: chunks one worker (or the event loop, for `inline`) speaks at a time.
         workers: worker processes unless the operator says otherwise; 0 means one for each core.
@@ -104,6 +107,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     seed: bool = False
     ssml: tuple[str, ...] = ()
     cloning: bool = False
+    checks: bool = False
+    spell_out: bool = False
     price: Price | None = None
     host: Literal["process", "inline"] = "process"
     concurrency: int = 1

@@ -103,7 +103,9 @@ class Gateway:
             signals.notify(*ended)
             self._webhooks.wake()
 
-        speaker = Speaker(Shelf(takes, audio), self.engines.dsp, metrics, settings.jobs.chunk_window)
+        speaker = Speaker(
+            Shelf(takes, audio), self.engines.dsp, metrics, settings.jobs.chunk_window, settings.jobs.take_retries
+        )
         runner = Runner(
             settings,
             clock,

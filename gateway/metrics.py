@@ -46,6 +46,15 @@ class Metrics:
         self.take_failures = Counter(
             "voxgate_take_failures", "Chunks a backend could not speak, by kind.", ("backend", "kind"), registry=r
         )
+        self.take_flaws = Counter(
+            "voxgate_take_flaws",
+            "Flaws found in takes, by kind: too_short, too_long, dead_air, clipped, looped, missed_eos.",
+            ("backend", "flaw"),
+            registry=r,
+        )
+        self.take_retries = Counter(
+            "voxgate_take_retries", "Takes spoken again because a check found them flawed.", ("backend",), registry=r
+        )
         self.audio_seconds = Counter("voxgate_audio_seconds", "Seconds of speech finished.", ("backend",), registry=r)
         self.engine_seconds = Counter(
             "voxgate_engine_seconds", "Seconds engines spent speaking.", ("backend",), registry=r

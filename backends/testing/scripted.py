@@ -10,6 +10,7 @@ import hashlib
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Literal
 
@@ -35,6 +36,12 @@ from backends.interface import (
 )
 
 _STEP_S = 0.005
+PcmKind = Literal[
+    "tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing", "speech", "looped", "clipped", "hissing"
+]
+"""`speech` is syllables of changing colour, which take checks let pass at 0.07 seconds a character; `looped`, `clipped`
+and `hissing` are the same with a flaw: one second over and over, flat tops, two seconds of hiss at the end."""
+
 """How often a chunk in the making is looked at: one step of an imaginary decoder."""
 
 
@@ -85,6 +92,7 @@ class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         only: the options above hold for chunks with this text in them; the others are spoken as usual.
     """
 
+        takes: what the takes of one text hold, one after the other, the last of them from then on; instead of `pcm`.
     delay_s: float = 0.0
     chunk_delay_s: float = 0.0
     fail: bool | str = False
@@ -93,7 +101,8 @@ class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     raises: bool = False
     crash: bool = False
     hang: bool = False
-    pcm: Literal["tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing"] = "tone"
+    pcm: PcmKind = "tone"
+    takes: tuple[PcmKind, ...] = ()
     only: str = ""
 
 
@@ -112,6 +121,7 @@ class ScriptedBackend:
 
     def capabilities(self) -> Capabilities:
         """As its settings say."""
+        self._told: Counter[str] = Counter()
         settings = self._settings
         return Capabilities(
             languages=settings.languages,
@@ -211,7 +221,7 @@ class ScriptedBackend:
         if asked.fail is not False:
             error = "scripted was told to fail" if asked.fail is True else asked.fail
             yield ChunkFailed(chunk.id, error, asked.retryable, asked.kind)
-        elif asked.pcm != "nothing":
+        elif (kind := self._kind(chunk, asked)) != "nothing":
             rate = self._settings.rate
             yield Take(chunk.id, self._pcm(chunk, asked.pcm), rate // 2 if asked.pcm == "wrong_rate" else rate)
 
@@ -243,12 +253,35 @@ def _delay_s(chunk: Chunk) -> float:
     return asked.delay_s + asked.chunk_delay_s
 
 
+        if kind in ("speech", "looped", "clipped", "hissing"):
+            return _speech(kind, samples, self._settings.rate, np.random.default_rng(list(digest)))
 def _append(path: str, line: bytes) -> None:
     # One write to a file opened for appending: lines of several workers never mix, and a kill cuts none.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(file, line)
     finally:
+def _speech(kind: PcmKind, samples: int, rate: int, rng: np.random.Generator) -> Pcm:
+    syllable = rate * 180 // 1000
+    envelope = np.sin(np.pi * np.arange(syllable) / syllable) ** 2
+    time_s = np.arange(syllable) / rate
+    parts = []
+    for _ in range(-(-samples // syllable)):
+        harmonics = rng.uniform(90, 130) * np.arange(1, 17)
+        colours = 10 ** rng.uniform(-1.5, 0, harmonics.size)
+        wave = colours @ np.sin(2 * np.pi * harmonics[:, None] * time_s + rng.uniform(0, 6, harmonics.size)[:, None])
+        parts.append(wave * envelope * rng.uniform(0.5, 1.0))
+    pcm = np.concatenate(parts)[:samples]
+    pcm *= 0.5 / np.abs(pcm).max()
+    if kind == "looped":
+        pcm = np.concatenate((pcm, np.tile(pcm[:rate], 5)))
+    elif kind == "clipped":
+        pcm = np.clip(6 * pcm, -1, 1)
+    elif kind == "hissing":
+        pcm = np.concatenate((pcm, rng.normal(0, 0.03, 2 * rate)))
+    return pcm.astype(np.float32)
+
+
         os.close(file)
 
 

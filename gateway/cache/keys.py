@@ -21,6 +21,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     Args:
         scope: the tenant, or `shared`.
         options: the backend's request options in their canonical JSON.
+        checks: which checks takes go through, since a flawed one is replaced; empty for none.
     """
 
     scope: str
@@ -29,6 +30,7 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
     voice_hash: str
     language: str
     options: bytes
+    checks: str = ""
 
 
 class Recipe(msgspec.Struct, frozen=True, array_like=True):

@@ -262,7 +262,7 @@ class Host:
         if ticket is not None:
             result = TakeResult(
                 message.flac, message.samples, message.rate, message.pcm, message.gain_db, message.warnings,
-                message.engine_s,
+                message.engine_s, message.report,
             )  # fmt: skip
             self._end(ticket, result)
         if not seat.held:

@@ -45,6 +45,7 @@ class TakeResult(msgspec.Struct, frozen=True):
         pcm: the finished take (trimmed, stretched), int16 little-endian bytes.
         gain_db: what was applied so that the take fits into 16 bits; 0.0 unless its peak was above 1.
         engine_s: seconds between the engine taking the chunk and giving its samples.
+        report: what the post function has to say about the take, opaque here.
     """
 
     flac: bytes
@@ -54,6 +55,7 @@ class TakeResult(msgspec.Struct, frozen=True):
     gain_db: float
     warnings: tuple[str, ...]
     engine_s: float
+    report: bytes = b""
 
 
 class Finished(Protocol):
@@ -67,6 +69,8 @@ class Finished(Protocol):
     def pcm(self) -> bytes: ...  # noqa: D102
     @property
     def gain_db(self) -> float: ...  # noqa: D102
+    @property
+    def report(self) -> bytes: ...  # noqa: D102
 
 
 Post = Callable[[Any, int, bytes, bool], Finished]

@@ -148,6 +148,8 @@ class Engines:
         own, host_settings = configure(backend, self._settings.backends.get(backend.name, {}))
         asked = backend(own, self._context(host_settings, cores()))
         capabilities = asked.capabilities()
+        if host_settings.take_checks is not None:
+            capabilities = msgspec.structs.replace(capabilities, checks=host_settings.take_checks)
         scale = scale_of(backend.name, host_settings, capabilities)
         context = self._context(host_settings, max(1, cores() // scale.max_workers))
         spec = Spec(backend, own, context, self._post, beat_s=min(5.0, scale.chunk_timeout_s / 4))

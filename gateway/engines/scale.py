@@ -27,6 +27,7 @@ class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         chunk_timeout_s: a worker that holds chunks and gave no sign of life for so long is killed.
         load_timeout_s: the same while it loads; progress reports are signs of life.
         cancel_grace_s: a worker that did not drop a cancelled chunk within this time is killed.
+        take_checks: whether takes are checked and flawed ones spoken again; absent means what its capabilities say.
     """
 
     placement: Literal["process", "inline"] | None = None
@@ -38,6 +39,7 @@ class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     chunk_timeout_s: _Seconds = 120.0
     load_timeout_s: _Seconds = 900.0
     cancel_grace_s: _Seconds = 2.0
+    take_checks: bool | None = None
 
 
 class Scale(msgspec.Struct, frozen=True):

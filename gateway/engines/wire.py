@@ -101,6 +101,7 @@ class Spoken(Message, frozen=True):
     gain_db: float
     warnings: tuple[str, ...]
     engine_s: float
+    report: bytes
 
 
 class Failed(Message, frozen=True):

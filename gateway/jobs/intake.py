@@ -12,6 +12,7 @@ from gateway.routing.arms import Arm
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
 from gateway.settings import Settings
+from gateway.speech.checks import CHECKS_VERSION
 from gateway.speech.decode import decode_request
 from gateway.speech.encode import encoder_identity
 from gateway.speech.plan import PLANNER_VERSION, clamp_max_chars
@@ -44,6 +45,7 @@ class Intake:
         self._router = router
         self._scope = settings.cache.scope
         self._max_chars = settings.max_chars_per_chunk
+        self._take_retries = settings.jobs.take_retries
         self._memo: HotTier[Assignment] = HotTier(MEMO_BYTES)
 
     def remembered(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
@@ -85,6 +87,7 @@ class Intake:
             voice_hash=arm.voice.content_hash,
             language=arm.language,
             options=arm.options_key,
+            checks=f"{CHECKS_VERSION}.{self._take_retries}" if arm.capabilities.checks else "",
         )
         recipe = Recipe(
             text=request.text,

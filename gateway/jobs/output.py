@@ -43,6 +43,7 @@ class Meta(msgspec.Struct, frozen=True):
     cost_usd: float
     chunks: tuple[ChunkTime, ...]
     warnings: tuple[OutputWarning, ...] = ()
+    takes_retried: int | msgspec.UnsetType = msgspec.UNSET
 
 
 _FALSE = msgspec.Raw(b"false")
@@ -65,12 +66,14 @@ def stored(
     chunks: tuple[ChunkTime, ...],
     warnings: tuple[OutputWarning, ...],
     own_warnings: tuple[OutputWarning, ...],
+    takes_retried: int = 0,
 ) -> tuple[str, str]:
     """The JSON kept with the job that was spoken, and with everyone who is answered from the cache afterwards.
 
     Args:
         warnings: about the sound; whoever hears it gets them.
         own_warnings: about this very request.
+        takes_retried: how many takes were spoken again because they were flawed; only the job that spoke says so.
     """
     meta = Meta(
         mimetype=mimetype,
@@ -85,8 +88,16 @@ def stored(
         cost_usd=cost_usd,
         chunks=chunks,
         warnings=(*own_warnings, *warnings),
+        takes_retried=takes_retried or msgspec.UNSET,
     )
-    hit = msgspec.structs.replace(meta, cache_hit=_TRUE, generation_time_ms=_ZERO, cost_usd=0.0, warnings=warnings)
+    hit = msgspec.structs.replace(
+        meta,
+        cache_hit=_TRUE,
+        generation_time_ms=_ZERO,
+        cost_usd=0.0,
+        warnings=warnings,
+        takes_retried=msgspec.UNSET,
+    )
     return _encode(meta).decode(), _encode(hit).decode()
 
 

@@ -209,6 +209,7 @@ class Runner:
             warnings=sound_warnings,
             own_warnings=own_warnings,
         )
+            takes_retried=spoken.takes_retried,
         entry = None
         if request.cache != "off":
             entry = CacheEntryRecord(

@@ -65,6 +65,10 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: Annotated[
         Positive | None, Meta(description="Waiting jobs per endpoint above which `/run` answers 429. None: no limit.")
     ] = None
+    take_retries: Annotated[
+        Annotated[int, Meta(ge=0, le=10)],
+        Meta(description="How often a chunk is spoken again when its take is flawed; the best take is kept."),
+    ] = 2
     chunk_window: Annotated[Positive, Meta(description="Chunks of one job that may be with a backend at a time.")] = 16
 
 

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from gateway.speech.checks import Check, judge
 from gateway.speech.stretch import stretch
 from gateway.speech.take import Pcm16, from_flac, settle, to_flac
 from gateway.speech.trim import fade, speech_span
@@ -19,10 +20,12 @@ class Finish(msgspec.Struct, frozen=True):
     Args:
         speed: 0.5 to 2.0; 2.0 halves the duration.
         trim: cut the silence around the speech, so that pauses are the plan's.
+        check: what a new take is checked against; None checks nothing.
     """
 
     speed: float = 1.0
     trim: bool = True
+    check: Check | None = None
 
 
 class PostResult(msgspec.Struct, frozen=True):
@@ -33,12 +36,14 @@ class PostResult(msgspec.Struct, frozen=True):
         samples: of that take.
         pcm: the finished samples, int16 little-endian.
         gain_db: see `Settled`.
+        report: the flaws that were found, as JSON of `Flaw`s; empty without any.
     """
 
     flac: bytes
     samples: int
     pcm: bytes
     gain_db: float
+    report: bytes = b""
 
 
 _decode_finish = msgspec.json.Decoder(Finish).decode
@@ -71,12 +76,14 @@ def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool
     """
     finish = _decode_finish(finish_json) if finish_json else Finish()
     settled = settle(pcm, has_letters)
+    flaws = judge(settled.wide, rate, finish.check) if finish.check is not None else ()
     finished = _finish(settled.pcm, settled.wide, rate, finish)
     return PostResult(
         flac=to_flac(settled.pcm, rate),
         samples=settled.pcm.size,
         pcm=finished.astype("<i2", copy=False).tobytes(),
         gain_db=settled.gain_db,
+        report=msgspec.json.encode(flaws) if flaws else b"",
     )
 
 

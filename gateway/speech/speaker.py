@@ -26,11 +26,13 @@ from gateway.engines.errors import ChunkPoisoned, ChunkRefused
 from gateway.engines.order import ChunkOrder, TakeResult, Ticket
 from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.metrics import Metrics
+from gateway.speech.checks import Check, Flaw
 from gateway.speech.finish import Finish, finish_flac
 from gateway.speech.loudness import LevelMeter, gain_for
 from gateway.speech.plan import Plan, split_again
 from gateway.speech.render import Rendered, Renderer
 from gateway.speech.request import SpeechRequest
+from gateway.speech.retakes import FLAW_WARNING, best_take
 from gateway.speech.script import Line, line, lines
 from gateway.speech.seeds import chunk_seed, occurrences
 from gateway.speech.shelf import JobRef, Shelf
@@ -82,6 +84,7 @@ class Spoken(msgspec.Struct, frozen=True):
     chunks_spoken: int
     engine_s: float
     warnings: tuple[tuple[str, str], ...]
+    takes_retried: int = 0
 
 
 class Timing:
@@ -128,11 +131,12 @@ class _Part(msgspec.Struct, frozen=True):
 class Speaker:
     """Speaks utterances; one for the whole process, so that equal chunks in flight are spoken once."""
 
-    def __init__(self, shelf: Shelf, dsp: Dsp, metrics: Metrics, window: int) -> None:
+    def __init__(self, shelf: Shelf, dsp: Dsp, metrics: Metrics, window: int, take_retries: int) -> None:
         self._shelf = shelf
         self._dsp = dsp
         self._metrics = metrics
         self._window = window
+        self._take_retries = take_retries
         self._flights: Flights[TakeResult] = Flights()
 
     async def speak(
@@ -165,16 +169,23 @@ class Speaker:
     async def spoken(self, work: _Work, chunk: Line, seed: int) -> tuple[TakeResult, bool]:
         """One take from the host, shared with whoever asks for the same at the same time; the leader stores it."""
 
-        async def fly() -> TakeResult:
-            ticket = work.host.submit(work.order(chunk, seed))
+        async def speak(retry: int) -> TakeResult:
+            ticket = work.host.submit(work.order(chunk, work.seed(chunk, RETRIES + retry) if retry else seed))
             with work.timing.watching(ticket):
                 try:
-                    result = await ticket.future
+                    return await ticket.future
                 except asyncio.CancelledError:
                     ticket.cancel()
                     raise
             work.keep(chunk.key, result)
             return result
+
+        async def fly() -> TakeResult:
+            if work.checked:
+                result, retried = await best_take(speak, self._take_retries, work.note_flaws)
+                work.note_retries(retried)
+            else:
+                result = await speak(0)
 
         return await self._flights.join(chunk.key, fly)
 
@@ -229,6 +240,7 @@ class _Work:
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
         self._keeping: set[asyncio.Task[None]] = set()
+        self.checked = utterance.source.checks != ""
         self._keep_error: BaseException | None = None
         self._done = 0
         self._spoken = 0
@@ -237,6 +249,7 @@ class _Work:
 
     async def run(self, spool: Path) -> Spoken:
         request = self.utterance.request
+        self._retried = 0
         found = await self.speaker.shelf.find([each.key for each in self._lines])
         self._stored = {k: t for k, t in found.items() if t.created_ms >= self.utterance.takes_since_ms}
         gain = 1.0
@@ -278,6 +291,7 @@ class _Work:
 
     async def close(self) -> None:
         """Withdraw what is still with the host; takes already spoken are stored all the same."""
+            takes_retried=self._retried,
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -290,13 +304,16 @@ class _Work:
             tenant=u.tenant,
             job_id=u.ref.job_id,
             index=chunk.index,
+        finish = self._finish_bytes
+        if self.checked:
+            finish = msgspec.json.encode(msgspec.structs.replace(self._finish, check=Check(chunk.text)))
             text=chunk.text,
             voice=u.voice,
             language=u.source.language,
             seed=seed,
             options=u.options,
             low_priority=u.low_priority,
-            finish=self._finish_bytes,
+            finish=finish,
             has_letters=has_speech(chunk.text),
         )
 
@@ -344,7 +361,7 @@ class _Work:
             if flac is not None:
                 self.timing.begin(time.monotonic())
                 self._count("stored")
-                self._note(stored.warnings)
+                self._note(stored.warnings, index)
                 return _Part(await self.speaker.finished(flac, self._finish), stored.sample_rate)
         return await self._speak(due)
 
@@ -360,15 +377,16 @@ class _Work:
                     return await self._split(chunk, refusal)
                 if not refusal.retryable or attempt == RETRIES:
                     raise _named(refusal, chunk.text) from refusal
-                seed = chunk_seed(self.utterance.request.seed or 0, chunk.text, chunk.nth, attempt + 1)
+                seed = self.seed(chunk, attempt + 1)
                 continue
             except ChunkPoisoned as poisoned:
                 self.speaker.metrics.take_failures.labels(self.utterance.source.backend, "poisoned").inc()
                 raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
             if result.warnings:
-                self._note(result.warnings)
+                self._note(result.warnings, chunk.index)
             if result.gain_db:
-                self._note((f"take_gain: a take peaked above full scale and was lowered by {-result.gain_db:.1f} dB",))
+                gain = f"take_gain: a take peaked above full scale and was lowered by {-result.gain_db:.1f} dB"
+                self._note((gain,), chunk.index)
             if led:
                 self._spoken += 1
                 self._engine_s += result.engine_s
@@ -428,7 +446,21 @@ class _Work:
         self.speaker.metrics.takes.labels(self.utterance.source.backend, origin).inc()
         self._on_take(self._done, len(self._lines))
 
-    def _note(self, warnings: tuple[str, ...]) -> None:
+    def seed(self, chunk: Line, retry: int) -> int:
+        """Another seed for a chunk whose take was refused (1 to RETRIES) or flawed (above)."""
+        return chunk_seed(self.utterance.request.seed or 0, chunk.text, chunk.nth, retry)
+
+    def note_flaws(self, flaws: tuple[Flaw, ...]) -> None:
+        """A take was flawed."""
+        for flaw in flaws:
+            self.speaker.metrics.take_flaws.labels(self.utterance.source.backend, flaw.name).inc()
+
+    def note_retries(self, retries: int) -> None:
+        """A chunk was spoken so many times more than once."""
+        self._retried += retries
+        self.speaker.metrics.take_retries.labels(self.utterance.source.backend).inc(retries)
+
+    def _note(self, warnings: tuple[str, ...], index: int) -> None:
         for warning in warnings:
             code, _, message = warning.partition(": ")
             self._warnings[(code, message) if message else ("backend", warning)] = None
@@ -437,6 +469,8 @@ class _Work:
 def _about(error: Exception, text: str) -> str:
     """The error with the text it is about: a caller with a hundred paragraphs must know which one."""
     excerpt = text if len(text) <= 80 else f"{text[:77]}..."
+            if code == FLAW_WARNING:  # takes are shared, so only here is it known which chunk it is
+                message = f"chunk {index}: {message}"
     return f"{error} (text: {excerpt!r})"
 
 

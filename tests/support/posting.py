@@ -14,6 +14,7 @@ class Posted(msgspec.Struct, frozen=True):
     samples: int
     pcm: bytes
     gain_db: float
+    report: bytes = b""
 
 
 class Rejected(Exception):
