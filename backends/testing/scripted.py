@@ -35,13 +35,13 @@ from backends.interface import (
     Voice,
 )
 
-_STEP_S = 0.005
 PcmKind = Literal[
     "tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing", "speech", "looped", "clipped", "hissing"
 ]
 """`speech` is syllables of changing colour, which take checks let pass at 0.07 seconds a character; `looped`, `clipped`
 and `hissing` are the same with a flaw: one second over and over, flat tops, two seconds of hiss at the end."""
 
+_STEP_S = 0.005
 """How often a chunk in the making is looked at: one step of an imaginary decoder."""
 
 
@@ -89,10 +89,10 @@ class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         crash: kills its own process.
         hang: neither speaks nor listens, for ever.
         pcm: what the take holds; `nothing` gives no take at all.
+        takes: what the takes of one text hold, one after the other, the last of them from then on; instead of `pcm`.
         only: the options above hold for chunks with this text in them; the others are spoken as usual.
     """
 
-        takes: what the takes of one text hold, one after the other, the last of them from then on; instead of `pcm`.
     delay_s: float = 0.0
     chunk_delay_s: float = 0.0
     fail: bool | str = False
@@ -118,10 +118,10 @@ class ScriptedBackend:
         self._settings = settings
         self._loaded = False
         self._ballast: Any = None
+        self._told: Counter[str] = Counter()
 
     def capabilities(self) -> Capabilities:
         """As its settings say."""
-        self._told: Counter[str] = Counter()
         settings = self._settings
         return Capabilities(
             languages=settings.languages,
@@ -223,9 +223,16 @@ class ScriptedBackend:
             yield ChunkFailed(chunk.id, error, asked.retryable, asked.kind)
         elif (kind := self._kind(chunk, asked)) != "nothing":
             rate = self._settings.rate
-            yield Take(chunk.id, self._pcm(chunk, asked.pcm), rate // 2 if asked.pcm == "wrong_rate" else rate)
+            yield Take(chunk.id, self._pcm(chunk, kind), rate // 2 if kind == "wrong_rate" else rate)
 
-    def _pcm(self, chunk: Chunk, kind: str) -> Pcm:
+    def _kind(self, chunk: Chunk, asked: ScriptedOptions) -> PcmKind:
+        if not asked.takes:
+            return asked.pcm
+        nth = self._told[chunk.text]
+        self._told[chunk.text] += 1
+        return asked.takes[min(nth, len(asked.takes) - 1)]
+
+    def _pcm(self, chunk: Chunk, kind: PcmKind) -> Pcm:
         samples = max(1, round(len(chunk.text) * self._settings.seconds_per_char * self._settings.rate))
         digest = hashlib.sha256(f"{chunk.seed}:{chunk.text}".encode()).digest()
         if kind == "empty":
@@ -237,30 +244,14 @@ class ScriptedBackend:
         if kind == "noise":
             noise = np.random.default_rng(list(digest)).uniform(-0.5, 0.5, samples)
             return noise.astype(np.float32)
+        if kind in ("speech", "looped", "clipped", "hissing"):
+            return _speech(kind, samples, self._settings.rate, np.random.default_rng(list(digest)))
         hertz = (100 + digest[0]) * (2 if chunk.voice.name == "high" else 1)
         phase = 2 * np.pi * hertz / self._settings.rate * np.arange(samples)
         tone: Pcm = (0.5 * np.sin(phase)).astype(np.float32)
         return tone
 
 
-def _options(chunk: Chunk) -> ScriptedOptions:
-    asked: ScriptedOptions = chunk.options
-    return asked if asked.only in chunk.text else ScriptedOptions()
-
-
-def _delay_s(chunk: Chunk) -> float:
-    asked = _options(chunk)
-    return asked.delay_s + asked.chunk_delay_s
-
-
-        if kind in ("speech", "looped", "clipped", "hissing"):
-            return _speech(kind, samples, self._settings.rate, np.random.default_rng(list(digest)))
-def _append(path: str, line: bytes) -> None:
-    # One write to a file opened for appending: lines of several workers never mix, and a kill cuts none.
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    try:
-        os.write(file, line)
-    finally:
 def _speech(kind: PcmKind, samples: int, rate: int, rng: np.random.Generator) -> Pcm:
     syllable = rate * 180 // 1000
     envelope = np.sin(np.pi * np.arange(syllable) / syllable) ** 2
@@ -282,6 +273,22 @@ def _speech(kind: PcmKind, samples: int, rate: int, rng: np.random.Generator) ->
     return pcm.astype(np.float32)
 
 
+def _options(chunk: Chunk) -> ScriptedOptions:
+    asked: ScriptedOptions = chunk.options
+    return asked if asked.only in chunk.text else ScriptedOptions()
+
+
+def _delay_s(chunk: Chunk) -> float:
+    asked = _options(chunk)
+    return asked.delay_s + asked.chunk_delay_s
+
+
+def _append(path: str, line: bytes) -> None:
+    # One write to a file opened for appending: lines of several workers never mix, and a kill cuts none.
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    try:
+        os.write(file, line)
+    finally:
         os.close(file)
 
 
