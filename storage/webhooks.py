@@ -1,27 +1,64 @@
+# ruff: noqa: S608 - the pieces put together here are constants of this module, never a caller's words
 """Webhooks that are owed. A job's end writes them in its own transaction, so none is lost and none is invented."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+from typing import Any
+
 import msgspec
-from sqlalchemy import text
+from sqlalchemy import Connection, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage.database import Database
+from storage.job_rows import AnyRow, log_events
+
+DELIVERED, FAILED, GIVEN_UP = "webhook_delivered", "webhook_failed", "webhook_given_up"
+"""What a try of a webhook is in a job's events; their `attempt` is the number of the try."""
+
+_LAST = 2**62
 
 _TAKE = text(
     "UPDATE webhook_deliveries SET tries = tries + 1, due_ms = :until WHERE id IN (SELECT id FROM webhook_deliveries "
     "WHERE state = 'PENDING' AND due_ms <= :now ORDER BY due_ms LIMIT :limit) AND state = 'PENDING' AND due_ms <= :now "
     "RETURNING id, job_id, url, tries"
 )
+_TRIED = "RETURNING job_id, tries"
 _DELIVERED = text(
-    "UPDATE webhook_deliveries SET state = 'DELIVERED', last_status = :status, last_error = NULL WHERE id = :id"
+    "UPDATE webhook_deliveries SET state = 'DELIVERED', last_status = :status, last_error = NULL "
+    f"WHERE id = :id {_TRIED}"
 )
 _AGAIN = text(
-    "UPDATE webhook_deliveries SET due_ms = :due_ms, last_status = :status, last_error = :error WHERE id = :id"
+    "UPDATE webhook_deliveries SET due_ms = :due_ms, last_status = :status, last_error = :error "
+    f"WHERE id = :id {_TRIED}"
 )
 _GAVE_UP = text(
-    "UPDATE webhook_deliveries SET state = 'FAILED', last_status = :status, last_error = :error WHERE id = :id"
+    "UPDATE webhook_deliveries SET state = 'FAILED', last_status = :status, last_error = :error "
+    f"WHERE id = :id {_TRIED}"
 )
+_ROW = (
+    "d.id, d.job_id, j.tenant, j.endpoint_id, d.url, d.state, d.tries, d.created_ms, d.due_ms, d.last_status, "
+    "d.last_error"
+)
+_PAGE = {
+    (tenant, endpoint, job): text(
+        f"SELECT {_ROW} FROM webhook_deliveries d JOIN jobs j ON j.id = d.job_id "
+        "WHERE d.id < :before AND d.state IN :states"
+        + (" AND j.tenant = :tenant" if tenant else "")
+        + (" AND j.endpoint_id = :endpoint_id" if endpoint else "")
+        + (" AND d.job_id = :job_id" if job else "")
+        + " ORDER BY d.id DESC LIMIT :limit"
+    ).bindparams(bindparam("states", expanding=True))
+    for tenant in (False, True)
+    for endpoint in (False, True)
+    for job in (False, True)
+}
+"""Webhooks, newest first, of one tenant, endpoint or job if asked."""
+_TRIES = text(
+    "SELECT at_ms, event, attempt, detail FROM job_events WHERE job_id = :job_id AND event IN "
+    f"('{DELIVERED}', '{FAILED}', '{GIVEN_UP}') ORDER BY id"
+)
+"""What came of each try of a job's webhooks."""
 _NEXT = text("SELECT MIN(due_ms) FROM webhook_deliveries WHERE state = 'PENDING'")
 
 
@@ -34,8 +71,52 @@ class DeliveryRecord(msgspec.Struct, frozen=True):
     tries: int
 
 
+class DeliveryState(StrEnum):
+    """Where a webhook stands."""
+
+    PENDING = "PENDING"  # owed: not tried yet, or to be tried again
+    DELIVERED = "DELIVERED"  # the receiver took it
+    FAILED = "FAILED"  # given up after the last try
+
+
+class DeliveryRow(msgspec.Struct, frozen=True):
+    """A webhook in the log.
+
+    Args:
+        due_ms: when it is tried next, where it is PENDING.
+        last_status: HTTP status of the last answer, None where there was none.
+    """
+
+    id: int
+    job_id: str
+    tenant: str
+    endpoint_id: str
+    url: str
+    state: DeliveryState
+    tries: int
+    created_ms: int
+    due_ms: int
+    last_status: int | None
+    last_error: str | None
+
+
+def _delivery(row: AnyRow) -> DeliveryRow:
+    values = list(row)
+    values[5] = DeliveryState(values[5])
+    return DeliveryRow(*values)
+
+
+class TryRow(msgspec.Struct, frozen=True):
+    """One try; `event` is what came of it."""
+
+    at_ms: int
+    event: str
+    tries: int
+    detail: str | None
+
+
 class WebhookStore:
-    """The outbox of webhooks."""
+    """The outbox of webhooks, and its log."""
 
     def __init__(self, db: Database, clock: Clock | None = None) -> None:
         self._db = db
@@ -50,15 +131,49 @@ class WebhookStore:
 
     async def delivered(self, delivery_id: int, status: int) -> None:
         """It was taken, with this HTTP status."""
-        await self._db.writer.insert(_DELIVERED, {"id": delivery_id, "status": status})
+        await self._tried(_DELIVERED, {"id": delivery_id, "status": status}, DELIVERED, f"answered {status}")
 
     async def failed(self, delivery_id: int, status: int | None, error: str, again_in_ms: int | None) -> None:
         """It was not taken: try again later, or never with `again_in_ms` None."""
-        params = {"id": delivery_id, "status": status, "error": error}
+        params: dict[str, Any] = {"id": delivery_id, "status": status, "error": error}
         if again_in_ms is None:
-            await self._db.writer.insert(_GAVE_UP, params)
+            await self._tried(_GAVE_UP, params, GIVEN_UP, error)
         else:
-            await self._db.writer.insert(_AGAIN, params | {"due_ms": self._clock.now_ms() + again_in_ms})
+            await self._tried(_AGAIN, params | {"due_ms": self._clock.now_ms() + again_in_ms}, FAILED, error)
+
+    async def _tried(self, statement: TextClause, params: dict[str, Any], event: str, detail: str) -> None:
+        now = self._clock.now_ms()
+
+        def write(conn: Connection) -> None:
+            tried = [(row[0], row[1]) for row in conn.execute(statement, params)]
+            log_events(conn, event, tried, now, detail=detail)
+
+        await self._db.writer.run(write)
+
+    async def page(
+        self,
+        *,
+        tenant: str | None = None,
+        endpoint_id: str | None = None,
+        job_id: str | None = None,
+        states: tuple[DeliveryState, ...] = (),
+        limit: int = 100,
+        before: int | None = None,
+    ) -> list[DeliveryRow]:
+        """At most `limit` webhooks, newest first; `before` is the last id of the page before."""
+        statement = _PAGE[tenant is not None, endpoint_id is not None, job_id is not None]
+        given = {"tenant": tenant, "endpoint_id": endpoint_id, "job_id": job_id}
+        params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        params |= {
+            "states": [state.value for state in states or tuple(DeliveryState)],
+            "limit": limit,
+            "before": _LAST if before is None else before,
+        }
+        return await self._db.read(lambda conn: [_delivery(row) for row in conn.execute(statement, params)])
+
+    async def tries(self, job_id: str) -> list[TryRow]:
+        """What came of each try of a job's webhooks, oldest first."""
+        return await self._db.read(lambda conn: [TryRow(*row) for row in conn.execute(_TRIES, {"job_id": job_id})])
 
     async def next_due_ms(self) -> int | None:
         """When the next webhook is due; None when none is owed."""

@@ -23,6 +23,7 @@ INTERRUPTED = 130
         "endpoints": ("gateway.cli.endpoints:endpoints", "Make and list the public names in the URL."),
         "keys": ("gateway.cli.keys:keys", "Make, list, rotate and revoke API keys."),
         "usage": ("gateway.cli.usage:usage", "What was spoken, for whom, by which backend."),
+        "webhooks": ("gateway.cli.webhooks:webhooks", "What receivers were told, and the secret that signs it."),
         "cache": ("gateway.cli.cache:cache", "Show and prune finished audio."),
         "db": ("gateway.cli.db:db", "Migrate and back up the database."),
         "version": ("gateway.cli.version:version", "Print the version."),
