@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,10 @@ def load_model(weights: Weights, device: torch.device) -> Any:
             model = loader.from_local(weights.folder, str(device))
     except torch.OutOfMemoryError as error:
         raise BackendUnavailable(f"the model does not fit on {device}", "free memory there or set DEVICE") from error
+    except pickle.UnpicklingError as error:  # whose own advice is to trust the file
+        raise BackendUnavailable(
+            f"a file of {weights.folder} cannot be loaded: it holds more than tensors", _CURE
+        ) from error
     except (RuntimeError, KeyError, OSError, EOFError, ValueError, AssertionError, broken) as error:
         raise BackendUnavailable(f"the model in {weights.folder} cannot be loaded: {_brief(error)}", _CURE) from error
     _check_mel_decoder(model, weights)

@@ -1,0 +1,47 @@
+"""Chatterbox in the gateway's own host: a worker process that loads it and is fed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from support.chatterbox_decoding import TEXTS
+from support.chatterbox_tiny import TinyChatterbox
+from support.hosting import outcome, until
+from support.posting import post
+
+from backends.chatterbox import ChatterboxSettings
+from backends.interface import BackendContext
+from gateway.clock import SystemClock
+from gateway.engines.host import Host
+from gateway.engines.order import ChunkOrder
+from gateway.engines.process import ProcessWorker
+from gateway.engines.scale import Scale
+from gateway.engines.worker import Spec
+
+
+async def test_a_killed_worker_costs_its_chunks_nothing_but_time(checkpoint: Path) -> None:
+    settings = ChatterboxSettings(model_path=checkpoint, slots=4)
+    context = BackendContext(Path("unused"), "cpu")
+    asked = TinyChatterbox(settings, context)
+    voice, revision = asked.voices()[0], asked.revision()
+    spec = Spec(TinyChatterbox, settings, context, post, beat_s=5.0)
+
+    def make(on_message: Any, on_exit: Any) -> ProcessWorker:
+        return ProcessWorker(spec, on_message, on_exit)
+
+    host = Host("chatterbox", revision, 4, Scale(0, 1, restart_s=0.05), make, SystemClock())
+    texts = [TEXTS[n % 8] for n in range(12)]
+    tickets = [host.submit(ChunkOrder("anna", "job", n, text, voice, "en", 100 + n)) for n, text in enumerate(texts)]
+    try:
+        await until(lambda: any(ticket.future.done() for ticket in tickets))
+        os.kill(host.state().pids[0], signal.SIGKILL)
+        finished = [ticket for ticket in tickets if ticket.future.done()]
+        takes = await asyncio.wait_for(asyncio.gather(*map(outcome, tickets)), 240)
+        assert all(take.samples > 0 for take in takes)
+        assert finished and host.state().restarts == 1
+    finally:
+        await host.stop(0.5)
