@@ -208,6 +208,7 @@ class Runner:
             chunks=spoken.rendered.chunks,
             warnings=sound_warnings,
             own_warnings=own_warnings,
+            takes_retried=spoken.takes_retried,
         )
             takes_retried=spoken.takes_retried,
         entry = None

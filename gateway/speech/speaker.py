@@ -177,8 +177,6 @@ class Speaker:
                 except asyncio.CancelledError:
                     ticket.cancel()
                     raise
-            work.keep(chunk.key, result)
-            return result
 
         async def fly() -> TakeResult:
             if work.checked:
@@ -186,6 +184,8 @@ class Speaker:
                 work.note_retries(retried)
             else:
                 result = await speak(0)
+            work.keep(chunk.key, result)
+            return result
 
         return await self._flights.join(chunk.key, fly)
 
@@ -236,20 +236,20 @@ class _Work:
         self._on_take = on_take
         self._finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self._finish)
+        self.checked = utterance.source.checks != ""
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
         self._keeping: set[asyncio.Task[None]] = set()
-        self.checked = utterance.source.checks != ""
         self._keep_error: BaseException | None = None
         self._done = 0
         self._spoken = 0
         self._engine_s = 0.0
+        self._retried = 0
         self._warnings: dict[tuple[str, str], None] = {}
 
     async def run(self, spool: Path) -> Spoken:
         request = self.utterance.request
-        self._retried = 0
         found = await self.speaker.shelf.find([each.key for each in self._lines])
         self._stored = {k: t for k, t in found.items() if t.created_ms >= self.utterance.takes_since_ms}
         gain = 1.0
@@ -287,11 +287,11 @@ class _Work:
             chunks_spoken=self._spoken,
             engine_s=self._engine_s,
             warnings=tuple(self._warnings),
+            takes_retried=self._retried,
         )
 
     async def close(self) -> None:
         """Withdraw what is still with the host; takes already spoken are stored all the same."""
-            takes_retried=self._retried,
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -300,13 +300,13 @@ class _Work:
     def order(self, chunk: Line, seed: int) -> ChunkOrder:
         """What the host is asked to speak."""
         u = self.utterance
+        finish = self._finish_bytes
+        if self.checked:
+            finish = msgspec.json.encode(msgspec.structs.replace(self._finish, check=Check(chunk.text)))
         return ChunkOrder(
             tenant=u.tenant,
             job_id=u.ref.job_id,
             index=chunk.index,
-        finish = self._finish_bytes
-        if self.checked:
-            finish = msgspec.json.encode(msgspec.structs.replace(self._finish, check=Check(chunk.text)))
             text=chunk.text,
             voice=u.voice,
             language=u.source.language,
@@ -463,14 +463,14 @@ class _Work:
     def _note(self, warnings: tuple[str, ...], index: int) -> None:
         for warning in warnings:
             code, _, message = warning.partition(": ")
+            if code == FLAW_WARNING:  # takes are shared, so only here is it known which chunk it is
+                message = f"chunk {index}: {message}"
             self._warnings[(code, message) if message else ("backend", warning)] = None
 
 
 def _about(error: Exception, text: str) -> str:
     """The error with the text it is about: a caller with a hundred paragraphs must know which one."""
     excerpt = text if len(text) <= 80 else f"{text[:77]}..."
-            if code == FLAW_WARNING:  # takes are shared, so only here is it known which chunk it is
-                message = f"chunk {index}: {message}"
     return f"{error} (text: {excerpt!r})"
 
 
