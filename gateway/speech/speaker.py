@@ -137,7 +137,7 @@ class Speaker:
         self._metrics = metrics
         self._window = window
         self._take_retries = take_retries
-        self._flights: Flights[TakeResult] = Flights()
+        self._flights: Flights[tuple[TakeResult, Finish]] = Flights()
 
     async def speak(
         self,
@@ -166,8 +166,12 @@ class Speaker:
 
     # What follows is used by `_Work`.
 
-    async def spoken(self, work: _Work, chunk: Line, seed: int) -> tuple[TakeResult, bool]:
-        """One take from the host, shared with whoever asks for the same at the same time; the leader stores it."""
+    async def spoken(self, work: _Work, chunk: Line, seed: int) -> tuple[TakeResult, Finish, bool]:
+        """One take from the host, shared with whoever asks for the same at the same time; the leader stores it.
+
+        Returns:
+            The take, how its samples were finished, and whether this was the leader.
+        """
 
         async def speak(retry: int) -> TakeResult:
             ticket = work.host.submit(work.order(chunk, work.seed(chunk, RETRIES + retry) if retry else seed))
@@ -178,16 +182,17 @@ class Speaker:
                     ticket.cancel()
                     raise
 
-        async def fly() -> TakeResult:
+        async def fly() -> tuple[TakeResult, Finish]:
             if work.checked:
                 result, retried = await best_take(speak, self._take_retries, work.note_flaws)
                 work.note_retries(retried)
             else:
                 result = await speak(0)
             work.keep(chunk.key, result)
-            return result
+            return result, work.finish
 
-        return await self._flights.join(chunk.key, fly)
+        (take, finish), led = await self._flights.join(chunk.key, fly)
+        return take, finish, led
 
     @property
     def shelf(self) -> Shelf:
@@ -234,8 +239,8 @@ class _Work:
         self.host = host
         self.timing = timing
         self._on_take = on_take
-        self._finish = Finish(speed=utterance.request.speed)
-        self._finish_bytes = msgspec.json.encode(self._finish)
+        self.finish = Finish(speed=utterance.request.speed)
+        self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
         self._stored: dict[str, TakeRecord] = {}
@@ -302,7 +307,7 @@ class _Work:
         u = self.utterance
         finish = self._finish_bytes
         if self.checked:
-            finish = msgspec.json.encode(msgspec.structs.replace(self._finish, check=Check(chunk.text)))
+            finish = msgspec.json.encode(msgspec.structs.replace(self.finish, check=Check(chunk.text)))
         return ChunkOrder(
             tenant=u.tenant,
             job_id=u.ref.job_id,
@@ -362,7 +367,7 @@ class _Work:
                 self.timing.begin(time.monotonic())
                 self._count("stored")
                 self._note(stored.warnings, index)
-                return _Part(await self.speaker.finished(flac, self._finish), stored.sample_rate)
+                return _Part(await self.speaker.finished(flac, self.finish), stored.sample_rate)
         return await self._speak(due)
 
     async def _speak(self, chunk: Line) -> _Part:
@@ -370,7 +375,7 @@ class _Work:
         seed = chunk.seed
         for attempt in range(RETRIES + 1):
             try:
-                result, led = await self.speaker.spoken(self, chunk, seed)
+                result, finish, led = await self.speaker.spoken(self, chunk, seed)
             except ChunkRefused as refusal:
                 self.speaker.metrics.take_failures.labels(self.utterance.source.backend, refusal.kind).inc()
                 if refusal.kind == "too_long":
@@ -391,10 +396,10 @@ class _Work:
                 self._spoken += 1
                 self._engine_s += result.engine_s
             self._count("spoken" if led else "shared")
-            if led or self._finish == Finish():
+            if finish == self.finish:
                 return _Part(np.frombuffer(result.pcm, dtype="<i2"), result.rate)
-            # The leader may have asked for another speed.
-            return _Part(await self.speaker.finished(result.flac, self._finish), result.rate)
+            # The leader asked for another speed.
+            return _Part(await self.speaker.finished(result.flac, self.finish), result.rate)
         raise AssertionError("the loop returns or raises")
 
     async def _split(self, whole: Line, refusal: ChunkRefused) -> _Part:
@@ -412,7 +417,7 @@ class _Work:
         takes = await self.speaker.shelf.find(pieces)
         joined = await self.speaker.joined([takes[key] for key in pieces])
         self.keep(whole.key, joined)
-        return _Part(await self.speaker.finished(joined.flac, self._finish), joined.rate)
+        return _Part(await self.speaker.finished(joined.flac, self.finish), joined.rate)
 
     def keep(self, key: str, result: TakeResult) -> None:
         """Store a take while the next ones are spoken and this one is encoded."""
