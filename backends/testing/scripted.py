@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
@@ -60,6 +61,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seconds_per_char: length of its takes.
         ballast_mb: memory it holds while loaded.
         record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
+        curse: a file; while it holds words, a chunk with those words kills the worker. To be lifted from outside.
     """
 
     host: Literal["process", "inline"] = "process"
@@ -77,6 +79,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds_per_char: float = 0.02
     ballast_mb: int = 0
     record: str = ""
+    curse: str = ""
 
 
 class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -214,7 +217,7 @@ class ScriptedBackend:
             _append(self._settings.record, msgspec.json.encode((chunk.text, chunk.seed)) + b"\n")
         if asked.hang:
             _hang()
-        if asked.crash:
+        if asked.crash or self._is_cursed(chunk.text):
             os.kill(os.getpid(), signal.SIGKILL)
         if asked.raises:
             raise RuntimeError(f"scripted was told to raise at {chunk.text!r}")
@@ -231,6 +234,12 @@ class ScriptedBackend:
         nth = self._told[chunk.text]
         self._told[chunk.text] += 1
         return asked.takes[min(nth, len(asked.takes) - 1)]
+
+    def _is_cursed(self, text: str) -> bool:
+        if not self._settings.curse:
+            return False
+        words = Path(self._settings.curse).read_text()
+        return bool(words) and words in text
 
     def _pcm(self, chunk: Chunk, kind: PcmKind) -> Pcm:
         samples = max(1, round(len(chunk.text) * self._settings.seconds_per_char * self._settings.rate))
