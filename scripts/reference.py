@@ -15,12 +15,14 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import click
+import msgspec
 from prometheus_client import Counter, Histogram
 
 import gateway
 import storage
 from gateway import errors
 from gateway.cli.run import root
+from gateway.engines.scale import HostSettings
 from gateway.metrics import Metrics
 from gateway.settings import SettingDoc, describe
 
@@ -52,6 +54,16 @@ def aliases_table() -> str:
     """The variables of the Chatterbox guide, and the settings they mean."""
     rows = [(f"`{doc.alias}`", f"`{doc.name}`", f"`{doc.env}`") for doc in describe() if doc.alias]
     return _table(("the guide's variable", "setting", "our variable"), rows)
+
+
+def host_table() -> str:
+    """The keys of `[backends.NAME]` that are the host's, in the words of their Struct."""
+    words = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", HostSettings.__doc__ or "", re.MULTILINE))
+    rows = []
+    for field in msgspec.structs.fields(HostSettings):
+        default = "none" if field.default is None else f"`{field.default:g}`"
+        rows.append((f"`{field.name}`", default, " ".join(words[field.name].split())))
+    return _table(("key", "default", "meaning"), rows)
 
 
 def metrics_table() -> str:
@@ -126,6 +138,7 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings_tables),
     "aliases": ("settings.md", aliases_table),
+    "hosts": ("settings.md", host_table),
     "metrics": ("metrics.md", metrics_table),
     "errors": ("errors.md", errors_table),
     "commands": ("cli.md", commands),

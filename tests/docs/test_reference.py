@@ -47,13 +47,10 @@ def test_every_setting_and_its_variable_is_documented() -> None:
             assert f"| `{setting.alias}` | `{setting.name}` |" in page
 
 
-def test_every_key_of_a_host_is_documented_with_its_default() -> None:
+def test_every_key_of_a_host_is_documented() -> None:
     page = _page("settings.md")
     for field in msgspec.structs.fields(HostSettings):
-        row = re.search(rf"^\| `{field.name}` \| (.*?) \|", page, re.MULTILINE)
-        assert row is not None, field.name
-        if isinstance(field.default, float):
-            assert row[1] == f"{field.default:g}"
+        assert re.search(rf"^\| `{field.name}` \| .+ \| .+ \|$", page, re.MULTILINE), field.name
 
 
 def test_the_example_of_the_settings_page_is_one(tmp_path: Path) -> None:
