@@ -210,7 +210,6 @@ class Runner:
             own_warnings=own_warnings,
             takes_retried=spoken.takes_retried,
         )
-            takes_retried=spoken.takes_retried,
         entry = None
         if request.cache != "off":
             entry = CacheEntryRecord(
