@@ -61,7 +61,7 @@ def spoken(record: Path) -> list[tuple[str, int]]:
 def source_of(folder: Path, fields: dict[str, Any]) -> Source:
     """Who speaks such a request, in the words of the keys of its takes."""
     gateway = Gateway(settings_of(folder))
-    router = Router({hosted.name: hosted for hosted in gateway.engines}, None)
+    router = Router({hosted.name: hosted for hosted in gateway.engines}, None, lambda _tenant, _name: None)
     raw = msgspec.json.encode({"text": "Some words.", **fields})
     return Intake(gateway.settings, router).read(raw, Endpoint("tests"), "default").source
 
