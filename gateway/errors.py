@@ -126,6 +126,7 @@ _FOREIGN_STATUS = {
     "storage_full": 503,
     "storage_read_only": 503,
     "storage_locked": 503,
+    "storage_unavailable": 503,
     "blob_missing": 404,
 }
 

@@ -5,28 +5,40 @@ SQLite and PostgreSQL. Readers are SQLAlchemy's asynchronous engine over aiosqli
 hot paths go around it, since every statement of aiosqlite is a hop or two between threads: one insert and one point
 read took 1.2 ms of CPU through it and 0.4 ms this way (two busy cores, 2026-11-22). The writer runs whole groups in
 a thread of its own; `peek` reads a short row right where it is asked for.
+
+PostgreSQL may go away and come back: whoever reads or writes meanwhile waits up to `PATIENCE_S`, and a restart that is
+over by then fails nobody. Nor does anything wait for ever: connecting, locks and dead peers have their limits.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.errors import SettingsError
-from storage.errors import translate
+from storage.errors import StorageError, StorageUnavailable, translate
+from storage.listener import Heard, Listener
+from storage.notices import Topic
+from storage.patience import Patience
 from storage.writer import Writer
 
 T = TypeVar("T")
 
+_AGAIN_S = 0.1
 BUSY_TIMEOUT_MS = 5_000
+PATIENCE_S = 5.0
+"""Seconds that reads and writes wait for a PostgreSQL that does not answer, from the first that found it so."""
 READERS = 4
+LONGEST_TRANSACTION_S = 15
+"""PostgreSQL hangs up on a server that stands still in a transaction for longer: it may hold others' rows."""
 _DATA_VERSION = {
     "sqlite": text("PRAGMA data_version"),
     # The next transaction id: moves with every transaction that writes, on any connection.
@@ -68,9 +80,12 @@ def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
     transaction that turns to writing fails at once when another process writes, whatever the timeout.
     """
     if url.get_backend_name() != "sqlite":
-        if write:
-            return create_engine(url, pool_size=1, max_overflow=1, pool_pre_ping=True)
-        return create_engine(url, pool_size=READERS, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
+        arguments = libpq_parameters(url, write=write, lock_timeout_ms=busy_timeout_ms)
+        engine = create_engine(
+            url, poolclass=NullPool, connect_args=arguments, isolation_level=None if write else "AUTOCOMMIT"
+        )
+        _adapt(engine)
+        return engine
 
     engine = create_engine(
         url,
@@ -101,10 +116,48 @@ def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
     return engine
 
 
+def libpq_parameters(url: URL, *, write: bool, lock_timeout_ms: int = BUSY_TIMEOUT_MS) -> dict[str, Any]:
+    """What a connection to PostgreSQL is made with, but for what the URL says otherwise."""
+    options = f"-c lock_timeout={lock_timeout_ms} -c idle_in_transaction_session_timeout={LONGEST_TRANSACTION_S}s"
+    if not write:
+        options += " -c default_transaction_read_only=on"
+    given = dict(url.query)
+    ours: dict[str, Any] = {
+        "application_name": "voxgate",
+        "connect_timeout": 5,
+        # A machine that vanished is noticed in half a minute, not in two hours.
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 20_000,
+    }
+    return {name: value for name, value in ours.items() if name not in given} | {
+        "options": f"{options} {given.get('options', '')}".rstrip()
+    }
+
+
+def _adapt(engine: Engine) -> None:
+    """Let text with NUL in it through: PostgreSQL keeps none, and would refuse an error's message or an id for it."""
+    from psycopg.types.string import StrDumper
+
+    class WithoutNul(StrDumper):
+        def dump(self, obj: str) -> Any:
+            return super().dump(obj.replace("\0", "\ufffd") if "\0" in obj else obj)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: Any) -> None:
+        getattr(connection, "driver_connection", connection).adapters.register_dumper(str, WithoutNul)
+
+
 def make_readers(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> AsyncEngine:
     """The asynchronous engine of the readers: single statements, each with its own snapshot, and no writing."""
     if url.get_backend_name() != "sqlite":
-        return create_async_engine(url, pool_size=READERS, pool_pre_ping=True, isolation_level="AUTOCOMMIT")
+        arguments = libpq_parameters(url, write=False, lock_timeout_ms=busy_timeout_ms)
+        readers = create_async_engine(
+            url, pool_size=READERS, pool_use_lifo=True, connect_args=arguments, isolation_level="AUTOCOMMIT"
+        )
+        _adapt(readers.sync_engine)
+        return readers
     engine = create_async_engine(
         url.set(drivername="sqlite+aiosqlite"),
         pool_size=READERS,
@@ -125,30 +178,36 @@ def make_readers(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> AsyncEngin
 class Database:
     """Open it with `Database.open`, close it with `close`."""
 
-    def __init__(self, url: URL, busy_timeout_ms: int) -> None:
+    def __init__(self, url: URL, busy_timeout_ms: int, patience_s: float) -> None:
         self.dialect: Literal["sqlite", "postgresql"] = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
         self.place = place_of(url)
+        self._url = url
         self._write_engine = make_engine(url, write=True, busy_timeout_ms=busy_timeout_ms)
         self._read_engine = make_readers(url, busy_timeout_ms)
         self._peek_engine = make_engine(url, write=False, busy_timeout_ms=0) if self.dialect == "sqlite" else None
         self._peeker: Connection | None = None
         self._watcher: AsyncConnection | None = None
         self._watching = asyncio.Lock()
-        self.writer = Writer(self._write_engine, self.place)
+        self._patience = Patience(patience_s)
+        self._listener: Listener | None = None
+        self.writer = Writer(self._write_engine, self.place, patience_s)
 
     @classmethod
-    async def open(cls, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Database:
+    async def open(
+        cls, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, patience_s: float = PATIENCE_S
+    ) -> Database:
         """Connect, and fail now if that cannot work. Makes no tables: see `storage.migrate`.
 
         Args:
             url: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.
             busy_timeout_ms: how long a write waits for another process's transaction.
+            patience_s: how long reads and writes wait for a PostgreSQL that has gone away, once it was there.
 
         Raises:
             SettingsError: the URL is wrong.
-            StorageReadOnly, StorageLocked: the database cannot be opened.
+            StorageReadOnly, StorageLocked, StorageUnavailable: the database cannot be opened.
         """
-        database = cls(parse_url(url), busy_timeout_ms)
+        database = cls(parse_url(url), busy_timeout_ms, patience_s)
         try:
             await database.writer.open()
             await database.data_version()
@@ -162,20 +221,40 @@ class Database:
             raise meant from error
         return database
 
+    def listen(self, heard: Mapping[Topic, Heard]) -> None:
+        """From now on hear what other servers tell (PostgreSQL only); call it once.
+
+        Args:
+            heard: what to call, on the event loop, when a topic's rows have changed.
+        """
+        if self.dialect == "postgresql":
+            parameters = libpq_parameters(self._url, write=False)
+            self._listener = Listener(self._url, parameters, heard, lambda pid: pid == self.writer.process_id)
+
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` on a reading connection; each of its statements sees its own snapshot.
+        """Run `fn` on a reading connection; each of its statements sees its own snapshot. It may run twice.
 
         Raises:
             StorageError: what the database could not do.
         """
-        try:
-            async with self._read_engine.connect() as connection:
-                return await connection.run_sync(fn)
-        except DBAPIError as error:
-            meant = translate(error, self.place)
-            if meant is error:
-                raise
-            raise meant from error
+        failed_before = False
+        while True:
+            try:
+                async with self._read_engine.connect() as connection:
+                    result = await connection.run_sync(fn)
+            except (DBAPIError, PoolTimeout) as error:
+                meant = translate(error, self.place)
+                # The first failure may only say that the server has restarted since this connection was used.
+                if isinstance(meant, StorageUnavailable) and self._patience.left():
+                    if failed_before:
+                        await asyncio.sleep(_AGAIN_S)
+                    failed_before = True
+                    continue
+                if meant is error:
+                    raise
+                raise meant from error
+            self._patience.renew()
+            return result
 
     async def peek(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn`, a point read of a short row, right on the event loop where the database is SQLite.
@@ -192,14 +271,30 @@ class Database:
                 self._peeker.rollback()
         return await self.read(fn)
 
+    async def answers(self) -> None:
+        """Nothing, if the database answers now.
+
+        Raises:
+            StorageError: it does not; nobody waits for it here.
+        """
+        try:
+            async with self._read_engine.connect() as connection:
+                await connection.scalar(_DATA_VERSION[self.dialect])
+        except (DBAPIError, PoolTimeout) as error:
+            meant = translate(error, self.place)
+            raise (StorageError(f"{self.place} does not answer") if meant is error else meant) from error
+
     async def data_version(self) -> int:
         """A number that changes whenever any connection, of any process, has committed; for polling."""
+        statement = _DATA_VERSION[self.dialect]
+        if self.dialect == "postgresql":
+            return int(await self.read(lambda conn: conn.execute(statement).scalar_one()))
         # SQLite counts the commits of *other* connections, so it must always be asked on the same one.
         async with self._watching:
             try:
                 if self._watcher is None:
                     self._watcher = await self._read_engine.connect()
-                version = await self._watcher.scalar(_DATA_VERSION[self.dialect])
+                version = await self._watcher.scalar(statement)
                 await self._watcher.rollback()
             except DBAPIError as error:
                 await self._stop_watching()
@@ -211,6 +306,8 @@ class Database:
 
     async def close(self) -> None:
         """Finish what is queued for the writer and close every connection."""
+        if self._listener is not None:
+            await self._listener.close()
         await self.writer.close()
         await self._stop_watching()
         await self._read_engine.dispose()

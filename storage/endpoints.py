@@ -7,6 +7,7 @@ from sqlalchemy import Connection, text
 
 from gateway.clock import Clock, SystemClock
 from storage.database import Database
+from storage.notices import Topic, tell
 
 _ALL = text("SELECT id, tenant, created_ms, updated_ms, policy, defaults, limits FROM endpoints ORDER BY id")
 _GET = text("SELECT id, tenant, created_ms, updated_ms, policy, defaults, limits FROM endpoints WHERE id = :id")
@@ -74,6 +75,7 @@ class EndpointStore:
 
         def put(conn: Connection) -> None:
             before = _get(conn, endpoint.id)
+            tell(conn, Topic.ENDPOINTS)
             conn.execute(_PUT, msgspec.structs.asdict(endpoint))
             if before is None or before.policy != endpoint.policy:
                 _change(conn, endpoint.id, before, endpoint.policy, now, actor, reason)
@@ -88,6 +90,7 @@ class EndpointStore:
             before = _get(conn, endpoint_id)
             if before is not None:
                 conn.execute(_DELETE, {"id": endpoint_id})
+                tell(conn, Topic.ENDPOINTS)
                 _change(conn, endpoint_id, before, "", now, actor, reason)
             return before is not None
 

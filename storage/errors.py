@@ -6,7 +6,8 @@ import errno
 import sqlite3
 from typing import ClassVar
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from gateway.errors import Conflict
 
@@ -33,6 +34,12 @@ class StorageLocked(StorageError):
     """Another process held the database for longer than the busy timeout."""
 
     code = "storage_locked"
+
+
+class StorageUnavailable(StorageError):
+    """PostgreSQL does not answer, or not yet: it restarts, is not there, or has not been migrated."""
+
+    code = "storage_unavailable"
 
 
 class BlobMissing(StorageError):
@@ -75,29 +82,70 @@ _BY_SQLITE: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_BUSY: (StorageLocked, _LOCKED),
     sqlite3.SQLITE_LOCKED: (StorageLocked, _LOCKED),
 }
+_PG_FULL = "no space left for {place}: free some on the disk of PostgreSQL"
+_PG_READ_ONLY = (
+    "{place} takes no writes (a standby, or set so): name the primary in VOXGATE_DATABASE__URL"
+)
+_PG_RIGHTS = "{place} refuses this user a right: let VOXGATE_DATABASE__URL name the owner of voxgate's tables"
+_PG_LOCKED = (
+    "{place} is locked by another session: end what holds it (a migration, a shell), then try again"
+)
+_PG_SCHEMA = "{place} has not the tables of this release; run: voxgate db upgrade"
+_PG_AWAY = "{place} does not answer ({reason}): start PostgreSQL, or correct VOXGATE_DATABASE__URL"
+
 _BY_SQLSTATE: dict[str, tuple[type[StorageError], str]] = {
-    "53100": (StorageFull, _FULL),
-    "25006": (StorageReadOnly, _READ_ONLY),
-    "55P03": (StorageLocked, _LOCKED),
-    "40P01": (StorageLocked, _LOCKED),
+    "53100": (StorageFull, _PG_FULL),
+    "25006": (StorageReadOnly, _PG_READ_ONLY),
+    "42501": (StorageReadOnly, _PG_RIGHTS),
+    "55P03": (StorageLocked, _PG_LOCKED),
+    "40P01": (StorageLocked, _PG_LOCKED),
+    "40001": (StorageLocked, _PG_LOCKED),
+    "57014": (StorageLocked, _PG_LOCKED),  # statement_timeout
+    "42P01": (StorageUnavailable, _PG_SCHEMA),
+    "42703": (StorageUnavailable, _PG_SCHEMA),
+    "25P03": (StorageUnavailable, _PG_AWAY),  # we stood still in a transaction, and were hung up on
+}
+_BY_SQLSTATE_CLASS: dict[str, tuple[type[StorageError], str]] = {
+    "08": (StorageUnavailable, _PG_AWAY),  # the connection
+    "28": (StorageUnavailable, _PG_AWAY),  # who we are
+    "3D": (StorageUnavailable, _PG_AWAY),  # no such database
+    "53": (StorageUnavailable, _PG_AWAY),  # memory, connections
+    "57": (StorageUnavailable, _PG_AWAY),  # starting, stopping
+    "58": (StorageUnavailable, _PG_AWAY),  # its disk
 }
 
 
 def translate(error: BaseException, place: str) -> BaseException:
     """The storage error that says what `error` means at `place` (a path or a database), or `error` itself."""
-    found: tuple[type[StorageError], str] | None = None
     if isinstance(error, OSError) and error.errno is not None:
         found = _BY_ERRNO.get(error.errno)
+    elif isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
+        # A write past a quota or a file-size limit reaches us as an I/O error of a write, not as SQLITE_FULL.
+        code = getattr(error.orig, "sqlite_errorcode", 0)
+        found = _BY_SQLITE.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_WRITE else code & 0xFF)
     elif isinstance(error, DBAPIError):
-        cause = error.orig
-        if isinstance(cause, sqlite3.Error):
-            # A write past a quota or a file-size limit reaches us as an I/O error of a write, not as SQLITE_FULL.
-            code = getattr(cause, "sqlite_errorcode", 0)
-            full = code == sqlite3.SQLITE_IOERR_WRITE
-            found = _BY_SQLITE.get(sqlite3.SQLITE_FULL if full else code & 0xFF)
-        else:
-            found = _BY_SQLSTATE.get(str(getattr(cause, "sqlstate", "")))
+        found = _of_postgresql(error)
+    elif isinstance(error, PoolTimeout):
+        found = StorageUnavailable, _PG_AWAY
+    else:
+        found = None
     if found is None:
         return error
     kind, message = found
-    return kind(message.format(place=place))
+    return kind(message.format(place=place, reason=_reason(error)))
+
+
+def _of_postgresql(error: DBAPIError) -> tuple[type[StorageError], str] | None:
+    state = getattr(error.orig, "sqlstate", None)
+    if state:
+        return _BY_SQLSTATE.get(state) or _BY_SQLSTATE_CLASS.get(state[:2])
+    # Without a state it is libpq's own: it could not connect, or the connection broke.
+    lost = isinstance(error, OperationalError) or error.connection_invalidated
+    return (StorageUnavailable, _PG_AWAY) if lost else None
+
+
+def _reason(error: BaseException) -> str:
+    """The driver's first line: addresses and users, never a password or a row."""
+    if isinstance(error, DBAPIError):
+        error = error.orig or error
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")

@@ -1,4 +1,4 @@
-"""Rows of jobs to records and back, and what every step of a job writes beside it."""
+"""Rows of jobs to records and back, and what every step of a job writes and tells beside it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Row
 
 from storage import statements
 from storage.job_sql import COLUMNS
+from storage.notices import Topic, tell
 from storage.records import JobRecord, JobState
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -63,8 +64,12 @@ def log_ended(
     detail: str | None = None,
     owner: str | None = None,
 ) -> None:
-    """Write the events of jobs that ended (rows as `job_sql` returns them), and owe their webhooks."""
+    """Write the events of jobs that ended (rows as `job_sql` returns them), owe their webhooks, tell their waiters."""
     log_events(conn, event, [(row[0], row[5]) for row in rows], now, owner, detail)
+    if rows:
+        tell(conn, Topic.JOBS, [row[0] for row in rows])
+        if event != JobState.COMPLETED.value:
+            tell(conn, Topic.QUEUE)  # the next of its flight may lead now
     owed = [{"job_id": row[0], "url": row[6], "now": now} for row in rows if row[6] is not None]
     if owed:
         conn.execute(statements.ADD_WEBHOOK, owed)

@@ -71,6 +71,17 @@ CLAIM = text(
     f"RETURNING {_ALL}"
 )
 """Take a lease. The condition and the unique index on running flights both forbid a second leader."""
+CLAIM_SHARED = text(
+    "UPDATE jobs SET state = 'IN_PROGRESS', owner = :owner, attempt = attempt + 1, beat = 0, "
+    "started_ms = COALESCE(started_ms, :now), error = NULL, error_code = NULL "
+    "WHERE id IN (SELECT q.id FROM jobs q WHERE q.id = ANY(CAST(:ids AS text[])) AND q.state = 'IN_QUEUE' "
+    f"AND {_AVAILABLE} AND (q.expires_at_ms IS NULL OR q.expires_at_ms > :now) "
+    "AND (q.flight_key IS NULL OR NOT EXISTS (SELECT 1 FROM jobs r WHERE r.flight_key = q.flight_key "
+    "AND (r.state = 'IN_PROGRESS' OR r.state = 'IN_QUEUE' AND r.id = ANY(CAST(:ids AS text[])) "
+    "AND array_position(CAST(:ids AS text[]), r.id) < array_position(CAST(:ids AS text[]), q.id)))) "
+    f"FOR NO KEY UPDATE SKIP LOCKED) RETURNING {_ALL}"
+)
+"""PostgreSQL: take leases, passing over jobs that another server is just taking; of a flight the first asked for."""
 
 BEAT = text(
     "UPDATE jobs SET beat = beat + 1, chunks_done = COALESCE(:done, chunks_done), "
@@ -195,3 +206,6 @@ LIST = {
 """A tenant's jobs, newest first, of one endpoint or state if asked."""
 EVENTS = text("SELECT job_id, at_ms, event, attempt, owner, detail FROM job_events WHERE job_id = :id ORDER BY id")
 """The audit trail of a job."""
+
+MOVE_CURSOR = text("UPDATE jobs SET stream_cursor = :to WHERE id = :id AND stream_cursor = :seen")
+"""Give out stream items once: of two polls that saw the same items, one moves the cursor."""

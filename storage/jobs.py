@@ -19,6 +19,7 @@ from storage import job_sql, statements
 from storage.database import Database
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.job_rows import STATES, AnyRow, job_of, log_ended, log_events, maybe_job, params_of
+from storage.notices import Topic, tell
 from storage.records import (
     Candidate,
     Completed,
@@ -54,7 +55,8 @@ class JobStore:
         """
         if idempotency is None and not (job.webhook and job.state.final):
             try:
-                await self._db.writer.insert(job_sql.INSERT, params_of(job))
+                news = None if job.state.final else Topic.QUEUE
+                await self._db.writer.insert(job_sql.INSERT, params_of(job), news)
             except IntegrityError as error:
                 if job.blob_hash is None:
                     raise
@@ -69,6 +71,8 @@ class JobStore:
                         return str(known[1])
                     return job_of(conn.execute(job_sql.GET, {"id": known[1]}).one())
             conn.execute(job_sql.INSERT, params_of(job))
+            if not job.state.final:
+                tell(conn, Topic.QUEUE)
             if idempotency is not None:
                 body = {"body_hash": idempotency.body_hash, "job_id": job.id, "now": job.created_ms}
                 conn.execute(job_sql.INSERT_KEY, key | body)
@@ -76,7 +80,13 @@ class JobStore:
                 conn.execute(statements.ADD_WEBHOOK, {"job_id": job.id, "url": job.webhook, "now": job.created_ms})
             return job
 
-        accepted = await self._db.writer.run(accept)
+        try:
+            accepted = await self._db.writer.run(accept)
+        except IntegrityError:
+            if idempotency is None:
+                raise
+            # The same key came to another server at the same moment: its job can be seen now.
+            accepted = await self._db.writer.run(accept)
         if isinstance(accepted, str):
             assert idempotency is not None
             raise IdempotencyConflict(idempotency.key, accepted)
@@ -88,10 +98,12 @@ class JobStore:
         if not jobs:
             return []
 
+        has_blob = statements.HAS_BLOB[self._db.dialect]
+
         def write(conn: Connection) -> list[str]:
             known = {
                 blob for blob in {job.blob_hash for job in jobs}
-                if blob is None or conn.execute(statements.HAS_BLOB, {"hash": blob}).first() is not None
+                if blob is None or conn.execute(has_blob, {"hash": blob}).first() is not None
             }  # fmt: skip
             rows = [params_of(job) for job in jobs if job.blob_hash in known]
             if rows:
@@ -179,15 +191,19 @@ class JobStore:
         when = self._clock.now_ms() if now is None else now
 
         def take(conn: Connection, wanted: Sequence[str]) -> list[JobRecord]:
-            rows = [conn.execute(job_sql.CLAIM, {"id": i, "owner": owner, "now": when}).first() for i in wanted]
-            taken = [job_of(row) for row in rows if row is not None]
+            shared = {"owner": owner, "now": when}
+            if self._db.dialect == "postgresql":
+                rows = conn.execute(job_sql.CLAIM_SHARED, shared | {"ids": list(wanted)}).all()
+            else:
+                rows = [row for i in wanted for row in conn.execute(job_sql.CLAIM, shared | {"id": i}).all()]
+            taken = sorted((job_of(row) for row in rows), key=lambda job: wanted.index(job.id))
             log_events(conn, "claimed", [(job.id, job.attempt) for job in taken], when, owner)
             return taken
 
         try:
             return await self._db.writer.run(lambda conn: take(conn, ids))
         except IntegrityError:
-            # Another server became a leader between our look and our commit (PostgreSQL only).
+            # Another server became the leader of a flight between our look and our commit (PostgreSQL only).
             if len(ids) == 1:
                 return []
             return [job for i in ids for job in await self.claim([i], owner, when)]
@@ -248,6 +264,7 @@ class JobStore:
                 log_ended(conn, [row], state.value, now, reason)
             else:
                 log_events(conn, "expired", [(job_id, attempt)], now, owner, reason)
+                tell(conn, Topic.QUEUE)
             return state
 
         return await self._db.writer.run(end)
@@ -282,6 +299,7 @@ class JobStore:
             row = conn.execute(job_sql.REQUEUE, params).first()
             if row is not None:
                 log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
+                tell(conn, Topic.QUEUE)
             return row is not None
 
         return await self._db.writer.run(give)
@@ -401,6 +419,7 @@ class JobStore:
             )
             if job is not None:
                 log_events(conn, "retried", [(job.id, job.attempt)], now)
+                tell(conn, Topic.QUEUE)
             return job
 
         return await self._db.writer.run(again)
@@ -419,6 +438,10 @@ class JobStore:
             return ended
 
         return await self._db.writer.run(end)
+
+    async def move_cursor(self, job_id: str, seen: int, to: int) -> None:
+        """Note that the stream's items from `seen` up to `to` were given out."""
+        await self._db.writer.insert(job_sql.MOVE_CURSOR, {"id": job_id, "seen": seen, "to": to})
 
     # -- forgetting
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import msgspec
-from sqlalchemy import Connection, bindparam, func, insert, select, update
+from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
 from storage.database import Database
 from storage.models import ApiKey
+from storage.notices import Topic, tell
 
 _table = ApiKey.__table__
 
@@ -40,6 +41,9 @@ _MARK = select(
     func.coalesce(func.max(_table.c.created_ms), 0),
     func.coalesce(func.max(_table.c.id), ""),
 )
+# Locked on PostgreSQL: of two rotations at once, the second must see the first.
+_ONE_LOCKED = _ONE.with_for_update()
+_ALONE = text("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE")
 _INSERT = insert(ApiKey)
 # Of keys not yet revoked, so that the first revocation's time stays.
 _REVOKE = (
@@ -113,15 +117,18 @@ class KeyStore:
         Raises:
             IntegrityError: the id is taken.
         """
-        await self._database.writer.insert(_INSERT, msgspec.structs.asdict(key))
+        await self._database.writer.insert(_INSERT, msgspec.structs.asdict(key), Topic.KEYS)
 
     async def insert_first(self, key: KeyRecord) -> bool:
         """Store it if there is no key at all; False if there is. Of two servers starting at once, one gets True."""
 
         def insert_if_none(connection: Connection) -> bool:
+            if connection.dialect.name == "postgresql":
+                connection.execute(_ALONE)  # two servers would both find none
             if connection.scalar(select(func.count()).select_from(ApiKey)):
                 return False
             connection.execute(_INSERT, msgspec.structs.asdict(key))
+            tell(connection, Topic.KEYS)
             return True
 
         return await self._database.writer.run(insert_if_none)
@@ -131,6 +138,7 @@ class KeyStore:
 
         def revoke(connection: Connection) -> KeyRecord | None:
             connection.execute(_REVOKE, {"key_id": key_id, "now": now})
+            tell(connection, Topic.KEYS)
             return _one(connection, key_id)
 
         return await self._database.writer.run(revoke)
@@ -139,12 +147,13 @@ class KeyStore:
         """Store its successor and let the old key work until `until_ms`; False if it is gone, revoked or expired."""
 
         def rotate(connection: Connection) -> bool:
-            old = _one(connection, key_id)
+            old = _one(connection, key_id, lock=True)
             expired = old is not None and old.expires_ms is not None and old.expires_ms <= successor.created_ms
             if old is None or old.revoked_ms is not None or expired:
                 return False
             connection.execute(_EXPIRE, {"key_id": key_id, "at": until_ms})
             connection.execute(_INSERT, msgspec.structs.asdict(successor))
+            tell(connection, Topic.KEYS)
             return True
 
         return await self._database.writer.run(rotate)
@@ -160,8 +169,8 @@ def _execute_many(connection: Connection, rows: list[dict[str, object]]) -> None
     connection.execute(_TOUCH, rows)
 
 
-def _one(connection: Connection, key_id: str) -> KeyRecord | None:
-    row = connection.execute(_ONE, {"key_id": key_id}).one_or_none()
+def _one(connection: Connection, key_id: str, *, lock: bool = False) -> KeyRecord | None:
+    row = connection.execute(_ONE_LOCKED if lock else _ONE, {"key_id": key_id}).one_or_none()
     return None if row is None else _record(row)
 
 

@@ -28,6 +28,10 @@ Serial = BigInteger().with_variant(Integer(), "sqlite")
 """A counting primary key; SQLite counts only columns of exactly INTEGER type."""
 
 
+Words = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text in the order of its bytes, as SQLite has it: ids are compared, and no language has a say in that."""
+
+
 class Base(DeclarativeBase):
     """Names every constraint, so that migrations can refer to it on both databases."""
 
@@ -39,7 +43,7 @@ class Base(DeclarativeBase):
             "pk": "pk_%(table_name)s",
         }
     )
-    type_annotation_map = {str: Text(), int: BigInteger(), bool: Boolean(), float: Float()}  # noqa: RUF012 - SQLAlchemy's name
+    type_annotation_map = {str: Words, int: BigInteger(), bool: Boolean(), float: Float()}  # noqa: RUF012 - SQLAlchemy's name
 
 
 class Endpoint(Base):
@@ -122,6 +126,7 @@ class Job(Base):
     error_code: Mapped[str | None]
     worker_id: Mapped[str | None]
     cancel_requested: Mapped[bool]
+    stream_cursor: Mapped[int]
     output: Mapped[str | None]
     request: Mapped[str]
     __table_args__ = (

@@ -37,6 +37,7 @@ class JobRecord(msgspec.Struct, frozen=True):
         failures: plus one at each crash, expired lease or retryable failure; 0 again when a take is stored.
         retries: how often the job went back to the queue, for people.
         beat: plus one at each heartbeat of the lease.
+        stream_cursor: items that `/stream` has given out.
         output: JSON without audio.
         request: the input as JSON, "" where it was left out (`JobStore.peek`).
     """
@@ -74,6 +75,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     error_code: str | None = None
     worker_id: str | None = None
     cancel_requested: bool = False
+    stream_cursor: int = 0
     output: str | None = None
     request: str = ""
 

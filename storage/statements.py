@@ -47,8 +47,11 @@ PUT_CACHE_ENTRY = text(
 )
 """Keep finished audio under its cache key; `refresh` replaces what was there."""
 
-HAS_BLOB = text("SELECT 1 FROM blobs WHERE hash = :hash")
-"""Whether a blob is known."""
+HAS_BLOB = {
+    "sqlite": text("SELECT 1 FROM blobs WHERE hash = :hash"),
+    "postgresql": text("SELECT 1 FROM blobs WHERE hash = :hash FOR KEY SHARE"),
+}
+"""Whether a blob is known, and stays so until the transaction ends."""
 
 
 def release(conn: Connection, rows: Sequence[Any], now: int) -> int:

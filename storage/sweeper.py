@@ -1,6 +1,7 @@
 """Removes audio that nothing refers to, and never audio that something does.
 
-A blob's row goes first, in a transaction that holds the writer's lock; its file is moved to the trash before that
+A blob's row goes first, in a transaction that holds the writer's lock (on PostgreSQL: that row's, so that nobody can
+begin to refer to it); its file is moved to the trash before that
 transaction commits. So whoever stores the same bytes meanwhile either committed his row before (it is young: the
 sweeper leaves it) or commits after, and `AudioStore.settle` then finds the file gone and puts it back. A sweeper
 that is killed in between leaves the file in the trash, where `AudioStore.locate` and the next sweep find it.
@@ -26,15 +27,19 @@ _SPOOL_AGE_S = 86_400.0
 """A spool may lie still for as long as its job waits for a chunk; a day is longer than that."""
 
 # Foreign keys forbid to delete a blob in use; this finds those that are not.
-_UNUSED = text(
-    "DELETE FROM blobs WHERE hash IN (SELECT b.hash FROM blobs b WHERE b.touched_ms < :before "
-    "AND NOT EXISTS (SELECT 1 FROM takes r WHERE r.blob_hash = b.hash) "
-    "AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.blob_hash = b.hash) "
-    "AND NOT EXISTS (SELECT 1 FROM cache_entries r WHERE r.blob_hash = b.hash) "
-    "AND NOT EXISTS (SELECT 1 FROM voices r WHERE r.blob_hash = b.hash) "
-    "AND NOT EXISTS (SELECT 1 FROM samples r WHERE r.blob_hash = b.hash) LIMIT :limit) "
-    "AND touched_ms < :before RETURNING hash, size_bytes"
+_IS_UNUSED = " AND ".join(
+    f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.blob_hash = b.hash)"  # noqa: S608 - constants
+    for table in ("takes", "jobs", "cache_entries", "voices", "samples")
 )
+_UNUSED = f"SELECT b.hash FROM blobs b WHERE b.touched_ms < :before AND {_IS_UNUSED}"  # noqa: S608 - constants
+_CANDIDATES = {
+    "sqlite": text(f"{_UNUSED} LIMIT :limit"),
+    "postgresql": text(f"{_UNUSED} LIMIT :limit FOR UPDATE OF b SKIP LOCKED"),
+}
+# It looks again: on PostgreSQL a reference may have been committed since the candidates were chosen, none after.
+_REMOVE = text(
+    f"DELETE FROM blobs WHERE hash IN ({_UNUSED} AND b.hash IN :hashes) RETURNING hash, size_bytes"  # noqa: S608
+).bindparams(bindparam("hashes", expanding=True))
 _KNOWN = text("SELECT hash FROM blobs WHERE hash IN :hashes").bindparams(bindparam("hashes", expanding=True))
 _PAGE = text("SELECT hash FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit")
 
@@ -100,7 +105,11 @@ class Sweeper:
         before = self._clock.now_ms() - round(self._grace_s * 1000)
 
         def remove(conn: Connection) -> list[tuple[str, int]]:
-            rows = [(row[0], row[1]) for row in conn.execute(_UNUSED, {"before": before, "limit": _BATCH})]
+            candidates = (
+                conn.execute(_CANDIDATES[self._db.dialect], {"before": before, "limit": _BATCH}).scalars().all()
+            )
+            removed = conn.execute(_REMOVE, {"before": before, "hashes": candidates}) if candidates else ()
+            rows = [(row[0], row[1]) for row in removed]
             for blob_hash, _ in rows:
                 self._audio.discard(blob_hash)
             return rows

@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from gateway.errors import Conflict
 from storage import statements
 from storage.database import Database
+from storage.notices import Topic, tell
 from storage.records import BlobRecord
 
 _COLUMNS = "id, tenant, name, language, content_hash, blob_hash, details, created_ms"
@@ -65,6 +66,7 @@ class VoiceStore:
                 {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": voice.created_ms},
             )
             conn.execute(_PUT, msgspec.structs.asdict(voice))
+            tell(conn, Topic.VOICES)
 
         try:
             await self._db.writer.run(put)
@@ -76,6 +78,7 @@ class VoiceStore:
 
         def forget(conn: Connection) -> int:
             rows: list[Any] = list(conn.execute(_DELETE, {"tenant": tenant, "name": name}).all())
+            tell(conn, Topic.VOICES)
             return statements.release(conn, rows, now)
 
         return await self._db.writer.run(forget) > 0

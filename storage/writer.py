@@ -4,29 +4,52 @@ A group is one transaction: one executemany per kind of statement, then the func
 fails is rolled back and its operations are replayed one by one, each in a transaction of its own, so that only the
 one at fault fails. (A savepoint per operation was measured seven times slower.) Nobody is answered before the
 commit that holds his rows.
+
+PostgreSQL adds what SQLite cannot do to us: two servers may deadlock, and the connection may break. A group that was
+chosen to end a deadlock, or whose connection broke, is done again as a whole. If the connection broke while COMMIT
+was under way, PostgreSQL is asked what became of the transaction, by its id.
 """
 
 from __future__ import annotations
 
 import asyncio
+import random
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Executable, RootTransaction
+from sqlalchemy import Connection, Engine, Executable, RootTransaction, bindparam, text
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from storage.errors import StorageError, translate
+from storage.notices import Topic, payloads, take_notices, tell
+from storage.patience import Patience
 
 T = TypeVar("T")
 
 MAX_GROUP = 512
+TRIES = 5
+"""How often a group is done before a deadlock, or a connection that breaks each time, is taken for its own fault."""
+
+_LAST_WORDS = text(
+    "SELECT CAST(pg_current_xact_id_if_assigned() AS text), "
+    "(SELECT COUNT(pg_notify(n.channel, n.payload)) FROM unnest(:channels, :payloads) AS n (channel, payload))"
+).bindparams(bindparam("channels", type_=ARRAY(TEXT)), bindparam("payloads", type_=ARRAY(TEXT)))
+"""Before COMMIT: the transaction's id, to ask for it afterwards, and the notices that leave with it."""
+_WHAT_BECAME = text("SELECT pg_xact_status(CAST(:id AS xid8))")
+_DEADLOCKS = ("40P01", "40001")
+_LOCK_TIMEOUT = "55P03"
+_LOST = ("08", "25P03", "57P")
+"""SQLSTATEs with which PostgreSQL hangs up, or does not answer the telephone."""
 
 
 class _Operation:
     """Rows for a statement, or one function of the connection; `future` gets its result."""
 
-    __slots__ = ("fn", "future", "rows", "statement")
+    __slots__ = ("fn", "future", "news", "rows", "statement")
 
     def __init__(
         self,
@@ -34,7 +57,9 @@ class _Operation:
         statement: Executable | None = None,
         rows: Sequence[Mapping[str, Any]] = (),
         fn: Callable[[Connection], Any] | None = None,
+        news: Topic | None = None,
     ) -> None:
+        self.news = news
         self.future = future
         self.statement = statement
         self.rows = rows
@@ -42,33 +67,45 @@ class _Operation:
 
 
 class _Refused(Exception):
-    """The transaction could not even begin; replaying it would only wait again."""
+    """The group was not even tried, or another try would only wait again. Its cause says why."""
 
 
 class Writer:
-    """The only way to write: one connection, one thread, one transaction at a time."""
+    """The only way to write: one connection, one thread, one transaction at a time.
 
-    def __init__(self, engine: Engine, place: str) -> None:
+    Args:
+        patience_s: how long a write waits for PostgreSQL to come back before it fails.
+    """
+
+    def __init__(self, engine: Engine, place: str, patience_s: float) -> None:
         self._engine = engine
         self._place = place
+        self._shared = engine.dialect.name == "postgresql"
+        self._patience = Patience(patience_s)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voxgate-writer")
         self._connection: Connection | None = None
         self._queue: deque[_Operation] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._closed = False
+        self.process_id: int | None = None
+        """PostgreSQL's process that serves our connection: whoever hears its notices hears us."""
 
     async def open(self) -> None:
         """Connect."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
 
-    async def insert(self, statement: Executable, params: Mapping[str, Any]) -> None:
+    async def insert(self, statement: Executable, params: Mapping[str, Any], news: Topic | None = None) -> None:
         """Execute `statement` with one row; rows of the same statement object share one executemany.
 
+        Args:
+            news: what to tell other servers when it is committed.
+
         Raises:
-            StorageError: the database is full, read-only or locked.
+            StorageError: the database is full, read-only, locked or away.
             IntegrityError: this very row breaks a constraint.
         """
-        await self._submit(_Operation(asyncio.get_running_loop().create_future(), statement, (params,)))
+        future = asyncio.get_running_loop().create_future()
+        await self._submit(_Operation(future, statement, (params,), news=news))
 
     async def insert_many(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
         """As `insert`, for rows that are written all or none."""
@@ -122,28 +159,42 @@ class Writer:
 
     def _commit(self, group: Sequence[_Operation]) -> list[tuple[Any, BaseException | None]]:
         """Commit the group, or each of its members alone; never raises."""
-        try:
-            return [(result, None) for result in self._transact(group)]
-        except Exception as error:  # noqa: BLE001 - every failure belongs to the callers, whatever it is
-            if len(group) == 1 or isinstance(error, _Refused):
-                return [(None, self._meant(error))] * len(group)
+        for tries in range(TRIES, 0, -1):
+            try:
+                return [(result, None) for result in self._transact(group)]
+            except Exception as error:  # noqa: BLE001 - every failure belongs to the callers, whatever it is
+                failure = error
+            if not (tries > 1 and self._deserves_another_try(failure)):
+                break
+        if len(group) == 1 or isinstance(failure, _Refused) or _state_of(failure) == _LOCK_TIMEOUT:
+            return [(None, self._meant(failure))] * len(group)
         return [self._commit((operation,))[0] for operation in group]
 
     def _transact(self, group: Sequence[_Operation]) -> list[Any]:
         transaction = self._begin()
+        assert self._connection is not None
         try:
-            assert self._connection is not None
+            take_notices(self._connection)
             batches: dict[Executable, list[Mapping[str, Any]]] = {}
             for operation in group:
+                if operation.news is not None:
+                    tell(self._connection, operation.news)
                 if operation.statement is not None:
                     batches.setdefault(operation.statement, []).extend(operation.rows)
             for statement, rows in batches.items():
                 self._connection.execute(statement, rows)
             results = [None if operation.fn is None else operation.fn(self._connection) for operation in group]
-            transaction.commit()
+            mark = self._last_words(self._connection)
         except BaseException:
             transaction.rollback()
             raise
+        try:
+            transaction.commit()
+        except Exception as error:
+            transaction.rollback()
+            if mark is None or not _is_lost(error) or not self._has_committed(mark):
+                raise
+        self._patience.renew()
         return results
 
     def _begin(self) -> RootTransaction:
@@ -157,6 +208,68 @@ class Writer:
             self._disconnect()
             raise _Refused from error
 
+    # -- PostgreSQL
+
+    def _last_words(self, connection: Connection) -> str | None:
+        """Send the notices with the commit; gives the transaction's id, None where it has written nothing."""
+        notices = take_notices(connection)
+        if not self._shared:
+            return None
+        messages = payloads(notices)
+        words = {"channels": [m[0] for m in messages], "payloads": [m[1] for m in messages]}
+        mark: str | None = connection.execute(_LAST_WORDS, words).one()[0]
+        return mark
+
+    def _has_committed(self, mark: str) -> bool:
+        """What became of a transaction whose connection broke at its COMMIT.
+
+        Raises:
+            _Refused: nobody can say; the callers hear that the database is away.
+        """
+        while True:
+            try:
+                self._reconnect()
+                assert self._connection is not None
+                with self._connection.begin():
+                    status = self._connection.execute(_WHAT_BECAME, {"id": mark}).scalar_one()
+            except DBAPIError as error:
+                if not _is_lost(error):
+                    raise
+            else:
+                # Its process may still be at work, unaware that nobody listens.
+                if status != "in progress":
+                    return bool(status == "committed")
+                time.sleep(0.05)
+
+    def _deserves_another_try(self, error: Exception) -> bool:
+        if _state_of(error) in _DEADLOCKS:
+            time.sleep(random.uniform(0, 0.02))  # both sides were at it: not at the same moment again
+            return True
+        if not self._shared or not _is_lost(error.__cause__ if isinstance(error, _Refused) else error):
+            return False
+        try:
+            self._reconnect()
+        except _Refused:
+            return False
+        return True
+
+    def _reconnect(self) -> None:
+        """Connect anew, for as long as there is patience.
+
+        Raises:
+            _Refused: PostgreSQL did not come back in time.
+        """
+        self._disconnect()
+        while True:
+            try:
+                self._connect()
+                return
+            except DBAPIError as error:
+                if not self._patience.wait():
+                    raise _Refused from error
+
+    # -- the connection
+
     def _meant(self, error: BaseException) -> BaseException:
         cause = error.__cause__ if isinstance(error, _Refused) and error.__cause__ else error
         meant = translate(cause, self._place)
@@ -166,8 +279,28 @@ class Writer:
 
     def _connect(self) -> None:
         self._connection = self._engine.connect()
+        if self._shared:
+            driver: Any = self._connection.connection.driver_connection
+            self.process_id = driver.info.backend_pid
 
     def _disconnect(self) -> None:
         if self._connection is not None:
             connection, self._connection = self._connection, None
+            if self._shared:
+                connection.invalidate()  # not back into the pool: it may be broken without having noticed
             connection.close()
+
+
+def _state_of(error: BaseException) -> str | None:
+    """PostgreSQL's SQLSTATE."""
+    return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
+
+
+def _is_lost(error: BaseException | None) -> bool:
+    """Whether the connection, rather than the statement, has failed."""
+    if not isinstance(error, DBAPIError):
+        return False
+    state = _state_of(error)
+    if state is None:
+        return error.connection_invalidated or isinstance(error, OperationalError)
+    return error.connection_invalidated or state.startswith(_LOST)

@@ -12,11 +12,13 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
+# In the order of their bytes on PostgreSQL too, whatever language its database sorts by.
+_words = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text(), nullable=null)
+    return sa.Column(name, _words, nullable=null)
 
 
 def _int(name: str, *, null: bool = False) -> sa.Column[int]:
@@ -167,6 +169,7 @@ def upgrade() -> None:
         _text("error_code", null=True),
         _text("worker_id", null=True),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
+        _int("stream_cursor"),
         _text("output", null=True),
         _text("request"),
         sa.ForeignKeyConstraint(["blob_hash"], ["blobs.hash"], name="fk_jobs_blob_hash"),

@@ -4,11 +4,13 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from support.storage import HandClock, database_in
+from support.storage import HandClock, database_url, opened
 
 from storage.audio import AudioStore
 from storage.database import Database
 from storage.jobs import JobStore
+
+__all__ = ["database_url"]
 
 
 @pytest.fixture
@@ -17,8 +19,8 @@ def clock() -> HandClock:
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    async with database_in(tmp_path) as database:
+async def database(database_url: str) -> AsyncIterator[Database]:
+    async with opened(database_url) as database:
         yield database
 
 

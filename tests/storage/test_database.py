@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from support.storage import a_job, database_in, new_database_url
+from support.storage import a_job, database_in, new_database_url, on_sqlite
 
 from gateway.errors import SettingsError
 from storage.audio import AudioStore
@@ -25,6 +25,7 @@ async def test_a_url_we_cannot_use_is_refused_with_what_to_write(url: str) -> No
         await Database.open(url)
 
 
+@on_sqlite
 async def test_sqlite_runs_in_wal_and_syncs_every_commit(database: Database) -> None:
     asked = await database.writer.run(
         lambda connection: [
@@ -40,9 +41,8 @@ async def test_readers_cannot_write(database: Database) -> None:
         await database.read(lambda connection: connection.execute(text("DELETE FROM jobs")))
 
 
-async def test_the_data_version_changes_when_another_server_commits_and_only_then(tmp_path: Path) -> None:
-    url = new_database_url(tmp_path)
-    one, two = await Database.open(url), await Database.open(url)
+async def test_the_data_version_changes_when_another_server_commits_and_only_then(database_url: str) -> None:
+    one, two = await Database.open(database_url), await Database.open(database_url)
     try:
         before = await one.data_version()
         assert await one.data_version() == before

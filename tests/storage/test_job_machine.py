@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shutil
 import tempfile
@@ -23,6 +24,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from sqlalchemy import text
+from support.postgres import migrated_database
 from support.storage import HandClock, a_completion, a_job, an_entry, new_database_url, put_audio
 
 from storage.audio import AudioStore
@@ -35,6 +37,8 @@ from storage.sweeper import Sweeper
 T = TypeVar("T")
 
 HISTORIES = int(os.environ.get("VOXGATE_HISTORIES", "25"))
+SHARED_HISTORIES = max(6, HISTORIES // 10)
+"""On PostgreSQL, which takes some five times as long."""
 MAX_FAILURES = 3
 FLIGHTS = ("f1", "f2")
 NODES = st.integers(0, 1)
@@ -80,10 +84,11 @@ class Node:
 class JobMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
+        self.stack = contextlib.ExitStack()
         self.folder = Path(tempfile.mkdtemp(prefix="voxgate-machine-"))
         self.runner = asyncio.Runner()
         self.clock = HandClock()
-        url = new_database_url(self.folder)
+        url = self.new_database()
         self.audio = AudioStore(self.folder / "audio")
         self.nodes = [Node(name, url, self.clock, self.audio, self.runner) for name in "ab"]
         self.known: dict[str, Known] = {}
@@ -93,7 +98,11 @@ class JobMachine(RuleBasedStateMachine):
         for node in self.nodes:
             self.run(node.database.close())
         self.runner.close()
+        self.stack.close()
         shutil.rmtree(self.folder)
+
+    def new_database(self) -> str:
+        return new_database_url(self.folder)
 
     def run(self, step: Coroutine[Any, Any, T]) -> T:
         return self.runner.run(step)
@@ -282,12 +291,20 @@ class JobMachine(RuleBasedStateMachine):
         self.known[job_id].owner = None
 
 
+class SharedJobMachine(JobMachine):
+    def new_database(self) -> str:
+        return self.stack.enter_context(migrated_database())
+
+
 @pytest.mark.soak
-def test_no_history_of_two_servers_loses_a_job_ends_one_twice_or_gives_it_two_owners() -> None:
+@pytest.mark.parametrize(("machine", "histories"), [(JobMachine, HISTORIES), (SharedJobMachine, SHARED_HISTORIES)])
+def test_no_history_of_two_servers_loses_a_job_ends_one_twice_or_gives_it_two_owners(
+    machine: type[JobMachine], histories: int
+) -> None:
     run_state_machine_as_test(
-        JobMachine,
+        machine,
         settings=settings(
-            max_examples=HISTORIES,
+            max_examples=histories,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from support.storage import HOUR_MS, START_MS, HandClock, a_completion, a_job, new_database_url, put_audio
+from support.storage import HOUR_MS, START_MS, HandClock, a_completion, a_job, put_audio
 
 from storage.audio import AudioStore
 from storage.database import Database
@@ -84,9 +84,8 @@ async def test_of_a_flight_only_the_oldest_is_offered_and_nobody_while_it_runs(j
     assert [c.id for c in await jobs.candidates(["hibari"])] == ["job-1"]
 
 
-async def test_of_many_claimers_on_two_servers_one_gets_the_job(tmp_path: Path) -> None:
-    url = new_database_url(tmp_path)
-    servers = [await Database.open(url) for _ in range(2)]
+async def test_of_many_claimers_on_two_servers_one_gets_the_job(database_url: str) -> None:
+    servers = [await Database.open(database_url) for _ in range(2)]
     try:
         stores = [JobStore(server, HandClock()) for server in servers]
         for n in range(40):
@@ -285,7 +284,8 @@ async def test_a_deleted_job_leaves_no_text_no_event_and_frees_its_idempotency_k
     assert await jobs.delete("job-2")
     assert (await jobs.insert(a_job("job-9"), Idempotency("key-1", "another"))).id == "job-9"
     await database.close()
-    assert b"storks" not in (tmp_path / "voxgate.db").read_bytes()
+    if database.dialect == "sqlite":  # PostgreSQL keeps what nobody sees any more until its next vacuum
+        assert b"storks" not in (tmp_path / "voxgate.db").read_bytes()
 
 
 async def test_jobs_are_listed_newest_first_a_page_at_a_time(jobs: JobStore) -> None:

@@ -17,8 +17,8 @@ from storage.jobs import JobStore
 from storage.models import Base
 
 
-def test_the_migrations_make_the_schema_of_the_models(tmp_path: Path) -> None:
-    engine = make_engine(parse_url(new_database_url(tmp_path)), write=False)
+def test_the_migrations_make_the_schema_of_the_models(database_url: str) -> None:
+    engine = make_engine(parse_url(database_url), write=False)
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, Base.metadata) == []

@@ -7,13 +7,17 @@ import contextlib
 import functools
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+from sqlalchemy import text
+from support.postgres import migrated_database
+
 from storage import migrate
 from storage.audio import AudioStore
-from storage.database import Database
+from storage.database import Database, make_engine, parse_url
 from storage.records import BlobRecord, CacheEntryRecord, Completion, JobRecord, JobState, UsageDelta
 
 START_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
@@ -56,6 +60,41 @@ def new_database_url(folder: Path) -> str:
     path = folder / "voxgate.db"
     shutil.copyfile(Path(_template().name) / "template.db", path)
     return f"sqlite:///{path}"
+
+
+@pytest.fixture(params=("sqlite", "postgresql"))
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A migrated database of the test's own. Every test that asks for it runs on both kinds."""
+    if request.param == "sqlite":
+        yield new_database_url(tmp_path)
+    else:
+        with migrated_database() as url:
+            yield url
+
+
+on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For tests of what only SQLite has: its file, its locks, its settings."""
+on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+@contextlib.asynccontextmanager
+async def opened(url: str, **options: Any) -> AsyncIterator[Database]:
+    """The database at `url`."""
+    database = await Database.open(url, **options)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def select(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """What a query gives somebody else: a connection of its own, opened for it."""
+    engine = make_engine(parse_url(url), write=False)
+    try:
+        with engine.connect() as connection:
+            return [tuple(row) for row in connection.execute(text(sql))]
+    finally:
+        engine.dispose()
 
 
 @contextlib.asynccontextmanager
