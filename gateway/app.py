@@ -17,15 +17,18 @@ from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answers import Answers
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
+from gateway.jobs.follow import Followers, take_signal
 from gateway.jobs.housekeeping import Housekeeping
 from gateway.jobs.intake import Intake
 from gateway.jobs.leases import Leases
+from gateway.jobs.lists import Lists
 from gateway.jobs.outside import AllowList
 from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
 from gateway.jobs.runner import Runner
 from gateway.jobs.service import Jobs
 from gateway.jobs.signals import Signals
+from gateway.jobs.stream import Streams
 from gateway.jobs.watch import Watch
 from gateway.jobs.webhooks import Webhooks
 from gateway.metrics import Metrics
@@ -43,7 +46,10 @@ from storage.cache_entries import CacheStore
 from storage.database import Database
 from storage.endpoints import EndpointStore
 from storage.errors import StorageError
+from storage.job_pages import JobPages
 from storage.jobs import JobStore
+from storage.listener import Heard
+from storage.notices import Topic
 from storage.records import JobRecord, Retention
 from storage.sweeper import Sweeper
 from storage.takes import TakeStore
@@ -72,6 +78,7 @@ class Gateway:
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None
         self._refresh: asyncio.Task[None] | None = None
+        self._look = asyncio.Event()
         self._stopping = False
 
     async def start(self) -> None:
@@ -100,12 +107,11 @@ class Gateway:
         def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
             if finished is not None:
                 recent.add(finished)
-            signals.notify(*ended)
+            signals.notify(*ended, *map(take_signal, ended))
             self._webhooks.wake()
 
-        speaker = Speaker(
-            Shelf(takes, audio), self.engines.dsp, metrics, settings.jobs.chunk_window, settings.jobs.take_retries
-        )
+        shelf = Shelf(takes, audio)
+        speaker = Speaker(shelf, self.engines.dsp, metrics, settings.jobs.chunk_window, settings.jobs.take_retries)
         runner = Runner(
             settings,
             clock,
@@ -119,6 +125,7 @@ class Gateway:
             metrics,
             self.owner,
             on_end,
+            lambda job_id: signals.notify(take_signal(job_id)),
         )
         self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner)
         self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
@@ -128,8 +135,10 @@ class Gateway:
         self.watch = Watch(store, self.engines, router, metrics)
         present = Presenter(answers, self.watch, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)
+        webhooks = WebhookStore(database, clock)
+        self.lists = Lists(self.endpoints, JobPages(database), webhooks)
         self._webhooks = Webhooks(
-            WebhookStore(database, clock),
+            webhooks,
             store,
             present,
             allow,
@@ -155,6 +164,8 @@ class Gateway:
             self.access.note_usage,
             self.owner,
         )
+        followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals)
+        self.streams = Streams(followers, store)
         self.engines.start()
         self._claimer.start()
         self._leases.start()
@@ -162,6 +173,7 @@ class Gateway:
         self._write_behind.start()
         self._webhooks.start()
         self._refresh = asyncio.create_task(self._keep_fresh(), name="endpoints")
+        database.listen(self._heard(signals))
         log.info("started", owner=self.owner, backends=sorted(known))
 
     async def stop(self) -> None:
@@ -193,15 +205,38 @@ class Gateway:
         if self._stopping or self._database is None:
             raise Unavailable("the server is starting or stopping")
         try:
-            await self._database.data_version()
+            await self._database.answers()
         except StorageError as error:
             raise Unavailable(str(error)) from error
         return {"database": "ok", **{backend.name: backend.state for backend in self.watch.backends()}}
 
+    def _heard(self, signals: Signals) -> Mapping[Topic, Heard]:
+        """What to do when another server tells that something has changed."""
+
+        def ended(job_ids: tuple[str, ...]) -> None:
+            if job_ids:
+                signals.notify(*job_ids, *map(take_signal, job_ids))
+            else:
+                signals.notify_all()
+            if not job_ids or not self._claimer.running.keys().isdisjoint(job_ids):
+                self._leases.look()
+            self._webhooks.wake()
+
+        return {
+            Topic.QUEUE: lambda _: self._claimer.wake(),
+            Topic.JOBS: ended,
+            Topic.TAKES: lambda job_ids: signals.notify(*map(take_signal, job_ids)),
+            Topic.KEYS: lambda _: self.access.look(),
+            Topic.ENDPOINTS: lambda _: self._look.set(),
+            Topic.VOICES: lambda _: self._look.set(),
+        }
+
     async def _keep_fresh(self) -> None:
         version: Any = None
         while True:
-            await self.clock.sleep(REFRESH_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._look.wait(), REFRESH_S)
+            self._look.clear()
             try:
                 assert self._database is not None  # started
                 seen = await self._database.data_version()

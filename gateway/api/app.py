@@ -18,11 +18,13 @@ from gateway.api.audio import audio
 from gateway.api.errors import HANDLERS
 from gateway.api.fastlane import FastLane
 from gateway.api.jobs import job_routers
+from gateway.api.lists import LISTS
 from gateway.api.observe import Observed
 from gateway.api.openapi import document
 from gateway.api.operations import live, metrics, openapi_json, ready, usage
 from gateway.api.ports import Gateway
 from gateway.api.security import provide_caller
+from gateway.api.stream import stream
 from gateway.api.voices import voices
 
 REQUEST_ID = "X-Request-ID"
@@ -36,7 +38,8 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
         pages: further routes, such as gateway.web's; this room may not import that one.
     """
     settings = gateway.settings
-    api: list[ControllerRouterHandler] = [*job_routers(settings), audio, live, ready, metrics, usage, voices]
+    jobs = job_routers(settings, stream, *LISTS)
+    api: list[ControllerRouterHandler] = [*jobs, audio, live, ready, metrics, usage, voices]
     dependencies = {
         "gateway": Provide(lambda: gateway, sync_to_thread=False),
         "caller": Provide(provide_caller, sync_to_thread=False),

@@ -64,7 +64,7 @@ def _base_url(request: Request[Any, Any, Any]) -> str:
 async def _held(request: Request[Any, Any, Any], waiting: Coroutine[Any, Any, JobView]) -> Response[bytes]:
     """Wait for a job as long as somebody listens; the job itself goes on."""
     wait = asyncio.ensure_future(waiting)
-    gone = asyncio.ensure_future(_gone(request))
+    gone = asyncio.ensure_future(gone_away(request))
     try:
         await asyncio.wait({wait, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not wait.done():
@@ -75,7 +75,7 @@ async def _held(request: Request[Any, Any, Any], waiting: Coroutine[Any, Any, Jo
         gone.cancel()
 
 
-async def _gone(request: Request[Any, Any, Any]) -> None:
+async def gone_away(request: Request[Any, Any, Any]) -> None:
     """Returns once the caller has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
         continue  # what is left of a body nobody reads
@@ -218,14 +218,14 @@ def named_endpoint(endpoint_id: FromPath[str]) -> str:
     return endpoint_id
 
 
-def job_routers(settings: Settings) -> list[Router]:
-    """The job API under `/v2/{endpoint_id}` and at the root.
+def job_routers(settings: Settings, *further: HTTPRouteHandler) -> list[Router]:
+    """The job API under `/v2/{endpoint_id}` and at the root, and what belongs to it in modules of its own.
 
     `/run` has a body limit of its own, so it is a router of its own.
     """
     small: list[HTTPRouteHandler] = [run]
     large: list[HTTPRouteHandler] = [
-        runsync, status, status_sync, cancel, retry, purge_queue, health
+        runsync, status, status_sync, cancel, retry, purge_queue, health, *further
     ]  # fmt: skip
     routers: list[Router] = []
     for handlers, limit in ((small, settings.max_body_run_bytes), (large, settings.max_body_runsync_bytes)):

@@ -11,7 +11,9 @@ from typing import Protocol
 from gateway.access.service import Access
 from gateway.access.signing import Signer
 from gateway.engines.registry import HostedBackend
+from gateway.jobs.lists import Lists
 from gateway.jobs.service import Jobs
+from gateway.jobs.stream import Streams
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 
@@ -34,6 +36,14 @@ class Gateway(Protocol):
     @property
     def jobs(self) -> Jobs:
         """The job service."""
+
+    @property
+    def lists(self) -> Lists:
+        """Pages of a tenant's jobs and webhooks."""
+
+    @property
+    def streams(self) -> Streams:
+        """Pieces of jobs that are being spoken."""
 
     @property
     def engines(self) -> Iterable[HostedBackend]:

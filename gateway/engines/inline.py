@@ -36,20 +36,25 @@ class InlineFeed:
     async def take(self, n: int, wait: bool) -> list[Chunk]:
         """See `AsyncFeed.take`. A backend may wait here while calls of its own are under way."""
         while True:
-            more = 0 if self.closed else max(0, n - len(self._inbox) - self._asked)
-            idle = wait and not self._inbox
-            self._asked += more
-            if more or idle:
-                self._tell(wire.Want(more, idle))
+            self._ask(n, wait)
             while wait and not self._inbox and not self.closed:
                 self._changed.clear()
                 await self._changed.wait()
+                if not self._inbox:
+                    self._ask(n, wait)  # what came was cancelled before it was begun
             errands = [self._inbox.popleft() for _ in range(min(n, len(self._inbox)))]
             now = asyncio.get_running_loop().time()
             self._taken.update((errand.chunk_id, (errand, now)) for errand in errands)
             chunks = [chunk for errand in errands if (chunk := self._open(errand)) is not None]
             if chunks or not errands:
                 return chunks
+
+    def _ask(self, n: int, wait: bool) -> None:
+        """Ask for what is missing to `n` chunks."""
+        more = 0 if self.closed else max(0, n - len(self._inbox) - self._asked)
+        self._asked += more
+        if more or (wait and not self._inbox):
+            self._tell(wire.Want(more, wait and not self._inbox))
 
     def cancelled(self, chunk_id: int) -> bool:
         """See `AsyncFeed.cancelled`."""

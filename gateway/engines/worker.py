@@ -84,23 +84,36 @@ class WorkerFeed:
             cancelled = self._cancelled.intersection(forgotten)
             if wait:
                 self._cancelled.clear()
-            more = 0 if self.closed else max(0, n - len(self._inbox) - self._asked)
-            self._asked += more
-            idle = wait and not self._inbox
         for chunk_id in forgotten:
             if chunk_id in cancelled:
                 self._line.send(wire.pack(wire.Dropped(chunk_id)))
             else:
                 self._line.send(wire.pack(wire.Failed(chunk_id, "failed", "the backend gave no take", True)))
-        if more or idle:
-            self._line.send(wire.pack(wire.Want(more, idle)))
+        self._ask(n, wait)
         with self._changed:
             while wait and not self._inbox and not self.closed:
-                self._changed.wait()
+                if self._asked >= n:
+                    self._changed.wait()
+                    continue
+                # What came was cancelled before it was begun: the gateway thinks that we have it, and waits.
+                self._changed.release()
+                try:
+                    self._ask(n, wait)
+                finally:
+                    self._changed.acquire()
             now = time.monotonic()
             errands = [self._inbox.popleft() for _ in range(min(n, len(self._inbox)))]
             self._taken.update((errand.chunk_id, (errand, now)) for errand in errands)
         return errands
+
+    def _ask(self, n: int, wait: bool) -> None:
+        """Ask for what is missing to `n` chunks."""
+        with self._changed:
+            more = 0 if self.closed else max(0, n - len(self._inbox) - self._asked)
+            self._asked += more
+            idle = wait and not self._inbox
+        if more or idle:
+            self._line.send(wire.pack(wire.Want(more, idle)))
 
     def _open(self, errand: wire.Errand) -> Chunk | None:
         try:
@@ -141,6 +154,9 @@ class WorkerFeed:
             self._cancelled |= unwanted.intersection(self._taken)
         for chunk_id in dropped:
             self._line.send(wire.pack(wire.Dropped(chunk_id)))
+        if dropped:
+            with self._changed:
+                self._changed.notify_all()
 
     def close(self) -> None:
         """No more chunks will come."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Awaitable, Callable
 
 from gateway.clock import Clock
 from gateway.jobs.claimer import Claimer
@@ -36,6 +37,7 @@ class Leases:
         self._owner = owner
         self._seen: dict[str, tuple[Lease, float]] = {}
         self._looked = 0.0
+        self._look = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -43,7 +45,12 @@ class Leases:
         self._tasks = [
             asyncio.create_task(self._every(self.beat), name="lease beat"),
             asyncio.create_task(self._every(self.observe), name="lease observer"),
+            asyncio.create_task(self._when_told(), name="lease check"),
         ]
+
+    def look(self) -> None:
+        """Another server has ended jobs, perhaps some that run here."""
+        self._look.set()
 
     async def stop(self) -> None:
         """Stop both."""
@@ -53,15 +60,24 @@ class Leases:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
 
-    async def _every(self, step: object) -> None:
+    async def _every(self, step: Callable[[], Awaitable[None]]) -> None:
         while True:
             await self._clock.sleep(self._jobs.beat_s)
-            try:
-                await step()  # type: ignore[operator]
-            except StorageError as error:
-                log.error("lease_step_failed", code=error.code, reason=str(error))
-            except Exception:
-                log.exception("lease_step_crashed")
+            await self._try(step)
+
+    async def _when_told(self) -> None:
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            await self._try(self.beat)
+
+    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await step()
+        except StorageError as error:
+            log.error("lease_step_failed", code=error.code, reason=str(error))
+        except Exception:
+            log.exception("lease_step_crashed")
 
     async def beat(self) -> None:
         """Tell that our jobs are alive; stop working on those that are not ours any more."""
@@ -76,12 +92,14 @@ class Leases:
 
     async def observe(self) -> None:
         """Look at every lease; end those that stood still too long."""
+        leases = await self._store.observe_leases()
         now = self._clock.monotonic()
         if now - self._looked > self._jobs.lease_s / 2:
-            self._seen = {}  # we were not looking: stopped, suspended, or kept from the database
+            # We were not looking: stopped, suspended, or kept from the database, and so perhaps were the owners.
+            self._seen = {}
         self._looked = now
         seen: dict[str, tuple[Lease, float]] = {}
-        for lease in await self._store.observe_leases():
+        for lease in leases:
             before = self._seen.get(lease.job_id)
             since = before[1] if before is not None and before[0] == lease else now
             seen[lease.job_id] = (lease, since)

@@ -74,9 +74,7 @@ class AllowList:
         except ValueError:
             return
         if not self.permits(host, address):
-            raise BadRequest(
-                f"webhook goes to the private address {host}; VOXGATE_WEBHOOK_ALLOW can allow it"
-            )
+            raise BadRequest(f"webhook goes to the private address {host}; VOXGATE_WEBHOOK_ALLOW can allow it")
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):

@@ -10,7 +10,6 @@ from typing import Literal
 import msgspec
 
 from backends.interface import BackendUnavailable, Price
-from gateway.cache.keys import Source
 from gateway.clock import Clock
 from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
@@ -20,23 +19,28 @@ from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import OutputWarning, stored, warned
 from gateway.jobs.pause import Pause
+from gateway.jobs.planning import plan_of, take_source, takes_since_ms
 from gateway.jobs.retention import retained_until
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.encode import check_size
-from gateway.speech.plan import Plan, make_plan
+from gateway.speech.plan import Plan
 from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
 from gateway.speech.speaker import Speaker, Spoken, Timing, Utterance
 from storage.audio import AudioStore
-from storage.errors import StorageError, StorageFull, StorageLocked, StorageReadOnly, translate
+from storage.errors import (
+    StorageError,
+    StorageFull,
+    StorageLocked,
+    StorageReadOnly,
+    StorageUnavailable,
+    translate,
+)
 from storage.jobs import JobStore
 from storage.records import BlobRecord, CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
-
-PLAN_IN_THREAD_CHARS = 20_000
-"""Longer texts are planned in a thread: at about 10 MB/s they would hold the event loop."""
 
 log = get_logger("voxgate.jobs")
 _decode_request = msgspec.json.Decoder(SpeechRequest).decode
@@ -81,6 +85,7 @@ class Runner:
         metrics: Metrics,
         owner: str,
         on_end: Callable[[JobRecord | None, tuple[str, ...]], None],
+        on_kept: Callable[[str], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -94,6 +99,7 @@ class Runner:
         self._metrics = metrics
         self._owner = owner
         self._on_end = on_end
+        self._on_kept = on_kept
         self._pause = Pause()
 
     async def run(self, run: Run) -> None:
@@ -142,7 +148,7 @@ class Runner:
         job, request = run.job, assignment.request
         if request.cache == "use" and await self._from_cache(run, assignment):
             return
-        plan = await _plan(request, assignment)
+        plan = await plan_of(assignment)
         check_size(request.format, _least_samples(plan, assignment))
         hosted = self._engines.get(assignment.arm.backend)
         assert hosted is not None  # routing chose among those there are
@@ -153,11 +159,11 @@ class Runner:
             low_priority=job.low_priority,
             request=request,
             plan=plan,
-            source=_take_source(assignment, job),
+            source=take_source(assignment, job.id),
             voice=assignment.arm.voice,
             options=assignment.arm.options,
             chunk_rule=assignment.rule,
-            takes_since_ms=job.created_ms if request.cache == "refresh" else 0,
+            takes_since_ms=takes_since_ms(job, request),
         )
 
         deadline = self._deadline(run)
@@ -169,7 +175,9 @@ class Runner:
         began = time.monotonic()
         try:
             async with deadline.enforced():
-                spoken = await self._speaker.speak(utterance, hosted.host, spool, run.timing, on_take)
+                spoken = await self._speaker.speak(
+                    utterance, hosted.host, spool, run.timing, on_take, lambda: self._on_kept(job.id)
+                )
             await self._complete(run, assignment, plan, spoken, began)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
@@ -353,10 +361,22 @@ class Runner:
     async def _storage_failed(self, run: Run, error: StorageError) -> None:
         """A full disk, a read-only folder, a locked database: not the job's fault, so it waits until that is mended."""
         log.error("storage_failed", job_id=run.job.id, code=error.code, reason=str(error))
-        if isinstance(error, (StorageFull, StorageReadOnly, StorageLocked)):
+        if isinstance(error, StorageUnavailable):
+            await self._hand_back_at_last(run, str(error))
+        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked)):
             await self._hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
             await self._try_later(run, str(error), error.code)
+
+    async def _hand_back_at_last(self, run: Run, reason: str) -> None:
+        """A database that is away cannot be told. Until it is back the lease stays ours, and goes on beating then."""
+        while True:
+            pause_ms = self._pause.next_ms()
+            try:
+                await self._hand_back(run, reason, count_failure=False, delay_ms=pause_ms)
+                return
+            except StorageUnavailable:
+                await self._clock.sleep(pause_ms / 1000)
 
     async def _try_later(self, run: Run, reason: str, code: str) -> None:
         """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""
@@ -365,19 +385,6 @@ class Runner:
             await self._end(run, JobState.FAILED, reason, code, by_input=False)
         else:
             await self._hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
-
-
-async def _plan(request: SpeechRequest, assignment: Assignment) -> Plan:
-    if len(request.text) > PLAN_IN_THREAD_CHARS:
-        return await asyncio.to_thread(make_plan, request.text, assignment.arm.language, assignment.rule)
-    return make_plan(request.text, assignment.arm.language, assignment.rule)
-
-
-def _take_source(assignment: Assignment, job: JobRecord) -> Source:
-    """Takes of a request that wants no cache are nobody else's; they stay for its own resumption."""
-    if assignment.request.cache == "off":
-        return msgspec.structs.replace(assignment.source, scope=f"job:{job.id}")
-    return assignment.source
 
 
 def _least_samples(plan: Plan, assignment: Assignment) -> int:

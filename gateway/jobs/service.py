@@ -97,8 +97,9 @@ class Jobs:
         self._stopping = False
 
     def refuse_new(self) -> None:
-        """The server is stopping: accept nothing more."""
+        """The server is stopping: accept nothing more, and answer those who wait as things stand."""
         self._stopping = True
+        self._signals.notify_everyone()
 
     async def submit(
         self,
@@ -159,7 +160,7 @@ class Jobs:
         """The job once it is final, or as it is when the time is over."""
         deadline = time.monotonic() + seconds
         while True:
-            job = await self._look(principal, endpoint_id, job_id)
+            job = await self.find(principal, endpoint_id, job_id)
             left = deadline - time.monotonic()
             if job.state.final or left <= 0 or self._stopping:
                 return await self._present.view(job, base_url)
@@ -176,7 +177,7 @@ class Jobs:
         Raises:
             NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
         """
-        job = await self._look(principal, endpoint_id, job_id)
+        job = await self.find(principal, endpoint_id, job_id)
         if ttl_ms is not None and job.state.final:
             await self._store.shorten_retention(job.id, self._clock.now_ms() + ttl_ms)
             self._recent.forget(job.id)
@@ -184,7 +185,7 @@ class Jobs:
 
     async def cancel(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
         """Stop a job; one that has ended stays as it is."""
-        job = await self._look(principal, endpoint_id, job_id)
+        job = await self.find(principal, endpoint_id, job_id)
         if not job.state.final:
             job = await self._store.cancel(job_id) or job
             run = self._claimer.running.get(job_id)
@@ -200,7 +201,7 @@ class Jobs:
         Raises:
             Conflict: the job is in another state.
         """
-        job = await self._look(principal, endpoint_id, job_id)
+        job = await self.find(principal, endpoint_id, job_id)
         ttl_ms = round(self._settings.jobs.ttl_s * 1000)
         queued = await self._store.retry(job_id, self._clock.now_ms() + ttl_ms)
         if queued is None:
@@ -420,7 +421,12 @@ class Jobs:
                 retry_after_s=5.0,
             )
 
-    async def _look(self, principal: Principal, endpoint_id: str, job_id: str) -> JobRecord:
+    async def find(self, principal: Principal, endpoint_id: str, job_id: str) -> JobRecord:
+        """The job's row.
+
+        Raises:
+            NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
+        """
         job = self._recent.get(job_id) or self._write_behind.get(job_id)
         if job is None:
             # The request is read too, but only of finished jobs: it says how the result is answered.
@@ -440,3 +446,4 @@ class Jobs:
                 "submitted with a key of another tenant"
             )
         return job
+

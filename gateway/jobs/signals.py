@@ -7,7 +7,7 @@ from collections import defaultdict
 
 
 class Signals:
-    """Wakes those who wait for a job. Jobs that end on another server are found by polling."""
+    """Wakes those who wait for a job. Of jobs on another server PostgreSQL tells; elsewhere they are polled."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
@@ -18,6 +18,14 @@ class Signals:
             for future in self._waiting.pop(job_id, ()):
                 if not future.done():
                     future.set_result(None)
+
+    def notify_everyone(self) -> None:
+        """The server is stopping: nobody is to wait any longer."""
+        self.notify(*list(self._waiting))
+
+    def notify_all(self) -> None:
+        """Any of the jobs may have changed."""
+        self.notify(*self._waiting)
 
     async def wait(self, job_id: str, seconds: float) -> None:
         """Until the job changes or the time is over."""

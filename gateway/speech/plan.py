@@ -49,6 +49,10 @@ class Pause(msgspec.Struct, frozen=True, tag="pause"):
     ms: int
     exact: bool = False
 
+    def samples(self, speed: float, rate: int) -> int:
+        """Its length in finished audio at `rate` Hz."""
+        return round(self.ms / 1000 / (1.0 if self.exact else speed) * rate)
+
 
 class Mark(msgspec.Struct, frozen=True, tag="mark"):
     """A place whose time the caller wants to know."""

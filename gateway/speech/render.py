@@ -119,8 +119,7 @@ class Renderer:
         return None
 
     def _silence(self, pause: Pause) -> None:
-        seconds = pause.ms / 1000 / (1.0 if pause.exact else self._speed)
-        left = round(seconds * self.rate)
+        left = pause.samples(self._speed, self.rate)
         block = np.zeros(min(left, _SILENCE_BLOCK), np.int16)
         while left > 0:
             self._encoder.write(block[:left])

@@ -146,19 +146,21 @@ class Speaker:
         spool: Path,
         timing: Timing,
         on_take: Callable[[int, int], None],
+        on_kept: Callable[[], None] = lambda: None,
     ) -> Spoken:
         """Speak, join and encode.
 
         Args:
             spool: where the encoded file is written.
-            on_take: called with (chunks done, chunks in all) whenever a take is stored or found.
+            on_take: called with (chunks done, chunks in all) whenever a take is spoken or found.
+            on_kept: called whenever a take is committed.
 
         Raises:
             InvalidInput, UnsupportedText: the text or an option is at fault.
             SynthesisFailed: the engine is.
             BackendUnavailable: it cannot be loaded.
         """
-        work = _Work(self, utterance, host, timing, on_take)
+        work = _Work(self, utterance, host, timing, on_take, on_kept)
         try:
             return await work.run(spool)
         finally:
@@ -233,12 +235,14 @@ class _Work:
         host: SpeakingHost,
         timing: Timing,
         on_take: Callable[[int, int], None],
+        on_kept: Callable[[], None],
     ) -> None:
         self.speaker = speaker
         self.utterance = utterance
         self.host = host
         self.timing = timing
         self._on_take = on_take
+        self._on_kept_take = on_kept
         self.finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""
@@ -438,6 +442,8 @@ class _Work:
         self._keeping.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._keep_error = self._keep_error or error
+        else:
+            self._on_kept_take()
 
     async def _kept(self) -> None:
         """Wait until every take is committed."""

@@ -1,0 +1,152 @@
+"""Hears a job while it is being spoken, chunk by chunk, on any server: from its takes, else from its finished audio."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import msgspec
+
+from gateway.errors import InvalidInput, VoxgateError
+from gateway.jobs.intake import Assignment, Intake
+from gateway.jobs.planning import plan_of, take_source, takes_since_ms
+from gateway.jobs.signals import Signals
+from gateway.routing.endpoints import Endpoints
+from gateway.speech.reader import Part, Reader
+from gateway.speech.recut import recut
+from gateway.speech.render import ChunkTime
+from gateway.speech.request import SpeechRequest
+from gateway.speech.script import lines
+from gateway.speech.shelf import Shelf
+from gateway.speech.speaker import Speaker
+from storage.audio import AudioStore
+from storage.jobs import JobStore
+from storage.records import JobRecord, JobState
+
+LOOK_S = 0.25
+"""Seconds between looks at a job that another server runs."""
+
+_decode_request = msgspec.json.Decoder(SpeechRequest).decode
+
+
+class _Heard(msgspec.Struct):
+    sample_rate: int
+    chunks: tuple[ChunkTime, ...]
+
+
+_decode_heard = msgspec.json.Decoder(_Heard).decode
+
+
+def take_signal(job_id: str) -> str:
+    """What is notified when a take of the job is committed."""
+    return f"take {job_id}"
+
+
+class Following:
+    """One listener's way through one job."""
+
+    def __init__(self, followers: Followers, job: JobRecord, request: SpeechRequest) -> None:
+        self._followers = followers
+        self.request = request
+        self.job = job
+        self._reader: Reader | None = None
+        self._index = 0
+
+    async def refresh(self) -> JobRecord:
+        """The job as it is now."""
+        self.job = await self._followers.store.peek(self.job.id) or self.job
+        return self.job
+
+    async def next(self) -> Part | None:
+        """The next chunk; None while it is not there, or when there are no more."""
+        part = None
+        # One gain for the whole utterance is known when all of it has been spoken.
+        if self.request.loudness is None:
+            reader = await self._opened()
+            if reader is not None and reader.index == self._index:
+                part = await reader.next()
+        if part is None and self.job.state is JobState.COMPLETED:
+            part = await self._recut()
+        if part is not None:
+            self._index += 1
+        return part
+
+    async def _opened(self) -> Reader | None:
+        if self._reader is None:
+            self._reader = await self._followers.reader(self.job, self.request)
+        return self._reader
+
+    async def _recut(self) -> Part | None:
+        job = self.job
+        if job.output is None or job.blob_hash is None:
+            return None
+        heard = _decode_heard(job.output)
+        if self._index >= len(heard.chunks):
+            return None
+        path = await self._followers.audio.path(job.blob_hash)
+        return await asyncio.to_thread(recut, path, heard.chunks, heard.sample_rate, self._index)
+
+
+class Followers:
+    """Begins followings."""
+
+    def __init__(
+        self,
+        store: JobStore,
+        audio: AudioStore,
+        shelf: Shelf,
+        speaker: Speaker,
+        endpoints: Endpoints,
+        intake: Intake,
+        signals: Signals,
+    ) -> None:
+        self.store = store
+        self.audio = audio
+        self._shelf = shelf
+        self._speaker = speaker
+        self._endpoints = endpoints
+        self._intake = intake
+        self.signals = signals
+
+    async def begin(self, job_id: str) -> Following | None:
+        """A way through the job from its first chunk; None where there is no job or nothing was understood of it."""
+        job = await self.store.get(job_id)
+        if job is None or not job.request or job.error_code == InvalidInput.code:
+            return None
+        return Following(self, job, _decode_request(job.request))
+
+    async def follow(self, following: Following) -> AsyncIterator[Part]:
+        """Every chunk as soon as it is there, until the job has ended.
+
+        Raises:
+            VoxgateError: the job ended otherwise than COMPLETED.
+        """
+        while True:
+            job = await following.refresh()
+            while (part := await following.next()) is not None:
+                yield part
+            if job.state is JobState.COMPLETED:
+                return
+            if job.state.final:
+                raise VoxgateError(job.error or f"the job is {job.state.value}")
+            await self.signals.wait(take_signal(job.id), LOOK_S)
+
+    async def reader(self, job: JobRecord, request: SpeechRequest) -> Reader | None:
+        """The reader of the takes of the arm that speaks, or spoke; None where that backend is not here."""
+        try:
+            assignment = self._arm(job, request)
+        except InvalidInput:
+            return None
+        if assignment is None:
+            return None
+        plan = await plan_of(assignment)
+        script = lines(plan, take_source(assignment, job.id), request.seed)
+        since_ms = takes_since_ms(job, request)
+        return Reader(plan, script, request.speed, self._shelf, self._speaker.finished, since_ms)
+
+    def _arm(self, job: JobRecord, request: SpeechRequest) -> Assignment | None:
+        endpoint = self._endpoints.resolve(job.endpoint_id)
+        for assignment in self._intake.assignments(request, endpoint, job.tenant):
+            if assignment.arm.backend == job.backend:
+                return assignment
+        return None

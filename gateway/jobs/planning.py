@@ -1,0 +1,36 @@
+"""What a job's takes are, for whoever speaks them and whoever reads them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from gateway.cache.keys import Source
+from gateway.jobs.intake import Assignment
+from gateway.speech.plan import Plan, make_plan
+from gateway.speech.request import SpeechRequest
+from storage.records import JobRecord
+
+PLAN_IN_THREAD_CHARS = 20_000
+"""Longer texts are planned in a thread: at about 10 MB/s they would hold the event loop."""
+
+
+async def plan_of(assignment: Assignment) -> Plan:
+    """The plan of a request on its arm."""
+    text, language, rule = assignment.request.text, assignment.arm.language, assignment.rule
+    if len(text) > PLAN_IN_THREAD_CHARS:
+        return await asyncio.to_thread(make_plan, text, language, rule)
+    return make_plan(text, language, rule)
+
+
+def take_source(assignment: Assignment, job_id: str) -> Source:
+    """Takes of a request that wants no cache are nobody else's; they stay for its own resumption."""
+    if assignment.request.cache == "off":
+        return msgspec.structs.replace(assignment.source, scope=f"job:{job_id}")
+    return assignment.source
+
+
+def takes_since_ms(job: JobRecord, request: SpeechRequest) -> int:
+    """The wall time before which a take is not this job's: with `cache: refresh` only its own are."""
+    return job.created_ms if request.cache == "refresh" else 0

@@ -1,0 +1,112 @@
+"""Reads an utterance while it is being spoken, from its stored takes; any server can.
+
+What it gives are the finished chunks in order, each with the pause before it, so that one after the other they are
+the finished audio, sample by sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import numpy as np
+
+from gateway.speech.finish import Finish
+from gateway.speech.plan import Mark, Pause, Plan, Speak
+from gateway.speech.script import Line
+from gateway.speech.shelf import Shelf
+from gateway.speech.take import Pcm16
+from storage.records import TakeRecord
+
+AHEAD = 32
+"""Takes looked up at once."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One chunk with the pause before it; sample counts are of the whole utterance."""
+
+    index: int
+    text: str
+    pcm: Pcm16
+    rate: int
+    start: int
+    """Where its speech begins, after the pause."""
+    end: int
+
+
+class Reader:
+    """Reads one utterance from its beginning.
+
+    Args:
+        finished: makes finished samples of a stored take's FLAC.
+        since_ms: older takes are not this utterance's (see `Utterance.takes_since_ms`).
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        script: tuple[Line, ...],
+        speed: float,
+        shelf: Shelf,
+        finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
+        since_ms: int = 0,
+    ) -> None:
+        self._script = script
+        self._pauses = _pauses(plan)
+        self._speed = speed
+        self._shelf = shelf
+        self._finished = finished
+        self._since_ms = since_ms
+        self._next = 0
+        self._samples = 0
+        self._known: dict[str, TakeRecord] = {}
+
+    @property
+    def index(self) -> int:
+        """The chunk that comes next."""
+        return self._next
+
+    @property
+    def done(self) -> bool:
+        """Whether every chunk has been read."""
+        return self._next >= len(self._script)
+
+    async def next(self) -> Part | None:
+        """The next chunk; None while its take is not stored, or when all have been read."""
+        if self.done:
+            return None
+        line = self._script[self._next]
+        take = self._known.pop(line.key, None) or await self._find(line)
+        if take is None:
+            return None
+        flac = await self._shelf.read(take)
+        if flac is None:
+            return None
+        speech = await self._finished(flac, Finish(speed=self._speed))
+        rate = take.sample_rate
+        silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
+        start = self._samples + silence
+        self._samples = start + speech.size
+        self._next += 1
+        pcm = np.concatenate((np.zeros(silence, np.int16), speech)) if silence else speech
+        return Part(line.index, line.text, pcm, rate, start, self._samples)
+
+    async def _find(self, line: Line) -> TakeRecord | None:
+        keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
+        found = await self._shelf.find(keys)
+        self._known = {key: take for key, take in found.items() if take.created_ms >= self._since_ms}
+        return self._known.get(line.key)
+
+
+def _pauses(plan: Plan) -> list[list[Pause]]:
+    """The pauses before each chunk."""
+    before: list[list[Pause]] = [[]]
+    for segment in plan.segments:
+        match segment:
+            case Pause():
+                before[-1].append(segment)
+            case Speak():
+                before.append([])
+            case Mark():
+                pass
+    return before
