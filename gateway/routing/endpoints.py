@@ -36,7 +36,7 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     @property
     def input_defaults(self) -> dict[str, Any]:
-        """Defaults for `input`. Not the backend: routing knows it, and only a request that names one forgoes fallback."""
+        """Defaults for `input`, but for the backend: a request that names one itself forgoes its fallback."""
         return {key: value for key, value in self.defaults.items() if key != "backend"}
 
 

@@ -22,7 +22,8 @@ async def test_use_is_the_default_and_answers_from_what_was_spoken(tmp_path: Pat
             again = await caller.say(TEXT, **fields)
             assert again["output"]["cache_hit"] is True
             assert again["output"]["audio_base64"] == first["output"]["audio_base64"]
-        for fields in ({"seed": 1}, {"voice": "high"}, {"speed": 1.2}, {"options": {"pcm": "noise"}}, {"format": "wav"}):
+        others = ({"seed": 1}, {"voice": "high"}, {"speed": 1.2}, {"options": {"pcm": "noise"}}, {"format": "wav"})
+        for fields in others:
             other = await caller.say(TEXT, **fields)
             assert other["output"]["cache_hit"] is False
             assert other["output"]["cache_key"] != first["output"]["cache_key"]

@@ -18,9 +18,7 @@ TEXT = "\n\n".join(f"Paragraph {n} says the number {n} in so many words." for n 
 
 
 def scripted(tmp_path: Path, **settings: Any) -> dict[str, dict[str, Any]]:
-    return {
-        "scripted": {"target_chars": 50, "seconds_per_char": 0.005, "record": str(tmp_path / "record"), **settings}
-    }
+    return {"scripted": {"target_chars": 50, "seconds_per_char": 0.005, "record": str(tmp_path / "record"), **settings}}
 
 
 async def retried(caller: Caller, job: dict[str, Any], **fields: Any) -> dict[str, Any]:
@@ -31,9 +29,7 @@ async def retried(caller: Caller, job: dict[str, Any], **fields: Any) -> dict[st
 
 async def test_a_job_past_its_execution_timeout_keeps_its_takes_and_a_retry_goes_on_from_them(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        job_id = await caller.run(
-            TEXT, options={"delay_s": 20, "only": "number 4 "}, policy={"executionTimeout": 5000}
-        )
+        job_id = await caller.run(TEXT, options={"delay_s": 20, "only": "number 4 "}, policy={"executionTimeout": 5000})
         job = await caller.until(job_id)
         assert job["status"] == "TIMED_OUT"
         assert "policy.executionTimeout of 5000 ms" in job["error"]
@@ -65,9 +61,7 @@ async def test_waiting_behind_others_is_not_execution(tmp_path: Path) -> None:
 async def test_a_job_that_stalls_is_timed_out_and_a_long_one_that_gets_on_is_not(tmp_path: Path) -> None:
     jobs = JobSettings(stall_timeout_s=1.0)
     async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
-        stalled = await caller.until(
-            await caller.run(TEXT, options={"delay_s": 20, "only": "number 4 "})
-        )
+        stalled = await caller.until(await caller.run(TEXT, options={"delay_s": 20, "only": "number 4 "}))
         assert stalled["status"] == "TIMED_OUT"
         assert "VOXGATE_JOBS__STALL_TIMEOUT_S" in stalled["error"]
         long = await caller.until(await caller.run(TEXT + "\n\nThe end.", options={"delay_s": 0.4}))

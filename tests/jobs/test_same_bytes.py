@@ -13,7 +13,9 @@ pytestmark = pytest.mark.slow
 
 TEXTS = [
     f"Number {word}. The birch canoe slid on the smooth planks."
-    for word in "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
+    for word in (
+        "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
+    )
 ]
 
 

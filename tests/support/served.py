@@ -93,7 +93,9 @@ class Site:
     @property
     def environment(self) -> dict[str, str]:
         """What its servers and commands find in their environment: none of ours."""
-        kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ}
+        kept = {
+            name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ
+        }
         named = {f"VOXGATE_{name.upper()}": str(value) for name, value in self.settings.items()}
         own = {"VOXGATE_DATA_DIR": str(self.data_dir), "VOXGATE_PLUGINS": "scripted", "VOXGATE_API_KEY": KEY}
         return {**kept, "OPENBLAS_NUM_THREADS": "1", **own, **named}
