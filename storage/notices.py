@@ -24,6 +24,7 @@ class Topic(StrEnum):
 
     QUEUE = "queue"  # there may be a job to claim
     JOBS = "jobs"  # these jobs have ended
+    TAKES = "takes"  # takes of these jobs were kept
     KEYS = "keys"
     ENDPOINTS = "endpoints"
     VOICES = "voices"

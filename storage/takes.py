@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, text
 from gateway.clock import Clock, SystemClock
 from storage import job_sql, statements
 from storage.database import Database
+from storage.notices import Topic, tell
 from storage.records import BlobRecord, TakeRecord
 
 _GET = text(
@@ -82,6 +83,7 @@ class TakeStore:
             conn.execute(statements.PUT_BLOB, _blob_params(blob, now))
             conn.execute(_PUT, _take_params(take, now))
             mine = conn.execute(job_sql.STORED_TAKE, {"id": job_id, "owner": owner, "attempt": attempt})
+            tell(conn, Topic.TAKES, [job_id])
             return mine.rowcount == 1
 
         return await self._db.writer.run(put)

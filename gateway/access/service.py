@@ -61,6 +61,7 @@ class Access:
         self._version = -1
         self._used: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._look = asyncio.Event()
 
     async def start(self, *, first_key: bool = True) -> None:
         """Load the keys, make the first one if there is none, and keep them fresh.
@@ -74,6 +75,7 @@ class Access:
         self._tasks = [
             asyncio.create_task(self._limits.run(), name="limits"),
             asyncio.create_task(self._every(_POLL_S, self._poll), name="keys"),
+            asyncio.create_task(self._when_told(), name="keys told of"),
             asyncio.create_task(self._every(_FLUSH_S, self._usage.flush), name="usage"),
             asyncio.create_task(self._every(_TOUCH_S, self._tidy), name="last use of keys"),
         ]
@@ -86,6 +88,10 @@ class Access:
         self._tasks = []
         await self._try(self._usage.flush)
         await self._try(self._touch)
+
+    def look(self) -> None:
+        """Another server has changed keys."""
+        self._look.set()
 
     def authenticate(self, header: str | None) -> Principal:
         """Whose key this is.
@@ -153,6 +159,12 @@ class Access:
         while True:
             await self._clock.sleep(seconds)
             await self._try(do)
+
+    async def _when_told(self) -> None:
+        while True:
+            await self._look.wait()
+            self._look.clear()
+            await self._try(self.refresh)
 
     async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
         try:

@@ -66,7 +66,14 @@ _LONGEST = 500
 _SPEAKING = (OSError, VoxgateError, TypeError, AttributeError, NameError, ImportError, MemoryError, RecursionError)
 _QUOTING = (InvalidInput, SynthesisFailed)
 _SPEAKING_CODES = frozenset(
-    {"backend_unavailable", "storage_full", "storage_read_only", "storage_locked", "storage_unavailable", "blob_missing"}
+    {
+        "backend_unavailable",
+        "storage_full",
+        "storage_read_only",
+        "storage_locked",
+        "storage_unavailable",
+        "blob_missing",
+    }
 )
 
 _NOISY = ("uvicorn.access", "httpx", "httpcore", "aiosqlite", "asyncio")
