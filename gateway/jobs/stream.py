@@ -59,7 +59,20 @@ class _Session:
         self.following = following
         self.begin = 0  # number of the first item in `items`
         self.items: list[StreamOutput] = []
+        self.size = 0  # characters of their audio
         self.lock = asyncio.Lock()
+
+    def add(self, items: list[StreamOutput]) -> None:
+        """Keep what was made."""
+        self.items += items
+        self.size += sum(len(item.audio_base64) for item in items)
+
+    def forget(self, before: int) -> None:
+        """Let go of items below this number: somebody was given them."""
+        drop = max(0, min(before - self.begin, len(self.items)))
+        self.size -= sum(len(item.audio_base64) for item in self.items[:drop])
+        del self.items[:drop]
+        self.begin += drop
 
 
 class Streams:
@@ -116,22 +129,17 @@ class Streams:
             return [], False
         async with session.lock:
             await session.following.refresh()
-            size = sum(len(item.audio_base64) for item in session.items)
-            while size < MAX_ANSWER_BYTES:
+            session.forget(first)
+            while session.size < MAX_ANSWER_BYTES:
                 part = await session.following.next()
                 if part is None:
                     break
                 number = session.begin + len(session.items)
                 tmp = self._followers.audio.new_spool()
-                made = await asyncio.to_thread(_encode, part, session.following.request, number, tmp)
-                session.items += made
-                size += sum(len(item.audio_base64) for item in made)
-                drop = max(0, min(first - session.begin, len(session.items)))
-                if drop:
-                    size -= sum(len(item.audio_base64) for item in session.items[:drop])
-                    del session.items[:drop]
-                    session.begin += drop
-            return session.items[first - session.begin :] if first >= session.begin else [], size >= MAX_ANSWER_BYTES
+                session.add(await asyncio.to_thread(_encode, part, session.following.request, number, tmp))
+                session.forget(first)
+            more = session.size >= MAX_ANSWER_BYTES
+            return session.items[first - session.begin :] if first >= session.begin else [], more
 
     async def _session(self, job_id: str, first: int) -> _Session | None:
         session = self._sessions.get(job_id)
