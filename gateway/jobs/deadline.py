@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.speech.speaker import Timing
+from gateway.speech.timing import Timing
 
 LOOK_AGAIN_S = 0.25
 """Seconds between looks at a job whose first chunk waits for an engine."""

@@ -29,7 +29,9 @@ from gateway.speech.encode import check_size
 from gateway.speech.plan import Plan
 from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
-from gateway.speech.speaker import Speaker, Spoken, Timing, Utterance
+from gateway.speech.speaker import Speaker
+from gateway.speech.timing import Timing
+from gateway.speech.utterance import Spoken, Utterance
 from storage.audio import AudioStore
 from storage.errors import (
     StorageError,

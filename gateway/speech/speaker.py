@@ -9,35 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Protocol
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from backends.interface import ChunkRule, Voice
 from gateway.cache.flights import Flights
-from gateway.cache.keys import Source
 from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused
-from gateway.engines.order import ChunkOrder, TakeResult, Ticket
+from gateway.engines.order import ChunkOrder, TakeResult
 from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.metrics import Metrics
 from gateway.speech.checks import Check, Flaw
 from gateway.speech.finish import Finish, finish_flac
+from gateway.speech.keeper import Keeper
 from gateway.speech.loudness import LevelMeter, gain_for
-from gateway.speech.plan import Plan, split_again
-from gateway.speech.render import Rendered, Renderer
-from gateway.speech.request import SpeechRequest
+from gateway.speech.plan import split_again
+from gateway.speech.render import Renderer
 from gateway.speech.retakes import FLAW_WARNING, best_take
 from gateway.speech.script import Line, line, lines
 from gateway.speech.seeds import chunk_seed, occurrences
-from gateway.speech.shelf import JobRef, Shelf
+from gateway.speech.shelf import Shelf
 from gateway.speech.take import from_flac, to_flac
 from gateway.speech.text import has_speech
+from gateway.speech.timing import Timing
+from gateway.speech.utterance import SpeakingHost, Spoken, Utterance
 from storage.records import TakeRecord
 
 RETRIES = 2
@@ -47,78 +45,6 @@ IN_THREAD_S = 0.5
 """Finished takes with at least this much sound are encoded in a thread, so that the event loop goes on."""
 
 Samples = npt.NDArray[np.int16]
-
-
-class SpeakingHost(Protocol):
-    """The part of a host that speech needs."""
-
-    def submit(self, order: ChunkOrder) -> Ticket:
-        """See `gateway.engines.host.Host.submit`."""
-
-
-class Utterance(msgspec.Struct, frozen=True):
-    """What is spoken, by whom and for whom.
-
-    Args:
-        source: who speaks, in the words of the cache key.
-        takes_since_ms: takes stored before this wall time are spoken again; 0 takes all of them.
-    """
-
-    ref: JobRef
-    tenant: str
-    low_priority: bool
-    request: SpeechRequest
-    plan: Plan
-    source: Source
-    voice: Voice
-    options: dict[str, Any]
-    chunk_rule: ChunkRule
-    takes_since_ms: int = 0
-
-
-class Spoken(msgspec.Struct, frozen=True):
-    """A finished utterance: its file and what became of its chunks."""
-
-    rendered: Rendered
-    chunks: int
-    chunks_spoken: int
-    engine_s: float
-    warnings: tuple[tuple[str, str], ...]
-    takes_retried: int = 0
-
-
-class Timing:
-    """When the work began: the first chunk in an engine's hands, or the first stored take.
-
-    Waiting for a worker, or for its model, is delay and not execution; only the speaker knows the difference.
-    """
-
-    def __init__(self) -> None:
-        self._begun: float | None = None
-        self._tickets: set[Ticket] = set()
-
-    @property
-    def started(self) -> float | None:
-        """In monotonic seconds; None while everything waits."""
-        signs = [ticket.dispatched_at for ticket in self._tickets if ticket.dispatched_at is not None]
-        if self._begun is not None:
-            signs.append(self._begun)
-        return min(signs, default=None)
-
-    def begin(self, at: float | None) -> None:
-        """Note a sign of work; the earliest counts."""
-        if at is not None and (self._begun is None or at < self._begun):
-            self._begun = at
-
-    @contextmanager
-    def watching(self, ticket: Ticket) -> Iterator[None]:
-        """While a chunk is with a host, its dispatch is a sign of work."""
-        self._tickets.add(ticket)
-        try:
-            yield
-        finally:
-            self._tickets.discard(ticket)
-            self.begin(ticket.dispatched_at)
 
 
 class _Part(msgspec.Struct, frozen=True):
@@ -190,7 +116,7 @@ class Speaker:
                 work.note_retries(retried)
             else:
                 result = await speak(0)
-            work.keep(chunk.key, result)
+            work.keeper.keep(chunk.key, result)
             return result, work.finish
 
         (take, finish), led = await self._flights.join(chunk.key, fly)
@@ -242,15 +168,13 @@ class _Work:
         self.host = host
         self.timing = timing
         self._on_take = on_take
-        self._on_kept_take = on_kept
+        self.keeper = Keeper(speaker.shelf, utterance.ref, on_kept)
         self.finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
-        self._keeping: set[asyncio.Task[None]] = set()
-        self._keep_error: BaseException | None = None
         self._done = 0
         self._spoken = 0
         self._engine_s = 0.0
@@ -289,7 +213,7 @@ class _Work:
             if renderer is not None:
                 renderer.abandon()
             raise
-        await self._kept()
+        await self.keeper.kept()
         return Spoken(
             rendered=rendered,
             chunks=len(self._lines),
@@ -304,7 +228,7 @@ class _Work:
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await asyncio.gather(*self._keeping, return_exceptions=True)
+        await self.keeper.settled()
 
     def order(self, chunk: Line, seed: int) -> ChunkOrder:
         """What the host is asked to speak."""
@@ -333,7 +257,7 @@ class _Work:
             if meter is None:
                 meter = LevelMeter(part.rate)
             meter.add(part.pcm)
-        await self._kept()
+        await self.keeper.kept()
         self._stored = await self.speaker.shelf.find([each.key for each in self._lines])
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
 
@@ -358,8 +282,7 @@ class _Work:
             for task in self._tasks.values():
                 if task.done():
                     task.result()
-            if self._keep_error is not None:
-                raise self._keep_error
+            self.keeper.check()
         return due.result()
 
     async def _chunk(self, index: int) -> _Part:
@@ -417,40 +340,11 @@ class _Work:
             piece = line(whole.index, text, nth, utterance.source, utterance.request.seed)
             await self._speak(piece)
             pieces.append(piece.key)
-        await self._kept()
+        await self.keeper.kept()
         takes = await self.speaker.shelf.find(pieces)
         joined = await self.speaker.joined([takes[key] for key in pieces])
-        self.keep(whole.key, joined)
+        self.keeper.keep(whole.key, joined)
         return _Part(await self.speaker.finished(joined.flac, self.finish), joined.rate)
-
-    def keep(self, key: str, result: TakeResult) -> None:
-        """Store a take while the next ones are spoken and this one is encoded."""
-        take = TakeRecord(
-            key=key,
-            blob_hash="",
-            size_bytes=0,
-            samples=result.samples,
-            sample_rate=result.rate,
-            gain_db=result.gain_db,
-            warnings=result.warnings,
-        )
-        task = asyncio.create_task(self.speaker.shelf.keep(take, result.flac, self.utterance.ref))
-        self._keeping.add(task)
-        task.add_done_callback(self._on_kept)
-
-    def _on_kept(self, task: asyncio.Task[None]) -> None:
-        self._keeping.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._keep_error = self._keep_error or error
-        else:
-            self._on_kept_take()
-
-    async def _kept(self) -> None:
-        """Wait until every take is committed."""
-        if self._keeping:
-            await asyncio.gather(*self._keeping, return_exceptions=True)
-        if self._keep_error is not None:
-            raise self._keep_error
 
     def _count(self, origin: str) -> None:
         self._done = min(self._done + 1, len(self._lines))

@@ -1,0 +1,53 @@
+"""What is spoken, and what came of it."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import msgspec
+
+from backends.interface import ChunkRule, Voice
+from gateway.cache.keys import Source
+from gateway.engines.order import ChunkOrder, Ticket
+from gateway.speech.plan import Plan
+from gateway.speech.render import Rendered
+from gateway.speech.request import SpeechRequest
+from gateway.speech.shelf import JobRef
+
+
+class SpeakingHost(Protocol):
+    """The part of a host that speech needs."""
+
+    def submit(self, order: ChunkOrder) -> Ticket:
+        """See `gateway.engines.host.Host.submit`."""
+
+
+class Utterance(msgspec.Struct, frozen=True):
+    """What is spoken, by whom and for whom.
+
+    Args:
+        source: who speaks, in the words of the cache key.
+        takes_since_ms: takes stored before this wall time are spoken again; 0 takes all of them.
+    """
+
+    ref: JobRef
+    tenant: str
+    low_priority: bool
+    request: SpeechRequest
+    plan: Plan
+    source: Source
+    voice: Voice
+    options: dict[str, Any]
+    chunk_rule: ChunkRule
+    takes_since_ms: int = 0
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """A finished utterance: its file and what became of its chunks."""
+
+    rendered: Rendered
+    chunks: int
+    chunks_spoken: int
+    engine_s: float
+    warnings: tuple[tuple[str, str], ...]
+    takes_retried: int = 0
