@@ -19,6 +19,7 @@ serve: $(RUNTIME) ## keep a gateway running on 127.0.0.1:8000 (or VOXGATE_HOST, 
 	@exec $(BIN)/voxgate serve
 
 test: $(DEV) ## every test
+	@scripts/clients
 	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
 
 test-fast: $(DEV) ## the tests that take seconds
