@@ -83,13 +83,9 @@ _BY_SQLITE: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_LOCKED: (StorageLocked, _LOCKED),
 }
 _PG_FULL = "no space left for {place}: free some on the disk of PostgreSQL"
-_PG_READ_ONLY = (
-    "{place} takes no writes (a standby, or set so): name the primary in VOXGATE_DATABASE__URL"
-)
+_PG_READ_ONLY = "{place} takes no writes (a standby, or set so): name the primary in VOXGATE_DATABASE__URL"
 _PG_RIGHTS = "{place} refuses this user a right: let VOXGATE_DATABASE__URL name the owner of voxgate's tables"
-_PG_LOCKED = (
-    "{place} is locked by another session: end what holds it (a migration, a shell), then try again"
-)
+_PG_LOCKED = "{place} is locked by another session: end what holds it (a migration, a shell), then try again"
 _PG_SCHEMA = "{place} has not the tables of this release; run: voxgate db upgrade"
 _PG_AWAY = "{place} does not answer ({reason}): start PostgreSQL, or correct VOXGATE_DATABASE__URL"
 

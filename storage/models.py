@@ -264,6 +264,15 @@ class WebhookDelivery(Base):
     )  # fmt: skip
 
 
+class WriterMark(Base):
+    """The last group that a server's writer has committed: what it asks when a COMMIT was not answered."""
+
+    __tablename__ = "writer_marks"
+    writer: Mapped[str] = mapped_column(primary_key=True)
+    mark: Mapped[int]
+    at_ms: Mapped[int]
+
+
 class IdempotencyKey(Base):
     """Which job an Idempotency-Key made, and the hash of the body it came with."""
 

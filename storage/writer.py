@@ -7,14 +7,17 @@ commit that holds his rows.
 
 PostgreSQL adds what SQLite cannot do to us: two servers may deadlock, and the connection may break. A group that was
 chosen to end a deadlock, or whose connection broke, is done again as a whole. If the connection broke while COMMIT
-was under way, PostgreSQL is asked what became of the transaction, by its id.
+was under way, the mark that every group leaves says whether it was done. (The transaction's own id would not: after
+a crash it may be another's.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
+import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,11 +38,19 @@ TRIES = 5
 """How often a group is done before a deadlock, or a connection that breaks each time, is taken for its own fault."""
 
 _LAST_WORDS = text(
-    "SELECT CAST(pg_current_xact_id_if_assigned() AS text), "
-    "(SELECT COUNT(pg_notify(n.channel, n.payload)) FROM unnest(:channels, :payloads) AS n (channel, payload))"
+    "WITH marked AS (INSERT INTO writer_marks (writer, mark, at_ms) VALUES (:writer, :mark, :now) "
+    "ON CONFLICT (writer) DO UPDATE SET mark = excluded.mark, at_ms = excluded.at_ms) "
+    "SELECT COUNT(pg_notify(n.channel, n.payload)) FROM unnest(:channels, :payloads) AS n (channel, payload)"
 ).bindparams(bindparam("channels", type_=ARRAY(TEXT)), bindparam("payloads", type_=ARRAY(TEXT)))
-"""Before COMMIT: the transaction's id, to ask for it afterwards, and the notices that leave with it."""
-_WHAT_BECAME = text("SELECT pg_xact_status(CAST(:id AS xid8))")
+"""Before COMMIT: the group's mark, and the notices that leave with it."""
+_WHAT_BECAME = text(
+    "INSERT INTO writer_marks (writer, mark, at_ms) VALUES (:writer, 0, :now) "
+    "ON CONFLICT (writer) DO UPDATE SET at_ms = excluded.at_ms RETURNING mark"
+)
+"""The last mark that was committed. Waits for a transaction that still holds it: its end may only be near."""
+_FORGET = text("DELETE FROM writer_marks WHERE writer = :writer OR at_ms < :before")
+"""Our mark when we stop, and those of servers that were killed."""
+_FORGET_AFTER_MS = 7 * 86_400_000
 _DEADLOCKS = ("40P01", "40001")
 _LOCK_TIMEOUT = "55P03"
 _LOST = ("08", "25P03", "57P")
@@ -87,6 +98,8 @@ class Writer:
         self._queue: deque[_Operation] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._closed = False
+        self._name = uuid.uuid4().hex
+        self._mark = 0
         self.process_id: int | None = None
         """PostgreSQL's process that serves our connection: whoever hears its notices hears us."""
 
@@ -130,6 +143,7 @@ class Writer:
         self._closed = True
         while self._draining is not None:
             await asyncio.shield(self._draining)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._forget_mark)
         await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown(wait=False)
 
@@ -184,7 +198,7 @@ class Writer:
             for statement, rows in batches.items():
                 self._connection.execute(statement, rows)
             results = [None if operation.fn is None else operation.fn(self._connection) for operation in group]
-            mark = self._last_words(self._connection)
+            self._last_words(self._connection)
         except BaseException:
             transaction.rollback()
             raise
@@ -192,7 +206,7 @@ class Writer:
             transaction.commit()
         except Exception as error:
             transaction.rollback()
-            if mark is None or not _is_lost(error) or not self._has_committed(mark):
+            if not (self._shared and _is_lost(error) and self._has_committed()):
                 raise
         self._patience.renew()
         return results
@@ -210,18 +224,18 @@ class Writer:
 
     # -- PostgreSQL
 
-    def _last_words(self, connection: Connection) -> str | None:
-        """Send the notices with the commit; gives the transaction's id, None where it has written nothing."""
+    def _last_words(self, connection: Connection) -> None:
+        """Leave the group's mark, and send the notices with the commit."""
         notices = take_notices(connection)
         if not self._shared:
-            return None
+            return
+        self._mark += 1
         messages = payloads(notices)
         words = {"channels": [m[0] for m in messages], "payloads": [m[1] for m in messages]}
-        mark: str | None = connection.execute(_LAST_WORDS, words).one()[0]
-        return mark
+        connection.execute(_LAST_WORDS, words | {"mark": self._mark} | self._us())
 
-    def _has_committed(self, mark: str) -> bool:
-        """What became of a transaction whose connection broke at its COMMIT.
+    def _has_committed(self) -> bool:
+        """What became of a group whose connection broke at its COMMIT.
 
         Raises:
             _Refused: nobody can say; the callers hear that the database is away.
@@ -231,15 +245,23 @@ class Writer:
                 self._reconnect()
                 assert self._connection is not None
                 with self._connection.begin():
-                    status = self._connection.execute(_WHAT_BECAME, {"id": mark}).scalar_one()
+                    mark = int(self._connection.execute(_WHAT_BECAME, self._us()).scalar_one())
             except DBAPIError as error:
-                if not _is_lost(error):
+                if _state_of(error) != _LOCK_TIMEOUT and not _is_lost(error):
                     raise
+                if not self._patience.wait():
+                    raise _Refused from error
             else:
-                # Its process may still be at work, unaware that nobody listens.
-                if status != "in progress":
-                    return bool(status == "committed")
-                time.sleep(0.05)
+                return mark == self._mark
+
+    def _us(self) -> dict[str, Any]:
+        return {"writer": self._name, "now": time.time_ns() // 1_000_000}
+
+    def _forget_mark(self) -> None:
+        if self._shared and self._mark and self._connection is not None:
+            us = self._us()
+            with contextlib.suppress(DBAPIError), self._connection.begin():
+                self._connection.execute(_FORGET, {"writer": us["writer"], "before": us["now"] - _FORGET_AFTER_MS})
 
     def _deserves_another_try(self, error: Exception) -> bool:
         if _state_of(error) in _DEADLOCKS:

@@ -115,6 +115,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("tenant", "key_id", "endpoint_id", "backend", "day", name="pk_usage"),
     )
     op.create_table(
+        "writer_marks",
+        _text("writer"),
+        _int("mark"),
+        _int("at_ms"),
+        sa.PrimaryKeyConstraint("writer", name="pk_writer_marks"),
+    )
+    op.create_table(
         "cache_entries",
         _text("key"),
         _text("scope"),
@@ -308,6 +315,7 @@ def downgrade() -> None:
         "samples",
         "jobs",
         "cache_entries",
+        "writer_marks",
         "usage",
         "route_changes",
         "limit_windows",
