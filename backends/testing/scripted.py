@@ -57,7 +57,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         load_fails: `unavailable` raises BackendUnavailable, `raise` a RuntimeError, `crash` kills the process,
             `hang` never ends.
         revision: what it says before loading; `loaded_revision`: what it says afterwards, when not the same.
-        languages, min_chars, target_chars, max_chars, rate: its capabilities.
+        languages, min_chars, target_chars, max_chars, rate, spell_out: its capabilities.
         seconds_per_char: length of its takes.
         ballast_mb: memory it holds while loaded.
         record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
@@ -76,6 +76,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target_chars: int = 240
     max_chars: int = 300
     rate: int = 24_000
+    spell_out: bool = False
     seconds_per_char: float = 0.02
     ballast_mb: int = 0
     record: str = ""
@@ -131,6 +132,7 @@ class ScriptedBackend:
             sample_rate=settings.rate,
             chunk=ChunkRule(settings.min_chars, settings.target_chars, Limit(settings.max_chars)),
             seed=True,
+            spell_out=settings.spell_out,
             host=settings.host,
             concurrency=settings.concurrency,
             workers=settings.default_workers,

@@ -15,8 +15,9 @@ from gateway.settings import Settings
 from gateway.speech.checks import CHECKS_VERSION
 from gateway.speech.decode import decode_request
 from gateway.speech.encode import encoder_identity
-from gateway.speech.plan import PLANNER_VERSION, clamp_max_chars
+from gateway.speech.plan import clamp_max_chars, planner_version
 from gateway.speech.request import SpeechRequest
+from gateway.speech.spell import can_spell_out
 
 MEMO_BYTES = 8_000_000
 MEMO_OVERHEAD_BYTES = 1_500
@@ -28,6 +29,7 @@ class Assignment(msgspec.Struct, frozen=True):
     Args:
         key: the cache key of the finished audio.
         warnings: what this request, on this arm, does not get as asked: (code, message).
+        spelled_out: numbers and abbreviations become words before the text is planned.
     """
 
     request: SpeechRequest
@@ -36,6 +38,7 @@ class Assignment(msgspec.Struct, frozen=True):
     rule: ChunkRule
     key: str
     warnings: tuple[tuple[str, str], ...]
+    spelled_out: bool = False
 
 
 class Intake:
@@ -80,6 +83,8 @@ class Intake:
     def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
         """The request on this arm."""
         rule, clamped = clamp_max_chars(arm.capabilities.chunk, self._max_chars)
+        wanted = request.normalize == "on" or (request.normalize == "auto" and arm.capabilities.spell_out)
+        spelled_out = wanted and can_spell_out(arm.language)
         source = Source(
             scope="shared" if self._scope == "shared" and not arm.uploaded else f"tenant:{tenant}",
             backend=arm.backend,
@@ -92,7 +97,7 @@ class Intake:
         recipe = Recipe(
             text=request.text,
             seed=request.seed or 0,
-            planner=PLANNER_VERSION,
+            planner=planner_version(spelled_out),
             chunk_rule=(rule.min_chars, rule.target_chars, rule.max.n, rule.max.unit),
             speed=request.speed,
             loudness=request.loudness,
@@ -100,8 +105,13 @@ class Intake:
             encoder=encoder_identity(request.format),
             bitrate=request.bitrate,
         )
-        warnings = arm.warnings if clamped is None else (*arm.warnings, ("max_chars_clamped", clamped))
-        return Assignment(request, arm, source, rule, cache_key(source, recipe), warnings)
+        warnings = list(arm.warnings)
+        if clamped is not None:
+            warnings.append(("max_chars_clamped", clamped))
+        if request.normalize == "on" and not spelled_out:
+            message = f"there are no words for the numbers of {arm.language!r} here: they are spoken as written"
+            warnings.append(("not_normalized", message))
+        return Assignment(request, arm, source, rule, cache_key(source, recipe), tuple(warnings), spelled_out)
 
     def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
         """The request on every arm that may speak it, the one that is meant first."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import msgspec
 
@@ -15,13 +16,17 @@ from storage.records import JobRecord
 PLAN_IN_THREAD_CHARS = 20_000
 """Longer texts are planned in a thread: at about 10 MB/s they would hold the event loop."""
 
+SPELLING_COSTS = 20
+"""So many times as long as planning alone takes a text that is spelled out."""
+
 
 async def plan_of(assignment: Assignment) -> Plan:
     """The plan of a request on its arm."""
     text, language, rule = assignment.request.text, assignment.arm.language, assignment.rule
-    if len(text) > PLAN_IN_THREAD_CHARS:
-        return await asyncio.to_thread(make_plan, text, language, rule)
-    return make_plan(text, language, rule)
+    plan = partial(make_plan, text, language, rule, spelled_out=assignment.spelled_out)
+    if len(text) > (PLAN_IN_THREAD_CHARS // SPELLING_COSTS if assignment.spelled_out else PLAN_IN_THREAD_CHARS):
+        return await asyncio.to_thread(plan)
+    return plan()
 
 
 def take_source(assignment: Assignment, job_id: str) -> Source:

@@ -13,7 +13,7 @@ from gateway.errors import InvalidInput
 from gateway.settings.nearest import nearest
 from gateway.speech.encode import BITRATES
 from gateway.speech.language import language_matches, normalize_language
-from gateway.speech.request import AudioFormat, CacheUse, Delivery, SpeechRequest
+from gateway.speech.request import AudioFormat, CacheUse, Delivery, Normalize, SpeechRequest
 from gateway.speech.stretch import FASTEST, SLOWEST
 from gateway.speech.text import clean, has_speech
 
@@ -165,6 +165,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "cache": _one_of("cache", get_args(CacheUse)),
     "delivery": _one_of("delivery", get_args(Delivery)),
     "loudness": _between("loudness", *_LOUDNESS_DBFS),
+    "normalize": _one_of("normalize", get_args(Normalize)),
     "strict": _flag,
 }
 

@@ -10,6 +10,7 @@ import msgspec
 from backends.interface import ChunkRule, Limit
 from gateway.speech.chunking import Ending, chunk_paragraph, split_text
 from gateway.speech.segmenter import paragraph_sentences, paragraphs, sentences
+from gateway.speech.spell import SPELL_VERSION, spell_out
 from gateway.speech.text import clean, has_speech
 
 PLANNER_VERSION = f"1+sentencex-{version('sentencex')}"
@@ -79,7 +80,14 @@ class Plan(msgspec.Struct, frozen=True):
         return sum(len(speak.text) for speak in self.speaks)
 
 
-def make_plan(text: str, language: str, rule: ChunkRule, max_chars: int | None = None) -> Plan:
+def planner_version(spelled_out: bool) -> str:
+    """What made a plan, for its cache key."""
+    return f"{PLANNER_VERSION}+spell-{SPELL_VERSION}" if spelled_out else PLANNER_VERSION
+
+
+def make_plan(
+    text: str, language: str, rule: ChunkRule, max_chars: int | None = None, *, spelled_out: bool = False
+) -> Plan:
     """Plan plain text. Linear in its length; a text without letter or digit gives a plan without chunks.
 
     A paragraph never shares a chunk. What has no letter or digit (a row of stars) becomes a longer pause.
@@ -88,11 +96,15 @@ def make_plan(text: str, language: str, rule: ChunkRule, max_chars: int | None =
         language: BCP 47.
         rule: of the backend that will speak.
         max_chars: lowers the rule's maximum; see `clamp_max_chars`.
+        spelled_out: numbers and abbreviations become words first; the chunks hold these words.
     """
     rule, _ = clamp_max_chars(rule, max_chars)
     segments: list[Segment] = []
     pause_ms = 0
-    for runs in paragraphs(clean(text)):
+    text = clean(text)
+    if spelled_out:
+        text = spell_out(text, language)
+    for runs in paragraphs(text):
         for chunk, ending in chunk_paragraph(paragraph_sentences(runs, language), rule):
             if not has_speech(chunk):
                 pause_ms += PAUSE_MS[ending]

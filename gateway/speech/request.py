@@ -8,6 +8,7 @@ import msgspec
 
 AudioFormat: TypeAlias = Literal["mp3", "wav", "pcm", "flac", "opus"]
 CacheUse: TypeAlias = Literal["use", "refresh", "off"]
+Normalize: TypeAlias = Literal["auto", "on", "off"]
 Delivery: TypeAlias = Literal["inline", "url"]
 
 
@@ -22,6 +23,8 @@ class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         options: the backend's own request options, checked against its `RequestOptions`.
         bitrate: of MP3 and Opus in kbit/s; absent means the format's default.
         loudness: one gain for the whole request that brings its gated level to this many dBFS (-40 to -10).
+        normalize: whether numbers, dates, money and abbreviations are spelled out before they are spoken; `auto`
+            does it for backends that want it.
         strict: makes an error of every warning about something that could not be honoured.
     """
 
@@ -37,4 +40,5 @@ class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     cache: CacheUse = "use"
     delivery: Delivery | None = None
     loudness: float | None = None
+    normalize: Normalize = "auto"
     strict: bool = False
