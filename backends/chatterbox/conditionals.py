@@ -6,7 +6,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import Any
 
-import soundfile
+import soundfile  # type: ignore[import-untyped]
 import torch
 
 from backends.interface import Voice

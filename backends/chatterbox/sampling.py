@@ -27,28 +27,31 @@ class Sampler:
         self._uses_min_p = any(one.min_p > 0 for one in knobs)
         self._uses_top_p = any(one.top_p < 1 for one in knobs)
         self._draws = draws
+        self._noise = torch.empty(0, device=device)
 
-    def choose(self, conditional: torch.Tensor, unconditional: torch.Tensor, seen: torch.Tensor) -> torch.Tensor:
+    def choose(self, conditional: torch.Tensor, unconditional: torch.Tensor, spoken: torch.Tensor) -> torch.Tensor:
         """The next token of each row, -1 for a row whose logits are not finite.
 
         Args:
             conditional, unconditional: (rows, vocabulary) float32 logits.
-            seen: (rows, vocabulary) bool, tokens chosen before.
+            spoken: (rows, any) int64, tokens that were chosen before; any of them may be there twice.
         """
-        logits = conditional + self._cfg * (conditional - unconditional)
-        broken = ~torch.isfinite(logits).all(-1)
-        punished = torch.where(logits < 0, logits * self._penalty, logits / self._penalty)
-        logits = torch.where(seen, punished, logits) / self._temperature
+        logits = (conditional - unconditional).mul_(self._cfg).add_(conditional)
+        broken = ~torch.isfinite(logits.sum(-1))  # one infinity or NaN makes the sum one
+        old = logits.gather(1, spoken)
+        logits.scatter_(1, spoken, torch.where(old < 0, old * self._penalty, old / self._penalty))
+        logits.div_(self._temperature)
         if self._uses_min_p:
             p = torch.softmax(logits, -1)
-            logits = logits.masked_fill(p < self._min_p * p.amax(-1, keepdim=True), -torch.inf)
+            logits.masked_fill_(p < self._min_p * p.amax(-1, keepdim=True), -torch.inf)
         if self._uses_top_p:
             logits = self._nucleus(logits)
         p = torch.softmax(logits, -1)
-        noise = torch.empty_like(p)
-        for row, draws in enumerate(self._draws):
-            noise[row].exponential_(1, generator=draws.generator)
-        return torch.where(broken, -1, (p / noise).argmax(-1))
+        if self._noise.shape != p.shape:
+            self._noise = torch.empty_like(p)
+        for noise, draws in zip(self._noise, self._draws, strict=True):
+            noise.exponential_(1, generator=draws.generator)
+        return torch.where(broken, -1, p.div_(self._noise).argmax(-1))
 
     def _nucleus(self, logits: torch.Tensor) -> torch.Tensor:
         rising, order = torch.sort(logits, descending=False)

@@ -89,6 +89,7 @@ class T3Decoder:
     Args:
         t3: upstream's T3 (the Llama one); only its embeddings and its conditioning encoder are used after this.
         fixed: every step computes with the same shapes and every prompt alone, so company cannot change a bit.
+        max_tokens: no chunk speaks more.
     """
 
     def __init__(
@@ -102,7 +103,7 @@ class T3Decoder:
         allocate: Allocate = allocate_zeros,
     ) -> None:
         self._t3, self._hp = t3, t3.hp
-        self._fixed, self._allocate = fixed, allocate
+        self._fixed, self._allocate, self._max_tokens = fixed, allocate, max_tokens
         self._llama = Llama(t3.tfmr, dtype)
         self.device = self._llama.device
         self._head = t3.speech_head.weight.detach().float()  # logits are fp32 whatever the weights are
@@ -161,14 +162,15 @@ class T3Decoder:
         if not self._active:
             return []
         logits = F.linear(self._hidden[: self._rows_read].float(), self._head)
-        chosen = self._sampler.choose(logits[self._conditional], logits[self._unconditional], self._seen)
+        spoken = self._spoken[: len(self._active), : 1 + max(slot.fed for slot in self._active)]
+        chosen = self._sampler.choose(logits[self._conditional], logits[self._unconditional], spoken)
         numbers: list[int] = chosen.tolist()  # the one wait for the device in a step
         over: list[tuple[_Slot, Decoded]] = []
         for slot, token in zip(self._active, numbers, strict=True):
             if token >= 0:
                 slot.tokens.append(token)
             ended = token == self._hp.stop_speech_token
-            if ended or token < 0 or len(slot.tokens) >= slot.job.max_tokens:
+            if ended or token < 0 or len(slot.tokens) >= min(slot.job.max_tokens, self._max_tokens):
                 tokens = slot.tokens[:-1] if ended else slot.tokens
                 over.append((slot, Decoded(slot.job, tokens, ended, token < 0)))
         if over:
@@ -205,9 +207,9 @@ class T3Decoder:
         self._cache = self._llama.new_cache(rows, self._allocate)
         if self._fixed:
             self._cache.reserve(self._longest)
-        vocabulary, hidden = self._head.shape
-        self._hidden = torch.zeros(rows, hidden, dtype=self._llama.dtype, device=self.device)
-        self._was_chosen = torch.zeros(slots, vocabulary, dtype=torch.bool, device=self.device)
+        self._hidden = torch.zeros(rows, self._head.shape[1], dtype=self._llama.dtype, device=self.device)
+        # The tokens of each chunk, BOS before them and in every place not reached yet.
+        self._spoken = torch.full((slots, 1 + self._max_tokens), self._hp.start_speech_token, device=self.device)
 
     def _release(self, slot: _Slot, wipe: bool = False) -> None:
         for row in sorted(slot.rows, reverse=True):
@@ -224,7 +226,7 @@ class T3Decoder:
             if wipe:
                 self._cache.clear(last)
         at = self._active.index(slot)
-        self._was_chosen[at] = self._was_chosen[len(self._active) - 1]
+        self._spoken[at] = self._spoken[len(self._active) - 1]
         self._active[at] = self._active[-1]
         self._active.pop()
 
@@ -245,7 +247,6 @@ class T3Decoder:
         self._conditional = self._on_device([slot.rows[0] for slot in active])
         self._unconditional = self._on_device([slot.rows[-1] for slot in active])
         self._next_step = self._on_device([slot.fed + 1 for slot in active])  # BOS was 0
-        self._seen = self._was_chosen[: len(active)]
         self._slot_numbers = torch.arange(len(active), device=self.device)
         self._sampler = Sampler([s.job.knobs for s in active], [s.job.draws for s in active], self.device)
 
@@ -255,7 +256,7 @@ class T3Decoder:
     # -- forward passes -------------------------------------------------------------------------
     def _read(self, tokens: torch.Tensor) -> None:
         """Feed the chosen tokens back."""
-        self._seen[self._slot_numbers, tokens] = True
+        self._spoken[self._slot_numbers, self._next_step] = tokens
         positions = self._t3.speech_pos_emb.emb.weight
         x = (self._t3.speech_emb.weight[tokens] + positions[self._next_step]).to(self._llama.dtype)
         span = self._span(max(slot.written for slot in self._active) + 1)
@@ -304,8 +305,7 @@ class T3Decoder:
             slot.rows.append(len(self._owners))
             self._owners.append(slot)
         for slot in slots:
-            self._was_chosen[len(self._active)] = False
-            self._was_chosen[len(self._active), self._hp.start_speech_token] = True
+            self._spoken[len(self._active)] = self._hp.start_speech_token
             self._active.append(slot)
 
     def _begin(self, first: int, starts: list[int], parts: list[torch.Tensor]) -> None:
