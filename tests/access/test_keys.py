@@ -25,8 +25,8 @@ def _refused(access: Access, header: str | None) -> bool:
     return False
 
 
-async def test_a_key_opens_with_and_without_bearer_and_nothing_else_does(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_a_key_opens_with_and_without_bearer_and_nothing_else_does(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         new = await access.keys.create(tenant="acme", env="prod", scopes=("speak", "admin"))
         await access.refresh()
         assert re.fullmatch(r"vg_prod_[0-9a-f]{16}_[A-Za-z0-9]{40}", new.secret)
@@ -51,17 +51,17 @@ async def test_a_key_opens_with_and_without_bearer_and_nothing_else_does(tmp_pat
             assert _refused(access, header), header
 
 
-async def test_the_key_of_the_settings_may_have_any_form(tmp_path: Path) -> None:
+async def test_the_key_of_the_settings_may_have_any_form(tmp_path: Path, database_url: str) -> None:
     for own in ("letmein", "vg_prod_deadbeefdeadbeef_0123", "schlüssel"):
-        async with serving(settings_in(tmp_path, api_key=own), TurnedClock()) as access:
+        async with serving(settings_in(tmp_path, database_url, api_key=own), TurnedClock()) as access:
             principal = access.authenticate(f"Bearer {own}")
             assert principal.tenant == "default"
             assert principal.scopes == {"speak", "voices", "compare", "admin"}
             assert _refused(access, own + "x")
 
 
-async def test_no_secret_is_stored(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_no_secret_is_stored(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         new = await access.keys.create()
         (record,) = await access.keys.list()
     secret = new.secret.rpartition("_")[2]
@@ -71,9 +71,9 @@ async def test_no_secret_is_stored(tmp_path: Path) -> None:
         assert secret.encode() not in file.read_bytes()
 
 
-async def test_a_key_is_refused_after_its_end(tmp_path: Path) -> None:
+async def test_a_key_is_refused_after_its_end(tmp_path: Path, database_url: str) -> None:
     clock = TurnedClock()
-    async with serving(settings_in(tmp_path), clock) as access:
+    async with serving(settings_in(tmp_path, database_url), clock) as access:
         new = await access.keys.create(expires_ms=NOON_MS + 1000)
         await access.refresh()
         assert not _refused(access, new.secret)
@@ -82,9 +82,11 @@ async def test_a_key_is_refused_after_its_end(tmp_path: Path) -> None:
         assert state_of(new.record, clock.now_ms()) == "expired"
 
 
-async def test_a_rotated_key_works_until_the_overlap_ends_and_its_successor_has_its_rights(tmp_path: Path) -> None:
+async def test_a_rotated_key_works_until_the_overlap_ends_and_its_successor_has_its_rights(
+    tmp_path: Path, database_url: str
+) -> None:
     clock = TurnedClock()
-    async with serving(settings_in(tmp_path), clock) as access:
+    async with serving(settings_in(tmp_path, database_url), clock) as access:
         old = await access.keys.create(tenant="acme", scopes=("speak", "voices"), requests_per_minute=7)
         new = await access.keys.rotate(old.record.id, overlap_s=60)
         await access.refresh()
@@ -100,8 +102,8 @@ async def test_a_rotated_key_works_until_the_overlap_ends_and_its_successor_has_
             await access.keys.rotate(old.record.id)
 
 
-async def test_a_revoked_key_is_refused_on_every_server_soon(tmp_path: Path) -> None:
-    settings, clock = settings_in(tmp_path), TurnedClock()
+async def test_a_revoked_key_is_refused_on_every_server_soon(tmp_path: Path, database_url: str) -> None:
+    settings, clock = settings_in(tmp_path, database_url), TurnedClock()
     async with serving(settings, clock) as one, serving(settings, clock) as two:
         new = await one.keys.create()
         await until(lambda: not _refused(one, new.secret) and not _refused(two, new.secret))
@@ -111,8 +113,8 @@ async def test_a_revoked_key_is_refused_on_every_server_soon(tmp_path: Path) -> 
         assert again.revoked_ms == NOON_MS
 
 
-async def test_messages_about_a_pasted_key_hold_no_secret(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_messages_about_a_pasted_key_hold_no_secret(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         with pytest.raises(NotFound, match="no key 0123456789abcdef; see: voxgate keys list"):
             await access.keys.revoke("vg_prod_0123456789abcdef_secretsecret")
 
@@ -128,16 +130,18 @@ async def test_messages_about_a_pasted_key_hold_no_secret(tmp_path: Path) -> Non
         ({"requests_per_minute": 0}, "requests per minute must be at least 1, got 0"),
     ],
 )
-async def test_a_key_that_cannot_be_is_not_made(tmp_path: Path, fields: dict[str, object], message: str) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_a_key_that_cannot_be_is_not_made(
+    tmp_path: Path, database_url: str, fields: dict[str, object], message: str
+) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         with pytest.raises(BadRequest) as caught:
             await access.keys.create(**fields)
         assert message in str(caught.value)
         assert await access.keys.list() == []
 
 
-async def test_a_missing_scope_is_named(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_a_missing_scope_is_named(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         new = await access.keys.create(scopes=("speak", "voices"))
         await access.refresh()
         principal = access.authenticate(new.secret)
@@ -146,9 +150,9 @@ async def test_a_missing_scope_is_named(tmp_path: Path) -> None:
             access.require(principal, "admin")
 
 
-async def test_keys_are_old_after_ninety_days_and_show_when_they_were_used(tmp_path: Path) -> None:
+async def test_keys_are_old_after_ninety_days_and_show_when_they_were_used(tmp_path: Path, database_url: str) -> None:
     clock = TurnedClock()
-    async with serving(settings_in(tmp_path), clock) as access:
+    async with serving(settings_in(tmp_path, database_url), clock) as access:
         new = await access.keys.create(tenant="acme")
         await access.keys.create(tenant="other")
         await access.refresh()
@@ -162,9 +166,9 @@ async def test_keys_are_old_after_ninety_days_and_show_when_they_were_used(tmp_p
 
 
 async def test_a_fresh_installation_gets_one_key_kept_in_a_private_file(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, database_url: str, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = settings_in(tmp_path)
+    settings = settings_in(tmp_path, database_url)
     async with serving(settings, TurnedClock(), first_key=True) as access:
         file = tmp_path / "first.key"
         secret = file.read_text().strip()
@@ -177,12 +181,14 @@ async def test_a_fresh_installation_gets_one_key_kept_in_a_private_file(
     assert secret not in caplog.text + printed.out + printed.err
 
 
-async def test_a_fresh_installation_shows_its_key_on_a_terminal_and_keeps_no_file(tmp_path: Path) -> None:
+async def test_a_fresh_installation_shows_its_key_on_a_terminal_and_keeps_no_file(
+    tmp_path: Path, database_url: str
+) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
-    settings, terminal = settings_in(tmp_path), Terminal()
+    settings, terminal = settings_in(tmp_path, database_url), Terminal()
     async with opened(settings) as database:
         store = KeyStore(database)
         keys = Keys(store, TurnedClock())
@@ -193,6 +199,6 @@ async def test_a_fresh_installation_shows_its_key_on_a_terminal_and_keeps_no_fil
     assert not (tmp_path / "first.key").exists()
 
 
-async def test_a_server_with_a_key_in_its_settings_makes_none(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path, api_key="letmein"), TurnedClock(), first_key=True) as access:
+async def test_a_server_with_a_key_in_its_settings_makes_none(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url, api_key="letmein"), TurnedClock(), first_key=True) as access:
         assert await access.keys.list() == []

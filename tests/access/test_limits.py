@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from pathlib import Path
 
 import pytest
 from support.access import NOON_MS, TurnedClock, opened, serving, settings_in, until
+from support.storage import locked_by_another
 
 from gateway.access import Access, Principal
 from gateway.errors import TooManyRequests
@@ -25,14 +25,16 @@ def _admitted(access: Access, principal: Principal, times: int, verb: str = "run
     return admitted
 
 
-async def test_without_limits_everything_is_admitted(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_without_limits_everything_is_admitted(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         assert _admitted(access, Principal("k", "t", SCOPES), 5000, characters=10_000) == 5000
 
 
-async def test_requests_per_minute_are_exact_and_come_back_with_the_next_minute(tmp_path: Path) -> None:
+async def test_requests_per_minute_are_exact_and_come_back_with_the_next_minute(
+    tmp_path: Path, database_url: str
+) -> None:
     clock = TurnedClock()
-    async with serving(settings_in(tmp_path), clock) as access:
+    async with serving(settings_in(tmp_path, database_url), clock) as access:
         principal = Principal("k", "t", SCOPES, requests_per_minute=10)
         assert _admitted(access, principal, 25) == 10
         clock.wall_ms += 15_500
@@ -44,17 +46,19 @@ async def test_requests_per_minute_are_exact_and_come_back_with_the_next_minute(
         assert _admitted(access, principal, 25) == 10
 
 
-async def test_looking_after_jobs_is_no_request_of_a_key(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_looking_after_jobs_is_no_request_of_a_key(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         principal = Principal("k", "t", SCOPES, requests_per_minute=1)
         for verb in ("status", "status-sync", "stream", "cancel", "health"):
             assert _admitted(access, principal, 50, verb) == 50
         assert _admitted(access, principal, 5, "runsync") == 1
 
 
-async def test_characters_per_day_refuse_what_does_not_fit_and_admit_what_does(tmp_path: Path) -> None:
+async def test_characters_per_day_refuse_what_does_not_fit_and_admit_what_does(
+    tmp_path: Path, database_url: str
+) -> None:
     clock = TurnedClock()
-    async with serving(settings_in(tmp_path), clock) as access:
+    async with serving(settings_in(tmp_path, database_url), clock) as access:
         principal = Principal("k", "t", SCOPES, characters_per_day=100)
         access.admit(principal, "default", "run", 70)
         with pytest.raises(TooManyRequests, match="100 characters spoken per day; 30 are left, 31 were asked for"):
@@ -67,16 +71,16 @@ async def test_characters_per_day_refuse_what_does_not_fit_and_admit_what_does(t
         access.admit(principal, "default", "run", 100)
 
 
-async def test_a_refused_request_counts_nowhere(tmp_path: Path) -> None:
-    async with serving(settings_in(tmp_path), TurnedClock()) as access:
+async def test_a_refused_request_counts_nowhere(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url), TurnedClock()) as access:
         principal = Principal("k", "t", SCOPES, requests_per_minute=3, characters_per_day=100)
         assert _admitted(access, principal, 10, characters=101) == 0
         assert _admitted(access, principal, 10, characters=1) == 3
 
 
-async def test_runpods_figures_hold_per_endpoint_and_verb(tmp_path: Path) -> None:
+async def test_runpods_figures_hold_per_endpoint_and_verb(tmp_path: Path, database_url: str) -> None:
     clock = TurnedClock()
-    async with serving(settings_in(tmp_path, limits="runpod"), clock) as access:
+    async with serving(settings_in(tmp_path, database_url, limits="runpod"), clock) as access:
         principal = Principal("k", "t", SCOPES)
         assert _admitted(access, principal, 1100, "run") == 1000
         assert _admitted(access, principal, 2100, "runsync") == 2000
@@ -92,8 +96,8 @@ async def test_runpods_figures_hold_per_endpoint_and_verb(tmp_path: Path) -> Non
         assert _admitted(access, principal, 1100, "run") == 1000
 
 
-async def test_two_servers_share_one_limit(tmp_path: Path) -> None:
-    settings, clock = settings_in(tmp_path), TurnedClock()
+async def test_two_servers_share_one_limit(tmp_path: Path, database_url: str) -> None:
+    settings, clock = settings_in(tmp_path, database_url), TurnedClock()
     principal = Principal("k", "t", SCOPES, requests_per_minute=100)
     async with serving(settings, clock) as one, serving(settings, clock) as two:
         admitted = 0
@@ -105,8 +109,8 @@ async def test_two_servers_share_one_limit(tmp_path: Path) -> None:
         assert _admitted(one, principal, 5) == _admitted(two, principal, 5) == 0
 
 
-async def test_a_server_that_starts_again_does_not_begin_the_limit_again(tmp_path: Path) -> None:
-    settings, clock = settings_in(tmp_path), TurnedClock()
+async def test_a_server_that_starts_again_does_not_begin_the_limit_again(tmp_path: Path, database_url: str) -> None:
+    settings, clock = settings_in(tmp_path, database_url), TurnedClock()
     principal = Principal("k", "t", SCOPES, characters_per_day=1000)
     async with serving(settings, clock) as access:
         assert _admitted(access, principal, 1, characters=1000) == 1
@@ -122,9 +126,9 @@ async def test_a_server_that_starts_again_does_not_begin_the_limit_again(tmp_pat
         await until(lambda: _admitted(access, principal, 1, characters=1) == 0)
 
 
-async def test_a_clock_that_jumps_back_gives_nothing_twice(tmp_path: Path) -> None:
+async def test_a_clock_that_jumps_back_gives_nothing_twice(tmp_path: Path, database_url: str) -> None:
     clock = TurnedClock()
-    async with serving(settings_in(tmp_path), clock) as access:
+    async with serving(settings_in(tmp_path, database_url), clock) as access:
         principal = Principal("k", "t", SCOPES, requests_per_minute=40)
         assert _admitted(access, principal, 40) == 40
         await asyncio.sleep(0.2)
@@ -135,21 +139,20 @@ async def test_a_clock_that_jumps_back_gives_nothing_twice(tmp_path: Path) -> No
         await until(lambda: _admitted(access, principal, 1) == 0)
 
 
-async def test_while_the_database_is_locked_a_server_keeps_the_limit_by_itself(tmp_path: Path) -> None:
-    settings, clock = settings_in(tmp_path), TurnedClock()
+async def test_while_the_database_is_locked_a_server_keeps_the_limit_by_itself(
+    tmp_path: Path, database_url: str
+) -> None:
+    settings, clock = settings_in(tmp_path, database_url), TurnedClock()
     async with serving(settings, clock) as access:
-        other = sqlite3.connect(tmp_path / "voxgate.db", isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        principal = Principal("k", "t", SCOPES, requests_per_minute=10)
-        assert _admitted(access, principal, 5) == 5
-        await asyncio.sleep(0.05)
-        assert _admitted(access, principal, 25) == 5
-        other.execute("ROLLBACK")
-        other.close()
+        with locked_by_another(database_url):
+            principal = Principal("k", "t", SCOPES, requests_per_minute=10)
+            assert _admitted(access, principal, 5) == 5
+            await asyncio.sleep(0.05)
+            assert _admitted(access, principal, 25) == 5
 
 
-async def test_shares_of_a_limit_never_add_up_to_more_than_it(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path)
+async def test_shares_of_a_limit_never_add_up_to_more_than_it(tmp_path: Path, database_url: str) -> None:
+    settings = settings_in(tmp_path, database_url)
     async with opened(settings) as one, opened(settings) as two:
         stores = [UsageStore(one), UsageStore(two)]
         granted = await asyncio.gather(*(stores[n % 2].take_share("k", "w", 0, 7, 100) for n in range(30)))

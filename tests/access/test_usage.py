@@ -1,10 +1,10 @@
 from __future__ import annotations
 
-import sqlite3
 from pathlib import Path
 
 import pytest
 from support.access import TurnedClock, opened, serving, settings_in
+from support.storage import locked_by_another
 
 from gateway.access import Principal
 from gateway.access.usage import UsageRecorder
@@ -18,8 +18,8 @@ OTHER = Principal("k2", "other", frozenset())
 DAY_MS = 86_400_000
 
 
-async def test_usage_adds_up_per_key_endpoint_backend_and_day(tmp_path: Path) -> None:
-    settings, clock = settings_in(tmp_path), TurnedClock()
+async def test_usage_adds_up_per_key_endpoint_backend_and_day(tmp_path: Path, database_url: str) -> None:
+    settings, clock = settings_in(tmp_path, database_url), TurnedClock()
     async with serving(settings, clock) as access:
         for _ in range(3):
             access.note_usage(ACME, "default", "hibari", UsageDelta(10, 1500, 1, 1, 0))
@@ -43,18 +43,15 @@ async def test_usage_adds_up_per_key_endpoint_backend_and_day(tmp_path: Path) ->
         assert await store.report(tenant="nobody", by=()) == []
 
 
-async def test_usage_that_could_not_be_written_is_written_later(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path)
+async def test_usage_that_could_not_be_written_is_written_later(tmp_path: Path, database_url: str) -> None:
+    settings = settings_in(tmp_path, database_url)
     database = await Database.open(settings.database_url, busy_timeout_ms=10)
     recorder = UsageRecorder(UsageStore(database), TurnedClock())
-    other = sqlite3.connect(tmp_path / "voxgate.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    recorder.note(ACME, "default", "hibari", UsageDelta(10, 1500))
-    with pytest.raises(StorageLocked):
-        await recorder.flush()
-    recorder.note(ACME, "default", "hibari", UsageDelta(10, 1500))
-    other.execute("ROLLBACK")
-    other.close()
+    with locked_by_another(database_url):
+        recorder.note(ACME, "default", "hibari", UsageDelta(10, 1500))
+        with pytest.raises(StorageLocked):
+            await recorder.flush()
+        recorder.note(ACME, "default", "hibari", UsageDelta(10, 1500))
     await recorder.flush()
     await recorder.flush()
     (row,) = await UsageStore(database).report(by=())

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from gateway.access import Access
 from gateway.settings import DatabaseSettings, Settings
-from storage import migrate
 from storage.database import Database
 
 NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
@@ -31,11 +30,9 @@ class TurnedClock:
         await asyncio.sleep(min(seconds, 0.02))
 
 
-def settings_in(folder: Path, **fields: object) -> Settings:
-    """Settings of a server whose database is in `folder`, migrated."""
-    settings = Settings(data_dir=folder, database=DatabaseSettings(url=f"sqlite:///{folder / 'voxgate.db'}"), **fields)
-    migrate.upgrade(settings.database_url)
-    return settings
+def settings_in(folder: Path, url: str, **fields: object) -> Settings:
+    """Settings of a server with its data in `folder` and a migrated database at `url`."""
+    return Settings(data_dir=folder, database=DatabaseSettings(url=url), **fields)
 
 
 @contextlib.asynccontextmanager

@@ -18,6 +18,7 @@ from support.postgres import migrated_database
 from storage import migrate
 from storage.audio import AudioStore
 from storage.database import Database, make_engine, parse_url
+from storage.models import Base
 from storage.records import BlobRecord, CacheEntryRecord, Completion, JobRecord, JobState, UsageDelta
 
 START_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
@@ -93,6 +94,21 @@ def select(url: str, sql: str) -> list[tuple[Any, ...]]:
     try:
         with engine.connect() as connection:
             return [tuple(row) for row in connection.execute(text(sql))]
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def locked_by_another(url: str) -> Iterator[None]:
+    """Nobody else can write while this lasts."""
+    engine = make_engine(parse_url(url), write=True)
+    try:
+        with engine.connect() as holder, holder.begin() as transaction:
+            if engine.dialect.name == "postgresql":
+                tables = ", ".join(Base.metadata.tables)
+                holder.execute(text(f"LOCK TABLE {tables} IN EXCLUSIVE MODE"))
+            yield
+            transaction.rollback()
     finally:
         engine.dispose()
 
