@@ -58,6 +58,8 @@ class ChatterboxBackend:
             sample_rate=24_000,
             chunk=ChunkRule(40, 240, Limit(300)),
             seed=True,
+            checks=True,
+            spell_out=True,
             concurrency=self._settings.slots if self._settings.batches else 1,
         )
 

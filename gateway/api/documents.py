@@ -42,6 +42,7 @@ class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     cost_usd: float | None = None
     chunks: tuple[ChunkTime, ...] = ()
     warnings: tuple[OutputWarning, ...] = ()
+    takes_retried: int | UnsetType = UNSET
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
