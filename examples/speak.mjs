@@ -1,6 +1,7 @@
-// Speak a text through the job API from Node 18 or newer, without a package.
+// Speak a text through the job API from Node 18 or newer, without a package, and know every end a job can have.
 //
 //     VOXGATE_API_KEY=... node examples/speak.mjs "Hello from Node." hello.mp3
+//     VOXGATE_API_KEY=... node examples/speak.mjs --job ID hello.mp3      wait for a job that was submitted before
 
 import { writeFile } from "node:fs/promises";
 
@@ -10,28 +11,43 @@ const headers = {
   "Content-Type": "application/json",
 };
 
-async function call(path, body) {
+const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
+
+// One request; POST when there is a body. Waits as long as the server asks when it is busy.
+async function call(path, body, triesLeft = 4) {
   const answer = await fetch(base + path, {
     method: body ? "POST" : "GET",
     headers,
     body: body && JSON.stringify(body),
   });
+  if ([429, 503].includes(answer.status) && triesLeft) {
+    await sleep(Number(answer.headers.get("retry-after") ?? 1));
+    return call(path, body, triesLeft - 1);
+  }
   const document = await answer.json();
   if (!answer.ok) throw new Error(`${answer.status}: ${document.error}`);
   return document;
 }
 
-async function speak(text, format) {
-  let job = await call("/run", { input: { text, format } });
-  while (job.status === "IN_QUEUE" || job.status === "IN_PROGRESS") {
-    await new Promise((resolve) => setTimeout(resolve, 200));
-    job = await call(`/status/${job.id}`);
-  }
-  if (job.status !== "COMPLETED") throw new Error(`${job.status}: ${job.error}`);
-  return Buffer.from(job.output.audio_base64, "base64");
+// The encoded audio, once the job is done; throws when it FAILED, was CANCELLED, TIMED_OUT, or is not known (404).
+async function audioOf(id) {
+  let job;
+  do {
+    job = await call(`/status-sync/${id}?wait=20000`); // held until the end, or for 20 seconds
+  } while (job.status === "IN_QUEUE" || job.status === "IN_PROGRESS");
+  if (job.status !== "COMPLETED") throw new Error(`${job.status}: ${job.error ?? "no reason given"}`);
+  if (job.output.audio_base64) return Buffer.from(job.output.audio_base64, "base64");
+  return Buffer.from(await (await fetch(job.output.audio_url)).arrayBuffer()); // too long to be inline
 }
 
-const [text, target] = process.argv.slice(2);
-const audio = await speak(text, target.split(".").pop());
-await writeFile(target, audio);
-console.log(`${target}: ${audio.length} bytes`);
+const given = process.argv.slice(2);
+const target = given.at(-1);
+try {
+  const id = given[0] === "--job" ? given[1] : (await call("/run", { input: { text: given[0], format: target.split(".").pop() } })).id;
+  const audio = await audioOf(id);
+  await writeFile(target, audio);
+  console.log(`${target}: ${audio.length} bytes`);
+} catch (error) {
+  console.error(error.message);
+  process.exitCode = 1;
+}
