@@ -131,7 +131,7 @@ class Gateway:
         self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
         sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
         self._housekeeping = Housekeeping(settings, clock, store, cache, takes, sweeper, answers, signals, metrics)
-        self._write_behind = WriteBehind(store, recent)
+        self._write_behind = WriteBehind(store)
         self.watch = Watch(store, self.engines, router, metrics)
         present = Presenter(answers, self.watch, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)

@@ -42,6 +42,12 @@ def params_of(job: JobRecord) -> dict[str, Any]:
     return params
 
 
+def row_of(job: JobRecord) -> tuple[Any, ...]:
+    """The same in the order of the columns."""
+    values = msgspec.structs.astuple(job)
+    return (*values[:_STATE], job.state.value, *values[_STATE + 1 :])
+
+
 def log_events(
     conn: Connection,
     event: str,

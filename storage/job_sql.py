@@ -28,6 +28,10 @@ INSERT = text(_VALUES)
 """Accept a job."""
 INSERT_FINISHED = text(_VALUES + " ON CONFLICT (id) DO NOTHING")
 """Write behind a job that was answered already; writing it twice is harmless."""
+INSERT_FINISHED_SQLITE = (
+    f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join('?' for _ in COLUMNS)}) ON CONFLICT (id) DO NOTHING"
+)
+"""The same for the driver itself: SQLAlchemy's own part of a row is twice SQLite's, and there is one for every hit."""
 
 FIND_KEY = text(
     "SELECT body_hash, job_id FROM idempotency_keys "

@@ -18,7 +18,7 @@ from gateway.clock import Clock, SystemClock
 from storage import job_sql, statements
 from storage.database import Database
 from storage.errors import BlobMissing, IdempotencyConflict
-from storage.job_rows import STATES, AnyRow, job_of, log_ended, log_events, maybe_job, params_of
+from storage.job_rows import STATES, AnyRow, job_of, log_ended, log_events, maybe_job, params_of, row_of
 from storage.notices import Topic, tell
 from storage.records import (
     Candidate,
@@ -105,9 +105,11 @@ class JobStore:
                 blob for blob in {job.blob_hash for job in jobs}
                 if blob is None or conn.execute(has_blob, {"hash": blob}).first() is not None
             }  # fmt: skip
-            rows = [params_of(job) for job in jobs if job.blob_hash in known]
-            if rows:
-                conn.execute(job_sql.INSERT_FINISHED, rows)
+            kept = [job for job in jobs if job.blob_hash in known]
+            if kept and conn.dialect.name == "sqlite":
+                conn.exec_driver_sql(job_sql.INSERT_FINISHED_SQLITE, [row_of(job) for job in kept])
+            elif kept:
+                conn.execute(job_sql.INSERT_FINISHED, [params_of(job) for job in kept])
             return [job.id for job in jobs if job.blob_hash not in known]
 
         return await self._db.writer.run(write)

@@ -153,14 +153,18 @@ class Answers:
         """Join output, audio and address. `withheld` adds the warning that the audio was too large to be inline."""
         if withheld:
             output = _withheld(output, self._max_inline)
-        return with_audio(output, encoded, self.audio_url(blob_hash, suffix, base_url))
+        return with_audio(output, encoded, self.address(blob_hash, suffix, base_url)[0])
 
-    def audio_url(self, blob_hash: str, suffix: str, base_url: str) -> str:
-        """A signed address. Its end is rounded up, so that it stays the same for a while and can be cached."""
+    def address(self, blob_hash: str, suffix: str, base_url: str) -> tuple[str, int]:
+        """A signed address, and the wall time in ms from which it would be signed otherwise.
+
+        Its end is rounded up, so that it stays the same for a while and can be cached.
+        """
         step = max(1, int(self._url_ttl_s / 16))
         expires = math.ceil((self._clock.now_ms() / 1000 + self._url_ttl_s) / step) * step
         path = f"/audio/{blob_hash}{suffix}"
-        return f"{self._public_url or base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
+        url = f"{self._public_url or base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
+        return url, math.floor((expires - self._url_ttl_s) * 1000) + 1
 
 
 def _withheld(output: bytes, limit: int) -> bytes:

@@ -1,6 +1,6 @@
 """Jobs answered from the in-memory tier, written to the database behind the answer.
 
-A cached `/runsync` is answered first. Its row follows within `FLUSH_S`; until then `/status` finds it in `Recent`.
+A cached `/runsync` is answered first. Its row follows within `FLUSH_S`; until then `/status` finds it here.
 A kill in between loses the row and nothing else: the caller has the audio.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from gateway.jobs.recent import Recent
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.jobs import JobStore
@@ -25,9 +24,8 @@ log = get_logger("voxgate.jobs")
 class WriteBehind:
     """Finished jobs on their way to the database."""
 
-    def __init__(self, store: JobStore, recent: Recent) -> None:
+    def __init__(self, store: JobStore) -> None:
         self._store = store
-        self._recent = recent
         self._jobs: dict[str, JobRecord] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -45,7 +43,6 @@ class WriteBehind:
 
     def add(self, job: JobRecord) -> None:
         """A finished job; visible at once."""
-        self._recent.add(job)
         self._jobs[job.id] = job
 
     def get(self, job_id: str) -> JobRecord | None:

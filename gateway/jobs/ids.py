@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+"""A random hex digit with its two upper bits set to the variant of RFC 9562."""
+
 
 def uuid7(now_ms: int) -> str:
     """A UUIDv7 of this wall time in UTC milliseconds, with 74 random bits."""
-    value = (now_ms & 0xFFFF_FFFF_FFFF) << 80 | int.from_bytes(os.urandom(10), "big")
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    chance = os.urandom(10).hex()
+    stamp = f"{now_ms & 0xFFFF_FFFF_FFFF:012x}"
+    variant = _VARIANT[chance[3]]
+    return f"{stamp[:8]}-{stamp[8:]}-7{chance[:3]}-{variant}{chance[4:7]}-{chance[7:19]}"
 
 
 def job_id(kind: str, now_ms: int) -> str:

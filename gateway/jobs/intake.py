@@ -50,6 +50,8 @@ class Intake:
         self._max_chars = settings.max_chars_per_chunk
         self._take_retries = settings.jobs.take_retries
         self._memo: HotTier[Assignment] = HotTier(MEMO_BYTES)
+        self.reading = 0
+        """Grows when endpoints or voices have changed, so that what was read before can be told."""
 
     def remembered(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
         """The same as `read`, from memory where this very input was read before: the hot path's shortcut.
@@ -67,6 +69,7 @@ class Intake:
     def forget(self) -> None:
         """Endpoints or voices have changed: what was read with them may be read otherwise now."""
         self._memo.clear()
+        self.reading += 1
 
     def read(self, raw_input: bytes | msgspec.Raw, endpoint: Endpoint, tenant: str) -> Assignment:
         """Decode, resolve and key a request.

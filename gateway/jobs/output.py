@@ -124,9 +124,13 @@ def warned(output: str, warnings: tuple[tuple[str, str], ...]) -> str:
     return _encode(data).decode()
 
 
+def split_audio(output: bytes, audio_url: str, *, inline: bool) -> tuple[bytes, bytes]:
+    """The output as answered, before and after its base64: `audio_base64` (if inline) and `audio_url` come first."""
+    after = b'"audio_url":' + _encode(audio_url) + b"," + output[1:]
+    return (b'{"audio_base64":"', b'",' + after) if inline else (b"{", after)
+
+
 def with_audio(output: bytes, encoded: bytes | None, audio_url: str) -> bytes:
-    """The output as answered: `audio_base64` (if any) and `audio_url` before the rest."""
-    head = b'{"audio_url":' + _encode(audio_url)
-    if encoded is not None:
-        head = b'{"audio_base64":"' + encoded + b'","audio_url":' + _encode(audio_url)
-    return head + b"," + output[1:]
+    """The output as answered, in one piece."""
+    before, after = split_audio(output, audio_url, inline=encoded is not None)
+    return b"".join((before, encoded or b"", after))

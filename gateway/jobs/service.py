@@ -17,6 +17,7 @@ from gateway.errors import Conflict, InvalidInput, NotFound, TooManyRequests, Un
 from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
+from gateway.jobs.hits import Hits
 from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import warned
@@ -94,6 +95,9 @@ class Jobs:
         self._metrics = metrics
         self._note_usage = note_usage
         self._owner = owner
+        self._hits = Hits(
+            clock, endpoints, intake, answers, write_behind, metrics, note_usage, finish=self._finished_runsync
+        )
         self._stopping = False
 
     def refuse_new(self) -> None:
@@ -233,43 +237,7 @@ class Jobs:
         """
         if self._stopping:
             return None
-        try:
-            endpoint = self._endpoints.resolve(endpoint_id)
-            assignment = self._intake.remembered(bytes(raw_input), endpoint, principal.tenant)
-        except (InvalidInput, NotFound):
-            return None
-        if assignment.request.cache != "use":
-            return None
-        found = self._answers.hot(assignment.key)
-        if found is None:
-            return None
-        entry, encoded = found
-        request = assignment.request
-        now = self._clock.now_ms()
-        job = self._finished(
-            self._record(principal, endpoint, Envelope(), Policy(), "runsync", assignment), assignment, entry, now
-        )
-        self._write_behind.add(job)
-        self._note_hit(principal, job)
-        self._metrics.cache_answers.labels("hot").inc()
-        output = self._answers.compose(
-            entry.output if not assignment.warnings else (job.output or "").encode(),
-            entry.blob_hash,
-            entry.suffix,
-            encoded if request.delivery != "url" else None,
-            base_url,
-        )
-        return b"".join(
-            (
-                b'{"id":"',
-                job.id.encode(),
-                b'","status":"COMPLETED","delayTime":0,"executionTime":0,"workerId":"',
-                self._owner.encode(),
-                b'","output":',
-                output,
-                b"}",
-            )
-        )
+        return self._hits.answer(principal, endpoint_id, raw_input, base_url)
 
     async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
         """Path, media type and size in bytes of finished audio.
@@ -324,6 +292,12 @@ class Jobs:
         self._note_usage(
             principal, job.endpoint_id, job.backend, UsageDelta(characters=job.chars, jobs=1, cache_hits=1)
         )
+
+    def _finished_runsync(
+        self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: Entry
+    ) -> JobRecord:
+        job = self._record(principal, endpoint, Envelope(), Policy(), "runsync", assignment)
+        return self._finished(job, assignment, entry, self._clock.now_ms())
 
     def _finished(self, job: JobRecord, assignment: Assignment, entry: Entry, now: int) -> JobRecord:
         return msgspec.structs.replace(
