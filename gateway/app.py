@@ -97,11 +97,12 @@ class Gateway:
         self.endpoints = Endpoints(settings, EndpointStore(database))
         await self.endpoints.refresh()
         known = {hosted.name: hosted for hosted in self.engines}
-        self.voices = VoiceLibrary(VoiceStore(database), audio, self.engines.dsp, clock)
-        await self.voices.refresh()
-        router = Router(known, settings.default_backend, self.voices.find)
+        voice_store = VoiceStore(database)
+        self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)
+        self.router = router = Router(known, settings.default_backend, self.voices.find)
         self._intake = intake = Intake(settings, router)
-        answers = Answers(settings, cache, audio, self.signer.sign, clock)
+        self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
+        await self.voices.refresh()
         signals, recent = Signals(), Recent(clock)
 
         def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
@@ -126,11 +127,14 @@ class Gateway:
             self.owner,
             on_end,
             lambda job_id: signals.notify(take_signal(job_id)),
+            self._read_again,
         )
         self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner)
         self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
         sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
-        self._housekeeping = Housekeeping(settings, clock, store, cache, takes, sweeper, answers, signals, metrics)
+        self._housekeeping = Housekeeping(
+            settings, clock, store, cache, takes, voice_store, sweeper, answers, signals, metrics
+        )
         self._write_behind = WriteBehind(store)
         self.watch = Watch(store, self.engines, router, metrics)
         present = Presenter(answers, self.watch, self._claimer.running, clock)
@@ -231,6 +235,18 @@ class Gateway:
             Topic.VOICES: lambda _: self._look.set(),
         }
 
+    def _voices_changed(self, gone: bool) -> None:
+        """What was read or kept in memory may be about a voice that is another one now, or none."""
+        self._intake.forget()
+        if gone:
+            self._answers.forget_all()
+
+    async def _read_again(self) -> None:
+        """Look for what another process has changed."""
+        await self.voices.refresh()
+        if await self.endpoints.refresh():
+            self._intake.forget()
+
     async def _keep_fresh(self) -> None:
         version: Any = None
         while True:
@@ -242,9 +258,7 @@ class Gateway:
                 seen = await self._database.data_version()
                 if seen != version:
                     version = seen
-                    changed = [await self.endpoints.refresh(), await self.voices.refresh()]
-                    if any(changed):
-                        self._intake.forget()
+                    await self._read_again()
                 self.watch.publish()
             except (StorageError, SettingsError) as error:
                 log.error("endpoints_not_refreshed", code=error.code, reason=str(error))

@@ -15,7 +15,7 @@ from storage.records import CacheEntryRecord
 
 _GET = text(
     "SELECT key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, created_ms, "
-    "last_used_ms, hits FROM cache_entries WHERE key = :key"
+    "last_used_ms, hits, voice_hash FROM cache_entries WHERE key = :key"
 )
 _TOUCH = text("UPDATE cache_entries SET last_used_ms = :now, hits = hits + 1 WHERE key = :key")
 _TOTAL = text("SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries")

@@ -162,7 +162,7 @@ class JobEvent(Base):
 
 
 class Take(Base):
-    """The PCM of one chunk, as 16-bit FLAC."""
+    """The PCM of one chunk, as 16-bit FLAC. `tenant` and `voice_hash` are set where a tenant's own voice spoke it."""
 
     __tablename__ = "takes"
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -174,14 +174,18 @@ class Take(Base):
     warnings: Mapped[str]
     created_ms: Mapped[int]
     last_used_ms: Mapped[int]
+    tenant: Mapped[str | None]
+    voice_hash: Mapped[str | None]
     __table_args__ = (
         Index("ix_takes_last_used_ms", "last_used_ms"),
         Index("ix_takes_blob_hash", "blob_hash"),
-    )
+        Index("ix_takes_voice", "tenant", "voice_hash", sqlite_where=text("voice_hash IS NOT NULL"),
+              postgresql_where=text("voice_hash IS NOT NULL")),
+    )  # fmt: skip
 
 
 class CacheEntry(Base):
-    """Finished audio under its cache key."""
+    """Finished audio under its cache key. `voice_hash` is set where the tenant's own voice spoke it."""
 
     __tablename__ = "cache_entries"
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -197,10 +201,13 @@ class CacheEntry(Base):
     created_ms: Mapped[int]
     last_used_ms: Mapped[int]
     hits: Mapped[int]
+    voice_hash: Mapped[str | None]
     __table_args__ = (
         Index("ix_cache_entries_last_used_ms", "last_used_ms"),
         Index("ix_cache_entries_blob_hash", "blob_hash"),
-    )
+        Index("ix_cache_entries_voice", "tenant", "voice_hash", sqlite_where=text("voice_hash IS NOT NULL"),
+              postgresql_where=text("voice_hash IS NOT NULL")),
+    )  # fmt: skip
 
 
 class Voice(Base):
@@ -216,6 +223,16 @@ class Voice(Base):
     details: Mapped[str] = mapped_column(default="{}")
     created_ms: Mapped[int]
     __table_args__ = (UniqueConstraint("tenant", "name"), Index("ix_voices_blob_hash", "blob_hash"))
+
+
+class Pronunciations(Base):
+    """A tenant's pronunciation dictionary: one document, replaced as a whole, its version one more each time."""
+
+    __tablename__ = "pronunciations"
+    tenant: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[int]
+    updated_ms: Mapped[int]
+    entries: Mapped[str]
 
 
 class Usage(Base):

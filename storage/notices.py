@@ -28,6 +28,7 @@ class Topic(StrEnum):
     KEYS = "keys"
     ENDPOINTS = "endpoints"
     VOICES = "voices"
+    PRONUNCIATIONS = "pronunciations"
 
 
 Notices = dict[Topic, dict[str, None]]

@@ -120,7 +120,11 @@ class BlobRecord(msgspec.Struct, frozen=True):
 
 
 class TakeRecord(msgspec.Struct, frozen=True):
-    """The PCM of one chunk under its take key."""
+    """The PCM of one chunk under its take key.
+
+    Args:
+        tenant, voice_hash: whose own voice spoke it, so that it goes with that voice; None for a backend's voice.
+    """
 
     key: str
     blob_hash: str
@@ -130,10 +134,16 @@ class TakeRecord(msgspec.Struct, frozen=True):
     gain_db: float = 0.0
     warnings: tuple[str, ...] = ()
     created_ms: int = 0
+    tenant: str | None = None
+    voice_hash: str | None = None
 
 
 class CacheEntryRecord(msgspec.Struct, frozen=True):
-    """Finished audio under its cache key; `output` is the job's output JSON without audio."""
+    """Finished audio under its cache key; `output` is the job's output JSON without audio.
+
+    Args:
+        voice_hash: content hash of the tenant's own voice, so that it goes with that voice; None for a backend's.
+    """
 
     key: str
     scope: str
@@ -148,6 +158,7 @@ class CacheEntryRecord(msgspec.Struct, frozen=True):
     created_ms: int
     last_used_ms: int
     hits: int = 0
+    voice_hash: str | None = None
 
 
 class UsageDelta(msgspec.Struct, frozen=True):

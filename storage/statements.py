@@ -40,8 +40,8 @@ ADD_WEBHOOK = text(
 
 PUT_CACHE_ENTRY = text(
     "INSERT INTO cache_entries (key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, "
-    "created_ms, last_used_ms, hits) VALUES (:key, :scope, :tenant, :backend, :revision, :voice, :format, :blob_hash, "
-    ":size_bytes, :output, :created_ms, :last_used_ms, :hits) ON CONFLICT (key) DO UPDATE SET "
+    "created_ms, last_used_ms, hits, voice_hash) VALUES (:key, :scope, :tenant, :backend, :revision, :voice, :format, "
+    ":blob_hash, :size_bytes, :output, :created_ms, :last_used_ms, :hits, :voice_hash) ON CONFLICT (key) DO UPDATE SET "
     "blob_hash = excluded.blob_hash, size_bytes = excluded.size_bytes, output = excluded.output, "
     "created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms"
 )

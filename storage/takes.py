@@ -15,12 +15,13 @@ from storage.notices import Topic, tell
 from storage.records import BlobRecord, TakeRecord
 
 _GET = text(
-    "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms FROM takes "
-    "WHERE key IN :keys"
+    "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms, tenant, voice_hash "
+    "FROM takes WHERE key IN :keys"
 ).bindparams(bindparam("keys", expanding=True))
 _PUT = text(
-    "INSERT INTO takes (key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms, last_used_ms) "
-    "VALUES (:key, :blob_hash, :samples, :sample_rate, :size_bytes, :gain_db, :warnings, :now, :now) "
+    "INSERT INTO takes (key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms, last_used_ms, "
+    "tenant, voice_hash) VALUES (:key, :blob_hash, :samples, :sample_rate, :size_bytes, :gain_db, :warnings, :now, "
+    ":now, :tenant, :voice_hash) "
     "ON CONFLICT (key) DO UPDATE SET blob_hash = excluded.blob_hash, samples = excluded.samples, "
     "sample_rate = excluded.sample_rate, size_bytes = excluded.size_bytes, gain_db = excluded.gain_db, "
     "warnings = excluded.warnings, created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms"
@@ -115,7 +116,7 @@ def _pair(row: Any) -> tuple[int, int]:
 
 
 def _take(row: Any) -> TakeRecord:
-    return TakeRecord(row[0], row[1], row[2], row[3], row[4], row[5], _warnings(row[6]), row[7])
+    return TakeRecord(row[0], row[1], row[2], row[3], row[4], row[5], _warnings(row[6]), *row[7:])
 
 
 _warnings = msgspec.json.Decoder(tuple[str, ...]).decode

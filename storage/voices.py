@@ -21,7 +21,22 @@ _PUT = text(
     f"INSERT INTO voices ({_COLUMNS}) VALUES (:id, :tenant, :name, :language, :content_hash, :blob_hash, "  # noqa: S608
     ":details, :created_ms)"
 )
-_DELETE = text("DELETE FROM voices WHERE tenant = :tenant AND name = :name RETURNING blob_hash")
+_DELETE = text("DELETE FROM voices WHERE tenant = :tenant AND name = :name RETURNING blob_hash, content_hash")
+_COUNT = text("SELECT COUNT(*) FROM voices WHERE tenant = :tenant")
+# What a tenant's voice has spoken is forgotten with it, unless another voice of the tenant is the same recording.
+_IS_GONE = "NOT EXISTS (SELECT 1 FROM voices v WHERE v.tenant = s.tenant AND v.content_hash = s.voice_hash)"
+_FORGET = {
+    table: text(
+        f"DELETE FROM {table} AS s WHERE s.tenant = :tenant AND s.voice_hash = :voice_hash AND {_IS_GONE} "  # noqa: S608
+        "RETURNING blob_hash, key"
+    )
+    for table in ("takes", "cache_entries")
+}
+# A job that was running when its voice went may have stored something since.
+_FORGET_ORPHANS = {
+    table: text(f"DELETE FROM {table} AS s WHERE s.voice_hash IS NOT NULL AND {_IS_GONE} RETURNING blob_hash, key")  # noqa: S608
+    for table in _FORGET
+}
 
 
 class VoiceRecord(msgspec.Struct, frozen=True):
@@ -53,14 +68,19 @@ class VoiceStore:
         """Every voice of every tenant."""
         return await self._db.read(lambda conn: [VoiceRecord(*row) for row in conn.execute(_ALL)])
 
-    async def add(self, voice: VoiceRecord, blob: BlobRecord) -> None:
+    async def add(self, voice: VoiceRecord, blob: BlobRecord, at_most: int) -> None:
         """Keep a voice and refer to its recording.
 
+        Args:
+            at_most: how many voices a tenant may have.
+
         Raises:
-            Conflict: the tenant has a voice of this name.
+            Conflict: the tenant has a voice of this name, or as many as it may have.
         """
 
         def put(conn: Connection) -> None:
+            if int(conn.execute(_COUNT, {"tenant": voice.tenant}).scalar_one()) >= at_most:
+                raise Conflict(f"there are {at_most} voices already, which is the most; delete one first")
             conn.execute(
                 statements.PUT_BLOB,
                 {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": voice.created_ms},
@@ -74,11 +94,27 @@ class VoiceStore:
             raise Conflict(f"a voice named {voice.name!r} exists; delete it first, or choose another name") from error
 
     async def remove(self, tenant: str, name: str, now: int) -> bool:
-        """Delete a voice; the sweeper removes its recording. False when there is none."""
+        """Delete a voice, its takes and its cache entries; the sweeper removes the files. False when there is none."""
 
-        def forget(conn: Connection) -> int:
-            rows: list[Any] = list(conn.execute(_DELETE, {"tenant": tenant, "name": name}).all())
+        def forget(conn: Connection) -> bool:
+            row: Any = conn.execute(_DELETE, {"tenant": tenant, "name": name}).first()
+            if row is None:
+                return False
+            rows = [row]
+            for statement in _FORGET.values():
+                rows += conn.execute(statement, {"tenant": tenant, "voice_hash": row[1]}).all()
+            statements.release(conn, rows, now)
             tell(conn, Topic.VOICES)
-            return statements.release(conn, rows, now)
+            return True
 
-        return await self._db.writer.run(forget) > 0
+        return await self._db.writer.run(forget)
+
+    async def forget_orphans(self, now: int) -> list[str]:
+        """Delete what voices spoke that are gone meanwhile; gives the keys of the cache entries."""
+
+        def forget(conn: Connection) -> list[str]:
+            gone = {table: list(conn.execute(statement).all()) for table, statement in _FORGET_ORPHANS.items()}
+            statements.release(conn, [row for rows in gone.values() for row in rows], now)
+            return [row[1] for row in gone["cache_entries"]]
+
+        return await self._db.writer.run(forget)

@@ -16,6 +16,7 @@ from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.sweeper import Sweeper
 from storage.takes import TakeStore
+from storage.voices import VoiceStore
 
 TTL_EVERY_S = 1.0
 """Seconds between looks for jobs whose ttl is over."""
@@ -33,6 +34,7 @@ class Housekeeping:
         jobs: JobStore,
         cache: CacheStore,
         takes: TakeStore,
+        voices: VoiceStore,
         sweeper: Sweeper,
         answers: Answers,
         signals: Signals,
@@ -43,6 +45,7 @@ class Housekeeping:
         self._jobs = jobs
         self._cache = cache
         self._takes = takes
+        self._voices = voices
         self._sweeper = sweeper
         self._answers = answers
         self._signals = signals
@@ -98,7 +101,8 @@ class Housekeeping:
             pass
         cache = self._settings.cache
         max_age_ms = None if cache.max_age_s is None else round(cache.max_age_s * 1000)
-        evicted = await self._cache.evict(cache.max_bytes, max_age_ms)
+        evicted = await self._voices.forget_orphans(self._clock.now_ms())
+        evicted += await self._cache.evict(cache.max_bytes, max_age_ms)
         if evicted:
             self._answers.forget(evicted)
         await self._takes.evict(cache.takes_bytes)

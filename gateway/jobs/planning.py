@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
 
 from gateway.cache.keys import Source
-from gateway.jobs.intake import Assignment
+from gateway.errors import InvalidInput
+from gateway.jobs.intake import Assignment, Intake
+from gateway.routing.endpoints import Endpoint
 from gateway.speech.plan import Plan, make_plan
 from gateway.speech.request import SpeechRequest
 from storage.records import JobRecord
@@ -18,6 +21,39 @@ PLAN_IN_THREAD_CHARS = 20_000
 
 SPELLING_COSTS = 20
 """So many times as long as planning alone takes a text that is spelled out."""
+
+
+async def assignments_of(
+    job: JobRecord,
+    request: SpeechRequest,
+    endpoint: Endpoint,
+    intake: Intake,
+    freshen: Callable[[], Awaitable[None]],
+) -> list[Assignment]:
+    """The request on every arm that may speak it, as the server that accepted it saw it.
+
+    That server may have known a voice a moment before this one: what does not fit the job is looked up again.
+
+    Args:
+        freshen: reads again what another server may have changed.
+
+    Raises:
+        InvalidInput: see `Intake.assignments`.
+    """
+    try:
+        found = await _assigned(job, request, endpoint, intake)
+    except InvalidInput:
+        found = []
+    if found and job.flight_key in (None, found[0].key):
+        return found
+    await freshen()
+    return await _assigned(job, request, endpoint, intake)
+
+
+async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, intake: Intake) -> list[Assignment]:
+    if len(request.text) > PLAN_IN_THREAD_CHARS:
+        return await asyncio.to_thread(intake.assignments, request, endpoint, job.tenant)
+    return intake.assignments(request, endpoint, job.tenant)
 
 
 async def plan_of(assignment: Assignment) -> Plan:

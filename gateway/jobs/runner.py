@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Literal
 
 import msgspec
@@ -19,7 +19,7 @@ from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import OutputWarning, stored, warned
 from gateway.jobs.pause import Pause
-from gateway.jobs.planning import plan_of, take_source, takes_since_ms
+from gateway.jobs.planning import assignments_of, plan_of, take_source, takes_since_ms
 from gateway.jobs.retention import retained_until
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
@@ -88,7 +88,10 @@ class Runner:
         owner: str,
         on_end: Callable[[JobRecord | None, tuple[str, ...]], None],
         on_kept: Callable[[str], None],
+        freshen: Callable[[], Awaitable[None]],
     ) -> None:
+        """`freshen` reads again what another server may have changed."""
+        self._freshen = freshen
         self._settings = settings
         self._clock = clock
         self._store = store
@@ -135,7 +138,7 @@ class Runner:
         job = run.job
         request = _decode_request(job.request)
         endpoint = self._endpoints.resolve(job.endpoint_id)
-        assignments = self._intake.assignments(request, endpoint, job.tenant)
+        assignments = await assignments_of(job, request, endpoint, self._intake, self._freshen)
         refusals: list[BackendUnavailable] = []
         for assignment in assignments:
             try:
@@ -166,6 +169,7 @@ class Runner:
             options=assignment.arm.options,
             chunk_rule=assignment.rule,
             takes_since_ms=takes_since_ms(job, request),
+            own_voice=assignment.arm.uploaded,
         )
 
         deadline = self._deadline(run)
@@ -235,6 +239,7 @@ class Runner:
                 output=hit,
                 created_ms=now,
                 last_used_ms=now,
+                voice_hash=arm.voice.content_hash if arm.uploaded else None,
             )
         done = await self._store.complete(
             job.id,

@@ -15,12 +15,20 @@ class Keeper:
 
     Args:
         on_kept: called whenever a take is committed.
+        own_voice: tenant and content hash, where the tenant's own voice speaks.
 
     Attributes:
         error: why a take could not be stored, if so; the utterance cannot be finished then.
     """
 
-    def __init__(self, shelf: Shelf, ref: JobRef, on_kept: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        shelf: Shelf,
+        ref: JobRef,
+        on_kept: Callable[[], None],
+        own_voice: tuple[str, str] | tuple[None, None] = (None, None),
+    ) -> None:
+        self._own_voice = own_voice
         self._shelf = shelf
         self._ref = ref
         self._on_kept = on_kept
@@ -29,6 +37,7 @@ class Keeper:
 
     def keep(self, key: str, result: TakeResult) -> None:
         """Begin to store a take."""
+        tenant, voice_hash = self._own_voice
         take = TakeRecord(
             key=key,
             blob_hash="",
@@ -37,6 +46,8 @@ class Keeper:
             sample_rate=result.rate,
             gain_db=result.gain_db,
             warnings=result.warnings,
+            tenant=tenant,
+            voice_hash=voice_hash,
         )
         task = asyncio.create_task(self._shelf.keep(take, result.flac, self._ref))
         self._tasks.add(task)

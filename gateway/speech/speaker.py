@@ -168,7 +168,8 @@ class _Work:
         self.host = host
         self.timing = timing
         self._on_take = on_take
-        self.keeper = Keeper(speaker.shelf, utterance.ref, on_kept)
+        own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
+        self.keeper = Keeper(speaker.shelf, utterance.ref, on_kept, own)
         self.finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""

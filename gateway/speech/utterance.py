@@ -28,6 +28,7 @@ class Utterance(msgspec.Struct, frozen=True):
     Args:
         source: who speaks, in the words of the cache key.
         takes_since_ms: takes stored before this wall time are spoken again; 0 takes all of them.
+        own_voice: the voice is one the tenant uploaded.
     """
 
     ref: JobRef
@@ -40,6 +41,7 @@ class Utterance(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     chunk_rule: ChunkRule
     takes_since_ms: int = 0
+    own_voice: bool = False
 
 
 class Spoken(msgspec.Struct, frozen=True):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
@@ -15,13 +16,17 @@ import msgspec
 from backends.interface import Voice
 from gateway.clock import Clock
 from gateway.engines.dsp import Dsp
+from gateway.engines.errors import ChunkRefused
 from gateway.errors import InvalidInput, NotFound
+from gateway.speech.language import normalize_language
 from gateway.speech.reference import prepare_reference
 from storage.audio import AudioStore
 from storage.voices import VoiceRecord, VoiceStore
 
 MAX_UPLOAD_BYTES = 20_000_000
 MAX_CONSENT_CHARS = 1_000
+MAX_VOICES = 500
+"""Of one tenant."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -47,7 +52,16 @@ class _Details(msgspec.Struct, frozen=True):
 class VoiceLibrary:
     """Uploaded voices, in memory by tenant and name; `refresh` when the database has changed."""
 
-    def __init__(self, store: VoiceStore, audio: AudioStore, dsp: Dsp, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: VoiceStore,
+        audio: AudioStore,
+        dsp: Dsp,
+        clock: Clock,
+        on_change: Callable[[bool], None] = lambda gone: None,
+    ) -> None:
+        """`on_change` is called when voices have come or gone, with whether one has gone."""
+        self._on_change = on_change
         self._store = store
         self._audio = audio
         self._dsp = dsp
@@ -58,7 +72,10 @@ class VoiceLibrary:
         """Read the database's voices; whether they changed."""
         voices = {(record.tenant, record.name): record for record in await self._store.all()}
         changed = voices != self._voices
+        gone = any(voices.get(key) != record for key, record in self._voices.items())
         self._voices = voices
+        if changed:
+            self._on_change(gone)
         return changed
 
     def find(self, tenant: str, name: str) -> Voice | None:
@@ -90,10 +107,11 @@ class VoiceLibrary:
             name: 1 to 64 letters, digits, dots, dashes and underscores.
             recording: WAV, MP3, FLAC or OGG, 3 to 60 s, at most 20 MB.
             consent: who agreed to what; required.
+            language: the BCP 47 tag of what is spoken in it, for people; the voice may speak others.
 
         Raises:
-            InvalidInput: name, consent or recording cannot be used, and why.
-            Conflict: the tenant has a voice of this name.
+            InvalidInput: name, consent, language or recording cannot be used, and why.
+            Conflict: the tenant has a voice of this name, or as many as it may have.
         """
         if not _NAME.fullmatch(name) or name == "default":
             raise InvalidInput(
@@ -108,10 +126,15 @@ class VoiceLibrary:
             )
         if len(recording) > MAX_UPLOAD_BYTES:
             raise InvalidInput(f"the recording has {len(recording)} bytes; at most {MAX_UPLOAD_BYTES} are read")
+        if language is not None:
+            language = normalize_language(language)
         source, target = self._audio.new_spool(), self._audio.new_spool()
         try:
             await asyncio.to_thread(source.write_bytes, recording)
-            reference = await self._dsp.run(prepare_reference, source, target)
+            try:
+                reference = await self._dsp.run(prepare_reference, source, target)
+            except ChunkRefused as error:
+                raise InvalidInput(f"the recording cannot be decoded ({error}); export it again as WAV") from error
             blob = await self._audio.put_file(target, ".wav")
             details = _Details(reference.duration_s, reference.level_dbfs, consent, reference.warnings)
             record = VoiceRecord(
@@ -124,23 +147,26 @@ class VoiceLibrary:
                 details=msgspec.json.encode(details).decode(),
                 created_ms=self._clock.now_ms(),
             )
-            await self._store.add(record, blob)
+            await self._store.add(record, blob, MAX_VOICES)
             await self._audio.settle(blob)
         finally:
             await asyncio.to_thread(_drop, source, target)
         self._voices[tenant, name] = record
+        self._on_change(False)
         return _shown(record)
 
-    async def recording(self, tenant: str, name: str) -> Path:
-        """The file of a voice's recording, mono WAV at 24 kHz.
+    async def recording(self, tenant: str, name: str) -> tuple[Path, str]:
+        """The file of a voice's recording, mono WAV at 24 kHz, and the hash of its bytes.
 
         Raises:
             NotFound: the tenant has no such voice.
         """
-        return await self._audio.path(self._mine(tenant, name).blob_hash)
+        blob_hash = self._mine(tenant, name).blob_hash
+        return await self._audio.path(blob_hash), blob_hash
 
     async def remove(self, tenant: str, name: str) -> None:
-        """Delete a voice and its recording.
+        """Delete a voice, its recording, and what the cache holds of it. Finished jobs keep their audio until they
+        are deleted themselves.
 
         Raises:
             NotFound: the tenant has no such voice.
@@ -148,6 +174,7 @@ class VoiceLibrary:
         self._mine(tenant, name)
         await self._store.remove(tenant, name, self._clock.now_ms())
         self._voices.pop((tenant, name), None)
+        self._on_change(True)
 
     def _mine(self, tenant: str, name: str) -> VoiceRecord:
         record = self._voices.get((tenant, name))

@@ -89,6 +89,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", "window", "start_ms", name="pk_limit_windows"),
     )
     op.create_table(
+        "pronunciations",
+        _text("tenant"),
+        _int("version"),
+        _int("updated_ms"),
+        _text("entries"),
+        sa.PrimaryKeyConstraint("tenant", name="pk_pronunciations"),
+    )
+    op.create_table(
         "route_changes",
         sa.Column("id", _serial, nullable=False),
         _text("endpoint_id"),
@@ -136,11 +144,15 @@ def upgrade() -> None:
         _int("created_ms"),
         _int("last_used_ms"),
         _int("hits"),
+        _text("voice_hash", null=True),
         sa.ForeignKeyConstraint(["blob_hash"], ["blobs.hash"], name="fk_cache_entries_blob_hash"),
         sa.PrimaryKeyConstraint("key", name="pk_cache_entries"),
     )
     op.create_index("ix_cache_entries_blob_hash", "cache_entries", ["blob_hash"])
     op.create_index("ix_cache_entries_last_used_ms", "cache_entries", ["last_used_ms"])
+    op.create_index(
+        "ix_cache_entries_voice", "cache_entries", ["tenant", "voice_hash"], **_where("voice_hash IS NOT NULL")
+    )
     op.create_table(
         "jobs",
         _text("id"),
@@ -223,11 +235,14 @@ def upgrade() -> None:
         _text("warnings"),
         _int("created_ms"),
         _int("last_used_ms"),
+        _text("tenant", null=True),
+        _text("voice_hash", null=True),
         sa.ForeignKeyConstraint(["blob_hash"], ["blobs.hash"], name="fk_takes_blob_hash"),
         sa.PrimaryKeyConstraint("key", name="pk_takes"),
     )
     op.create_index("ix_takes_blob_hash", "takes", ["blob_hash"])
     op.create_index("ix_takes_last_used_ms", "takes", ["last_used_ms"])
+    op.create_index("ix_takes_voice", "takes", ["tenant", "voice_hash"], **_where("voice_hash IS NOT NULL"))
     op.create_table(
         "voices",
         _text("id"),
@@ -318,6 +333,7 @@ def downgrade() -> None:
         "writer_marks",
         "usage",
         "route_changes",
+        "pronunciations",
         "limit_windows",
         "endpoints",
         "comparisons",

@@ -1,0 +1,71 @@
+"""Pronunciation dictionaries: one document per tenant, with a version that goes up whenever it is written."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import msgspec
+from sqlalchemy import Connection, bindparam, text
+
+from storage.database import Database
+from storage.notices import Topic, tell
+
+# Which dictionaries there are and how new they are: looked at often, so without the documents.
+_VERSIONS = text("SELECT tenant, version FROM pronunciations")
+_GET = text("SELECT tenant, version, updated_ms, entries FROM pronunciations WHERE tenant IN :tenants").bindparams(
+    bindparam("tenants", expanding=True)
+)
+# Nothing is written where somebody else has written since: the version that was read is the fence.
+_INSERT = text(
+    "INSERT INTO pronunciations (tenant, version, updated_ms, entries) VALUES (:tenant, 1, :now, :entries) "
+    "ON CONFLICT (tenant) DO NOTHING"
+)
+_UPDATE = text(
+    "UPDATE pronunciations SET version = version + 1, updated_ms = :now, entries = :entries "
+    "WHERE tenant = :tenant AND version = :seen"
+)
+
+
+class DictionaryRecord(msgspec.Struct, frozen=True):
+    """A tenant's dictionary; `entries` is JSON."""
+
+    tenant: str
+    version: int
+    updated_ms: int
+    entries: str
+
+
+class PronunciationStore:
+    """Dictionaries by tenant."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def versions(self) -> dict[str, int]:
+        """The version of every tenant's dictionary."""
+        return await self._db.read(lambda conn: {row[0]: row[1] for row in conn.execute(_VERSIONS)})
+
+    async def get_many(self, tenants: Collection[str]) -> list[DictionaryRecord]:
+        """The dictionaries of these tenants, those that have one."""
+        if not tenants:
+            return []
+        wanted = {"tenants": list(tenants)}
+        return await self._db.read(lambda conn: [DictionaryRecord(*row) for row in conn.execute(_GET, wanted)])
+
+    async def put(self, tenant: str, seen: int, entries: str, now: int) -> bool:
+        """Write a tenant's dictionary.
+
+        Args:
+            seen: the version it was made from, 0 for none.
+
+        Returns:
+            False when somebody else has written it since; nothing was done then.
+        """
+
+        def put(conn: Connection) -> bool:
+            params = {"tenant": tenant, "now": now, "entries": entries}
+            done = conn.execute(_UPDATE, params | {"seen": seen}) if seen else conn.execute(_INSERT, params)
+            tell(conn, Topic.PRONUNCIATIONS)
+            return done.rowcount == 1
+
+        return await self._db.writer.run(put)
