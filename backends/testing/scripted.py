@@ -61,6 +61,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         seconds_per_char: length of its takes.
         ballast_mb: memory it holds while loaded.
         record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
+        cloning: whether it speaks like a recording: the pitch of its tone then depends on the recording's bytes.
         curse: a file; while it holds words, a chunk with those words kills the worker. To be lifted from outside.
     """
 
@@ -80,6 +81,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     seconds_per_char: float = 0.02
     ballast_mb: int = 0
     record: str = ""
+    cloning: bool = False
     curse: str = ""
 
 
@@ -133,6 +135,7 @@ class ScriptedBackend:
             chunk=ChunkRule(settings.min_chars, settings.target_chars, Limit(settings.max_chars)),
             seed=True,
             spell_out=settings.spell_out,
+            cloning=settings.cloning,
             host=settings.host,
             concurrency=settings.concurrency,
             workers=settings.default_workers,
@@ -258,6 +261,8 @@ class ScriptedBackend:
         if kind in ("speech", "looped", "clipped", "hissing"):
             return _speech(kind, samples, self._settings.rate, np.random.default_rng(list(digest)))
         hertz = (100 + digest[0]) * (2 if chunk.voice.name == "high" else 1)
+        if self._settings.cloning and chunk.voice.material:
+            hertz = 500 + 4 * hashlib.sha256(Path(chunk.voice.material).read_bytes()).digest()[0]
         phase = 2 * np.pi * hertz / self._settings.rate * np.arange(samples)
         tone: Pcm = (0.5 * np.sin(phase)).astype(np.float32)
         return tone
