@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
@@ -34,7 +33,7 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     deterministic: bool = False
     slots: Annotated[int, Meta(ge=1, le=64)] = 8
-    model_path: Path | None = None
+    model_path: str | None = None
     repo: str | None = None
     hub_revision: str | None = None
     offline: bool = False

@@ -70,7 +70,7 @@ def locate(settings: ChatterboxSettings, context: BackendContext) -> Weights:
     """
     model = MODELS[settings.model]
     if settings.model_path is not None:
-        return Weights(model, settings.model_path, "", "")
+        return Weights(model, Path(settings.model_path).expanduser(), "", "")
     repo = settings.repo or model.repo
     store = context.model_dir / f"models--{repo.replace('/', '--')}"
     revision = settings.hub_revision or model.commit

@@ -16,7 +16,9 @@ from backends.chatterbox import ChatterboxBackend, ChatterboxSettings
 from backends.chatterbox import backend as module
 from backends.interface import BackendContext, BackendUnavailable
 from gateway.clock import SystemClock
+from gateway.engines.configure import configure
 from gateway.engines.registry import Engines
+from gateway.errors import SettingsError
 from gateway.routing.arms import preferred
 from gateway.settings import Settings
 
@@ -82,7 +84,7 @@ from pathlib import Path
 from backends.chatterbox import ChatterboxBackend, ChatterboxSettings, backend
 from backends.interface import BackendContext
 backend.DISTRIBUTIONS = ("msgspec",)
-asked = ChatterboxBackend(ChatterboxSettings(model_path=Path({str(made)!r})), BackendContext(Path(".")))
+asked = ChatterboxBackend(ChatterboxSettings(model_path={str(made)!r}), BackendContext(Path(".")))
 asked.capabilities(), asked.voices(), asked.revision()
 heavy = {{"torch", "torchaudio", "transformers", "chatterbox", "huggingface_hub", "librosa"}} & set(sys.modules)
 assert not heavy, heavy
@@ -106,13 +108,13 @@ def test_the_revision_changes_with_files_and_with_settings_that_shape_the_sound(
     one = folder(tmp_path / "one")
     same, other = folder(tmp_path / "same"), folder(tmp_path / "other", tokenizer__json=b"{ }")
     revisions = {
-        name: backend(tmp_path, model_path=path).revision()
+        name: backend(tmp_path, model_path=str(path)).revision()
         for name, path in (("one", one), ("same", same), ("other", other))
     }
     assert revisions["one"] == revisions["same"] != revisions["other"]
     for settings in ({"flow_steps": 6}, {"reference_s": 5.0}, {"deterministic": True}, {"dtype": "bf16"}):
-        assert backend(tmp_path, model_path=one, **settings).revision() != revisions["one"]
-    assert backend(tmp_path, model_path=one, slots=2).revision() == revisions["one"]
+        assert backend(tmp_path, model_path=str(one), **settings).revision() != revisions["one"]
+    assert backend(tmp_path, model_path=str(one), slots=2).revision() == revisions["one"]
 
 
 def test_weights_of_the_hub_are_known_by_their_commit_before_they_are_there(tmp_path: Path, package: None) -> None:
@@ -136,10 +138,20 @@ def test_a_folder_that_lacks_files_is_named_with_what_it_lacks(tmp_path: Path, p
     made = folder(tmp_path / "model")
     (made / "s3gen.safetensors").unlink()
     with pytest.raises(BackendUnavailable, match=r"lacks s3gen\.safetensors.*model_path"):
-        backend(tmp_path, model_path=made).revision()
+        backend(tmp_path, model_path=str(made)).revision()
 
 
 def test_a_voice_of_a_folder_is_known_by_its_content(tmp_path: Path) -> None:
-    one = backend(tmp_path, model_path=folder(tmp_path / "one")).voices()[0]
-    other = backend(tmp_path, model_path=folder(tmp_path / "other", conds__pt=b"another voice")).voices()[0]
+    one = backend(tmp_path, model_path=str(folder(tmp_path / "one"))).voices()[0]
+    other = backend(tmp_path, model_path=str(folder(tmp_path / "other", conds__pt=b"another voice"))).voices()[0]
     assert one.content_hash != other.content_hash
+
+
+def test_settings_come_as_text(tmp_path: Path, package: None) -> None:
+    made = folder(tmp_path / "model")
+    raw = {"model_path": str(made), "slots": "4", "deterministic": "true", "device": "cpu", "workers": "1"}
+    settings, host = configure(ChatterboxBackend, raw)
+    assert settings == ChatterboxSettings(model_path=str(made), slots=4, deterministic=True)
+    assert host.device == "cpu"
+    with pytest.raises(SettingsError, match=r"\[backends\.chatterbox\] slots = '0'"):
+        configure(ChatterboxBackend, {"slots": "0"})

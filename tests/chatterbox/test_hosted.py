@@ -24,7 +24,7 @@ from gateway.engines.worker import Spec
 
 
 async def test_a_killed_worker_costs_its_chunks_nothing_but_time(checkpoint: Path) -> None:
-    settings = ChatterboxSettings(model_path=checkpoint, slots=4)
+    settings = ChatterboxSettings(model_path=str(checkpoint), slots=4)
     context = BackendContext(Path("unused"), "cpu")
     asked = TinyChatterbox(settings, context)
     voice, revision = asked.voices()[0], asked.revision()

@@ -20,7 +20,9 @@ TENSOR = "flow.encoder.encoders.0.norm_ff.weight"
 
 
 def backend(folder: Path, device: str = "cpu", **settings: Any) -> TinyChatterbox:
-    return TinyChatterbox(ChatterboxSettings(model_path=folder, **settings), BackendContext(Path("unused"), device))
+    return TinyChatterbox(
+        ChatterboxSettings(model_path=str(folder), **settings), BackendContext(Path("unused"), device)
+    )
 
 
 @pytest.fixture
