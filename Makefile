@@ -1,16 +1,22 @@
-# Two commands do all the set-up: `make speak` and `make test`. Everything lives in .venv and in this folder.
+# Two commands do all the set-up: `make speak` and `make test`. Everything lives in this folder: .venv, and what only
+# tests need in .venv-clients and .venv-chatterbox.
 .DEFAULT_GOAL := help
 .PHONY: help env speak serve test test-fast lint bench docs soak
 
 BIN := .venv/bin
 RUNTIME := .venv/.stamp-runtime
 DEV := .venv/.stamp-dev
+CHATTERBOX := .venv-chatterbox
+ORIGINAL := .venv-chatterbox-original
+# `make env GPU=1` adds Chatterbox on CUDA to .venv, GPU=0 on the CPU; without GPU there is no PyTorch in it.
+SERVING := $(if $(GPU),.venv/.stamp-$(if $(filter 1,$(GPU)),cuda,cpu))
 PYTEST_FLAGS ?=
+ORIGINAL_TESTS := $(addprefix tests/chatterbox/,test_distribution.py test_t3_parity.py test_engine_parity.py)
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / && $$1 != "help" { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-env: $(RUNTIME) ## build .venv with the locked packages and voxgate itself
+env: $(RUNTIME) $(SERVING) ## build .venv with the locked packages and voxgate itself; GPU=1 adds Chatterbox on CUDA
 
 speak: $(RUNTIME) ## hear it: start a gateway, speak a sentence, write hello.mp3, stop
 	@$(BIN)/python scripts/speak.py
@@ -18,9 +24,15 @@ speak: $(RUNTIME) ## hear it: start a gateway, speak a sentence, write hello.mp3
 serve: $(RUNTIME) ## keep a gateway running on 127.0.0.1:8000 (or VOXGATE_HOST, VOXGATE_PORT)
 	@exec $(BIN)/voxgate serve
 
-test: $(DEV) ## every test
+test: $(DEV) $(CHATTERBOX)/.stamp $(ORIGINAL)/.stamp ## every test, Chatterbox's in environments of their own
 	@scripts/clients
-	@$(BIN)/python -m pytest $(PYTEST_FLAGS)
+	@failed=0; \
+	$(BIN)/python -m pytest $(PYTEST_FLAGS) || failed=1; \
+	echo "voxgate: parity with upstream's own package ($(ORIGINAL))"; \
+	$(ORIGINAL)/bin/python -m pytest $(ORIGINAL_TESTS) $(PYTEST_FLAGS) || failed=1; \
+	echo "voxgate: the Chatterbox suite ($(CHATTERBOX))"; \
+	$(CHATTERBOX)/bin/python -m pytest tests/chatterbox $(PYTEST_FLAGS) || failed=1; \
+	exit $$failed
 
 test-fast: $(DEV) ## the tests that take seconds
 	@$(BIN)/python -m pytest -m "not slow" $(PYTEST_FLAGS)
@@ -45,3 +57,12 @@ $(RUNTIME): requirements/runtime.txt pyproject.toml scripts/env scripts/find-pyt
 
 $(DEV): requirements/dev.txt pyproject.toml scripts/env scripts/find-python
 	@scripts/env dev
+
+.venv/.stamp-cuda .venv/.stamp-cpu: $(RUNTIME) requirements/chatterbox.txt requirements/torch.txt
+	@scripts/env $(patsubst .stamp-%,%,$(@F))
+
+$(CHATTERBOX)/.stamp: $(DEV) requirements/chatterbox.txt requirements/torch.txt pyproject.toml scripts/env
+	@scripts/env chatterbox
+
+$(ORIGINAL)/.stamp: $(CHATTERBOX)/.stamp requirements/chatterbox-original.txt
+	@scripts/env original

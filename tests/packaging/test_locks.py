@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LOCKS = ("runtime.txt", "dev.txt")
+LOCKS = ("runtime.txt", "dev.txt", "chatterbox.txt", "chatterbox-original.txt")
 
 
 def _pins(name: str) -> dict[str, str]:
@@ -53,6 +53,21 @@ def test_the_dev_lock_holds_the_runtime_lock_at_the_same_versions_and_no_torch()
     runtime, dev = _pins("runtime.txt"), _pins("dev.txt")
     assert runtime.items() <= dev.items()
     assert "torch" not in dev
+
+
+def test_the_chatterbox_lock_holds_the_runtime_lock_but_for_setuptools_and_leaves_pytorch_to_the_machine() -> None:
+    runtime, chatterbox = _pins("runtime.txt"), _pins("chatterbox.txt")
+    assert {name for name in runtime if chatterbox.get(name) != runtime[name]} == {"setuptools"}
+    assert int(chatterbox["setuptools"].partition(".")[0]) < 81  # perth imports pkg_resources
+    assert not [name for name in chatterbox if re.match(r"(torch|triton|nvidia-.*|cuda-.*)$", name)]
+    assert "torch" in _pins("torch.txt")
+
+
+def test_the_chatterbox_lock_pins_what_the_extra_names() -> None:
+    extra = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["chatterbox"]
+    fork = _pins("chatterbox.txt")["videopython-chatterbox"]
+    assert f"videopython-chatterbox=={fork}" in extra
+    assert fork.startswith(_pins("chatterbox-original.txt")["chatterbox-tts"])
 
 
 # What is named in a string, not imported: the drivers of the databases and uvicorn's loop and parser.
