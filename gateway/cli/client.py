@@ -11,19 +11,28 @@ import httpx
 
 from gateway.errors import SynthesisFailed, Unauthorized, Unavailable
 
-_WAIT_MS = 90_000
+WAIT_MS = 90_000
 _POLL_S = 0.25
+_BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
+_BUSY_TRIES = 8
+_BUSY_PAUSE_S = 30.0
 _TIMEOUT = httpx.Timeout(30.0, read=120.0)
 
 
 def speak(
-    url: str, key: str, endpoint: str, request: Mapping[str, Any], progress: Callable[[Mapping[str, Any]], None]
+    url: str,
+    key: str,
+    endpoint: str,
+    request: Mapping[str, Any],
+    progress: Callable[[Mapping[str, Any]], None],
+    wait_ms: int = WAIT_MS,
 ) -> tuple[Mapping[str, Any], bytes]:
     """Send one request through `/runsync`, wait for its end, and fetch the audio.
 
     Args:
         url: the server, without a path.
-        progress: called with the job each time it is looked at and not at its end.
+        progress: called with the job each time it is looked at and not at its end; what it raises ends the wait.
+        wait_ms: how long the first request is held, 1,000 to 300,000.
 
     Returns:
         The finished job and its encoded audio.
@@ -35,7 +44,7 @@ def speak(
     """
     base = f"{url.rstrip('/')}/v2/{endpoint}"
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT, trust_env=False) as client:
-        job = _answer(client, "POST", f"{base}/runsync?wait={_WAIT_MS}", json={"input": request})
+        job = _answer(client, "POST", f"{base}/runsync?wait={wait_ms}", json={"input": request})
         while job["status"] in ("IN_QUEUE", "IN_PROGRESS"):
             progress(job)
             time.sleep(_POLL_S)
@@ -46,10 +55,12 @@ def speak(
 
 
 def _answer(client: httpx.Client, method: str, url: str, **body: Any) -> dict[str, Any]:
-    try:
-        answer = client.request(method, url, **body)
-    except httpx.HTTPError as error:
-        raise Unavailable(f"{client_url(url)} cannot be reached ({error}); is `voxgate serve` running?") from error
+    answer = _asked(client, method, url, **body)
+    for _ in range(_BUSY_TRIES):
+        if answer.status_code not in _BUSY or "retry-after" not in answer.headers:
+            break
+        time.sleep(min(float(answer.headers["retry-after"]), _BUSY_PAUSE_S))
+        answer = _asked(client, method, url, **body)
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise Unauthorized(f"{client_url(url)} does not know this key; set VOXGATE_API_KEY to one it knows")
     try:
@@ -59,6 +70,13 @@ def _answer(client: httpx.Client, method: str, url: str, **body: Any) -> dict[st
     if answer.status_code != httpx.codes.OK:
         raise Unavailable(f"{client_url(url)} answered {answer.status_code}: {document.get('error', '')}")
     return dict(document)
+
+
+def _asked(client: httpx.Client, method: str, url: str, **body: Any) -> httpx.Response:
+    try:
+        return client.request(method, url, **body)
+    except httpx.HTTPError as error:
+        raise Unavailable(f"{client_url(url)} cannot be reached ({error}); is `voxgate serve` running?") from error
 
 
 def _audio(client: httpx.Client, url: str, output: Mapping[str, Any]) -> bytes:

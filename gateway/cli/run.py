@@ -18,6 +18,7 @@ INTERRUPTED = 130
     places={
         "serve": ("gateway.cli.serve:serve", "Run the gateway."),
         "say": ("gateway.cli.say:say", "Speak a text into a file."),
+        "batch": ("gateway.cli.batch:batch", "Speak a script into a folder of files, or one."),
         "doctor": ("gateway.cli.doctor:doctor", "Check this machine, the settings, the database and the backends."),
         "backends": ("gateway.cli.backends:backends", "List backends: found, missing, broken; test one."),
         "endpoints": ("gateway.cli.endpoints:endpoints", "Make and list the public names in the URL."),

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
-from gateway.access.first_key import FIRST_KEY_FILE
 from gateway.cli.client import speak
-from gateway.cli.embedded import embedded_server
 from gateway.cli.output import echo_json
 from gateway.cli.prepared import settings_for
-from gateway.cli.running import find
+from gateway.cli.reach import reach
 from gateway.errors import InvalidInput
-from gateway.settings import Settings
 
 _FORMATS = {
     ".mp3": "mp3",
@@ -73,7 +69,7 @@ def say(
     }
     request = {name: value for name, value in wished.items() if value is not None}
     settings = settings_for()
-    with _server(settings, url or os.environ.get("VOXGATE_URL")) as (address, key):
+    with reach(settings, url or os.environ.get("VOXGATE_URL")) as (address, key):
         job, audio = speak(address, key, endpoint, request, _progress)
     _write(output, audio)
     result = job["output"]
@@ -92,27 +88,6 @@ def _text(text: str | None) -> str:
             raise InvalidInput('nothing to say; give a text: voxgate say "Hello." -o hello.mp3')
         return sys.stdin.read()
     return text
-
-
-@contextlib.contextmanager
-def _server(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
-    """The address of a server and a key for it."""
-    key = settings.api_key or _first_key(settings)
-    if url is not None:
-        yield url, key
-    elif key and (running := find(settings.data_dir)) is not None:
-        yield running.url, key
-    else:
-        with embedded_server() as own:
-            yield own.url, own.key
-
-
-def _first_key(settings: Settings) -> str:
-    """The key a server without a terminal made for itself, if this user may read it."""
-    try:
-        return (settings.data_dir / FIRST_KEY_FILE).read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
 
 
 def _progress(job: Mapping[str, Any]) -> None:

@@ -13,7 +13,9 @@ from support.command import command
 from gateway.cli.run import root, run
 from voxgate import __version__
 
-COMMANDS = ["serve", "say", "doctor", "backends", "endpoints", "keys", "usage", "webhooks", "cache", "db", "version"]
+COMMANDS = [
+    "serve", "say", "batch", "doctor", "backends", "endpoints", "keys", "usage", "webhooks", "cache", "db", "version"
+]  # fmt: skip
 
 
 def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,160 @@
+"""`voxgate batch`: a script into a folder of files, and if asked into one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, get_args
+
+import click
+import msgspec
+
+from gateway.cli.client import speak
+from gateway.cli.joined import join
+from gateway.cli.lines import Line, read_lines
+from gateway.cli.manifest import Manifest, Spoken
+from gateway.cli.output import one_line
+from gateway.cli.prepared import settings_for
+from gateway.cli.progress import Progress, span
+from gateway.cli.reach import reach
+from gateway.errors import BadRequest, SynthesisFailed, Unavailable
+from gateway.speech.render import ChunkTime
+from gateway.speech.request import AudioFormat
+
+_FORMATS: tuple[AudioFormat, ...] = get_args(AudioFormat)
+_ENDINGS: dict[str, AudioFormat] = {".mp3": "mp3", ".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus"}
+_WAIT_MS = 2_000
+"""Each line looks up this often, so that Ctrl-C is heard."""
+
+FAILED = 1
+
+
+class _Stopped(Exception):
+    """The batch ends before its lines have."""
+
+
+@click.command()
+@click.argument("script", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path),
+              help="The folder; made if it is not there.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(_FORMATS), help="Of the files; mp3, or flac with --join.")
+@click.option("--voice", help="For lines that name none.")
+@click.option("--language", help="A BCP 47 tag, likewise.")
+@click.option("--speed", type=float, help="0.5 to 2.0, likewise.")
+@click.option("--seed", type=int, help="Likewise.")
+@click.option("--backend", help="Likewise.")
+@click.option("--voice-map", "voice_map", multiple=True, metavar="SPEAKER=VOICE",
+              help="The voice of a speaker; may be repeated. `*=VOICE` is for the rest.")  # fmt: skip
+@click.option("--join", "target", type=click.Path(dir_okay=False, path_type=Path),
+              help="Also one file of all lines, with chapters and subtitles beside it.")  # fmt: skip
+@click.option("--gap-ms", type=click.IntRange(0, 60_000), default=400, show_default=True,
+              help="Silence between two lines of the joined file.")  # fmt: skip
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Lines spoken at a time.")
+@click.option("--endpoint", default="default", show_default=True, help="The endpoint to speak through.")
+@click.option("--url", help="A server; VOXGATE_URL, else the one running on this data folder, else none.")
+def batch(
+    script: Path,
+    output: Path,
+    form: AudioFormat | None,
+    voice_map: tuple[str, ...],
+    target: Path | None,
+    gap_ms: int,
+    jobs: int,
+    endpoint: str,
+    url: str | None,
+    **shared: Any,
+) -> int:
+    """Speak every line of SCRIPT (.csv, .jsonl or .txt) into a folder.
+
+    A text has one line per file. A table has a head, JSON an object per line: text, and if need be name, speaker,
+    chapter, voice, language, speed, seed, backend. A second run speaks what is missing or has changed. Exit code 1 if a
+    line failed.
+    """
+    joined_form = None if target is None else _ENDINGS.get(target.suffix.lower())
+    if target is not None and joined_form is None:
+        raise BadRequest(f"--join {target}: its ending must be one of {', '.join(_ENDINGS)}")
+    form = form or ("mp3" if target is None else "flac")
+    if target is not None and form in ("pcm", "aac"):
+        raise BadRequest(f"--format {form} cannot be joined; leave it out, or say flac or wav")
+    wished = {"format": form, **{name: value for name, value in shared.items() if value is not None}}
+    lines = read_lines(script, wished, _voices(voice_map))
+    output.mkdir(parents=True, exist_ok=True)
+    manifest = Manifest(output)
+    spoken = {line.name: manifest.finished(line, f"{line.name}.{form}") for line in lines}
+    left = [line for line in lines if spoken[line.name] is None]
+    if len(left) < len(lines):
+        click.echo(f"{len(lines) - len(left)} of {len(lines)} lines are there already", err=True)
+    progress = Progress(len(left), sum(len(line.text) for line in left))
+    if left:
+        with reach(settings_for(), url or os.environ.get("VOXGATE_URL")) as (address, key):
+            spoken |= _speak_all(left, jobs, progress, manifest, form, (address, key, endpoint))
+    failed = sum(one is None for one in spoken.values())
+    click.echo(f"{output}: {len(lines) - failed} lines, {span(progress.audio_ms / 1000)} of new speech"
+               + (f", {failed} failed; run it again to try those" if failed else ""), err=True)  # fmt: skip
+    if target is not None and joined_form is not None and not failed:
+        whole = [(line, one) for line in lines if (one := spoken[line.name]) is not None]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        joined = join(output, whole, target, joined_form, gap_ms)
+        beside = ", ".join(path.name for path in joined.sidecars)
+        click.echo(f"{target}: {span(joined.duration_ms / 1000)}, {len(joined.chapters)} chapters; {beside}", err=True)
+    elif target is not None:
+        click.echo(f"{target} is not written until every line is spoken", err=True)
+    return FAILED if failed else 0
+
+
+def _voices(given: tuple[str, ...]) -> dict[str, str]:
+    pairs = [one.partition("=") for one in given]
+    for (speaker, _, voice), one in zip(pairs, given, strict=True):
+        if not speaker.strip() or not voice.strip():
+            raise BadRequest(f"--voice-map {one}: say SPEAKER=VOICE")
+    return {speaker.strip(): voice.strip() for speaker, _, voice in pairs}
+
+
+def _speak_all(
+    lines: list[Line],
+    jobs: int,
+    progress: Progress,
+    manifest: Manifest,
+    form: AudioFormat,
+    server: tuple[str, str, str],
+) -> dict[str, Spoken | None]:
+    """What became of each line, None where it failed; a line on stderr for each of those."""
+    address, key, endpoint = server
+    stop = threading.Event()
+
+    def look(job: Mapping[str, Any]) -> None:
+        if stop.is_set():
+            raise _Stopped
+
+    def one(line: Line) -> tuple[Mapping[str, Any], bytes]:
+        look({})
+        return speak(address, key, endpoint, line.request, look, _WAIT_MS)
+
+    spoken: dict[str, Spoken | None] = {}
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: dict[Future[tuple[Mapping[str, Any], bytes]], Line] = {pool.submit(one, line): line for line in lines}
+        try:
+            progress.show()
+            while waiting:
+                done, _ = wait(waiting, return_when=FIRST_COMPLETED)
+                for future in done:
+                    line = waiting.pop(future)
+                    try:
+                        job, audio = future.result()
+                    except (SynthesisFailed, Unavailable) as error:
+                        spoken[line.name] = None
+                        progress.ended(len(line.text), None)
+                        progress.say(f"line {line.number} ({line.name}): {one_line(str(error))}")
+                        continue
+                    result = job["output"]
+                    chunks = msgspec.convert(result.get("chunks", ()), tuple[ChunkTime, ...])
+                    file = f"{line.name}.{form}"
+                    spoken[line.name] = manifest.keep(line, file, audio, result["duration_ms"], chunks)
+                    progress.ended(len(line.text), result["duration_ms"])
+        finally:
+            stop.set()
+            progress.clear()
+    return spoken

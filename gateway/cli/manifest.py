@@ -1,0 +1,69 @@
+"""What a folder of spoken lines holds: which line each file is, so that a second run speaks only what is missing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from gateway.cli.lines import Line
+from gateway.speech.render import ChunkTime
+
+FILE = ".voxgate-batch.jsonl"
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """A finished line: its file, what was asked for (a digest), and what came of it."""
+
+    file: str
+    request: str
+    size_bytes: int
+    duration_ms: int
+    chunks: tuple[ChunkTime, ...] = ()
+
+
+class Manifest:
+    """The record beside the files. A line of it is written once its file is whole."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._path = folder / FILE
+        self._spoken = {spoken.file: spoken for spoken in self._read()}
+
+    def _read(self) -> Iterator[Spoken]:
+        try:
+            written = self._path.read_bytes()
+        except FileNotFoundError:
+            return
+        for line in written.splitlines():
+            try:
+                yield msgspec.json.decode(line, type=Spoken)
+            except msgspec.MsgspecError:
+                continue  # cut short by a crash; its file is spoken again
+
+    def finished(self, line: Line, file: str) -> Spoken | None:
+        """The line's record, if this very line is in this very file."""
+        spoken = self._spoken.get(file)
+        if spoken is None or spoken.request != line.digest():
+            return None
+        try:
+            whole = (self._folder / file).stat().st_size == spoken.size_bytes
+        except FileNotFoundError:
+            return None
+        return spoken if whole else None
+
+    def keep(self, line: Line, file: str, audio: bytes, duration_ms: int, chunks: tuple[ChunkTime, ...]) -> Spoken:
+        """Write the file and then its record."""
+        spool = self._folder / f".{file}.part"
+        spool.write_bytes(audio)
+        spool.replace(self._folder / file)
+        spoken = Spoken(file, line.digest(), len(audio), duration_ms, chunks)
+        record = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        try:
+            os.write(record, msgspec.json.encode(spoken) + b"\n")
+        finally:
+            os.close(record)
+        self._spoken[file] = spoken
+        return spoken

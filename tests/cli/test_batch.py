@@ -1,0 +1,195 @@
+"""`voxgate batch`: scripts of every kind into files, again and again, and into one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from support.command import KEY, VOXGATE, Served, command, environment, serving_command
+
+from gateway.cli.joined import join
+from gateway.cli.lines import read_lines
+from gateway.cli.manifest import Manifest
+from gateway.cli.progress import Progress, bar, span
+from gateway.errors import BadRequest
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    with serving_command(VOXGATE, tmp_path_factory.mktemp("batch"), {"VOXGATE_PLUGINS": "scripted"}) as served:
+        yield served
+
+
+def batch(server: Served, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return command(["batch", *arguments], folder, {"VOXGATE_URL": server.url, "VOXGATE_API_KEY": KEY})
+
+
+def test_a_text_becomes_a_file_for_each_line_and_a_second_run_speaks_only_what_is_new(
+    server: Served, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.txt"
+    script.write_text("The first line.\n\nThe third one.\n")
+    done = batch(server, tmp_path, "script.txt", "-o", "spoken")
+    assert done.returncode == 0, done.stderr
+    first, third = tmp_path / "spoken" / "0001.mp3", tmp_path / "spoken" / "0003.mp3"
+    assert sorted(path.name for path in first.parent.glob("*.mp3")) == ["0001.mp3", "0003.mp3"]
+    assert soundfile.info(first).duration > 0.1
+    before = first.stat().st_mtime_ns
+    third.write_bytes(b"cut short")
+    script.write_text("The first line.\n\nThe third one.\nA fourth.\n")
+    done = batch(server, tmp_path, "script.txt", "-o", "spoken")
+    assert "1 of 3 lines are there already" in done.stderr
+    assert first.stat().st_mtime_ns == before
+    assert soundfile.info(third).duration > 0.1 and (first.parent / "0004.mp3").exists()
+    script.write_text("Another first line, longer than before.\n\nThe third one.\nA fourth.\n")
+    assert "2 of 3" in batch(server, tmp_path, "script.txt", "-o", "spoken").stderr
+    assert first.stat().st_mtime_ns > before
+
+
+def test_a_line_that_fails_is_one_line_on_stderr_and_exit_code_1(server: Served, tmp_path: Path) -> None:
+    rows = [
+        {"text": "Fine."},
+        {"text": "Too fast.", "name": "fast", "speed": 9},
+        {"text": "Fine too.", "voice": "nobody"},
+    ]
+    script = tmp_path / "script.jsonl"
+    script.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = batch(server, tmp_path, "script.jsonl", "-o", "out", "--join", "all.mp3")
+    assert done.returncode == 1
+    told = [line for line in done.stderr.splitlines() if line.startswith("line ")]
+    assert sorted(line.partition(":")[0] for line in told) == ["line 2 (fast)", "line 3 (0003)"]
+    assert "between 0.5 and 2.0" in next(line for line in told if "fast" in line)
+    assert "2 failed" in done.stderr and "all.mp3 is not written" in done.stderr
+    assert not (tmp_path / "all.mp3").exists() and (tmp_path / "out" / "0001.flac").exists()
+
+
+def test_a_conversation_becomes_one_file_with_chapters_and_subtitles(server: Served, tmp_path: Path) -> None:
+    (tmp_path / "show.csv").write_text(
+        "speaker,text,chapter\n"
+        "Ann,Welcome to the show. Two sentences here.,Intro\n"
+        'Bob,"Thanks, Ann, & <hello>.",\n'
+        "Ann,Now the news.,The news; part = 1\n"
+    )
+    arguments = ("show.csv", "-o", "lines", "--join", "show.mp3", "--gap-ms", "500")
+    voices = ("--voice-map", "Ann=default", "--voice-map", "*=high")
+    done = batch(server, tmp_path, *arguments, *voices)
+    assert done.returncode == 0, done.stderr
+    lengths = [soundfile.info(path).frames for path in sorted((tmp_path / "lines").glob("*.flac"))]
+    whole, rate = soundfile.read(tmp_path / "show.mp3")
+    assert len(whole) == sum(lengths) + 2 * rate // 2
+    starts = [0.0, (lengths[0] + rate / 2 + lengths[1] + rate / 2) / rate]
+    chapters = json.loads((tmp_path / "show.chapters.json").read_text())["chapters"]
+    assert [(c["title"]) for c in chapters] == ["Intro", "The news; part = 1"]
+    assert [c["startTime"] for c in chapters] == pytest.approx(starts, abs=0.001)
+    assert chapters[-1]["endTime"] == pytest.approx(len(whole) / rate, abs=0.001)
+    assert "title=The news\\; part \\= 1" in (tmp_path / "show.ffmetadata").read_text()
+    assert 'TITLE "Intro"\n    INDEX 01 00:00:00' in (tmp_path / "show.cue").read_text()
+    subtitles = (tmp_path / "show.srt").read_text()
+    assert subtitles.startswith("1\n00:00:00,000 --> ") and "Bob: Thanks, Ann, & <hello>." in subtitles
+    assert "<v Bob>Thanks, Ann, &amp; &lt;hello&gt;." in (tmp_path / "show.vtt").read_text()
+    # The second speaker has the other voice, an octave higher.
+    def pitch(file: str) -> float:
+        samples, rate = soundfile.read(tmp_path / "lines" / file)
+        return float(np.argmax(np.abs(np.fft.rfft(samples))) * rate / len(samples))
+
+    assert pitch("0003.flac") > 1.5 * pitch("0002.flac")
+    again = batch(server, tmp_path, *arguments, *voices)
+    assert "3 of 3 lines are there already" in again.stderr and again.returncode == 0
+
+
+def test_ctrl_c_keeps_what_was_spoken(server: Served, tmp_path: Path) -> None:
+    (tmp_path / "long.txt").write_text("\n".join(f"Line number {n} of a long script." for n in range(400)))
+    changes = {"VOXGATE_URL": server.url, "VOXGATE_API_KEY": KEY}
+    process = subprocess.Popen(
+        [*VOXGATE, "batch", "long.txt", "-o", "out", "--jobs", "2"],
+        cwd=tmp_path, env=environment(tmp_path / "data", changes), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    out, end = tmp_path / "out", time.monotonic() + 60
+    while len(list(out.glob("*.mp3"))) < 3:
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    assert process.wait(60) == 130
+    assert process.stderr is not None
+    assert "Traceback" not in process.stderr.read()
+    process.stderr.close()
+    left = len(list(out.glob("*.mp3")))
+    assert 3 <= left < 400
+    lines = read_lines(tmp_path / "long.txt", {"format": "mp3"}, {})
+    assert sum(Manifest(out).finished(line, f"{line.name}.mp3") is not None for line in lines) == left
+
+
+@pytest.mark.parametrize(
+    ("name", "script", "words"),
+    [
+        ("a.csv", "txet\nhello\n", "line 1: unknown column 'txet'; did you mean text?"),
+        ("a.csv", "name\nhello\n", "names no column text"),
+        ("a.csv", "text\nhello, you\n", "line 2: more cells"),
+        ("a.csv", "text,speed\nhello,fast\n", "line 2: speed must be a number, got 'fast'"),
+        ("a.csv", "text,name\nhello,../up\n", "line 2: name '../up' cannot be a file's"),
+        ("a.csv", "text,name\na,x\nb,X\n", "line 3: name 'X' is that of line 2"),
+        ("a.csv", "text,speaker\na,Ann\nb,Bob\n", "line 3: speaker 'Bob' has no voice; add --voice-map Bob=VOICE"),
+        ("a.jsonl", '{"text": "a"}\n{"text": \n', "line 2: "),
+        ("a.jsonl", '["a"]\n', "line 1: Expected `object`"),
+        ("a.jsonl", '{"text": 3}\n', "line 1: text is missing"),
+        ("a.txt", "\n\n", "holds nothing to speak"),
+        ("a.docx", "a", "a script is .csv, .jsonl or .txt"),
+    ],
+)
+def test_a_wrong_script_is_refused_with_its_line_before_anything_is_spoken(
+    tmp_path: Path, name: str, script: str, words: str
+) -> None:
+    (tmp_path / name).write_text(script)
+    with pytest.raises(BadRequest) as raised:
+        read_lines(tmp_path / name, {}, {"Ann": "default"})
+    assert words in str(raised.value)
+
+
+def test_a_script_that_is_not_utf8_says_so(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("Grüße".encode("latin-1"))
+    with pytest.raises(BadRequest, match="is not UTF-8"):
+        read_lines(tmp_path / "a.txt", {}, {})
+
+
+def test_a_record_that_was_cut_short_counts_as_not_spoken(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    one, two = read_lines(tmp_path / "a.txt", {}, {})
+    kept = Manifest(tmp_path)
+    kept.keep(one, "0001.mp3", b"audio", 10, ())
+    kept.keep(two, "0002.mp3", b"audio", 10, ())
+    record = tmp_path / ".voxgate-batch.jsonl"
+    record.write_bytes(record.read_bytes()[:-9])
+    again = Manifest(tmp_path)
+    assert again.finished(one, "0001.mp3") is not None
+    assert again.finished(two, "0002.mp3") is None
+
+
+def test_lines_of_different_rates_are_not_joined(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    lines = read_lines(tmp_path / "a.txt", {}, {})
+    kept = Manifest(tmp_path)
+    spoken = []
+    for line, rate in zip(lines, (24_000, 16_000), strict=True):
+        soundfile.write(tmp_path / "x.wav", np.zeros(100, np.int16), rate)
+        spoken.append((line, kept.keep(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 4, ())))
+    with pytest.raises(BadRequest, match="16000, 24000 Hz"):
+        join(tmp_path, spoken, tmp_path / "all.wav", "wav", 0)
+
+
+def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:
+    progress = Progress(4, 400)
+    assert progress.line(0.0) == f"{bar(0, 4)} 0 of 4 lines"
+    progress.ended(100, 20_000)
+    progress.ended(100, None)
+    assert progress.line(10.0) == (
+        "[############------------] 2 of 4 lines, 1 failed, 20 characters/s, 2.0 x real time, 0:10 left"
+    )
+    assert (span(65), span(3_723), bar(4, 4)) == ("1:05", "1:02:03", f"[{'#' * 24}]")
