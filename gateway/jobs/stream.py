@@ -95,9 +95,10 @@ class Streams:
         Returns:
             The page, and the numbers of its first item and of the one after its last.
         """
+        # The caller may ask again before the cursor it has moved is committed, or be read before and come after it.
+        moving = self._moving.get(job.id, 0)
         job = await self._store.peek(job.id) or job
-        # The caller may ask again before the cursor it has moved is committed.
-        first = max(job.stream_cursor, self._moving.get(job.id, 0)) if start is None else start
+        first = max(job.stream_cursor, moving, self._moving.get(job.id, 0)) if start is None else start
         end = asyncio.get_running_loop().time() + hold_s
         while True:
             # RunPod's JavaScript client stops at the first final status, so only the last page may have one: the
