@@ -32,7 +32,9 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.05)
 
 
-async def test_a_job_is_kept_as_long_as_its_kind_and_then_gone_with_its_text(tmp_path: Path) -> None:
+async def test_a_job_is_kept_as_long_as_its_kind_and_then_gone_with_its_text(
+    tmp_path: Path, kind_of_database: str
+) -> None:
     jobs = JobSettings(retention_run_s=1.5, retention_runsync_s=3600)
     text = "This confidential sentence should not outlive its job."
     async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs, cache=CacheSettings(**OFTEN)) as caller:
@@ -43,6 +45,8 @@ async def test_a_job_is_kept_as_long_as_its_kind_and_then_gone_with_its_text(tmp
         assert (await caller.http.get(f"/v2/tests/status/{job_id}")).status_code == 404
         assert (await caller.status(kept["id"]))["status"] == "COMPLETED"
         assert rows(tmp_path, "SELECT 1 FROM job_events WHERE job_id = ?", job_id) == []
+    if kind_of_database == "postgresql":  # it overwrites nothing before its next vacuum
+        return
     written = (tmp_path / "voxgate.db").read_bytes()
     assert b"confidential sentence" not in written
     assert not [file for file in tmp_path.glob("voxgate.db-wal") if b"confidential sentence" in file.read_bytes()]

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import psycopg
 import soundfile
+from support.databases import url_of
 from support.running import settings_of
 
 from gateway.app import Gateway
@@ -23,7 +25,11 @@ from storage.sweeper import Sweeper
 
 
 def rows(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Rows of the database, read by another process's means."""
+    """Rows of the database, read by another process's means; `?` stands for a value."""
+    url = url_of(data_dir)
+    if url is not None:
+        with psycopg.connect(url) as shared:
+            return shared.execute(sql.replace("?", "%s"), values or None).fetchall()  # type: ignore[arg-type]
     connection = sqlite3.connect(f"file:{data_dir / 'voxgate.db'}?mode=ro", uri=True, timeout=10)
     try:
         return connection.execute(sql, values).fetchall()
@@ -33,7 +39,7 @@ def rows(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 
 async def missing_files(data_dir: Path) -> list[str]:
     """Blobs with a row and without a file."""
-    database = await Database.open(f"sqlite:///{data_dir / 'voxgate.db'}")
+    database = await Database.open(url_of(data_dir) or f"sqlite:///{data_dir / 'voxgate.db'}")
     try:
         return await Sweeper(database, AudioStore(data_dir / "audio")).audit()
     finally:

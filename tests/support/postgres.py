@@ -40,9 +40,14 @@ def programs() -> Path:
 
 
 class PostgresServer:
-    """One server. `-F`: nothing is synced, since these tests end processes and never machines."""
+    """One server.
 
-    def __init__(self) -> None:
+    Args:
+        sync: whether commits reach the disk. Not in tests: they end processes, and never machines.
+    """
+
+    def __init__(self, *, sync: bool = False) -> None:
+        self._sync = sync
         self.folder = Path(tempfile.mkdtemp(prefix="voxgate-pg-"))
         self._who = _unprivileged()
         if self._who is not None:
@@ -67,6 +72,11 @@ class PostgresServer:
         self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         return name
 
+    def version(self) -> str:
+        """`PostgreSQL 17.10`."""
+        with psycopg.connect(self.url("postgres")) as connection:
+            return f"PostgreSQL {connection.info.parameter_status('server_version')}"
+
     def drop(self, name: str) -> None:
         """Remove a database, whoever is still connected."""
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
@@ -78,7 +88,7 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start, on the same port as before, and wait until it answers."""
-        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -F -c max_connections=200"
+        options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -c max_connections=200" + ("" if self._sync else " -F")
         log = self.folder / "log"
         self._run("pg_ctl", "-D", self._data, "-l", log, "-o", options, "-t", _START_S, "-w", "start")
 

@@ -14,12 +14,13 @@ from typing import Any
 import httpx
 import numpy as np
 import soundfile
+from support.databases import url_of
 from support.serving import serving
 
 from gateway.api import build_app
 from gateway.app import Gateway
 from gateway.clock import Clock
-from gateway.settings import Settings
+from gateway.settings import DatabaseSettings, Settings
 from storage import migrate
 
 KEY = "a-key-of-the-tests"
@@ -70,6 +71,9 @@ class Caller:
 def settings_of(folder: Path, **fields: Any) -> Settings:
     """Settings of a migrated gateway in `folder`; the scripted backend unless other plugins are named."""
     fields = {"plugins": ("scripted",), "api_key": KEY, "data_dir": folder, **fields}
+    url = url_of(folder)
+    if url is not None:
+        fields = {"database": DatabaseSettings(url=url), "auto_endpoints": True, **fields}
     settings = Settings(**fields)
     folder.mkdir(parents=True, exist_ok=True)
     if migrate.current(settings.database_url) != migrate.head():

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from support.databases import url_of
 from support.running import KEY, Caller
 
 ANNOUNCED = "voxgate listens on "
@@ -97,6 +98,9 @@ class Site:
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ
         }
         named = {f"VOXGATE_{name.upper()}": str(value) for name, value in self.settings.items()}
+        url = url_of(self.data_dir)
+        if url is not None:
+            named = {"VOXGATE_DATABASE__URL": url, "VOXGATE_AUTO_ENDPOINTS": "true", **named}
         own = {"VOXGATE_DATA_DIR": str(self.data_dir), "VOXGATE_PLUGINS": "scripted", "VOXGATE_API_KEY": KEY}
         return {**kept, "OPENBLAS_NUM_THREADS": "1", **own, **named}
 
