@@ -22,6 +22,7 @@ _FORMATS = {
     ".flac": "flac",
     ".opus": "opus",
     ".ogg": "opus",
+    ".aac": "aac",
     ".pcm": "pcm",
     ".raw": "pcm",
 }
@@ -32,7 +33,7 @@ _FORMATS = {
 @click.option("-o", "--output", default="speech.mp3", show_default=True, help="The file; `-` for standard output.")
 @click.option("--voice", help="A voice of the backend.")
 @click.option("--language", help="A BCP 47 tag, such as en or en-GB.")
-@click.option("--format", "audio_format", help="mp3, wav, flac, opus or pcm; by the file's ending unless said.")
+@click.option("--format", "audio_format", help="mp3, wav, flac, opus, aac or pcm; by the file's ending unless said.")
 @click.option("--speed", type=float, help="0.5 to 2.0.")
 @click.option("--seed", type=int, help="The same seed gives the same speech, where the backend honours it.")
 @click.option("--backend", help="The backend to speak with.")

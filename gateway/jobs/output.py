@@ -18,6 +18,7 @@ MIMETYPES = {
     "pcm": "audio/pcm",
     "flac": "audio/flac",
     "opus": "audio/ogg",
+    "aac": "audio/aac",
 }
 
 

@@ -24,7 +24,7 @@ HEADER_BYTES = 1_000
 SESSIONS = 256
 """Ways through jobs that are kept between polls; a poll without one reads the job again from its first chunk."""
 
-COMPRESSED = ("mp3", "opus")
+COMPRESSED = ("mp3", "opus", "aac")
 
 
 class StreamOutput(msgspec.Struct, frozen=True):

@@ -109,7 +109,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     voice: Annotated[Text | None, Meta(description="The voice when the request names none.")] = None
     language: Annotated[Text | None, Meta(description="BCP 47 tag when the request names none.")] = None
     format: Annotated[
-        Literal["mp3", "wav", "pcm", "flac", "opus"] | None,
+        Literal["mp3", "wav", "pcm", "flac", "opus", "aac"] | None,
         Meta(description="Audio format when the request names none."),
     ] = None
     speed: Annotated[

@@ -11,7 +11,7 @@ import msgspec
 
 from gateway.errors import InvalidInput
 from gateway.settings.nearest import nearest
-from gateway.speech.encode import BITRATES
+from gateway.speech.encode import BITRATES, missing
 from gateway.speech.language import language_matches, normalize_language
 from gateway.speech.request import AudioFormat, CacheUse, Delivery, Normalize, SpeechRequest
 from gateway.speech.stretch import FASTEST, SLOWEST
@@ -93,6 +93,14 @@ def _one_of(name: str, allowed: tuple[str, ...]) -> Callable[[Any], str]:
     return check
 
 
+def _format(value: Any) -> str:
+    chosen = _one_of("format", get_args(AudioFormat))(value)
+    lacking = missing(chosen)  # type: ignore[arg-type]
+    if lacking is not None:
+        raise InvalidInput(f"format {lacking}")
+    return chosen
+
+
 def _between(name: str, low: float, high: float) -> Callable[[Any], float]:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -154,7 +162,7 @@ def _flag(value: Any) -> bool:
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
     "text": _text,
-    "format": _one_of("format", get_args(AudioFormat)),
+    "format": _format,
     "speed": _between("speed", SLOWEST, FASTEST),
     "voice": _name("voice"),
     "language": _language,
@@ -181,7 +189,7 @@ def _check_bitrate(fields: dict[str, Any], asked: bool) -> None:
     if not asked:  # a default of the endpoint for another format
         del fields["bitrate"]
     elif allowed is None:
-        raise InvalidInput(f"bitrate is for {' and '.join(BITRATES)}; {chosen} has none")
+        raise InvalidInput(f"bitrate is for {', '.join(BITRATES)}; {chosen} has none")
     else:
         listed = ", ".join(map(str, allowed))
         raise InvalidInput(f"bitrate of {chosen} must be one of {listed} kbit/s, got {bitrate}")

@@ -23,7 +23,7 @@ AHEAD = 32
 
 
 class Part(msgspec.Struct, frozen=True):
-    """One chunk with the pause before it; sample counts are of the whole utterance."""
+    """One chunk with the pause before it, the last one also with what follows it; samples of the whole are counted."""
 
     index: int
     text: str
@@ -54,6 +54,7 @@ class Reader:
         self._script = script
         self._pauses = _pauses(plan)
         self._speed = speed
+        self._shown = [speak.shown for speak in plan.speaks]
         self._shelf = shelf
         self._finished = finished
         self._since_ms = since_ms
@@ -86,10 +87,13 @@ class Reader:
         rate = take.sample_rate
         silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
         start = self._samples + silence
-        self._samples = start + speech.size
         self._next += 1
-        pcm = np.concatenate((np.zeros(silence, np.int16), speech)) if silence else speech
-        return Part(line.index, line.text, pcm, rate, start, self._samples)
+        after = sum(p.samples(self._speed, rate) for p in self._pauses[self._next]) if self.done else 0
+        self._samples = start + speech.size + after
+        pcm = speech
+        if silence or after:
+            pcm = np.concatenate((np.zeros(silence, np.int16), speech, np.zeros(after, np.int16)))
+        return Part(line.index, self._shown[line.index], pcm, rate, start, self._samples)
 
     async def _find(self, line: Line) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
@@ -99,7 +103,7 @@ class Reader:
 
 
 def _pauses(plan: Plan) -> list[list[Pause]]:
-    """The pauses before each chunk."""
+    """The pauses before each chunk, then those after the last."""
     before: list[list[Pause]] = [[]]
     for segment in plan.segments:
         match segment:

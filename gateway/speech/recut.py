@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf  # type: ignore[import-untyped]
 
+from gateway.speech.encode.aac import read_aac
 from gateway.speech.reader import Part
 from gateway.speech.render import ChunkTime
 
@@ -24,6 +25,8 @@ def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> Pa
     end = None if index == len(times) - 1 else round(times[index].end_ms * rate / 1000)
     if path.suffix == ".pcm":
         pcm = np.fromfile(path, "<i2", count=-1 if end is None else end - begin, offset=2 * begin)
+    elif path.suffix == ".aac":
+        pcm = read_aac(path, begin, end)
     else:
         with sf.SoundFile(path) as file:
             # Opus decodes at 48 kHz, whatever went in.

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-AudioFormat: TypeAlias = Literal["mp3", "wav", "pcm", "flac", "opus"]
+AudioFormat: TypeAlias = Literal["mp3", "wav", "pcm", "flac", "opus", "aac"]
 CacheUse: TypeAlias = Literal["use", "refresh", "off"]
 Normalize: TypeAlias = Literal["auto", "on", "off"]
 Delivery: TypeAlias = Literal["inline", "url"]
@@ -21,7 +21,7 @@ class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         language: a BCP 47 tag as the caller wrote it; compare with `language_matches`.
         seed: 0 to 2**63 - 1; absent means 0.
         options: the backend's own request options, checked against its `RequestOptions`.
-        bitrate: of MP3 and Opus in kbit/s; absent means the format's default.
+        bitrate: of MP3, Opus and AAC in kbit/s; absent means the format's default.
         loudness: one gain for the whole request that brings its gated level to this many dBFS (-40 to -10).
         normalize: whether numbers, dates, money and abbreviations are spelled out before they are spoken; `auto`
             does it for backends that want it.

@@ -81,7 +81,11 @@ def test_every_package_the_rooms_import_is_a_dependency_and_every_dependency_is_
     used = set()
     for module in _imported():
         used |= {_normal(owner) for owner in owners.get(module, ())} - {"voxgate"}
-    extras = {_normal(re.match(r"[A-Za-z0-9._-]+", line)[0]) for line in project["optional-dependencies"]["postgres"]}  # type: ignore[index]
+    optional = project["optional-dependencies"]
+    extras = {
+        _normal(re.match(r"[A-Za-z0-9._-]+", line)[0])  # type: ignore[index]
+        for line in (*optional["postgres"], *optional["codecs"])
+    }
     assert used <= declared | extras
     assert declared <= used | BY_NAME
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.errors import InvalidInput
+from gateway.speech.encode.aac import AAC_BITRATES, AacEncoder, aac_missing
 from gateway.speech.encode.encoder import Encoded, Encoder
 from gateway.speech.encode.mp3 import MP3_BITRATES, Mp3Encoder
 from gateway.speech.encode.pcm import PcmEncoder
@@ -12,7 +13,16 @@ from gateway.speech.encode.sndfile import OPUS_BITRATES, FlacEncoder, OpusEncode
 from gateway.speech.encode.wav import WavEncoder
 from gateway.speech.request import AudioFormat
 
-__all__ = ["BITRATES", "ENCODERS", "Encoded", "Encoder", "check_size", "encoder_identity", "open_encoder"]
+__all__ = [
+    "BITRATES",
+    "ENCODERS",
+    "Encoded",
+    "Encoder",
+    "check_size",
+    "encoder_identity",
+    "missing",
+    "open_encoder",
+]
 
 ENCODERS: dict[AudioFormat, type[Encoder]] = {
     "mp3": Mp3Encoder,
@@ -20,10 +30,16 @@ ENCODERS: dict[AudioFormat, type[Encoder]] = {
     "pcm": PcmEncoder,
     "flac": FlacEncoder,
     "opus": OpusEncoder,
+    "aac": AacEncoder,
 }
 
-BITRATES: dict[AudioFormat, tuple[int, ...]] = {"mp3": MP3_BITRATES, "opus": OPUS_BITRATES}
+BITRATES: dict[AudioFormat, tuple[int, ...]] = {"mp3": MP3_BITRATES, "opus": OPUS_BITRATES, "aac": AAC_BITRATES}
 """In kbit/s, of the formats that have one."""
+
+
+def missing(format: AudioFormat) -> str | None:  # noqa: A002
+    """What has to be installed before this server can write the format, with the command; None for nothing."""
+    return aac_missing() if format == "aac" else None
 
 
 def open_encoder(format: AudioFormat, path: Path, rate: int, bitrate: int | None = None) -> Encoder:  # noqa: A002

@@ -35,19 +35,9 @@ class Mp3Encoder(Encoder):
 
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         bitrate = bitrate or _DEFAULT_BITRATE
-        if rate not in _RATES:
-            raise InvalidInput(f"mp3 needs a sample rate of {_listed(sorted(_RATES))} Hz, not {rate}; use wav or flac")
-        if bitrate not in MP3_BITRATES:
-            raise InvalidInput(f"bitrate of mp3 must be one of {_listed(MP3_BITRATES)} kbit/s, got {bitrate}")
+        self._lame = lame_encoder(rate, bitrate)
         super().__init__(path, rate, bitrate)
         self._kbps = bitrate
-        self._lame = lameenc.Encoder()
-        self._lame.silence()
-        self._lame.set_channels(1)
-        self._lame.set_in_sample_rate(rate)
-        self._lame.set_out_sample_rate(rate)  # else 24 kHz becomes 22.05 kHz at 32 kbit/s
-        self._lame.set_bit_rate(bitrate)
-        self._lame.set_quality(_QUALITY)
         self._info_bytes = len(_info_frame(rate, bitrate, 0, 0, 0))
         self._file = path.open("wb")
         self._file.write(bytes(self._info_bytes))  # its numbers are known at the end
@@ -72,6 +62,27 @@ class Mp3Encoder(Encoder):
     def _frames(self) -> int:
         """At a constant bitrate, padding keeps the bytes within one of the exact share of every frame."""
         return round(self._audio_bytes * self.rate / (_samples_per_frame(self.rate) * self._kbps * 125))
+
+
+def lame_encoder(rate: int, bitrate: int | None) -> lameenc.Encoder:
+    """LAME as we use it: mono, constant bitrate in kbit/s (None: the default), at the rate of its input in Hz.
+
+    Raises:
+        InvalidInput: MP3 cannot have this rate or bitrate.
+    """
+    bitrate = bitrate or _DEFAULT_BITRATE
+    if rate not in _RATES:
+        raise InvalidInput(f"mp3 needs a sample rate of {_listed(sorted(_RATES))} Hz, not {rate}; use wav or flac")
+    if bitrate not in MP3_BITRATES:
+        raise InvalidInput(f"bitrate of mp3 must be one of {_listed(MP3_BITRATES)} kbit/s, got {bitrate}")
+    lame = lameenc.Encoder()
+    lame.silence()
+    lame.set_channels(1)
+    lame.set_in_sample_rate(rate)
+    lame.set_out_sample_rate(rate)  # else 24 kHz becomes 22.05 kHz at 32 kbit/s
+    lame.set_bit_rate(bitrate)
+    lame.set_quality(_QUALITY)
+    return lame
 
 
 def _samples_per_frame(rate: int) -> int:

@@ -27,9 +27,18 @@ _SYSTEM_ERROR = 2  # SF_ERR_SYSTEM
 class _SndfileEncoder(Encoder):
     _options: ClassVar[dict[str, Any]]
 
-    def __init__(self, path: Path, rate: int, bitrate: int | None = None, **more: Any) -> None:
+    def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         super().__init__(path, rate, bitrate)
-        self._file = sf.SoundFile(str(path), "w", rate, 1, **self._options, **more)
+        self._file = sf.SoundFile(str(path), "w", rate, 1, **self.options_for(rate, bitrate))
+
+    @classmethod
+    def options_for(cls, rate: int, bitrate: int | None) -> dict[str, Any]:
+        """What libsndfile is told.
+
+        Raises:
+            InvalidInput: the format cannot have this rate or bitrate.
+        """
+        return cls._options
 
     def _write(self, pcm: Pcm16) -> None:
         with self._system_errors():
@@ -67,7 +76,9 @@ class OpusEncoder(_SndfileEncoder):
     identity = f"opus-ogg-{sf.__libsndfile_version__}"
     _options: ClassVar[dict[str, Any]] = {"format": "OGG", "subtype": "OPUS"}
 
-    def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
+    @classmethod
+    def options_for(cls, rate: int, bitrate: int | None) -> dict[str, Any]:
+        """Those of Ogg Opus at this bitrate in kbit/s; None means the default."""
         bitrate = bitrate or _DEFAULT_OPUS_BITRATE
         if rate not in _OPUS_RATES:
             rates = ", ".join(map(str, _OPUS_RATES))
@@ -76,5 +87,4 @@ class OpusEncoder(_SndfileEncoder):
             known = ", ".join(map(str, OPUS_BITRATES))
             raise InvalidInput(f"bitrate of opus must be one of {known} kbit/s, got {bitrate}")
         # libsndfile maps the level linearly to 256 (0.0) ... 6 (1.0) kbit/s per channel.
-        level = (256 - bitrate) / 250
-        super().__init__(path, rate, bitrate, compression_level=level)
+        return {**cls._options, "compression_level": (256 - bitrate) / 250}

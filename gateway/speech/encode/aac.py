@@ -1,0 +1,152 @@
+"""AAC in ADTS by PyAV, of the extra `codecs`: FFmpeg's libraries are a hundred megabytes."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from gateway.errors import InvalidInput
+from gateway.speech.encode.encoder import Encoder
+from gateway.speech.take import Pcm16
+
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+
+AAC_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
+"""In kbit/s."""
+
+INSTALL = "pip install 'voxgate[codecs]'"
+
+_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+_DEFAULT_BITRATE = 64
+_PRIMING = 1024  # samples FFmpeg's encoder puts in front; ADTS has no place to say so
+
+
+def _version() -> str | None:
+    try:
+        return version("av")
+    except PackageNotFoundError:
+        return None
+
+
+_AV = _version()
+
+
+def aac_missing() -> str | None:
+    """What to do before this server can encode AAC; None where it can."""
+    return None if _AV is not None else f"aac needs PyAV, which is not installed: {INSTALL}; or use mp3 or opus"
+
+
+class AacFrames:
+    """One AAC encoder: samples in, ADTS frames out; decoded they are longer than what went in.
+
+    Raises:
+        InvalidInput: PyAV is not installed, or AAC cannot have this rate or bitrate.
+    """
+
+    def __init__(self, rate: int, bitrate: int | None) -> None:
+        bitrate = bitrate or _DEFAULT_BITRATE
+        missing = aac_missing()
+        if missing is not None:
+            raise InvalidInput(missing)
+        if rate not in _RATES:
+            raise InvalidInput(f"aac needs a sample rate of {', '.join(map(str, _RATES))} Hz, not {rate}; use wav")
+        if bitrate not in AAC_BITRATES:
+            known = ", ".join(map(str, AAC_BITRATES))
+            raise InvalidInput(f"bitrate of aac must be one of {known} kbit/s, got {bitrate}")
+        import av  # not at the top: it takes a quarter of a second, and most servers never need it
+
+        self._frame = av.AudioFrame
+        self._rate = rate
+        self._samples = 0
+        self._out = _Collector()
+        self._container = av.open(self._out, "w", format="adts")
+        self._stream: AudioStream = self._container.add_stream("aac", rate=rate)
+        self._stream.layout = "mono"
+        self._stream.bit_rate = bitrate * 1000
+
+    def encode(self, pcm: Pcm16) -> bytes:
+        """What is ready after these samples, shape (n,), n > 0."""
+        frame = self._frame.from_ndarray(np.ascontiguousarray(pcm).reshape(1, -1), format="s16", layout="mono")
+        frame.sample_rate = self._rate
+        frame.pts = self._samples
+        self._samples += pcm.size
+        self._container.mux(self._stream.encode(frame))
+        return self._out.take()
+
+    def flush(self) -> bytes:
+        """The rest; nothing can be encoded afterwards."""
+        if self._samples:
+            self._container.mux(self._stream.encode(None))
+        self._container.close()
+        return self._out.take()
+
+
+class AacEncoder(Encoder):
+    """AAC-LC in ADTS, constant bitrate."""
+
+    mimetype = "audio/aac"
+    identity = f"aac-adts-av-{_AV}"
+
+    def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
+        super().__init__(path, rate, bitrate)
+        self._frames = AacFrames(rate, bitrate)
+        self._file = path.open("wb")
+
+    def _write(self, pcm: Pcm16) -> None:
+        self._file.write(self._frames.encode(pcm))
+
+    def _finish(self) -> None:
+        self._file.write(self._frames.flush())
+        self._close()
+
+    def _close(self) -> None:
+        self._file.close()
+
+
+def read_aac(path: Path, begin: int, end: int | None) -> Pcm16:
+    """Samples `begin` to `end` (None: the last) of a finished file, as they were before it was encoded.
+
+    Raises:
+        InvalidInput: PyAV is not installed.
+    """
+    missing = aac_missing()
+    if missing is not None:
+        raise InvalidInput(missing)
+    import av
+
+    wanted: list[Any] = []
+    at = -_PRIMING
+    with av.open(str(path)) as container:
+        for frame in container.decode(audio=0):
+            samples = frame.to_ndarray().reshape(-1)
+            first, last = max(0, begin - at), samples.size if end is None else min(samples.size, end - at)
+            at += samples.size
+            if first < last:
+                wanted.append(samples[first:last])
+            if end is not None and at >= end:
+                break
+    joined: npt.NDArray[np.float32] = np.concatenate(wanted) if wanted else np.zeros(0, np.float32)
+    pcm: Pcm16 = np.clip(np.rint(joined * 32768), -32768, 32767).astype(np.int16)
+    return pcm
+
+
+class _Collector:
+    """What FFmpeg writes to; it never seeks in ADTS."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> int:
+        """Keep what is written."""
+        self._parts.append(bytes(data))
+        return len(data)
+
+    def take(self) -> bytes:
+        """What was written since the last call."""
+        taken, self._parts = b"".join(self._parts), []
+        return taken

@@ -1,0 +1,256 @@
+"""Encoders for audio that is sent while it is being spoken: samples in, bytes out, nothing is gone back to.
+
+What they give is what the file encoders give, but for what can only be known at the end: WAV and FLAC do not say how
+long they are, and MP3 has no Info frame, so that decoders add some milliseconds, as they do to AAC.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import numpy as np
+import soundfile as sf  # type: ignore[import-untyped]
+
+from gateway.speech.encode.aac import AacEncoder, AacFrames
+from gateway.speech.encode.mp3 import Mp3Encoder, lame_encoder
+from gateway.speech.encode.pcm import PcmEncoder
+from gateway.speech.encode.sndfile import FlacEncoder, OpusEncoder
+from gateway.speech.encode.wav import WavEncoder
+from gateway.speech.request import AudioFormat
+from gateway.speech.take import Pcm16
+
+_UNKNOWN_SIZE = 0xFFFFFFFF
+"""The size of what has no known end, as FFmpeg writes it into WAV for a pipe."""
+
+MAY_ADD_MS = 60
+"""What decoders may add to an MP3 or AAC stream at 24 kHz."""
+
+_QUIET = 328
+"""One hundredth of full scale."""
+
+
+class LiveEncoder(ABC):
+    """Encodes one mono stream; used by one thread at a time.
+
+    Args:
+        rate: in Hz.
+        bitrate: in kbit/s; None means the format's default, and formats without one ignore it.
+
+    Raises:
+        InvalidInput: the format cannot have this rate or bitrate.
+    """
+
+    mimetype: ClassVar[str]
+
+    @abstractmethod
+    def __init__(self, rate: int, bitrate: int | None = None) -> None: ...
+
+    @abstractmethod
+    def encode(self, pcm: Pcm16) -> bytes:
+        """What is ready to be sent after these samples, shape (n,); may be empty."""
+
+    @abstractmethod
+    def finish(self) -> bytes:
+        """The rest. Nothing can be encoded afterwards."""
+
+
+class PcmLive(LiveEncoder):
+    """Bare samples, 16 bit little-endian."""
+
+    mimetype = PcmEncoder.mimetype
+
+    def __init__(self, rate: int, bitrate: int | None = None) -> None:
+        self._head = b""
+
+    def encode(self, pcm: Pcm16) -> bytes:
+        """See LiveEncoder."""
+        head, self._head = self._head, b""
+        return head + pcm.astype("<i2", copy=False).tobytes()
+
+    def finish(self) -> bytes:
+        """See LiveEncoder."""
+        return b""
+
+
+class WavLive(PcmLive):
+    """RIFF whose sizes say that they are not known."""
+
+    mimetype = WavEncoder.mimetype
+
+    def __init__(self, rate: int, bitrate: int | None = None) -> None:
+        super().__init__(rate, bitrate)
+        form = struct.pack("<HHIIHH", 1, 1, rate, 2 * rate, 2, 16)
+        self._head = (
+            struct.pack("<4sI4s4sI", b"RIFF", _UNKNOWN_SIZE, b"WAVE", b"fmt ", len(form))
+            + form
+            + struct.pack("<4sI", b"data", _UNKNOWN_SIZE)
+        )
+
+
+class _Framed(LiveEncoder):
+    """A codec of whole frames that decodes to more than went in: a lead, and what fills the last frame.
+
+    Where that would be more than MAY_ADD_MS, the samples that only just begin a frame are left to the padding of the
+    one before it, provided they are as good as silent; the end of an utterance is.
+    """
+
+    frame: int
+    """Samples of a frame."""
+    lead: int
+    """Samples the codec adds beside filling the last frame."""
+
+    def __init__(self, rate: int, bitrate: int | None = None) -> None:
+        self._may_add = MAY_ADD_MS * rate // 1000
+        self._samples = 0
+        self._held = np.zeros(0, np.int16)
+
+    def encode(self, pcm: Pcm16) -> bytes:
+        """See LiveEncoder."""
+        self._samples += pcm.size
+        held = np.concatenate((self._held, pcm))
+        ready = max(0, held.size - self.frame)
+        self._held = held[ready:]
+        return self._encode(held[:ready]) if ready else b""
+
+    def finish(self) -> bytes:
+        """See LiveEncoder."""
+        begun = self._samples % self.frame
+        adds = self.lead + (self.frame - begun if begun else 0)
+        held = self._held
+        if adds > self._may_add and begun < held.size and np.abs(held[-begun:].astype(np.int32)).max() <= _QUIET:
+            held = held[:-begun]
+        return (self._encode(held) if held.size else b"") + (self._flush() if self._samples else b"")
+
+    @abstractmethod
+    def _encode(self, pcm: Pcm16) -> bytes: ...
+
+    @abstractmethod
+    def _flush(self) -> bytes: ...
+
+
+class Mp3Live(_Framed):
+    """MP3 by LAME, constant bitrate, without an Info frame."""
+
+    mimetype = Mp3Encoder.mimetype
+
+    def __init__(self, rate: int, bitrate: int | None = None) -> None:
+        super().__init__(rate, bitrate)
+        self._lame = lame_encoder(rate, bitrate)
+        self.frame = 1152 if rate >= 32_000 else 576
+        self.lead = 1152
+
+    def _encode(self, pcm: Pcm16) -> bytes:
+        return bytes(self._lame.encode(pcm.astype("<i2", copy=False).tobytes()))
+
+    def _flush(self) -> bytes:
+        return bytes(self._lame.flush())
+
+
+class AacLive(_Framed):
+    """AAC in ADTS."""
+
+    mimetype = AacEncoder.mimetype
+    frame = 1024
+    lead = 1024
+
+    def __init__(self, rate: int, bitrate: int | None = None) -> None:
+        super().__init__(rate, bitrate)
+        self._frames = AacFrames(rate, bitrate)
+
+    def _encode(self, pcm: Pcm16) -> bytes:
+        return self._frames.encode(pcm)
+
+    def _flush(self) -> bytes:
+        return self._frames.flush()
+
+
+class FlacLive(LiveEncoder):
+    """FLAC whose header does not say how long it is, which it allows."""
+
+    mimetype = FlacEncoder.mimetype
+
+    def __init__(self, rate: int, bitrate: int | None = None) -> None:
+        self._out = _Forward()
+        self._file = self._open(rate, bitrate)
+
+    def _open(self, rate: int, bitrate: int | None) -> sf.SoundFile:
+        return sf.SoundFile(self._out, "w", rate, 1, **FlacEncoder.options_for(rate, bitrate))
+
+    def encode(self, pcm: Pcm16) -> bytes:
+        """See LiveEncoder."""
+        self._file.write(pcm)
+        return self._out.take()
+
+    def finish(self) -> bytes:
+        """See LiveEncoder."""
+        self._file.close()
+        return self._out.take()
+
+
+class OpusLive(FlacLive):
+    """Opus in Ogg, a page for each second: the last second of a chunk goes out with the next one."""
+
+    mimetype = OpusEncoder.mimetype
+
+    def _open(self, rate: int, bitrate: int | None) -> sf.SoundFile:
+        return sf.SoundFile(self._out, "w", rate, 1, **OpusEncoder.options_for(rate, bitrate))
+
+
+LIVE: dict[AudioFormat, type[LiveEncoder]] = {
+    "mp3": Mp3Live,
+    "wav": WavLive,
+    "pcm": PcmLive,
+    "flac": FlacLive,
+    "opus": OpusLive,
+    "aac": AacLive,
+}
+
+
+def open_live(format: AudioFormat, rate: int, bitrate: int | None = None) -> LiveEncoder:  # noqa: A002
+    """Begin a stream.
+
+    Raises:
+        InvalidInput: the format cannot have this rate or bitrate.
+    """
+    return LIVE[format](rate, bitrate)
+
+
+class _Forward:
+    """A file that is only appended to: what libsndfile goes back to correct is on its way already, and left out."""
+
+    def __init__(self) -> None:
+        self._at = 0
+        self._size = 0
+        self._taken = 0
+        self._kept = bytearray()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        """Move; what is written before the end of what was taken is dropped."""
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        """Where the next byte goes."""
+        return self._at
+
+    def write(self, data: bytes) -> int:
+        """Keep what is behind the end of what was taken."""
+        fresh = bytes(data)[max(0, self._taken - self._at) :]
+        begin = max(self._at - self._taken, 0)
+        self._kept[begin : begin + len(fresh)] = fresh
+        self._at += len(data)
+        self._size = max(self._size, self._at)
+        return len(data)
+
+    def flush(self) -> None:
+        """There is nothing between this and its reader."""
+
+    def take(self) -> bytes:
+        """What was appended since the last call."""
+        taken = bytes(self._kept)
+        self._taken += len(taken)
+        self._kept.clear()
+        return taken
