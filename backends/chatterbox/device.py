@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import torch
 
 from backends.chatterbox.settings import ChatterboxSettings
@@ -49,6 +51,7 @@ def fix_arithmetic(deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = False
     if deterministic:
         torch.backends.cudnn.deterministic = True
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -137,6 +137,11 @@ class T3Decoder:
         return self._hidden[slot.rows]
 
     @property
+    def prompts_kept(self) -> int:
+        """Voices, each with an exaggeration, that need not be read again."""
+        return len(self._prompts)
+
+    @property
     def parameters(self) -> int:
         """Parameters read in each step."""
         return self._llama.size + int(self._head.numel())

@@ -10,7 +10,7 @@ import torch
 from support.chatterbox_decoding import TEXTS
 from support.chatterbox_feed import ListFeed, chunk, spoken
 
-from backends.chatterbox import ChatterboxSettings
+from backends.chatterbox import ChatterboxSettings, pulse
 from backends.chatterbox.cache import allocate_zeros
 from backends.chatterbox.engine import FastEngine
 from backends.chatterbox.models import MODELS
@@ -212,3 +212,22 @@ def test_an_end_that_is_not_found_is_cut_and_said(upstream: Any, monkeypatch: An
     takes, failures = run(FastEngine(upstream, ENGLISH, ChatterboxSettings()), ListFeed([chunk(0, TEXTS[0])]))
     assert not failures
     assert "found no end" in takes[0].warnings[0]
+
+
+def test_a_chunk_cancelled_while_it_is_made_audible_is_left_there(upstream: Any, alone: Any, monkeypatch: Any) -> None:
+    monkeypatch.setattr(pulse, "INTERVAL_S", 0.0)
+    engine = FastEngine(upstream, ENGLISH, ChatterboxSettings())
+    feed = ListFeed([chunk(0, TEXTS[0]), chunk(1, TEXTS[1])], arrivals=[0, 40])
+    plain, decoded = feed.cancelled, False
+
+    def cancelled(chunk_id: int) -> bool:
+        nonlocal decoded
+        if chunk_id == 0 and decoded and engine.decoding == 0:
+            feed.unwanted.add(0)
+        decoded = decoded or engine.decoding > 0
+        return plain(chunk_id)
+
+    feed.cancelled = cancelled  # type: ignore[method-assign]
+    takes, failures = run(engine, feed)
+    assert feed.told and not failures
+    assert_spoken(takes, alone, [1])
