@@ -9,7 +9,7 @@ import time
 
 from benchmarks.report import busy, machine
 
-NAMES = ("hits", "sentence", "health", "long_text", "memory", "same_bytes", "submits", "take_checks")
+NAMES = ("hits", "sentence", "health", "long_text", "memory", "same_bytes", "submits", "postgres", "take_checks")
 
 
 def main() -> None:

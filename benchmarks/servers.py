@@ -119,19 +119,26 @@ def runpod(output: bytes) -> Iterator[Server]:
 
 
 def runpod_python() -> Path:
-    """The Python of a virtual environment that holds `runpod`, made on first use, outside of this checkout.
+    """The Python of an environment that holds `runpod`; uvloop and httptools, since its server takes them if it can."""
+    return python_with(RUNPOD, "uvloop", "httptools")
 
-    uvloop and httptools are added: its server takes them where it finds them.
+
+def python_with(peer: str, *others: str) -> Path:
+    """The Python of a virtual environment that holds a peer, made on first use, outside of this checkout.
+
+    Args:
+        peer: name and version, `name==1.2`.
+        others: what else is installed with it.
     """
-    folder = _PEERS / RUNPOD.replace("==", "-")
+    folder = _PEERS / peer.replace("==", "-")
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
-        progress(f"installing {RUNPOD} into {folder}")
+        progress(f"installing {peer} into {folder}")
         venv.create(folder, with_pip=True, clear=True)
-        install = [python, "-m", "pip", "install", "--quiet", RUNPOD, "uvloop", "httptools"]
+        install = [str(python), "-m", "pip", "install", "--quiet", peer, *others]
         done = subprocess.run(install, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"{RUNPOD} could not be installed into {folder}: {done.stderr[-2000:]}")
+            raise RuntimeError(f"{peer} could not be installed into {folder}: {done.stderr[-2000:]}")
         (folder / "ready").touch()
     return python
 

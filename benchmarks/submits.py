@@ -64,10 +64,10 @@ async def _submit(url: str, clients: int, count: int) -> tuple[int, float, float
 
     async def client() -> None:
         for _ in range(count // clients):
-            await store.insert(_job())
+            await store.insert(job())
 
     try:
-        await store.insert(_job())
+        await store.insert(job())
         wall, cpu = time.perf_counter(), time.process_time()
         await asyncio.gather(*(client() for _ in range(clients)))
         return count, time.perf_counter() - wall, time.process_time() - cpu
@@ -88,7 +88,7 @@ def _plain(path: Path, like: Path, count: int) -> tuple[int, float, float]:
     insert = f"INSERT INTO jobs ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(count):
-        row = msgspec.structs.asdict(_job())
+        row = msgspec.structs.asdict(job())
         row["state"] = row["state"].value
         connection.execute("BEGIN IMMEDIATE")
         connection.execute(insert, [row[name] for name in names])
@@ -101,7 +101,8 @@ def _plain(path: Path, like: Path, count: int) -> tuple[int, float, float]:
 _clock = SystemClock()
 
 
-def _job() -> JobRecord:
+def job() -> JobRecord:
+    """A job as `/run` accepts it."""
     now = _clock.now_ms()
     return JobRecord(
         id=job_id("run", now),
