@@ -48,23 +48,36 @@ GET = text(f"SELECT {_ALL} FROM jobs WHERE id = :id")
 """A job with its request."""
 PEEK = text(f"SELECT {_SHORT} FROM jobs WHERE id = :id")
 """A job for its status; the text stays where it is."""
+LED = text(
+    "SELECT 1 FROM jobs j JOIN jobs o ON o.flight_key = j.flight_key AND o.state = 'IN_QUEUE' "
+    "WHERE j.id = :id AND j.state = 'IN_PROGRESS' LIMIT 1"
+)
+"""Whether others wait for what a job is speaking."""
 
-TENANTS = text(
+_TENANTS = (
     "WITH RECURSIVE t (tenant) AS (SELECT MIN(tenant) FROM jobs WHERE state = 'IN_QUEUE' UNION ALL "
     "SELECT (SELECT MIN(q.tenant) FROM jobs q WHERE q.state = 'IN_QUEUE' AND q.tenant > t.tenant) FROM t "
-    "WHERE t.tenant IS NOT NULL) SELECT tenant FROM t WHERE tenant IS NOT NULL"
+    "WHERE t.tenant IS NOT NULL)"
 )
+TENANTS = text(f"{_TENANTS} SELECT tenant FROM t WHERE tenant IS NOT NULL")
 """Who waits. Jumps from tenant to tenant in the queue's index, so a flood by one costs the others nothing."""
-HEADS = text(
+_HEADS = (
     "SELECT id, tenant, chars, low_priority, created_ms, backend FROM jobs q WHERE state = 'IN_QUEUE' "
-    f"AND tenant = :tenant AND backend IN :backends AND {_AVAILABLE} "
+    f"AND tenant = {{tenant}} AND backend {{backends}} AND {_AVAILABLE} "
     "AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
     "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = q.flight_key) AND "
     "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_QUEUE' AND r.flight_key = q.flight_key "
     "AND (r.low_priority, r.created_ms, r.id) < (q.low_priority, q.created_ms, q.id)))) "
     "ORDER BY low_priority, created_ms, id LIMIT :per_tenant"
-).bindparams(bindparam("backends", expanding=True))
+)
+HEADS = text(_HEADS.format(tenant=":tenant", backends="IN :backends")).bindparams(bindparam("backends", expanding=True))
 """The head of one tenant's line: who may be claimed; of a flight only its oldest, and only while none of it runs."""
+HEADS_SHARED = text(
+    f"{_TENANTS} SELECT h.* FROM t CROSS JOIN LATERAL ("
+    + _HEADS.format(tenant="t.tenant", backends="= ANY(CAST(:backends AS text[]))")
+    + ") AS h WHERE t.tenant <> ALL(CAST(:excluded AS text[]))"
+)
+"""PostgreSQL: the heads of all tenants' lines, in one journey."""
 
 CLAIM = text(
     "UPDATE jobs SET state = 'IN_PROGRESS', owner = :owner, attempt = attempt + 1, beat = 0, "

@@ -172,15 +172,15 @@ class JobStore:
             return []
         now = self._clock.now_ms()
 
+        params = {"backends": list(backends), "now": now, "per_tenant": per_tenant}
+
         def heads(conn: Connection) -> list[Candidate]:
-            found: list[Candidate] = []
-            for tenant in conn.execute(job_sql.TENANTS).scalars().all():
-                if tenant not in exclude_tenants:
-                    params = {"tenant": tenant, "backends": list(backends), "now": now, "per_tenant": per_tenant}
-                    found += [
-                        Candidate(row[0], row[1], row[2], bool(row[3]), row[4], row[5])
-                        for row in conn.execute(job_sql.HEADS, params)
-                    ]
+            if self._db.dialect == "postgresql":
+                rows = conn.execute(job_sql.HEADS_SHARED, params | {"excluded": list(exclude_tenants)}).all()
+            else:
+                tenants = [t for t in conn.execute(job_sql.TENANTS).scalars() if t not in exclude_tenants]
+                rows = [row for t in tenants for row in conn.execute(job_sql.HEADS, params | {"tenant": t}).all()]
+            found = [Candidate(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
             found.sort(key=lambda job: (job.low_priority, job.created_ms, job.id))
             return found
 
@@ -398,6 +398,10 @@ class JobStore:
             return maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first())
 
         return await self._db.writer.run(end)
+
+    async def led(self, job_id: str) -> bool:
+        """Whether the job is being spoken and other jobs wait for the same speech."""
+        return await self._db.peek(lambda conn: conn.execute(job_sql.LED, {"id": job_id}).first() is not None)
 
     async def purge(self, endpoint_id: str, tenant: str) -> int:
         """Cancel all that a tenant has waiting at an endpoint; gives how many."""
