@@ -37,6 +37,7 @@ from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.finish import post
+from gateway.speech.pronunciations import Pronunciations
 from gateway.speech.shelf import Shelf
 from gateway.speech.speaker import Speaker
 from gateway.speech.voices import VoiceLibrary
@@ -50,6 +51,7 @@ from storage.job_pages import JobPages
 from storage.jobs import JobStore
 from storage.listener import Heard
 from storage.notices import Topic
+from storage.pronunciations import PronunciationStore
 from storage.records import JobRecord, Retention
 from storage.sweeper import Sweeper
 from storage.takes import TakeStore
@@ -100,9 +102,11 @@ class Gateway:
         voice_store = VoiceStore(database)
         self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)
         self.router = router = Router(known, settings.default_backend, self.voices.find)
-        self._intake = intake = Intake(settings, router)
+        self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._intake.forget())
+        self._intake = intake = Intake(settings, router, self.pronunciations)
         self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
         await self.voices.refresh()
+        await self.pronunciations.refresh()
         signals, recent = Signals(), Recent(clock)
 
         def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
@@ -233,6 +237,7 @@ class Gateway:
             Topic.KEYS: lambda _: self.access.look(),
             Topic.ENDPOINTS: lambda _: self._look.set(),
             Topic.VOICES: lambda _: self._look.set(),
+            Topic.PRONUNCIATIONS: lambda _: self._look.set(),
         }
 
     def _voices_changed(self, gone: bool) -> None:
@@ -244,6 +249,7 @@ class Gateway:
     async def _read_again(self) -> None:
         """Look for what another process has changed."""
         await self.voices.refresh()
+        await self.pronunciations.refresh()
         if await self.endpoints.refresh():
             self._intake.forget()
 

@@ -23,9 +23,11 @@ from gateway.api.observe import Observed
 from gateway.api.openapi import document
 from gateway.api.operations import live, metrics, openapi_json, ready, usage
 from gateway.api.ports import Gateway
+from gateway.api.pronunciations import PRONUNCIATIONS
 from gateway.api.security import provide_caller
 from gateway.api.stream import stream
-from gateway.api.voices import voices
+from gateway.api.subtitles import subtitles
+from gateway.api.voices import VOICES
 
 REQUEST_ID = "X-Request-ID"
 
@@ -38,8 +40,8 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
         pages: further routes, such as gateway.web's; this room may not import that one.
     """
     settings = gateway.settings
-    jobs = job_routers(settings, stream, *LISTS)
-    api: list[ControllerRouterHandler] = [*jobs, audio, live, ready, metrics, usage, voices]
+    jobs = job_routers(settings, stream, *LISTS, *VOICES, subtitles)
+    api: list[ControllerRouterHandler] = [*jobs, audio, live, ready, metrics, usage, *PRONUNCIATIONS]
     dependencies = {
         "gateway": Provide(lambda: gateway, sync_to_thread=False),
         "caller": Provide(provide_caller, sync_to_thread=False),
@@ -48,7 +50,7 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
     if settings.cors_origins:
         cors = CORSConfig(
             allow_origins=list(settings.cors_origins),
-            allow_methods=["GET", "POST"],
+            allow_methods=["GET", "POST", "PUT", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID],
             expose_headers=[REQUEST_ID, "Retry-After"],
             max_age=86_400,

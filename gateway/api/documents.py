@@ -9,8 +9,10 @@ from msgspec import UNSET, UnsetType
 
 from gateway.jobs.output import OutputWarning
 from gateway.jobs.views import Policy, Progress
+from gateway.speech.lexicon import Pronunciation
 from gateway.speech.render import ChunkTime
 from gateway.speech.request import SpeechRequest
+from gateway.speech.voices import UploadedVoice
 from storage.usage import UsageRow
 
 
@@ -65,6 +67,82 @@ class Purged(msgspec.Struct, frozen=True):
 
     removed: int
     status: Literal["completed"] = "completed"
+
+
+class NewVoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A voice to be made of a recording.
+
+    Args:
+        consent: who agreed that this voice is used, and when.
+        audio_base64: WAV, MP3, FLAC or OGG, 3 to 60 seconds.
+        language: BCP 47 tag of what is spoken in it.
+    """
+
+    name: str
+    consent: str
+    audio_base64: bytes
+    language: str | None = None
+
+
+class OwnVoice(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A voice the key's tenant uploaded. `consent` is shown to keys with the scope `voices`."""
+
+    name: str
+    language: str | None
+    duration_s: float
+    level_dbfs: float
+    created_ms: int
+    backends: tuple[str, ...]
+    consent: str | UnsetType = UNSET
+    warnings: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, voice: UploadedVoice, backends: tuple[str, ...], *, consent: bool) -> OwnVoice:
+        """An uploaded voice as it is told; `backends` can speak with it."""
+        return cls(
+            voice.name,
+            voice.language,
+            voice.duration_s,
+            voice.level_dbfs,
+            voice.created_ms,
+            backends,
+            voice.consent if consent else UNSET,
+            voice.warnings,
+        )
+
+
+class VoiceInfo(msgspec.Struct, frozen=True):
+    """A voice one may ask for with `voice` and, where several backends have one of that name, `backend`."""
+
+    name: str
+    backend: str
+    languages: tuple[str, ...]
+    description: str
+    gender: Literal["female", "male", "neutral", ""]
+
+
+class Voices(msgspec.Struct, frozen=True):
+    """The voices of the backends that may speak, each backend's default first, and the tenant's own."""
+
+    voices: tuple[VoiceInfo, ...]
+    own: tuple[OwnVoice, ...]
+
+
+class Deleted(msgspec.Struct, frozen=True):
+    """What is gone."""
+
+    deleted: str
+
+
+class NewPronunciations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Entries to be set.
+
+    Args:
+        version: the version these entries were made from; with another one meanwhile the answer is 409.
+    """
+
+    entries: tuple[Pronunciation, ...]
+    version: int | None = None
 
 
 class Ready(msgspec.Struct, frozen=True):

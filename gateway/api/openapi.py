@@ -15,7 +15,7 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler, Method, OperationIDCreator
 
-from gateway.api.documents import SpeechEnvelope
+from gateway.api.documents import NewPronunciations, NewVoice, SpeechEnvelope
 from gateway.api.errors import ErrorAnswer
 from voxgate import __version__
 
@@ -26,15 +26,40 @@ KEY_SCHEME = "key"
 OPEN: list[dict[str, list[str]]] = [{}]
 """The security of a route that needs no key."""
 
-_TAKES_ENVELOPE = frozenset({"run", "runsync", "runDefault", "runsyncDefault"})
+_BODIES: dict[str, type[msgspec.Struct]] = {
+    "run": SpeechEnvelope,
+    "runsync": SpeechEnvelope,
+    "addVoice": NewVoice,
+    "setPronunciations": NewPronunciations,
+    "putPronunciations": NewPronunciations,
+}
+"""What is sent as JSON, by operation."""
+
+_FORMS: dict[str, dict[str, Any]] = {
+    "addVoice": {
+        "type": "object",
+        "required": ["file", "name", "consent"],
+        "properties": {
+            "file": {"type": "string", "format": "binary"},
+            "name": {"type": "string"},
+            "consent": {"type": "string"},
+            "language": {"type": "string"},
+        },
+    }
+}
+"""What may be sent as a form instead."""
+
 _REF = "#/components/schemas/{name}"
 
 
 def operation_id(name: str) -> OperationIDCreator:
-    """Hand-set ids: `run`, and `runDefault` where the address names no endpoint; `statusPost` for a POST of a GET."""
+    """Hand-set ids: `run`, and `runDefault` where the address names no endpoint; `statusPost` for a POST of a GET,
+    `voiceAudioHead` for its HEAD."""
 
     def creator(handler: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]) -> str:
         base = name if path and path[0] == "v2" else f"{name}Default"
+        if HttpMethod(method) is HttpMethod.HEAD:
+            return f"{base}Head"
         also_get = HttpMethod.GET in handler.http_methods
         return f"{base}Post" if also_get and HttpMethod(method) is HttpMethod.POST else base
 
@@ -47,6 +72,8 @@ def answers(
     body: bool = False,
     not_found: bool = False,
     conflict: bool = False,
+    words: str = "",
+    media_type: str = "application/json",
 ) -> dict[int, ResponseSpec]:
     """What a route that needs a key answers: its success, and each error in the one form errors have."""
     errors = {
@@ -62,7 +89,7 @@ def answers(
         errors |= {409: "The idempotency key came with another body before.", 413: "The body is too large."}
     if conflict:
         errors[409] = "The state of the job forbids it."
-    return {**succeeds(success), **fails(errors)}
+    return {**succeeds(success, words=words, media_type=media_type), **fails(errors)}
 
 
 def succeeds(
@@ -106,14 +133,17 @@ def document(routes: Sequence[ControllerRouterHandler], dependencies: Mapping[st
     )
     tree = described.openapi_schema.to_schema()
     # msgspec knows what it decodes and encodes better than Litestar does (fields that may be absent).
-    _, schemas = msgspec.json.schema_components([SpeechEnvelope, *_answered(described)], ref_template=_REF)
+    _, schemas = msgspec.json.schema_components([*_BODIES.values(), *_answered(described)], ref_template=_REF)
     tree["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas)}
     for operations in tree["paths"].values():
         for operation in operations.values():
             operation["summary"] = operation.pop("description").partition(". ")[0].rstrip(".")
-            if operation["operationId"] in _TAKES_ENVELOPE:
-                schema = {"$ref": _REF.format(name=SpeechEnvelope.__name__)}
-                operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+            name = operation["operationId"].removesuffix("Default")
+            if name in _BODIES:
+                content = {"application/json": {"schema": {"$ref": _REF.format(name=_BODIES[name].__name__)}}}
+                if name in _FORMS:
+                    content["multipart/form-data"] = {"schema": _FORMS[name]}
+                operation["requestBody"] = {"required": True, "content": content}
     return msgspec.json.encode(tree)
 
 

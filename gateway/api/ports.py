@@ -15,7 +15,11 @@ from gateway.jobs.lists import Lists
 from gateway.jobs.service import Jobs
 from gateway.jobs.stream import Streams
 from gateway.metrics import Metrics
+from gateway.routing.endpoints import Endpoints
+from gateway.routing.router import Router
 from gateway.settings import Settings
+from gateway.speech.pronunciations import Pronunciations
+from gateway.speech.voices import VoiceLibrary
 
 
 class Gateway(Protocol):
@@ -44,6 +48,22 @@ class Gateway(Protocol):
     @property
     def streams(self) -> Streams:
         """Pieces of jobs that are being spoken."""
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The public names in the URL."""
+
+    @property
+    def router(self) -> Router:
+        """Which backends speak where."""
+
+    @property
+    def voices(self) -> VoiceLibrary:
+        """The voices that tenants uploaded."""
+
+    @property
+    def pronunciations(self) -> Pronunciations:
+        """How tenants want words spoken."""
 
     @property
     def engines(self) -> Iterable[HostedBackend]:

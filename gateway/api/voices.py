@@ -1,45 +1,122 @@
-"""Who can speak: the voices of every backend."""
+"""Who can speak: the voices of the backends, and those that tenants upload."""
 
 from __future__ import annotations
 
-from typing import Literal
+import asyncio
+from typing import Any
 
-import msgspec
-from litestar import Response, get
+from litestar import Request, Response, delete, get, post, route
+from litestar.enums import HttpMethod
+from litestar.params import FromPath
 
-from gateway.api.jobs import json_response
-from gateway.api.openapi import fails, succeeds
-from gateway.api.security import Core, authenticated
+from gateway.api.audio import FILE_ANSWERS
+from gateway.api.documents import Deleted, OwnVoice, VoiceInfo, Voices
+from gateway.api.files import file_response
+from gateway.api.jobs import Endpoint, json_response
+from gateway.api.openapi import answers, fails, operation_id
+from gateway.api.ports import Gateway
+from gateway.api.security import Caller, Core, admit
+from gateway.api.uploads import MAX_BODY_BYTES, read_upload
+from gateway.errors import Conflict
 
-
-class VoiceInfo(msgspec.Struct, frozen=True):
-    """A voice one may ask for with `voice` and, where several backends have one of that name, `backend`."""
-
-    name: str
-    backend: str
-    languages: tuple[str, ...]
-    description: str
-    gender: Literal["female", "male", "neutral", ""]
-
-
-class Voices(msgspec.Struct, frozen=True):
-    """The voices of every backend that may speak; each backend's default comes first."""
-
-    voices: tuple[VoiceInfo, ...]
+_SCOPE = {"scope": "voices"}
+_TAGS = ["voices"]
 
 
-@get(
-    "/voices",
-    operation_id="voices",
-    guards=[authenticated],
-    tags=["voices"],
-    responses={**succeeds(Voices), **fails({401: "No key, or not a good one.", 403: "The key lacks a scope."})},
-)
-async def voices(gateway: Core) -> Response[bytes]:
-    """The voices one may ask for."""
+@get("/voices", operation_id=operation_id("voices"), tags=_TAGS, responses=answers(Voices))
+async def voices(request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[bytes]:
+    """The voices one may ask for: of the backends that serve the endpoint (without an endpoint: of every backend),
+    and the caller's own."""
+    serving = gateway.engines
+    if request.path_params:  # the address names an endpoint
+        names = [candidate.name for candidate in gateway.router.serving(gateway.endpoints.resolve(endpoint))]
+        serving = sorted((hosted for hosted in serving if hosted.name in names), key=lambda h: names.index(h.name))
     found = [
         VoiceInfo(voice.name, hosted.name, voice.languages, voice.description, voice.gender)
-        for hosted in gateway.engines
+        for hosted in serving
         for voice in hosted.voices
     ]
-    return json_response(Voices(tuple(found)))
+    cloning = _cloning(gateway)
+    shown = "voices" in caller.scopes
+    own = [OwnVoice.of(voice, cloning, consent=shown) for voice in gateway.voices.all(caller.tenant)]
+    return json_response(Voices(tuple(found), tuple(own)))
+
+
+@post(
+    "/voices",
+    operation_id=operation_id("addVoice"),
+    status_code=200,
+    tags=_TAGS,
+    opt=_SCOPE,
+    request_max_body_size=MAX_BODY_BYTES,
+    responses={
+        **answers(OwnVoice),
+        **fails(
+            {
+                400: "The form, the name, the consent or the recording cannot be used, and why.",
+                409: "There is a voice of this name, or there are too many.",
+                413: "The body is too large.",
+            }
+        ),
+    },
+)
+async def add_voice(
+    request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint
+) -> Response[bytes]:
+    """Make a voice of a recording: WAV, MP3, FLAC or OGG, 3 to 60 seconds, with a note of the speaker's consent."""
+    admit(gateway, caller, endpoint, "voices", request)
+    gateway.endpoints.resolve(endpoint)
+    sent = await read_upload(request)
+    for hosted in gateway.engines:
+        if any(voice.name == sent.name for voice in hosted.voices):
+            raise Conflict(f"{hosted.name} has a voice named {sent.name!r}; choose another name")
+    voice = await gateway.voices.add(caller.tenant, sent.name, sent.audio_base64, sent.consent, sent.language)
+    return json_response(OwnVoice.of(voice, _cloning(gateway), consent=True))
+
+
+@route(
+    "/voices/{name:str}/audio",
+    http_method=(HttpMethod.GET, HttpMethod.HEAD),
+    operation_id=operation_id("voiceAudio"),
+    status_code=200,
+    tags=_TAGS,
+    opt=_SCOPE,
+    responses={
+        **answers(bytes, words="The recording, as WAV.", media_type="audio/wav"),
+        **FILE_ANSWERS,
+        **fails({404: "No such endpoint or voice, or not one of this key's tenant.", 416: "The Range is outside."}),
+    },
+)
+async def voice_audio(
+    request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, name: FromPath[str]
+) -> Response[Any]:
+    """The recording a voice is made of, as it was prepared: mono WAV at 24 kHz."""
+    gateway.endpoints.resolve(endpoint)
+    path, content_hash = await gateway.voices.recording(caller.tenant, name)
+    size = (await asyncio.to_thread(path.stat)).st_size
+    return file_response(request, path, size, "audio/wav", content_hash, "private, no-store")
+
+
+@delete(
+    "/voices/{name:str}",
+    operation_id=operation_id("deleteVoice"),
+    status_code=200,
+    tags=_TAGS,
+    opt=_SCOPE,
+    responses={
+        **answers(Deleted),
+        **fails({404: "No such endpoint or voice, or not one of this key's tenant."}),
+    },
+)
+async def delete_voice(gateway: Core, caller: Caller, endpoint: Endpoint, name: FromPath[str]) -> Response[bytes]:
+    """Delete a voice: its recording, its takes, and what the cache holds of it."""
+    gateway.endpoints.resolve(endpoint)
+    await gateway.voices.remove(caller.tenant, name)
+    return json_response(Deleted(name))
+
+
+def _cloning(gateway: Gateway) -> tuple[str, ...]:
+    return tuple(hosted.name for hosted in gateway.engines if hosted.capabilities.cloning)
+
+
+VOICES = (voices, add_voice, voice_audio, delete_voice)

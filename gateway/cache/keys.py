@@ -34,7 +34,12 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, array_like=True):
-    """What is said, and how it is cut, paced and encoded."""
+    """What is said, and how it is cut, paced and encoded.
+
+    Args:
+        text: as it was written, since outputs show it.
+        spoken: as it is spoken, where a pronunciation dictionary makes that another text.
+    """
 
     text: str
     seed: int
@@ -45,6 +50,7 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
     format: str
     encoder: str
     bitrate: int | None
+    spoken: str | None = None
 
 
 def cache_key(source: Source, recipe: Recipe) -> str:

@@ -15,10 +15,14 @@ from gateway.settings import Settings
 from gateway.speech.checks import CHECKS_VERSION
 from gateway.speech.decode import decode_request
 from gateway.speech.encode import encoder_identity
+from gateway.speech.lexicon import Respelled
 from gateway.speech.plan import clamp_max_chars, planner_version
+from gateway.speech.pronunciations import Pronunciations
 from gateway.speech.request import SpeechRequest
 from gateway.speech.spell import can_spell_out
 
+READ_IN_THREAD_BYTES = 200_000
+SEARCH_IN_THREAD_BYTES = 20_000
 MEMO_BYTES = 8_000_000
 MEMO_OVERHEAD_BYTES = 1_500
 
@@ -30,6 +34,7 @@ class Assignment(msgspec.Struct, frozen=True):
         key: the cache key of the finished audio.
         warnings: what this request, on this arm, does not get as asked: (code, message).
         spelled_out: numbers and abbreviations become words before the text is planned.
+        respelled: the text as the tenant's pronunciation dictionary has it; None where that changes nothing.
     """
 
     request: SpeechRequest
@@ -39,12 +44,25 @@ class Assignment(msgspec.Struct, frozen=True):
     key: str
     warnings: tuple[tuple[str, str], ...]
     spelled_out: bool = False
+    respelled: Respelled | None = None
+
+    @property
+    def spoken(self) -> str:
+        """The text that is planned."""
+        return self.request.text if self.respelled is None else self.respelled.text
 
 
 class Intake:
     """Reads requests."""
 
-    def __init__(self, settings: Settings, router: Router) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        router: Router,
+        pronunciations: Pronunciations | None = None,
+    ) -> None:
+        """Without `pronunciations` every text is spoken as it is written."""
+        self._pronunciations = pronunciations
         self._router = router
         self._scope = settings.cache.scope
         self._max_chars = settings.max_chars_per_chunk
@@ -63,11 +81,17 @@ class Intake:
         found = self._memo.get(memo)
         if found is None:
             found = self.read(raw_input, endpoint, tenant)
-            self._memo.put(memo, found, 2 * len(raw_input) + MEMO_OVERHEAD_BYTES)
+            respelled = 0 if found.respelled is None else 2 * len(found.respelled.text)
+            self._memo.put(memo, found, 2 * len(raw_input) + respelled + MEMO_OVERHEAD_BYTES)
         return found
 
+    def takes_long(self, raw_input: bytes, tenant: str) -> bool:
+        """Whether to read it in a thread: it is long, or long for a text that is searched for words to respell."""
+        searched = self._pronunciations is not None and self._pronunciations.has_any(tenant)
+        return len(raw_input) > (SEARCH_IN_THREAD_BYTES if searched else READ_IN_THREAD_BYTES)
+
     def forget(self) -> None:
-        """Endpoints or voices have changed: what was read with them may be read otherwise now."""
+        """Endpoints, voices or dictionaries have changed: what was read with them may be read otherwise now."""
         self._memo.clear()
         self.reading += 1
 
@@ -97,6 +121,9 @@ class Intake:
             options=arm.options_key,
             checks=f"{CHECKS_VERSION}.{self._take_retries}" if arm.capabilities.checks else "",
         )
+        respelled = None
+        if self._pronunciations is not None:
+            respelled = self._pronunciations.respell(tenant, arm.language, request.text)
         recipe = Recipe(
             text=request.text,
             seed=request.seed or 0,
@@ -107,6 +134,7 @@ class Intake:
             format=request.format,
             encoder=encoder_identity(request.format),
             bitrate=request.bitrate,
+            spoken=None if respelled is None else respelled.text,
         )
         warnings = list(arm.warnings)
         if clamped is not None:
@@ -114,7 +142,9 @@ class Intake:
         if request.normalize == "on" and not spelled_out:
             message = f"there are no words for the numbers of {arm.language!r} here: they are spoken as written"
             warnings.append(("not_normalized", message))
-        return Assignment(request, arm, source, rule, cache_key(source, recipe), tuple(warnings), spelled_out)
+        return Assignment(
+            request, arm, source, rule, cache_key(source, recipe), tuple(warnings), spelled_out, respelled
+        )
 
     def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
         """The request on every arm that may speak it, the one that is meant first."""

@@ -14,6 +14,7 @@ from gateway.jobs.intake import Assignment, Intake
 from gateway.routing.endpoints import Endpoint
 from gateway.speech.plan import Plan, make_plan
 from gateway.speech.request import SpeechRequest
+from gateway.speech.written import as_written
 from storage.records import JobRecord
 
 PLAN_IN_THREAD_CHARS = 20_000
@@ -58,11 +59,15 @@ async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, 
 
 async def plan_of(assignment: Assignment) -> Plan:
     """The plan of a request on its arm."""
-    text, language, rule = assignment.request.text, assignment.arm.language, assignment.rule
+    text, language, rule = assignment.spoken, assignment.arm.language, assignment.rule
     plan = partial(make_plan, text, language, rule, spelled_out=assignment.spelled_out)
     if len(text) > (PLAN_IN_THREAD_CHARS // SPELLING_COSTS if assignment.spelled_out else PLAN_IN_THREAD_CHARS):
-        return await asyncio.to_thread(plan)
-    return plan()
+        made = await asyncio.to_thread(plan)
+    else:
+        made = plan()
+    if assignment.respelled is None:
+        return made
+    return await asyncio.to_thread(as_written, made, assignment.respelled)
 
 
 def take_source(assignment: Assignment, job_id: str) -> Source:

@@ -37,6 +37,16 @@ class Router:
         """
         return preferred(None, endpoint.backend, self._default_backend, self._known).name
 
+    def serving(self, endpoint: Endpoint) -> list[Candidate]:
+        """The backends that speak at this endpoint when a request names none: the one that is meant, its fallbacks.
+
+        Raises:
+            InvalidInput: the one that is meant is not loaded.
+        """
+        meant = self.meant(endpoint)
+        names = dict.fromkeys((meant, *endpoint.fallback))
+        return [self._known[name] for name in names if name in self._known]
+
     def first(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Arm:
         """The arm that is meant.
 

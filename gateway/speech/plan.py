@@ -27,6 +27,7 @@ class Speak(msgspec.Struct, frozen=True, tag="speak", omit_defaults=True):
 
     Args:
         text: as the engine gets it.
+        written: what its author wrote, where a dictionary respelled it; None means the text.
         ssml: the same for engines that read SSML.
         voice: None means the request's.
         language: BCP 47; None means the request's.
@@ -42,6 +43,12 @@ class Speak(msgspec.Struct, frozen=True, tag="speak", omit_defaults=True):
     rate: float = 1.0
     gain: float = 0.0
     kind: Ending = "sentence"
+    written: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """The words of its author."""
+        return self.text if self.written is None else self.written
 
 
 class Pause(msgspec.Struct, frozen=True, tag="pause"):

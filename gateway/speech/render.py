@@ -89,7 +89,7 @@ class Renderer:
         start_ms = self._now_ms()
         gain = self._gain * 10 ** (speak.gain / 20)
         self._encoder.write(pcm if gain == 1.0 else _amplify(pcm, gain))
-        self._chunks.append(ChunkTime(speak.text, start_ms, self._now_ms()))
+        self._chunks.append(ChunkTime(speak.shown, start_ms, self._now_ms()))
 
     def finish(self) -> Rendered:
         """Write what follows the last chunk and complete the file.

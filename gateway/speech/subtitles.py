@@ -1,13 +1,28 @@
-"""Subtitles from chunk times: SubRip and WebVTT."""
+"""Subtitles from chunk times: SubRip and WebVTT.
+
+A chunk is as long as an engine likes it, a cue as long as an eye does: at most two lines of 42 columns (as
+broadcasters have it; East Asian characters take two). A longer chunk is split between words, and each part gets its
+share of the time. Cues never overlap, and each lasts at least a millisecond.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from gateway.speech.graphemes import cut_before
 
-class Cue(msgspec.Struct, frozen=True):
+LINE = 42
+LINES = 2
+"""The width of a line in columns, and how many lines a cue has."""
+
+_SENTENCE_ENDS = ".!?…。！？।؟"
+_CLAUSE_ENDS = ",;:–—、，；："
+
+
+class Cue(msgspec.Struct, frozen=True, omit_defaults=True):
     """Words on the screen from `start_ms` to `end_ms`; `speaker` may be empty."""
 
     start_ms: int
@@ -16,29 +31,129 @@ class Cue(msgspec.Struct, frozen=True):
     speaker: str = ""
 
 
+def split(cues: Iterable[Cue]) -> tuple[Cue, ...]:
+    """Cues as they are shown: the lines of each are separated by a newline. Those that are short already stay.
+
+    Args:
+        cues: in the order of their times, of any length.
+    """
+    found: list[Cue] = []
+    free = 0  # the first moment nobody has taken
+    for cue in cues:
+        parts = list(_parts(cue.text))
+        widths = [sum(map(width, part)) for part in parts]
+        total = sum(widths) or 1
+        shown = 0
+        for part, part_width in zip(parts, widths, strict=True):
+            start = cue.start_ms + (cue.end_ms - cue.start_ms) * shown // total
+            shown += part_width
+            end = cue.start_ms + (cue.end_ms - cue.start_ms) * shown // total
+            start = max(start, free)
+            free = max(end, start + 1)
+            found.append(Cue(start, free, "\n".join(part), cue.speaker))
+    return tuple(found)
+
+
 def srt(cues: Iterable[Cue]) -> str:
-    """A SubRip file."""
+    """A SubRip file of the cues, split."""
+    named = (Cue(c.start_ms, c.end_ms, f"{c.speaker}: {c.text}") if c.speaker else c for c in cues)
     parts = []
-    for number, cue in enumerate(cues, 1):
-        words = _one_paragraph(f"{cue.speaker}: {cue.text}" if cue.speaker else cue.text)
+    for number, cue in enumerate(split(named), 1):
+        # SubRip has no escapes; an arrow in the words would be read as times.
+        words = cue.text.replace("-->", "→")
         parts.append(f"{number}\n{_time(cue.start_ms, ',')} --> {_time(cue.end_ms, ',')}\n{words}\n")
     return "\n".join(parts)
 
 
 def vtt(cues: Iterable[Cue]) -> str:
-    """A WebVTT file (W3C, 2019); speakers are voice spans."""
+    """A WebVTT file (W3C, 2019) of the cues, split; speakers are voice spans."""
     parts = ["WEBVTT\n"]
-    for cue in cues:
-        words = _escaped(_one_paragraph(cue.text))
+    for cue in split(cues):
+        words = _escaped(cue.text)
         if cue.speaker:
             words = f"<v {_escaped(' '.join(cue.speaker.split()))}>{words}"
         parts.append(f"{_time(cue.start_ms, '.')} --> {_time(cue.end_ms, '.')}\n{words}\n")
     return "\n".join(parts)
 
 
-def _one_paragraph(text: str) -> str:
-    """A blank line would end the cue."""
-    return " ".join(text.split())
+def width(text: str) -> int:
+    """Columns a text takes; wide characters take two, combining marks none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
+    )
+
+
+class _Word(msgspec.Struct, frozen=True):
+    """A word, or a piece of one that is glued to the piece before it."""
+
+    text: str
+    glued: bool = False
+
+
+def _parts(text: str) -> Iterator[tuple[str, ...]]:
+    """The lines of each cue of a chunk."""
+    lines = list(_lines(_words(text)))
+    while lines:
+        take = min(LINES, len(lines))
+        if len(lines) > LINES and lines[0][-1].text[-1] in _SENTENCE_ENDS:
+            take = 1
+        yield _balanced(lines[:take])
+        lines = lines[take:]
+
+
+def _words(text: str) -> Iterator[_Word]:
+    """Words; one wider than a line is cut between characters, as scripts without spaces are."""
+    for word in text.split():
+        glued = False
+        while width(word) > LINE:
+            cut = _cut(word)
+            yield _Word(word[:cut], glued)
+            word, glued = word[cut:], True
+        yield _Word(word, glued)
+
+
+def _cut(word: str) -> int:
+    """Where to cut a word wider than a line: behind a mark in the second half of the line, else where the line ends."""
+    columns = 0
+    end = len(word)
+    for at, char in enumerate(word):
+        columns += width(char)
+        if columns > LINE:
+            end = at
+            break
+    for at in range(end - 1, end // 2, -1):
+        if word[at] in _SENTENCE_ENDS + _CLAUSE_ENDS:
+            return at + 1
+    return max(1, cut_before(word, end, 0))
+
+
+def _lines(words: Iterator[_Word]) -> Iterator[list[_Word]]:
+    line: list[_Word] = []
+    columns = 0
+    for word in words:
+        needed = width(word.text) + (0 if word.glued else 1)
+        if line and columns + needed > LINE:
+            yield line
+            line, columns = [], 0
+        line.append(word)
+        columns += needed if len(line) > 1 else width(word.text)
+    if line:
+        yield line
+
+
+def _balanced(lines: Sequence[list[_Word]]) -> tuple[str, ...]:
+    """The same words in the same number of lines, as even as they go."""
+    words = [word for line in lines for word in line]
+    if len(lines) < LINES:
+        return (_joined(words),)
+    splits = [(_joined(words[:at]), _joined(words[at:])) for at in range(1, len(words))]
+    return min(splits, key=lambda pair: max(map(width, pair)))
+
+
+def _joined(words: Sequence[_Word]) -> str:
+    return "".join(word.text if n == 0 or word.glued else f" {word.text}" for n, word in enumerate(words))
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,52 @@
+"""The subtitles of a finished job."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias, get_args
+
+import msgspec
+
+from gateway.errors import Conflict
+from gateway.speech.render import ChunkTime
+from gateway.speech.subtitles import Cue, split, srt, vtt
+from storage.records import JobRecord, JobState
+
+CaptionFormat: TypeAlias = Literal["srt", "vtt", "json"]
+CAPTION_FORMATS: tuple[CaptionFormat, ...] = get_args(CaptionFormat)
+
+
+class Captions(msgspec.Struct, frozen=True):
+    """Subtitles as data: a cue has at most two lines (split by a newline), and none overlaps the next."""
+
+    cues: tuple[Cue, ...]
+
+
+class _Spoken(msgspec.Struct):
+    chunks: tuple[ChunkTime, ...] = ()
+
+
+_decode = msgspec.json.Decoder(_Spoken).decode
+
+
+def captions(job: JobRecord, form: CaptionFormat) -> bytes:
+    """A job's subtitles as the file of this format, UTF-8.
+
+    Raises:
+        Conflict: the job has not been spoken; says why, and whether it will be.
+    """
+    if job.state is not JobState.COMPLETED or job.output is None:
+        raise Conflict(f"there are no subtitles: {_why_not(job)}")
+    chunks = [Cue(chunk.start_ms, chunk.end_ms, chunk.text) for chunk in _decode(job.output).chunks]
+    match form:
+        case "srt":
+            return srt(chunks).encode()
+        case "vtt":
+            return vtt(chunks).encode()
+        case "json":
+            return msgspec.json.encode(Captions(split(chunks)))
+
+
+def _why_not(job: JobRecord) -> str:
+    if not job.state.final:
+        return f"the job is {job.state.value}; ask again when it is COMPLETED"
+    return f"the job is {job.state.value}" + (f": {job.error}" if job.error else "")
