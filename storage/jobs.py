@@ -6,43 +6,31 @@ moved on or the job has ended.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any
 
-import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from gateway.clock import Clock, SystemClock
 from storage import job_sql, statements
-from storage.database import Database
 from storage.errors import BlobMissing, IdempotencyConflict
-from storage.job_rows import STATES, AnyRow, job_of, log_ended, log_events, maybe_job, params_of, row_of
+from storage.job_ends import JobEnds
+from storage.job_leases import JobLeases
+from storage.job_rows import STATES, job_of, maybe_job, params_of, row_of
 from storage.notices import Topic, tell
 from storage.records import (
-    Candidate,
-    Completed,
-    Completion,
     Idempotency,
     JobCounts,
     JobEventRecord,
     JobRecord,
     JobState,
-    Lease,
-    Retention,
 )
 
 _PLACE_LIMIT = 1_000
 
 
-class JobStore:
-    """All that is ever done to jobs."""
-
-    def __init__(self, db: Database, clock: Clock | None = None, retention: Retention | None = None) -> None:
-        self._db = db
-        self._clock = clock or SystemClock()
-        self._retention = retention or Retention()
+class JobStore(JobLeases, JobEnds):
+    """All that is ever done to jobs: submitting, reading and forgetting here, leases and ends in what it is made of."""
 
     # -- submit and read
 
@@ -161,290 +149,6 @@ class JobStore:
             lambda conn: [JobEventRecord(*row) for row in conn.execute(job_sql.EVENTS, {"id": job_id})]
         )
 
-    # -- the lease
-
-    async def candidates(
-        self, backends: Collection[str], exclude_tenants: Collection[str] = (), per_tenant: int = 16
-    ) -> list[Candidate]:
-        """Who could be claimed now: up to `per_tenant` jobs from the head of each tenant's line, normal before low
-        priority, then oldest first; of a flight only the leader."""
-        if not backends:
-            return []
-        now = self._clock.now_ms()
-
-        params = {"backends": list(backends), "now": now, "per_tenant": per_tenant}
-
-        def heads(conn: Connection) -> list[Candidate]:
-            if self._db.dialect == "postgresql":
-                rows = conn.execute(job_sql.HEADS_SHARED, params | {"excluded": list(exclude_tenants)}).all()
-            else:
-                tenants = [t for t in conn.execute(job_sql.TENANTS).scalars() if t not in exclude_tenants]
-                rows = [row for t in tenants for row in conn.execute(job_sql.HEADS, params | {"tenant": t}).all()]
-            found = [Candidate(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
-            found.sort(key=lambda job: (job.low_priority, job.created_ms, job.id))
-            return found
-
-        return await self._db.read(heads)
-
-    async def claim(self, ids: Sequence[str], owner: str, now: int | None = None) -> list[JobRecord]:
-        """Take a lease on each of `ids` that is still queued and whose flight nobody leads; the rest are skipped."""
-        if not ids:
-            return []
-        when = self._clock.now_ms() if now is None else now
-
-        def take(conn: Connection, wanted: Sequence[str]) -> list[JobRecord]:
-            shared = {"owner": owner, "now": when}
-            if self._db.dialect == "postgresql":
-                rows = conn.execute(job_sql.CLAIM_SHARED, shared | {"ids": list(wanted)}).all()
-            else:
-                rows = [row for i in wanted for row in conn.execute(job_sql.CLAIM, shared | {"id": i}).all()]
-            taken = sorted((job_of(row) for row in rows), key=lambda job: wanted.index(job.id))
-            log_events(conn, "claimed", [(job.id, job.attempt) for job in taken], when, owner)
-            return taken
-
-        try:
-            return await self._db.writer.run(lambda conn: take(conn, ids))
-        except IntegrityError:
-            # Another server became the leader of a flight between our look and our commit (PostgreSQL only).
-            if len(ids) == 1:
-                return []
-            return [job for i in ids for job in await self.claim([i], owner, when)]
-
-    async def beat(
-        self, owner: str, jobs: Mapping[str, int], progress: Mapping[str, tuple[int, int]] | None = None
-    ) -> set[str]:
-        """Renew the leases of `jobs` (id -> attempt) and tell their progress (id -> chunks done, total).
-
-        Returns:
-            The ids that are no longer ours: cancelled, timed out, or expired and perhaps another's.
-        """
-        if not jobs:
-            return set()
-        steps = progress or {}
-        rows = []
-        for job_id, attempt in jobs.items():
-            done, total = steps.get(job_id, (None, None))
-            rows.append({"id": job_id, "owner": owner, "attempt": attempt, "done": done, "total": total})
-
-        def renew(conn: Connection) -> set[str]:
-            conn.execute(job_sql.BEAT, rows)
-            held = {row[0]: row[1] for row in conn.execute(job_sql.HELD, {"owner": owner})}
-            return {job_id for job_id, attempt in jobs.items() if held.get(job_id) != attempt}
-
-        return await self._db.writer.run(renew)
-
-    async def observe_leases(self) -> list[Lease]:
-        """Every lease as it stands; whoever watches expires those that stand still."""
-        return await self._db.read(lambda conn: [Lease(*row) for row in conn.execute(job_sql.LEASES)])
-
-    async def expire(
-        self,
-        job_id: str,
-        owner: str,
-        beat: int,
-        attempt: int,
-        max_failures: int,
-        reason: str,
-        code: str = "worker_lost",
-    ) -> JobState | None:
-        """Take a lease away that has not moved since it was observed: back to the queue, or FAILED with `reason`
-        when that was failure number `max_failures`.
-
-        Returns:
-            The new state, or None when the lease had moved and nothing was done.
-        """
-        now = self._clock.now_ms()
-        lease = {"id": job_id, "owner": owner, "beat": beat, "attempt": attempt}
-        rest = {"max_failures": max_failures, "error": reason, "code": code, "now": now}
-
-        def end(conn: Connection) -> JobState | None:
-            row = conn.execute(job_sql.EXPIRE, lease | rest | self._keep(now)).first()
-            if row is None:
-                return None
-            state = STATES[row[7]]
-            if state.final:
-                log_ended(conn, [row], state.value, now, reason)
-            else:
-                log_events(conn, "expired", [(job_id, attempt)], now, owner, reason)
-                tell(conn, Topic.QUEUE)
-            return state
-
-        return await self._db.writer.run(end)
-
-    async def requeue(
-        self,
-        job_id: str,
-        owner: str,
-        attempt: int,
-        reason: str,
-        count_failure: bool,
-        delay_ms: int = 0,
-        execution_ms: int | None = None,
-    ) -> bool:
-        """Hand a lease back. A failure counts against the job; a shutdown does not.
-
-        Args:
-            delay_ms: how long nobody claims it, up to `PAUSE_AT_MOST_MS`; `reason` is what it waits for, then.
-            execution_ms: what it has spent running so far, over all attempts; None leaves it as it is.
-
-        Returns:
-            False when the lease was no longer ours.
-        """
-        now = self._clock.now_ms()
-        available_ms = now + min(delay_ms, job_sql.PAUSE_AT_MOST_MS) if delay_ms else 0
-        params = {
-            "id": job_id, "owner": owner, "attempt": attempt, "error": reason if count_failure or delay_ms else None,
-            "counted": int(count_failure), "available_ms": available_ms, "execution_ms": execution_ms,
-        }  # fmt: skip
-
-        def give(conn: Connection) -> bool:
-            row = conn.execute(job_sql.REQUEUE, params).first()
-            if row is not None:
-                log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
-                tell(conn, Topic.QUEUE)
-            return row is not None
-
-        return await self._db.writer.run(give)
-
-    # -- the end
-
-    async def complete(self, job_id: str, owner: str, attempt: int, completion: Completion) -> Completed:
-        """End a job well: its blob, cache entry, final state, followers, usage, webhooks and events in one
-        transaction. The audio's file must be in the store already (`AudioStore.put_file`); settle it afterwards."""
-        now, blob, entry = completion.now, completion.blob, completion.cache_entry
-        result = {
-            "blob_hash": blob.hash, "cache_key": completion.cache_key, "backend": completion.backend,
-            "worker_id": completion.worker_id, "now": now,
-        } | self._keep(now)  # fmt: skip
-        final = result | {
-            "id": job_id, "owner": owner, "attempt": attempt, "output": completion.output,
-            "delay_ms": completion.delay_ms, "execution_ms": completion.execution_ms,
-            "retain_until_ms": completion.retain_until_ms,
-        }  # fmt: skip
-        day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
-
-        def end(conn: Connection) -> Completed:
-            # The blob first: the job refers to it. If the lease is lost, the sweeper finds it unused.
-            conn.execute(
-                statements.PUT_BLOB,
-                {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": now},
-            )
-            row = conn.execute(job_sql.COMPLETE, final).first()
-            if row is None:
-                return Completed(False)
-            if entry is not None:
-                conn.execute(statements.PUT_CACHE_ENTRY, msgspec.structs.asdict(entry))
-            followers: Sequence[AnyRow] = ()
-            if row[7] is not None:
-                shared = result | {"flight_key": row[7], "output": completion.follower_output}
-                followers = conn.execute(job_sql.COMPLETE_FOLLOWERS, shared).all()
-            usage = msgspec.structs.asdict(completion.usage)
-            place = {"backend": completion.backend, "day": day}
-            spent = [usage | place | {"tenant": row[1], "endpoint_id": row[2], "key_id": row[3]}]
-            for follower in followers:
-                # Followers heard it for nothing, like any hit of the cache.
-                hit = {"characters": follower[4], "jobs": 1, "cache_hits": 1, "cost_micro_usd": 0}
-                whose = {"tenant": follower[1], "endpoint_id": follower[2], "key_id": follower[3]}
-                spent.append(usage | place | hit | whose)
-            conn.execute(statements.ADD_USAGE, spent)
-            log_ended(conn, [row, *followers], JobState.COMPLETED.value, now, None, owner)
-            return Completed(True, tuple(follower[0] for follower in followers))
-
-        return await self._db.writer.run(end)
-
-    async def fail(
-        self,
-        job_id: str,
-        owner: str,
-        attempt: int,
-        state: Literal[JobState.FAILED, JobState.TIMED_OUT],
-        error: str,
-        code: str,
-        by_input: bool = False,
-        *,
-        delay_ms: int = 0,
-        execution_ms: int = 0,
-        worker_id: str | None = None,
-    ) -> Completed:
-        """End a job badly. `by_input`: whoever waits for the same utterance fails likewise; otherwise the oldest
-        of them leads next."""
-        now = self._clock.now_ms()
-        shared = {"error": error, "code": code, "now": now} | self._keep(now)
-        final = shared | {
-            "id": job_id, "owner": owner, "attempt": attempt, "state": state.value, "delay_ms": delay_ms,
-            "execution_ms": execution_ms, "worker_id": worker_id,
-        }  # fmt: skip
-
-        def end(conn: Connection) -> Completed:
-            row = conn.execute(job_sql.FAIL, final).first()
-            if row is None:
-                return Completed(False)
-            followers: Sequence[AnyRow] = ()
-            if by_input and row[7] is not None:
-                followers = conn.execute(job_sql.FAIL_FOLLOWERS, shared | {"flight_key": row[7]}).all()
-            log_ended(conn, [row], state.value, now, code, owner)
-            log_ended(conn, followers, JobState.FAILED.value, now, code, owner)
-            return Completed(True, tuple(follower[0] for follower in followers))
-
-        return await self._db.writer.run(end)
-
-    async def cancel(self, job_id: str) -> JobRecord | None:
-        """Cancel a job, queued or running, at once; a finished one stays as it is. Gives it as it stands after."""
-        now = self._clock.now_ms()
-
-        def end(conn: Connection) -> JobRecord | None:
-            rows = conn.execute(job_sql.CANCEL, {"id": job_id, "now": now} | self._keep(now)).all()
-            log_ended(conn, rows, JobState.CANCELLED.value, now)
-            return maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first())
-
-        return await self._db.writer.run(end)
-
-    async def led(self, job_id: str) -> bool:
-        """Whether the job is being spoken and other jobs wait for the same speech."""
-        return await self._db.peek(lambda conn: conn.execute(job_sql.LED, {"id": job_id}).first() is not None)
-
-    async def purge(self, endpoint_id: str, tenant: str) -> int:
-        """Cancel all that a tenant has waiting at an endpoint; gives how many."""
-        now = self._clock.now_ms()
-
-        def end(conn: Connection) -> int:
-            params = {"endpoint_id": endpoint_id, "tenant": tenant, "now": now}
-            rows = conn.execute(job_sql.PURGE, params | self._keep(now)).all()
-            log_ended(conn, rows, JobState.CANCELLED.value, now, "purged")
-            return len(rows)
-
-        return await self._db.writer.run(end)
-
-    async def retry(self, job_id: str, expires_at_ms: int | None = None) -> JobRecord | None:
-        """Queue a FAILED or TIMED_OUT job again, under a new ttl; None when it is neither, or no longer kept."""
-        now = self._clock.now_ms()
-
-        def again(conn: Connection) -> JobRecord | None:
-            job = maybe_job(
-                conn.execute(job_sql.RETRY, {"id": job_id, "now": now, "expires_at_ms": expires_at_ms}).first()
-            )
-            if job is not None:
-                log_events(conn, "retried", [(job.id, job.attempt)], now)
-                tell(conn, Topic.QUEUE)
-            return job
-
-        return await self._db.writer.run(again)
-
-    async def expire_ttl(self, now: int | None = None) -> list[str]:
-        """End what has outlived its ttl, waiting or running, as TIMED_OUT; gives the ids."""
-        when = self._clock.now_ms() if now is None else now
-        error = "the job did not finish within its ttl: raise policy.ttl, or retry it"
-
-        def end(conn: Connection) -> list[str]:
-            ended: list[str] = []
-            for statement in (job_sql.TTL_QUEUED, job_sql.TTL_RUNNING):
-                rows = conn.execute(statement, {"now": when, "error": error} | self._keep(when)).all()
-                log_ended(conn, rows, JobState.TIMED_OUT.value, when, "ttl_expired")
-                ended += [row[0] for row in rows]
-            return ended
-
-        return await self._db.writer.run(end)
-
     async def move_cursor(self, job_id: str, seen: int, to: int) -> None:
         """Note that the stream's items from `seen` up to `to` were given out."""
         await self._db.writer.insert(job_sql.MOVE_CURSOR, {"id": job_id, "seen": seen, "to": to})
@@ -470,6 +174,3 @@ class JobStore:
         return await self._db.writer.run(
             lambda conn: statements.release(conn, conn.execute(job_sql.DELETE, {"id": job_id}).all(), now) == 1
         )
-
-    def _keep(self, now: int) -> dict[str, int]:
-        return {"keep_run": now + self._retention.run_ms, "keep_runsync": now + self._retention.runsync_ms}

@@ -1,0 +1,157 @@
+"""How jobs end: completed, failed, cancelled, purged, out of time; and how they begin again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Literal
+
+import msgspec
+from sqlalchemy import Connection
+
+from storage import job_sql, statements
+from storage.job_rows import AnyRow, log_ended, log_events, maybe_job
+from storage.job_table import JobTable
+from storage.notices import Topic, tell
+from storage.records import Completed, Completion, JobRecord, JobState
+
+
+class JobEnds(JobTable):
+    """Each end is one transaction: final state, followers, usage, webhooks, events."""
+
+    async def complete(self, job_id: str, owner: str, attempt: int, completion: Completion) -> Completed:
+        """End a job well: its blob, cache entry, final state, followers, usage, webhooks and events in one
+        transaction. The audio's file must be in the store already (`AudioStore.put_file`); settle it afterwards."""
+        now, blob, entry = completion.now, completion.blob, completion.cache_entry
+        result = {
+            "blob_hash": blob.hash, "cache_key": completion.cache_key, "backend": completion.backend,
+            "worker_id": completion.worker_id, "now": now,
+        } | self._keep(now)  # fmt: skip
+        final = result | {
+            "id": job_id, "owner": owner, "attempt": attempt, "output": completion.output,
+            "delay_ms": completion.delay_ms, "execution_ms": completion.execution_ms,
+            "retain_until_ms": completion.retain_until_ms,
+        }  # fmt: skip
+        day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
+
+        def end(conn: Connection) -> Completed:
+            # The blob first: the job refers to it. If the lease is lost, the sweeper finds it unused.
+            conn.execute(
+                statements.PUT_BLOB,
+                {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": now},
+            )
+            row = conn.execute(job_sql.COMPLETE, final).first()
+            if row is None:
+                return Completed(False)
+            if entry is not None:
+                conn.execute(statements.PUT_CACHE_ENTRY, msgspec.structs.asdict(entry))
+            followers: Sequence[AnyRow] = ()
+            if row[7] is not None:
+                shared = result | {"flight_key": row[7], "output": completion.follower_output}
+                followers = conn.execute(job_sql.COMPLETE_FOLLOWERS, shared).all()
+            usage = msgspec.structs.asdict(completion.usage)
+            place = {"backend": completion.backend, "day": day}
+            spent = [usage | place | {"tenant": row[1], "endpoint_id": row[2], "key_id": row[3]}]
+            for follower in followers:
+                # Followers heard it for nothing, like any hit of the cache.
+                hit = {"characters": follower[4], "jobs": 1, "cache_hits": 1, "cost_micro_usd": 0}
+                whose = {"tenant": follower[1], "endpoint_id": follower[2], "key_id": follower[3]}
+                spent.append(usage | place | hit | whose)
+            conn.execute(statements.ADD_USAGE, spent)
+            log_ended(conn, [row, *followers], JobState.COMPLETED.value, now, None, owner)
+            return Completed(True, tuple(follower[0] for follower in followers))
+
+        return await self._db.writer.run(end)
+
+    async def fail(
+        self,
+        job_id: str,
+        owner: str,
+        attempt: int,
+        state: Literal[JobState.FAILED, JobState.TIMED_OUT],
+        error: str,
+        code: str,
+        by_input: bool = False,
+        *,
+        delay_ms: int = 0,
+        execution_ms: int = 0,
+        worker_id: str | None = None,
+    ) -> Completed:
+        """End a job badly. `by_input`: whoever waits for the same utterance fails likewise; otherwise the oldest
+        of them leads next."""
+        now = self._clock.now_ms()
+        shared = {"error": error, "code": code, "now": now} | self._keep(now)
+        final = shared | {
+            "id": job_id, "owner": owner, "attempt": attempt, "state": state.value, "delay_ms": delay_ms,
+            "execution_ms": execution_ms, "worker_id": worker_id,
+        }  # fmt: skip
+
+        def end(conn: Connection) -> Completed:
+            row = conn.execute(job_sql.FAIL, final).first()
+            if row is None:
+                return Completed(False)
+            followers: Sequence[AnyRow] = ()
+            if by_input and row[7] is not None:
+                followers = conn.execute(job_sql.FAIL_FOLLOWERS, shared | {"flight_key": row[7]}).all()
+            log_ended(conn, [row], state.value, now, code, owner)
+            log_ended(conn, followers, JobState.FAILED.value, now, code, owner)
+            return Completed(True, tuple(follower[0] for follower in followers))
+
+        return await self._db.writer.run(end)
+
+    async def cancel(self, job_id: str) -> JobRecord | None:
+        """Cancel a job, queued or running, at once; a finished one stays as it is. Gives it as it stands after."""
+        now = self._clock.now_ms()
+
+        def end(conn: Connection) -> JobRecord | None:
+            rows = conn.execute(job_sql.CANCEL, {"id": job_id, "now": now} | self._keep(now)).all()
+            log_ended(conn, rows, JobState.CANCELLED.value, now)
+            return maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first())
+
+        return await self._db.writer.run(end)
+
+    async def led(self, job_id: str) -> bool:
+        """Whether the job is being spoken and other jobs wait for the same speech."""
+        return await self._db.peek(lambda conn: conn.execute(job_sql.LED, {"id": job_id}).first() is not None)
+
+    async def purge(self, endpoint_id: str, tenant: str) -> int:
+        """Cancel all that a tenant has waiting at an endpoint; gives how many."""
+        now = self._clock.now_ms()
+
+        def end(conn: Connection) -> int:
+            params = {"endpoint_id": endpoint_id, "tenant": tenant, "now": now}
+            rows = conn.execute(job_sql.PURGE, params | self._keep(now)).all()
+            log_ended(conn, rows, JobState.CANCELLED.value, now, "purged")
+            return len(rows)
+
+        return await self._db.writer.run(end)
+
+    async def retry(self, job_id: str, expires_at_ms: int | None = None) -> JobRecord | None:
+        """Queue a FAILED or TIMED_OUT job again, under a new ttl; None when it is neither, or no longer kept."""
+        now = self._clock.now_ms()
+
+        def again(conn: Connection) -> JobRecord | None:
+            job = maybe_job(
+                conn.execute(job_sql.RETRY, {"id": job_id, "now": now, "expires_at_ms": expires_at_ms}).first()
+            )
+            if job is not None:
+                log_events(conn, "retried", [(job.id, job.attempt)], now)
+                tell(conn, Topic.QUEUE)
+            return job
+
+        return await self._db.writer.run(again)
+
+    async def expire_ttl(self, now: int | None = None) -> list[str]:
+        """End what has outlived its ttl, waiting or running, as TIMED_OUT; gives the ids."""
+        when = self._clock.now_ms() if now is None else now
+        error = "the job did not finish within its ttl: raise policy.ttl, or retry it"
+
+        def end(conn: Connection) -> list[str]:
+            ended: list[str] = []
+            for statement in (job_sql.TTL_QUEUED, job_sql.TTL_RUNNING):
+                rows = conn.execute(statement, {"now": when, "error": error} | self._keep(when)).all()
+                log_ended(conn, rows, JobState.TIMED_OUT.value, when, "ttl_expired")
+                ended += [row[0] for row in rows]
+            return ended
+
+        return await self._db.writer.run(end)
