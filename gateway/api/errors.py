@@ -20,6 +20,9 @@ _WORDS = {
     405: "Method not allowed",
 }
 
+_TAKE_JSON = ("/run", "/runsync")
+"""Addresses whose refusal of a large body is in RunPod's words."""
+
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
     """Why a request was refused or failed."""
@@ -57,6 +60,8 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     if error.status_code == 413:
         limit = request.route_handler.resolve_request_max_body_size()
         message = f"the request body is too large; this address takes at most {limit} bytes"
+        if request.url.path.endswith(_TAKE_JSON):
+            message = f"json is invalid; max size is {(limit or 0) / 1e6:g} MB ({limit} bytes)"
     elif isinstance(error, ValidationException):
         names = [str(item.get("key")) for item in error.extra or () if isinstance(item, dict)]
         message = "; ".join(out_of_range(n) if n in RANGES else f"{n} is invalid" for n in names) or error.detail

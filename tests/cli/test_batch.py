@@ -16,7 +16,7 @@ import soundfile
 from support.command import KEY, VOXGATE, Served, command, environment, serving_command
 
 from gateway.cli.joined import join
-from gateway.cli.lines import read_lines
+from gateway.cli.lines import COLUMNS, read_lines
 from gateway.cli.manifest import Manifest
 from gateway.cli.progress import Progress, bar, span
 from gateway.errors import BadRequest
@@ -151,6 +151,12 @@ def test_a_wrong_script_is_refused_with_its_line_before_anything_is_spoken(
     with pytest.raises(BadRequest) as raised:
         read_lines(tmp_path / name, {}, {"Ann": "default"})
     assert words in str(raised.value)
+
+
+def test_every_column_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
+    rows = "".join(line for line in page.splitlines() if line.startswith("| `"))
+    assert all(f"`{column}`" in rows for column in COLUMNS)
 
 
 def test_a_script_that_is_not_utf8_says_so(tmp_path: Path) -> None:
