@@ -157,3 +157,29 @@ async def test_postgresql_restarts_in_the_middle_of_two_hundred_jobs(tmp_path: P
         assert max(said.values()) <= 2
         assert select(url, "SELECT COUNT(*) FROM takes") == [(400,)]
         assert len({job["workerId"] for job in ended}) == 2
+
+
+async def test_while_postgresql_is_away_callers_are_told_and_afterwards_all_goes_on(tmp_path: Path, url: str) -> None:
+    fields = {"backends": {"scripted": {"record": str(tmp_path / "record")}}}
+    async with running(tmp_path, database=DatabaseSettings(url=url), auto_endpoints=True, **fields) as caller:
+        sound_of(await caller.say("Before."))
+        under_way = await caller.run("It is being spoken meanwhile.", options={"delay_s": 2})
+        await caller.until(under_way, "IN_PROGRESS")
+        await asyncio.to_thread(the_server().stop)
+        try:
+            ready = await caller.http.get("/health/ready")
+            refused = await caller.post("run", {"input": {"text": "Nobody can keep this."}})
+            looked = await caller.http.get(f"/v2/{caller.endpoint}/status/{under_way}")
+        finally:
+            await asyncio.to_thread(the_server().start)
+        for answer in (ready, refused, looked):
+            assert answer.status_code == 503, answer.text
+            assert "start PostgreSQL" in answer.text
+            assert "Traceback" not in answer.text
+        job = await caller.until(under_way)
+        sound_of(job)
+        sound_of(await caller.say("After."))
+        assert (await caller.http.get("/health/ready")).status_code == 200
+        assert Counter(text for text, _ in spoken(tmp_path / "record")).keys() == {
+            "Before.", "It is being spoken meanwhile.", "After.",
+        }  # fmt: skip
