@@ -22,6 +22,7 @@ from gateway.jobs.housekeeping import Housekeeping
 from gateway.jobs.intake import Intake
 from gateway.jobs.leases import Leases
 from gateway.jobs.lists import Lists
+from gateway.jobs.live import Live
 from gateway.jobs.outside import AllowList
 from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
@@ -33,6 +34,7 @@ from gateway.jobs.watch import Watch
 from gateway.jobs.webhooks import Webhooks
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
+from gateway.routing.models import Models
 from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
@@ -174,6 +176,8 @@ class Gateway:
         )
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals)
         self.streams = Streams(followers, store)
+        self.live = Live(self.jobs, followers, store)
+        self.models = Models(self.endpoints, known, settings.default_backend)
         self.engines.start()
         self._claimer.start()
         self._leases.start()

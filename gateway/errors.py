@@ -141,3 +141,13 @@ def status_of(error: BaseException) -> int:
     if isinstance(error, VoxgateError):
         return error.status
     return _FOREIGN_STATUS.get(code_of(error), 500)
+
+
+def status_of_code(code: str) -> int:
+    """The HTTP status of the errors with this code."""
+    classes = [VoxgateError]
+    for each in classes:
+        if each.code == code:
+            return each.status
+        classes += each.__subclasses__()
+    return _FOREIGN_STATUS.get(code, 500)

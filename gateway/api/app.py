@@ -20,6 +20,7 @@ from gateway.api.fastlane import FastLane
 from gateway.api.jobs import job_routers
 from gateway.api.lists import LISTS
 from gateway.api.observe import Observed
+from gateway.api.openai import openai_router
 from gateway.api.openapi import document
 from gateway.api.operations import live, metrics, openapi_json, ready, usage
 from gateway.api.ports import Gateway
@@ -41,7 +42,8 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
     """
     settings = gateway.settings
     jobs = job_routers(settings, stream, *LISTS, *VOICES, subtitles)
-    api: list[ControllerRouterHandler] = [*jobs, audio, live, ready, metrics, usage, *PRONUNCIATIONS]
+    openai = openai_router(settings.max_body_runsync_bytes)
+    api: list[ControllerRouterHandler] = [*jobs, openai, audio, live, ready, metrics, usage, *PRONUNCIATIONS]
     dependencies = {
         "gateway": Provide(lambda: gateway, sync_to_thread=False),
         "caller": Provide(provide_caller, sync_to_thread=False),

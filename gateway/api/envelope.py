@@ -45,10 +45,10 @@ def decode_envelope(body: bytes) -> Envelope:
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            envelope = _decode(_without_half_characters(body))
+            envelope = _decode(without_half_characters(body))
     except msgspec.ValidationError as error:
         raise BadRequest(f"the request is invalid: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         hint = "the body is empty" if not body.strip() else str(error)
         raise BadRequest(f'json is invalid: {hint}; send {{"input": {{"text": "..."}}}}') from None
     if envelope.input is UNSET or bytes(envelope.input).strip() == b"null":
@@ -56,7 +56,7 @@ def decode_envelope(body: bytes) -> Envelope:
     return envelope
 
 
-def _without_half_characters(body: bytes) -> bytes:
+def without_half_characters(body: bytes) -> bytes:
     r"""The same JSON without lone surrogates (`"\ud83d"`), which JavaScript sends for half an emoji.
 
     msgspec refuses them; nobody can hear them.
@@ -77,7 +77,7 @@ def characters_of(raw_input: msgspec.Raw) -> int:
         decoded = _decode_text(raw_input)
         if not decoded.text and decoded.input is not UNSET:
             decoded = _decode_text(decoded.input)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return 0
     return len(decoded.text)
 

@@ -1,4 +1,4 @@
-"""Every error as `{"error": "..."}` with its status; nothing else ever leaves this surface."""
+"""Every error as `{"error": "..."}` with its status, below `/v1/` as OpenAI writes it; nothing else ever leaves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from gateway.api.envelope import RANGES, out_of_range
-from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of
+from gateway.api.openai_errors import Refused, openai_error, speaks_openai
+from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of, status_of_code
 from gateway.settings.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,6 +38,25 @@ def error_response(status: int, message: str, headers: dict[str, str] | None = N
     )
 
 
+def _told(
+    request: Request[Any, Any, Any], status: int, message: str, code: str | None, headers: dict[str, str] | None = None
+) -> Response[bytes]:
+    """An error in the form of the API that was called."""
+    if speaks_openai(request.scope["path"]):
+        return openai_error(status, message, code, headers=headers)
+    return error_response(status, message, headers)
+
+
+def status_of_job(code: str) -> int:
+    """The HTTP status of an answer that is about a job which ended with this code, or in this state."""
+    return {"timed_out": 504, "cancelled": 503}.get(code) or status_of_code(code)
+
+
+def on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[bytes]:
+    """What OpenAI's surface refuses itself."""
+    return openai_error(error.status, str(error), error.refusal, error.param)
+
+
 def on_gateway_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """An error of our own tree, or one of a lower layer that has a `code`."""
     status = status_of(error)
@@ -51,7 +71,7 @@ def on_gateway_error(request: Request[Any, Any, Any], error: Exception) -> Respo
         headers["www-authenticate"] = "Bearer"
     if status >= 500:
         log.error("request refused", code=code_of(error), error=error)
-    return error_response(status, str(error), headers)
+    return _told(request, status, str(error), code_of(error), headers)
 
 
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
@@ -65,7 +85,7 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
     elif isinstance(error, ValidationException):
         names = [str(item.get("key")) for item in error.extra or () if isinstance(item, dict)]
         message = "; ".join(out_of_range(n) if n in RANGES else f"{n} is invalid" for n in names) or error.detail
-    return error_response(error.status_code, message, dict(error.headers or {}))
+    return _told(request, error.status_code, message, None, dict(error.headers or {}))
 
 
 def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
@@ -74,10 +94,12 @@ def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response
         return on_gateway_error(request, error)
     log.error("unexpected error", exc_info=error)
     request_id = request.scope.get("state", {}).get("request_id", "")
-    return error_response(500, f"Internal error; the server's log has more under request id {request_id}")
+    message = f"Internal error; the server's log has more under request id {request_id}"
+    return _told(request, 500, message, VoxgateError.code)
 
 
 HANDLERS: dict[int | type[Exception], Any] = {
+    Refused: on_refused,
     VoxgateError: on_gateway_error,
     HTTPException: on_http_error,
     Exception: on_unexpected,

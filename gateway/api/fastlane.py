@@ -1,4 +1,4 @@
-"""The fast lane: answers in-memory cache hits of `/runsync` before Litestar is asked.
+"""The fast lane: answers in-memory cache hits of `/runsync` and of OpenAI's speech before Litestar is asked.
 
 It calls what the handler calls, in the same order: authenticate, limit, look up; the wrapper around it observes.
 Whatever is not a plain hit, every error included, is replayed into the application with the body it has read, so
@@ -15,9 +15,13 @@ from msgspec import UNSET
 from gateway.api.asgi import App, Message, Receive, Scope, Send
 from gateway.api.envelope import WAIT_MS, characters_of, decode_envelope
 from gateway.api.jobs import DEFAULT_ENDPOINT
+from gateway.api.openai import SPEECH_PATH, VERB, headers_of
+from gateway.api.openai_errors import Refused
+from gateway.api.openai_request import Wanted, translate
 from gateway.api.ports import Gateway
 from gateway.api.security import ADMITTED, base_url
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
+from gateway.jobs.hits import HotAudio
 
 _WAIT = re.compile(rb"wait=([0-9]{1,9})").fullmatch
 _JSON = (b"content-type", b"application/json")
@@ -69,8 +73,9 @@ class FastLane:
         if scope["type"] != "http" or scope["method"] != "POST":
             await self._app(scope, receive, send)
             return
-        endpoint_id = endpoint_of(scope["path"])
-        if endpoint_id is None or not plain_query(scope["query_string"]):
+        spoken = scope["path"] == SPEECH_PATH
+        endpoint_id = None if spoken else endpoint_of(scope["path"])
+        if (endpoint_id is None and not spoken) or not plain_query(scope["query_string"]):
             await self._app(scope, receive, send)
             return
         key: str | None = None
@@ -92,9 +97,17 @@ class FastLane:
             return
         first = await receive()
         if first["type"] == "http.request" and not first.get("more_body", False):
-            answer = self._look_up(scope, caller, endpoint_id, first.get("body", b""))
-            if answer is not None:
-                await self._answer(scope, send, answer)
+            body = first.get("body", b"")
+            if endpoint_id is not None:
+                answer = self._look_up(scope, caller, endpoint_id, body)
+                if answer is not None:
+                    await self._answer(scope, send, answer)
+                    return
+            elif (found := self._look_up_speech(scope, caller, body)) is not None:
+                scope["path_template"] = SPEECH_PATH
+                audio, wanted = found
+                headers = {"content-type": audio.mimetype} | headers_of(audio.job_id, wanted.warnings)
+                await _send(send, audio.data, [(name.encode(), value.encode()) for name, value in headers.items()])
                 return
         await self._app(scope, _replay(first, receive), send)
 
@@ -119,12 +132,30 @@ class FastLane:
         scope[ADMITTED] = True
         return self._gateway.jobs.hot(caller, endpoint_id, raw_input, base_url(scope["scheme"], scope["headers"]))
 
+    def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, Wanted] | None:
+        if len(body) > self._max_body:
+            return None
+        try:
+            wanted = translate(self._gateway, caller, body)
+            if wanted.events:
+                return None
+            self._gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
+        except (Refused, VoxgateError):
+            return None
+        scope[ADMITTED] = True
+        found = self._gateway.jobs.hot_audio(caller, wanted.endpoint_id, wanted.raw_input)
+        return None if found is None else (found, wanted)
+
     async def _answer(self, scope: Scope, send: Send, answer: bytes) -> None:
         template = _ROOT if scope["path"] == _ROOT else "/v2/{endpoint_id}/runsync"
         scope["path_template"] = template
-        length = str(len(answer)).encode()
-        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, (b"content-length", length)]})
-        await send({"type": "http.response.body", "body": answer, "more_body": False})
+        await _send(send, answer, [_JSON])
+
+
+async def _send(send: Send, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    headers.append((b"content-length", str(len(body)).encode()))
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _replay(first: Message, receive: Receive) -> Receive:

@@ -38,6 +38,8 @@ def verb_of(path_template: str | None) -> str:
         return "none"
     if path_template.rstrip("/") in ("/v2/{endpoint_id}", "/v2/{endpoint_id:str}"):
         return "endpoint"
+    if path_template.startswith("/v1/"):
+        return path_template.removeprefix("/v1/").partition("/{")[0].rpartition("/")[2]
     found = _VERB(path_template)
     return (found.group(1) if found else "") or "page"
 

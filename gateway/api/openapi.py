@@ -17,6 +17,7 @@ from litestar.types import ControllerRouterHandler, Method, OperationIDCreator
 
 from gateway.api.documents import NewPronunciations, NewVoice, SpeechEnvelope
 from gateway.api.errors import ErrorAnswer
+from gateway.api.openai_request import SpeechBody
 from voxgate import __version__
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ OPEN: list[dict[str, list[str]]] = [{}]
 _BODIES: dict[str, type[msgspec.Struct]] = {
     "run": SpeechEnvelope,
     "runsync": SpeechEnvelope,
+    "speech": SpeechBody,
     "addVoice": NewVoice,
     "setPronunciations": NewPronunciations,
     "putPronunciations": NewPronunciations,
@@ -118,7 +120,7 @@ def document(routes: Sequence[ControllerRouterHandler], dependencies: Mapping[st
     config = OpenAPIConfig(
         title="voxgate",
         version=__version__,
-        description="A self-hosted text-to-speech gateway that speaks RunPod's job API.",
+        description="A self-hosted text-to-speech gateway that speaks RunPod's job API and OpenAI's speech API.",
         components=Components(
             security_schemes={
                 KEY_SCHEME: SecurityScheme(type="http", scheme="bearer", description="`Authorization: Bearer KEY`")

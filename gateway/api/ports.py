@@ -12,10 +12,12 @@ from gateway.access.service import Access
 from gateway.access.signing import Signer
 from gateway.engines.registry import HostedBackend
 from gateway.jobs.lists import Lists
+from gateway.jobs.live import Live
 from gateway.jobs.service import Jobs
 from gateway.jobs.stream import Streams
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
+from gateway.routing.models import Models
 from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.speech.pronunciations import Pronunciations
@@ -48,6 +50,14 @@ class Gateway(Protocol):
     @property
     def streams(self) -> Streams:
         """Pieces of jobs that are being spoken."""
+
+    @property
+    def live(self) -> Live:
+        """Speech that is heard while it is spoken."""
+
+    @property
+    def models(self) -> Models:
+        """What OpenAI's API may call what speaks."""
 
     @property
     def endpoints(self) -> Endpoints:

@@ -6,6 +6,7 @@ id and audio. A hit is then a new id, a row handed to the write-behind, two coun
 
 from __future__ import annotations
 
+import binascii
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.finished import WriteBehind
 from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.output import split_audio
+from gateway.jobs.output import MIMETYPES, split_audio
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from storage.records import JobRecord, UsageDelta
@@ -58,6 +59,14 @@ class Prepared(msgspec.Struct, frozen=True):
     finished: Any
 
 
+class HotAudio(msgspec.Struct, frozen=True):
+    """Finished audio from memory, and the id of the job it answers."""
+
+    job_id: str
+    mimetype: str
+    data: bytes
+
+
 class Hits:
     """Answers from memory. Only used on the event loop.
 
@@ -91,7 +100,22 @@ class Hits:
         self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str
     ) -> bytes | None:
         """The answer as JSON; None: take the ordinary way, which also says best what is wrong."""
-        raw = bytes(raw_input)
+        hit = self._take(principal, endpoint_id, bytes(raw_input), base_url)
+        if hit is None:
+            return None
+        job_id, ready = hit
+        return b"".join((b'{"id":"', job_id.encode(), ready.before, ready.audio, ready.after))
+
+    def audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
+        """The audio alone."""
+        hit = self._take(principal, endpoint_id, raw_input, "")
+        if hit is None:
+            return None
+        job_id, ready = hit
+        return HotAudio(job_id, MIMETYPES[ready.entry.suffix[1:]], binascii.a2b_base64(ready.encoded))
+
+    def _take(self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str) -> tuple[str, Prepared] | None:
+        """A hit, counted, its job on the way to its row."""
         name = (principal.tenant, principal.key_id, endpoint_id, base_url, raw)
         ready = self._prepared.get(name)
         now = self._clock.now_ms()
@@ -113,7 +137,7 @@ class Hits:
         self._note_usage(principal, job.endpoint_id, job.backend, ready.used)
         ready.finished.inc()
         self._hot.inc()
-        return b"".join((b'{"id":"', job.id.encode(), ready.before, ready.audio, ready.after))
+        return job.id, ready
 
     def _holds(self, ready: Prepared, now: int) -> bool:
         """Whether it would be prepared the same way now."""

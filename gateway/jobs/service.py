@@ -17,7 +17,7 @@ from gateway.errors import Conflict, InvalidInput, NotFound, TooManyRequests, Un
 from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
-from gateway.jobs.hits import Hits
+from gateway.jobs.hits import Hits, HotAudio
 from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import warned
@@ -42,9 +42,6 @@ from gateway.settings import Settings
 from storage.errors import BlobMissing
 from storage.jobs import JobStore
 from storage.records import Idempotency, JobRecord, JobState, UsageDelta
-
-READ_IN_THREAD_BYTES = 200_000
-"""Larger inputs are decoded and hashed in a thread."""
 
 RUNPOD_QUEUE = 50
 RUNPOD_QUEUE_PER_WORKER = 500
@@ -105,6 +102,20 @@ class Jobs:
         self._stopping = True
         self._signals.notify_everyone()
 
+    @property
+    def stopping(self) -> bool:
+        """Whether the server accepts nothing more."""
+        return self._stopping
+
+    async def check(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> None:
+        """Read an input as `submit` does, for surfaces on which bad input makes no job.
+
+        Raises:
+            InvalidInput: what was wrong, what is allowed.
+            NotFound: no such endpoint.
+        """
+        await self._read(raw_input, self._endpoints.resolve(endpoint_id), principal.tenant)
+
     async def submit(
         self,
         principal: Principal,
@@ -134,10 +145,7 @@ class Jobs:
             idempotency = Idempotency(idempotency_key, hashlib.sha256(_encode(envelope)).hexdigest())
         raw = bytes(envelope.input) if envelope.input is not UNSET else b""
         try:
-            if len(raw) > READ_IN_THREAD_BYTES:
-                assignment = await asyncio.to_thread(self._intake.read, raw, endpoint, principal.tenant)
-            else:
-                assignment = self._intake.remembered(raw, endpoint, principal.tenant)
+            assignment = await self._read(raw, endpoint, principal.tenant)
         except InvalidInput as error:
             return await self._refuse(principal, endpoint, envelope, policy, kind, idempotency, error)
         job = self._record(principal, endpoint, envelope, policy, kind, assignment)
@@ -239,6 +247,10 @@ class Jobs:
             return None
         return self._hits.answer(principal, endpoint_id, raw_input, base_url)
 
+    def hot_audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
+        """The audio itself, where `hot` has an answer."""
+        return None if self._stopping else self._hits.audio(principal, endpoint_id, raw_input)
+
     async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
         """Path, media type and size in bytes of finished audio.
 
@@ -251,6 +263,11 @@ class Jobs:
             raise NotFound(str(error)) from error
 
     # -- inside
+
+    async def _read(self, raw: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
+        if self._intake.takes_long(raw, tenant):
+            return await asyncio.to_thread(self._intake.read, raw, endpoint, tenant)
+        return self._intake.remembered(raw, endpoint, tenant)
 
     async def _find(self, key: str) -> Entry | None:
         found = self._answers.hot(key)

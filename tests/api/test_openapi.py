@@ -85,6 +85,11 @@ SENT = [
     ("GET", "/usage", b"", 200),
     ("GET", "/usage?days=900", b"", 400),
     ("GET", "/voices", b"", 200),
+    ("GET", "/v1/models", b"", 200),
+    ("GET", "/v1/models/tts-1", b"", 200),
+    ("GET", "/v1/models/nobody", b"", 404),
+    ("POST", "/v1/audio/speech", b"{}", 400),
+    ("POST", "/v1/audio/speech", b"a" * 120_000, 413),
 ]
 
 

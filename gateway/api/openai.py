@@ -1,0 +1,207 @@
+"""OpenAI's speech API: `POST /v1/audio/speech` and the models. Audio is sent while it is being spoken."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from functools import partial
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+from litestar import Request, Response, Router, get, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import FromPath, RawBody
+
+from gateway.api.errors import status_of_job
+from gateway.api.files import read_range
+from gateway.api.jobs import CLIENT_GONE, gone_away, json_response
+from gateway.api.openai_errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
+from gateway.api.openai_request import Wanted, refused, translate
+from gateway.api.openapi import succeeds
+from gateway.api.security import ADMITTED, Caller, Core, authenticated
+from gateway.api.sending import Sent
+from gateway.errors import InvalidInput, VoxgateError, code_of, status_of
+from gateway.jobs.live import JobEnded, Listening, Whole
+
+Leave: TypeAlias = Callable[[], Awaitable[None]]
+
+SPEECH_PATH = "/v1/audio/speech"
+VERB = "speech"
+
+
+class ModelInfo(msgspec.Struct, frozen=True):
+    """Something that speaks: an endpoint, a backend, or a name of OpenAI's for the endpoint `default`."""
+
+    id: str
+    object: Literal["model"] = "model"
+    created: int = 0
+    owned_by: str = "voxgate"
+
+
+class ModelList(msgspec.Struct, frozen=True):
+    """Every name `model` may have."""
+
+    data: tuple[ModelInfo, ...]
+    object: Literal["list"] = "list"
+
+
+class SpeechUsage(msgspec.Struct, frozen=True):
+    """What was spoken. The tokens are estimates for clients that show them: four characters, 50 ms of audio."""
+
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    characters: int
+    audio_ms: int
+
+
+class SpeechDone(msgspec.Struct, frozen=True):
+    """The last event."""
+
+    usage: SpeechUsage
+    type: Literal["speech.audio.done"] = "speech.audio.done"
+
+
+class SpeechError(msgspec.Struct, frozen=True):
+    """The event after which the stream breaks off."""
+
+    error: OpenAIError
+    type: Literal["error"] = "error"
+
+
+def _fails(errors: Mapping[int, str]) -> dict[int, ResponseSpec]:
+    return {
+        status: ResponseSpec(OpenAIErrorAnswer, generate_examples=False, description=words)
+        for status, words in sorted(errors.items())
+    }
+
+
+_KEY_ERRORS = {401: "No key, or not a good one.", 403: "The key lacks a scope."}
+
+
+@post(
+    "/audio/speech",
+    operation_id="speech",
+    status_code=200,
+    responses={
+        **succeeds(bytes, words="The audio, as it is spoken.", media_type="audio/*"),
+        **_fails(
+            _KEY_ERRORS
+            | {
+                400: "The request cannot be done as asked; `param` names the field.",
+                404: "No such model.",
+                413: "The body is too large.",
+                429: "A limit is reached; Retry-After says when to come back.",
+                500: "A defect of the server.",
+                502: "The engine failed.",
+                503: "The server cannot take it now, or no engine could be loaded.",
+                504: "The engine took too long.",
+            }
+        ),
+    },
+)
+async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller, body: RawBody) -> Response[Any]:
+    """Speak, and send the audio while it is being spoken."""
+    wanted = translate(gateway, caller, body)
+    if ADMITTED not in request.scope:
+        gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
+    live = gateway.live
+    gone = asyncio.ensure_future(gone_away(request))
+    begun = asyncio.ensure_future(live.begin(caller, wanted.endpoint_id, wanted.raw_input))
+    answer: Response[Any] | None = None
+    try:
+        await asyncio.wait({begun, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not begun.done():
+            return openai_error(CLIENT_GONE, "the client went away")
+        spoken = begun.result()
+        leave = partial(live.leave, caller, wanted.endpoint_id, spoken.job_id)
+        answer = _answer(spoken, wanted, gone, leave)
+        return answer
+    except InvalidInput as error:
+        raise refused(error) from error
+    except JobEnded as error:
+        return openai_error(status_of_job(error.job_code), str(error), error.job_code)
+    finally:
+        if answer is None:
+            gone.cancel()
+            begun.cancel()  # and with it its job
+            await asyncio.wait({begun})
+
+
+@get("/models", operation_id="models", responses={**succeeds(ModelList), **_fails(_KEY_ERRORS)})
+async def models(gateway: Core) -> Response[bytes]:
+    """The names `model` may have."""
+    return json_response(ModelList(tuple(ModelInfo(name) for name in gateway.models.all())))
+
+
+@get(
+    "/models/{model:str}",
+    operation_id="model",
+    responses={**succeeds(ModelInfo), **_fails({**_KEY_ERRORS, 404: "No such model."})},
+)
+async def one_model(gateway: Core, model: FromPath[str]) -> Response[bytes]:
+    """One model."""
+    if gateway.models.find(model) is None:
+        raise Refused(f"the model {model[:80]!r} does not exist", "model", "model_not_found", 404)
+    return json_response(ModelInfo(model))
+
+
+def openai_router(max_body_bytes: int) -> Router:
+    """OpenAI's part of the surface."""
+    return Router(
+        "/v1",
+        route_handlers=[speech, models, one_model],
+        guards=[authenticated],
+        tags=["openai"],
+        request_max_body_size=max_body_bytes,
+    )
+
+
+def headers_of(job_id: str, warnings: tuple[str, ...]) -> dict[str, str]:
+    """What every answer with audio says beside it."""
+    said = {"x-voxgate-job-id": job_id}
+    if warnings:
+        said["x-voxgate-warning"] = "; ".join(warnings)
+    return said
+
+
+def _answer(spoken: Whole | Listening, wanted: Wanted, gone: asyncio.Future[None], leave: Leave) -> Response[Any]:
+    headers = headers_of(spoken.job_id, wanted.warnings)
+    if isinstance(spoken, Whole):
+        pieces = read_range(spoken.path, 0, spoken.size_bytes - 1)
+        if not wanted.events:
+            headers["content-length"] = str(spoken.size_bytes)
+    else:
+        pieces = spoken.pieces()
+    if wanted.events:
+        return Sent(_events(pieces, spoken), {"content-type": "text/event-stream"} | headers, gone, leave)
+    return Sent(pieces, {"content-type": spoken.mimetype} | headers, gone, leave)
+
+
+async def _events(pieces: AsyncGenerator[bytes, None], spoken: Whole | Listening) -> AsyncGenerator[bytes, None]:
+    """The audio as server-sent events; an error is told as one before the stream breaks off."""
+    try:
+        async for piece in pieces:
+            audio = base64.b64encode(piece)
+            yield b'data: {"type":"speech.audio.delta","audio":"' + audio + b'"}\n\n'
+    except (JobEnded, VoxgateError) as error:
+        code, status = _named(error)
+        yield _event(SpeechError(error_of(status, str(error), code)))
+        raise
+    finally:
+        await pieces.aclose()
+    tokens = math.ceil(spoken.characters / 4), math.ceil(spoken.audio_ms / 50)
+    usage = SpeechUsage(*tokens, sum(tokens), spoken.characters, spoken.audio_ms)
+    yield _event(SpeechDone(usage))
+
+
+def _event(event: msgspec.Struct) -> bytes:
+    return b"data: " + msgspec.json.encode(event) + b"\n\n"
+
+
+def _named(error: JobEnded | VoxgateError) -> tuple[str, int]:
+    if isinstance(error, JobEnded):
+        return error.job_code, status_of_job(error.job_code)
+    return code_of(error), status_of(error)

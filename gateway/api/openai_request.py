@@ -1,0 +1,190 @@
+"""The body of `POST /v1/audio/speech`, as an `input` of the job API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from gateway.access.principal import Principal
+from gateway.api.envelope import without_half_characters
+from gateway.api.openai_errors import Refused
+from gateway.api.ports import Gateway
+from gateway.errors import InvalidInput
+from gateway.routing.models import OPENAI_VOICES, Model, takes
+from gateway.settings.nearest import nearest
+from gateway.speech.request import AudioFormat, CacheUse, Normalize
+
+
+class SpeechBody(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """OpenAI's fields, and after them those of ours it has no name for (`extra_body` of its clients).
+
+    `model` is an endpoint, a backend, or one of OpenAI's, which stand for the endpoint `default`. OpenAI's voices are
+    the default voice of a backend that has none of that name; a header of the answer says so.
+    """
+
+    model: str
+    input: str
+    voice: str | dict[str, str] = "default"
+    response_format: AudioFormat = "mp3"
+    speed: float = 1.0
+    instructions: str = ""
+    stream_format: Literal["audio", "sse"] = "audio"
+    language: str | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+    options: dict[str, Any] | UnsetType = UNSET
+    bitrate: int | UnsetType = UNSET
+    loudness: float | UnsetType = UNSET
+    normalize: Normalize | UnsetType = UNSET
+    cache: CacheUse | UnsetType = UNSET
+    strict: bool | UnsetType = UNSET
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A request, translated.
+
+    Args:
+        raw_input: for the job API.
+        events: whether the audio is wanted as server-sent events.
+        warnings: what is not as it was asked for.
+    """
+
+    endpoint_id: str
+    raw_input: bytes
+    characters: int
+    events: bool
+    warnings: tuple[str, ...] = ()
+
+
+SPEEDS = (0.5, 2.0)
+_OPENAI_SPEEDS = (0.25, 4.0)
+_KNOWN = SpeechBody.__struct_fields__
+_OURS = ("speed", "language", "seed", "bitrate", "loudness", "normalize", "cache", "strict")
+_RENAMED = {"text": "input", "format": "response_format"}
+_encode = msgspec.json.encode
+
+
+def translate(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
+    """What is asked for.
+
+    Raises:
+        Refused: a field is missing, unknown or of the wrong kind; no such model; something this model cannot do.
+        InvalidInput: the model's backend is not loaded.
+    """
+    given = _decode(body)
+    model = _model(gateway, _text(given, "model"))
+    speaker = gateway.models.speaker(model)
+    wanted: dict[str, Any] = {"text": _text(given, "input"), "format": given.get("response_format", "mp3")}
+    wanted.update((key, given[key]) for key in _OURS if key in given)
+    if model.backend is not None:
+        wanted["backend"] = model.backend
+    wanted["delivery"] = "url"  # nobody wants base64 here
+    _check_speed(given.get("speed"))
+    warnings: list[str] = []
+    voice = _voice(given.get("voice"))
+    if voice is not None:
+        if _lacks(gateway, caller, speaker.voices, voice):
+            warnings.append(f"voice_mapped: {speaker.name} has no voice {voice!r}, its default voice speaks")
+        else:
+            wanted["voice"] = voice
+    options = given.get("options", {})
+    instructions = given.get("instructions")
+    if instructions is not None and not isinstance(instructions, str):
+        raise Refused("instructions must be a string", "instructions", "invalid_type")
+    if instructions:
+        if not takes(speaker, "instructions"):
+            able = gateway.models.taking("instructions")
+            instead = f"or use the model {' or '.join(able)}" if able else "no loaded backend takes them"
+            raise Refused(f"{speaker.name} takes no instructions: leave 'instructions' out; {instead}", "instructions")
+        options = {**options, "instructions": instructions} if isinstance(options, dict) else options
+    if options:
+        wanted["options"] = options
+    stream_format = given.get("stream_format", "audio")
+    if stream_format not in ("audio", "sse"):
+        raise Refused(f"stream_format must be 'audio' or 'sse', got {_shown(stream_format)}", "stream_format")
+    return Wanted(model.endpoint.id, _encode(wanted), len(wanted["text"]), stream_format == "sse", tuple(warnings))
+
+
+def refused(error: InvalidInput) -> Refused:
+    """An error of the job API in the names of this one."""
+    message = str(error)
+    word, _, rest = message.partition(" ")
+    if word in _RENAMED:
+        return Refused(f"{_RENAMED[word]} {rest}", _RENAMED[word])
+    if " has no voice " in message or " with your voice " in message:
+        return Refused(message, "voice")
+    return Refused(message, word if word in _KNOWN else None, error.code)
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        try:
+            given = msgspec.json.decode(body)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            given = msgspec.json.decode(without_half_characters(body))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        words = "the body is empty" if not body.strip() else str(error)
+        raise Refused(f"the body is not valid JSON: {words}", None, "invalid_json") from None
+    if not isinstance(given, dict):
+        raise Refused("the body must be an object such as {'model': 'tts-1', 'input': 'Hello', 'voice': 'alloy'}")
+    for key in given:
+        if key not in _KNOWN:
+            meant = nearest(key, _KNOWN)
+            hint = f": did you mean {meant!r}?" if meant else "."
+            raise Refused(
+                f"unknown parameter {_shown(key)}{hint} Known: {', '.join(_KNOWN)}", key[:80], "unknown_parameter"
+            )
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def _text(given: Mapping[str, Any], name: str) -> str:
+    value = given.get(name)
+    if value is None:
+        raise Refused(f"you must provide {name!r}", name, "missing_required_parameter")
+    if not isinstance(value, str):
+        raise Refused(f"{name} must be a string, got {_shown(value)}", name, "invalid_type")
+    return value
+
+
+def _model(gateway: Gateway, name: str) -> Model:
+    model = gateway.models.find(name)
+    if model is None:
+        known = gateway.models.all()
+        meant = nearest(name, known)
+        hint = f", did you mean {meant!r}?" if meant else ""
+        message = f"the model {_shown(name)} does not exist{hint}; there are: {', '.join(known)}"
+        raise Refused(message, "model", "model_not_found", 404)
+    return model
+
+
+def _check_speed(speed: Any) -> None:
+    if isinstance(speed, int | float) and not isinstance(speed, bool) and not SPEEDS[0] <= speed <= SPEEDS[1]:
+        (low, high), (least, most) = SPEEDS, _OPENAI_SPEEDS
+        if least <= speed <= most:
+            raise Refused(
+                f"speed must be between {low} and {high} here ({least} to {most} at OpenAI), got {speed}", "speed"
+            )
+
+
+def _voice(value: Any) -> str | None:
+    """A voice's name; OpenAI's own custom voices are objects with an id."""
+    if isinstance(value, dict) and isinstance(value.get("id"), str) and len(value) == 1:
+        value = value["id"]
+    if value is not None and not isinstance(value, str):
+        raise Refused(f"voice must be a name, got {_shown(value)}", "voice", "invalid_type")
+    return value
+
+
+def _lacks(gateway: Gateway, caller: Principal, voices: Any, voice: str) -> bool:
+    """Whether this is a voice of OpenAI's that the backend cannot speak with."""
+    if voice not in OPENAI_VOICES or any(each.name == voice for each in voices):
+        return False
+    return gateway.voices.find(caller.tenant, voice) is None
+
+
+def _shown(value: Any) -> str:
+    text = json.dumps(value, default=str)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,92 @@
+"""A body that is made while it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, ClassVar
+
+from litestar import Response
+from litestar.response.base import ASGIResponse
+from litestar.types import Receive, Scope, Send
+
+from gateway.errors import VoxgateError, code_of
+from gateway.jobs.live import JobEnded
+from gateway.settings.logs import get_logger
+from storage.errors import StorageError
+
+log = get_logger(__name__)
+
+
+async def nothing() -> None:
+    """For bodies that nobody has to be told about."""
+
+
+class Sent(Response[Any]):
+    """An answer that is sent piece by piece. One that cannot be finished is broken off, so that nobody takes what
+    came of it for the whole.
+
+    Args:
+        pieces: closed in any case.
+        gone: done when the caller has left.
+        leave: called when the caller has not got everything.
+    """
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        gone: asyncio.Future[None],
+        leave: Callable[[], Awaitable[None]] = nothing,
+    ) -> None:
+        super().__init__(None, status_code=200, headers=headers)
+        self._pieces = pieces
+        self._gone = gone
+        self._leave = leave
+
+    def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIResponse:
+        """See Response."""
+        return _Sending(self._pieces, self.headers, self._gone, self._leave)
+
+
+class _Sending(ASGIResponse):
+    _should_set_content_length: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        pieces: AsyncGenerator[bytes, None],
+        headers: dict[str, str],
+        gone: asyncio.Future[None],
+        leave: Callable[[], Awaitable[None]],
+    ) -> None:
+        super().__init__(headers=headers)
+        self._pieces = pieces
+        self._gone = gone
+        self._leave = leave
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sending = asyncio.ensure_future(self._send(send))
+        complete = False
+        try:
+            await asyncio.wait({sending, self._gone}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                sending.result()
+                complete = True
+        except (VoxgateError, StorageError, JobEnded) as error:
+            log.warning("speech_broken_off", code=getattr(error, "job_code", code_of(error)), reason=str(error))
+        except Exception:
+            log.exception("speech_broken_off")
+        finally:
+            # Returning without the last piece makes the server close the connection: the caller sees that it is cut.
+            self._gone.cancel()
+            sending.cancel()
+            await asyncio.wait({sending})
+            await self._pieces.aclose()
+            if not complete:
+                await self._leave()
+
+    async def _send(self, send: Send) -> None:
+        await self.start_response(send)
+        async for piece in self._pieces:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

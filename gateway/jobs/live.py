@@ -1,0 +1,182 @@
+"""Speech for one listener who hears it while it is being spoken: an ordinary job, followed and encoded as it grows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+import msgspec
+
+from gateway.access.principal import Principal
+from gateway.errors import NotFound, SynthesisFailed, Unavailable
+from gateway.jobs.follow import LOOK_S, Followers, Following, take_signal
+from gateway.jobs.output import MIMETYPES
+from gateway.jobs.service import Jobs
+from gateway.jobs.views import Envelope
+from gateway.settings.logs import get_logger
+from gateway.speech.encode.live import open_live
+from gateway.speech.reader import Part
+from storage.errors import StorageError
+from storage.jobs import JobStore
+from storage.records import JobRecord, JobState
+
+log = get_logger(__name__)
+
+
+class JobEnded(Exception):
+    """The job ended otherwise than COMPLETED.
+
+    Args:
+        code: of the error the job ended with, or its state.
+    """
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.job_code = code
+
+
+class Whole(msgspec.Struct, frozen=True):
+    """Speech that was finished before anything of it was sent."""
+
+    job_id: str
+    path: Path
+    mimetype: str
+    size_bytes: int
+    characters: int
+    audio_ms: int
+
+
+class _Heard(msgspec.Struct):
+    backend: str
+    duration_ms: int
+
+
+_decode_heard = msgspec.json.Decoder(_Heard).decode
+
+
+class Listening:
+    """Speech on its way to its one listener."""
+
+    def __init__(self, live: Live, following: Following, first: Part) -> None:
+        self._live = live
+        self._following = following
+        self._first = first
+        self._backend = following.job.backend
+        self._samples = 0
+        self.job_id = following.job.id
+        self.mimetype = MIMETYPES[following.request.format]
+        self.characters = len(following.request.text)
+
+    @property
+    def audio_ms(self) -> int:
+        """How much was given so far."""
+        return round(self._samples * 1000 / self._first.rate)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        """The encoded audio, each piece as soon as its chunk is spoken.
+
+        Raises:
+            JobEnded: the job failed, or somebody ended it.
+            Unavailable: the server is stopping.
+            SynthesisFailed: another backend took the utterance over; half of it in another voice is no speech.
+        """
+        request = self._following.request
+        encoder = await asyncio.to_thread(open_live, request.format, self._first.rate, request.bitrate)
+        part: Part | None = self._first
+        while part is not None:
+            if part.rate != self._first.rate:
+                raise SynthesisFailed("the audio's sample rate changed while it was being sent")
+            self._samples += part.pcm.size
+            data = await asyncio.to_thread(encoder.encode, part.pcm)
+            if data:
+                yield data
+            part = await self._live.next_part(self._following)
+            if part is not None:
+                self._same_backend()
+        self._same_backend()
+        data = await asyncio.to_thread(encoder.finish)
+        if data:
+            yield data
+
+    def _same_backend(self) -> None:
+        job = self._following.job
+        spoke = _decode_heard(job.output).backend if job.output is not None else job.backend
+        if spoke != self._backend:
+            raise SynthesisFailed(f"{self._backend} failed and {spoke} spoke the whole; send the request again")
+
+
+class Live:
+    """Speaks to listeners."""
+
+    def __init__(self, jobs: Jobs, followers: Followers, store: JobStore) -> None:
+        self._jobs = jobs
+        self._followers = followers
+        self._store = store
+
+    async def begin(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> Whole | Listening:
+        """Submit, and wait for the first audio or for all of it. A caller that is cancelled takes its job with it.
+
+        Args:
+            raw_input: as `input` of the job API.
+
+        Raises:
+            InvalidInput: what was wrong, what is allowed; no job was made.
+            JobEnded: the job failed before there was any audio, or somebody ended it.
+            NotFound, TooManyRequests, Unavailable: see Jobs.submit.
+        """
+        await self._jobs.check(principal, endpoint_id, raw_input)
+        view = await self._jobs.submit(principal, endpoint_id, Envelope(input=msgspec.Raw(raw_input)), "runsync")
+        job = await self._jobs.find(principal, endpoint_id, view.id)
+        if job.state is JobState.COMPLETED:
+            return await self._whole(job)
+        if job.state.final:
+            raise _ended(job)
+        try:
+            following = await self._followers.begin(job.id)
+            if following is None:
+                raise NotFound(f"job {job.id} is not kept any more")
+            first = await self.next_part(following)
+            if first is None or following.job.state is JobState.COMPLETED:
+                return await self._whole(await self._jobs.find(principal, endpoint_id, job.id))
+            return Listening(self, following, first)
+        except asyncio.CancelledError:
+            await self.leave(principal, endpoint_id, job.id)
+            raise
+
+    async def next_part(self, following: Following) -> Part | None:
+        """The next chunk, waited for; None when there are no more.
+
+        Raises:
+            JobEnded: the job ended otherwise than COMPLETED.
+            Unavailable: the server is stopping.
+        """
+        while True:
+            job = await following.refresh()
+            part = await following.next()
+            if part is not None or job.state is JobState.COMPLETED:
+                return part
+            if job.state.final:
+                raise _ended(job)
+            if self._jobs.stopping:
+                raise Unavailable("the server is stopping; send the request again in a moment")
+            await self._followers.signals.wait(take_signal(job.id), LOOK_S)
+
+    async def leave(self, principal: Principal, endpoint_id: str, job_id: str) -> None:
+        """The listener has gone: nobody needs the job, unless others wait for the same speech."""
+        if self._jobs.stopping:
+            return
+        try:
+            if not await self._store.led(job_id):
+                await self._jobs.cancel(principal, endpoint_id, job_id)
+        except (StorageError, NotFound) as error:
+            log.warning("job_not_cancelled", job_id=job_id, code=error.code)
+
+    async def _whole(self, job: JobRecord) -> Whole:
+        assert job.output is not None and job.blob_hash is not None  # COMPLETED
+        path, mimetype, size = await self._jobs.audio(job.blob_hash)
+        return Whole(job.id, path, mimetype, size, job.chars, _decode_heard(job.output).duration_ms)
+
+
+def _ended(job: JobRecord) -> JobEnded:
+    return JobEnded(job.error or f"the job is {job.state.value}", job.error_code or job.state.value.lower())
