@@ -23,6 +23,8 @@ INTERRUPTED = 130
         "backends": ("gateway.cli.backends:backends", "List backends: found, missing, broken; test one."),
         "endpoints": ("gateway.cli.endpoints:endpoints", "Make and list the public names in the URL."),
         "keys": ("gateway.cli.keys:keys", "Make, list, rotate and revoke API keys."),
+        "voices": ("gateway.cli.voices:voices", "Make voices of recordings; list, hear, delete them."),
+        "pronunciations": ("gateway.cli.pronunciations:pronunciations", "Say how words are spoken."),
         "usage": ("gateway.cli.usage:usage", "What was spoken, for whom, by which backend."),
         "webhooks": ("gateway.cli.webhooks:webhooks", "What receivers were told, and the secret that signs it."),
         "cache": ("gateway.cli.cache:cache", "Show and prune finished audio."),

@@ -1,0 +1,112 @@
+"""`voxgate voices`: a tenant's own voices, made of recordings."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import click
+
+from gateway.cli.output import echo_json, echo_table, json_option, when
+from gateway.cli.prepared import with_database
+from gateway.clock import SystemClock
+from gateway.engines.dsp import Dsp
+from gateway.settings import Settings
+from gateway.speech.voices import UploadedVoice, VoiceLibrary
+from storage.audio import AudioStore
+from storage.database import Database
+from storage.voices import VoiceStore
+
+T = TypeVar("T")
+
+_tenant = click.option("--tenant", default="default", show_default=True, help="Whose voice.")
+
+
+@click.group()
+def voices() -> None:
+    """Make voices of recordings; list, hear and delete them.
+
+    Every server knows within a second. Backends that can speak like a recording speak with them.
+    """
+
+
+@voices.command()
+@click.argument("name")
+@click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--consent", required=True, help="Who agreed that this voice is used, and when.")
+@click.option("--language", help="BCP 47 tag of what is spoken in the recording.")
+@_tenant
+@json_option
+def add(name: str, recording: Path, consent: str, language: str | None, tenant: str, as_json: bool) -> None:
+    """Make the voice NAME of RECORDING: WAV, MP3, FLAC or OGG, 3 to 60 seconds."""
+    made = _with_library(lambda library: library.add(tenant, name, recording.read_bytes(), consent, language))
+    if as_json:
+        echo_json(made)
+        return
+    click.echo(f"{made.name}: {made.duration_s:.1f} s of speech at {made.level_dbfs:.0f} dBFS")
+    for warning in made.warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+@voices.command(name="list")
+@_tenant
+@json_option
+def list_voices(tenant: str, as_json: bool) -> None:
+    """List a tenant's own voices; `voxgate backends` lists those of the backends."""
+
+    async def read(library: VoiceLibrary) -> list[UploadedVoice]:
+        return library.all(tenant)
+
+    found = _with_library(read)
+    if as_json:
+        echo_json(found)
+        return
+    echo_table(
+        ("voice", "language", "seconds", "level", "made", "consent"),
+        [
+            (v.name, v.language, f"{v.duration_s:.1f}", f"{v.level_dbfs:.0f} dBFS", when(v.created_ms), v.consent)
+            for v in found
+        ],
+        empty="none; make one: voxgate voices add NAME recording.wav --consent '…'",
+    )
+
+
+@voices.command()
+@click.argument("name")
+@_tenant
+def remove(name: str, tenant: str) -> None:
+    """Delete a voice: its recording, its takes, and what the cache holds of it."""
+    _with_library(lambda library: library.remove(tenant, name))
+    click.echo(f"{name} is gone; its files go at a server's next sweep, after cache.blob_grace_s")
+
+
+@voices.command()
+@click.argument("name")
+@click.option("-o", "--output", required=True, help="The file; `-` for standard output.")
+@_tenant
+def play(name: str, output: str, tenant: str) -> None:
+    """Write the recording of a voice, as it was prepared: mono WAV at 24 kHz."""
+    path, _ = _with_library(lambda library: library.recording(tenant, name))
+    if output == "-":
+        with path.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+    else:
+        shutil.copyfile(path, output)
+
+
+def _with_library(use: Callable[[VoiceLibrary], Awaitable[T]]) -> T:
+    async def body(database: Database, settings: Settings) -> T:
+        dsp = Dsp()
+        try:
+            audio = await asyncio.to_thread(AudioStore, settings.audio_dir)
+            library = VoiceLibrary(VoiceStore(database), audio, dsp, SystemClock())
+            await library.refresh()
+            return await use(library)
+        finally:
+            await dsp.stop()
+
+    return with_database(body)
