@@ -13,5 +13,6 @@ from gateway.app import create_app
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
     """The address of a whole server, pages included."""
-    async with serving(create_app(settings_of(tmp_path_factory.mktemp("gateway")))) as url:
+    settings = settings_of(tmp_path_factory.mktemp("gateway"), backends={"scripted": {"cloning": True}})
+    async with serving(create_app(settings)) as url:
         yield url

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
 from support.browser import CHROMIUM, Browser, browsing
 from support.running import KEY
+from support.voices import recording
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -84,6 +86,33 @@ async def test_without_a_key_the_page_asks_for_one_and_takes_a_good_one(browser:
         else:
             await browser.until(f"{element('door')}.hidden")
     await browser.until(f"{element('backends')}.textContent.includes('scripted')")
+
+
+async def test_a_voice_is_uploaded_spoken_with_heard_and_deleted(browser: Browser, url: str):
+    await browser.open(f"{url}/#key={KEY}")
+    await browser.until(f"{element('own')}.textContent.includes('None yet')")
+    await browser.run(f"{element('own-open')}.click()")
+    data = base64.b64encode(recording()).decode()
+    await browser.run(
+        f"const bytes = Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0)), file = new DataTransfer();"
+        f"file.items.add(new File([bytes], 'ann.wav')); {element('own-file')}.files = file.files; {element('own-name')}.value = 'ann';"
+        f"{element('own-consent')}.value = 'Ann, on <b>Sunday</b>'; {element('own-form')}.requestSubmit()"
+    )
+    await browser.until(f"{element('own')}.textContent.includes('Ann, on <b>Sunday</b>')")
+    assert await browser.run(f"{element('own-form')}.hidden") is True
+    await browser.run(f"{element('voice')}.value = 'ann'")
+    await speak(browser, "A sentence by somebody else.")
+    await browser.until(f"!{element('result')}.hidden && {element('audio')}.duration > 0.2")
+    assert "scripted, ann" in await browser.run(f"{element('facts')}.textContent")
+    await browser.run(f"{element('own')}.querySelector('[aria-label=\"Hear ann\"]').click()")
+    await browser.until(f"{element('own-audio')}.duration > 3.9")
+    delete = f"{element('own')}.querySelector('[aria-label=\"Delete ann\"]').click()"
+    await browser.run(delete)
+    assert await browser.run(f"{element('own')}.textContent.includes('Delete for good?')")
+    await browser.run(delete)
+    await browser.until(f"{element('own')}.textContent.includes('None yet')")
+    assert await browser.run(f"[...{element('voice')}.options].every((o) => o.value !== 'ann')")
+    assert browser.console == []
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (360, True), (1200, True)])

@@ -21,15 +21,19 @@ export class Refused extends Error {
   }
 }
 
-/** JSON from the server; throws Refused with the server's own words. */
+/** JSON from the server; throws Refused with the server's own words. A body is sent by POST: a form as it is. */
 export async function ask(path, body, signal) {
+  const sent = body === undefined || body instanceof FormData ? body : JSON.stringify(body);
+  return (await answered(path, { method: sent === undefined ? "GET" : "POST", body: sent, signal })).json();
+}
+
+/** An answer that is none of the refusals. */
+export async function answered(path, options = {}) {
   const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
-  const options = { headers, signal };
-  if (body !== undefined) Object.assign(options, { method: "POST", body: JSON.stringify(body) });
-  const answer = await fetch(path, options);
+  const answer = await fetch(path, { headers, ...options });
+  if (answer.ok) return answer;
   const data = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, data.error || `HTTP ${answer.status}`);
-  return data;
+  throw new Refused(answer.status, data.error || `HTTP ${answer.status}`);
 }
 
 /** An element with properties and children; text is always text, never markup. */

@@ -1,5 +1,6 @@
 // The start page: type, hear, see the command for it and who is there to speak.
 import { Refused, ask, forget, keep, key, keyFromAddress, make } from "./client.js";
+import { showOwn, whenOwnChange } from "./voices.js";
 import { drawWave, wave } from "./wave.js";
 
 const $ = (id) => document.getElementById(id);
@@ -153,7 +154,7 @@ function backendLine(backend) {
 }
 
 async function showVoices() {
-  const { voices } = await ask("/voices");
+  const { voices, own } = await ask("/voices");
   const chosen = $("voice").value;
   const several = new Set(voices.map((v) => v.backend)).size > 1;
   const options = voices.map((voice) => {
@@ -162,6 +163,12 @@ async function showVoices() {
     option.dataset.backend = voice.backend;
     return option;
   });
+  for (const voice of own) {
+    const option = make("option", { value: voice.name, disabled: !voice.backends.length }, `${voice.name} (yours)`);
+    option.dataset.backend = voice.backends[0] || "";
+    options.push(option);
+  }
+  showOwn(own);
   $("voice").replaceChildren(make("option", { value: "" }, "default"), ...options);
   $("voice").value = options.some((o) => o.value === chosen) ? chosen : "";
 }
@@ -229,6 +236,7 @@ async function copy() {
   setTimeout(() => ($("copy").textContent = "Copy"), 2000);
 }
 
+whenOwnChange(() => showVoices().catch(complain));
 keyFromAddress();
 $("origin").textContent = location.origin;
 $("speak").addEventListener("submit", speak);
