@@ -27,6 +27,8 @@ from storage.notices import Topic
 
 CLIENTS = 16
 PAUSE_S = 0.03
+SETTLE_S = 1.0
+"""After the queue was emptied, before single jobs are timed: what was emptied may still be written down."""
 PEERS = {
     "procrastinate": ("procrastinate==3.10.0", "psycopg[binary]"),
     "pgqueuer": ("pgqueuer==1.6.0", "asyncpg"),
@@ -116,8 +118,9 @@ async def _voxgate(url: str, count: int, idle: int) -> Outcome:
         per_s, cpu_ms = count / (time.perf_counter() - wall), 1000 * (time.process_time() - cpu) / count
         claimer.start()
         other.listen({Topic.QUEUE: lambda _: claimer.wake()})
-        while len(started) < count + 1:
+        while len(started) < count + 1 or claimer.running:
             await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE_S)
         times = []
         for _ in range(idle):
             own, began = job(), time.perf_counter()

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 NAME, URL, COUNT, CLIENTS, IDLE = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
 PAYLOAD = json.loads(sys.stdin.readline())
 PAUSE_S = 0.03
+SETTLE_S = 1.0
 
 Submit = Callable[[str], Awaitable[object]]
 started: dict[str, float] = {}
@@ -73,6 +74,7 @@ async def procrastinate() -> dict[str, object]:
         worker = asyncio.create_task(app.run_worker_async(concurrency=CLIENTS, install_signal_handlers=False))
         while len(started) < COUNT + 1:
             await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE_S)
         times = await starts(submit)
         worker.cancel()
         await asyncio.gather(worker, return_exceptions=True)
@@ -105,6 +107,7 @@ async def pgqueuer() -> dict[str, object]:
         running = asyncio.create_task(worker.run(batch_size=CLIENTS, max_concurrent_tasks=2 * CLIENTS))
         while len(started) < COUNT + 1:
             await asyncio.sleep(0.05)
+        await asyncio.sleep(SETTLE_S)
         times = await starts(submit)
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
