@@ -95,7 +95,8 @@ async def test_a_voice_is_uploaded_spoken_with_heard_and_deleted(browser: Browse
     data = base64.b64encode(recording()).decode()
     await browser.run(
         f"const bytes = Uint8Array.from(atob('{data}'), (c) => c.charCodeAt(0)), file = new DataTransfer();"
-        f"file.items.add(new File([bytes], 'ann.wav')); {element('own-file')}.files = file.files; {element('own-name')}.value = 'ann';"
+        f"file.items.add(new File([bytes], 'ann.wav'));"
+        f"{element('own-file')}.files = file.files; {element('own-name')}.value = 'ann';"
         f"{element('own-consent')}.value = 'Ann, on <b>Sunday</b>'; {element('own-form')}.requestSubmit()"
     )
     await browser.until(f"{element('own')}.textContent.includes('Ann, on <b>Sunday</b>')")
