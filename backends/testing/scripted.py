@@ -96,6 +96,7 @@ class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         hang: neither speaks nor listens, for ever.
         pcm: what the take holds; `nothing` gives no take at all.
         takes: what the takes of one text hold, one after the other, the last of them from then on; instead of `pcm`.
+        instructions: how it is to be spoken; every wording has a tone of its own.
         only: the options above hold for chunks with this text in them; the others are spoken as usual.
     """
 
@@ -109,6 +110,7 @@ class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     hang: bool = False
     pcm: PcmKind = "tone"
     takes: tuple[PcmKind, ...] = ()
+    instructions: str = ""
     only: str = ""
 
 
@@ -248,7 +250,8 @@ class ScriptedBackend:
 
     def _pcm(self, chunk: Chunk, kind: PcmKind) -> Pcm:
         samples = max(1, round(len(chunk.text) * self._settings.seconds_per_char * self._settings.rate))
-        digest = hashlib.sha256(f"{chunk.seed}:{chunk.text}".encode()).digest()
+        told = f"{chunk.seed}:{chunk.text}{_options(chunk).instructions}"
+        digest = hashlib.sha256(told.encode()).digest()
         if kind == "empty":
             return np.zeros(0, np.float32)
         if kind == "silence":

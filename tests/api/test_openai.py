@@ -30,7 +30,11 @@ async def spoken(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A gateway with an endpoint somebody made."""
     folder = tmp_path_factory.mktemp("openai")
     async with running(
-        folder, endpoints={"reader": EndpointSettings(voice="high")}, max_body_runsync_bytes=100_000
+        folder,
+        endpoints={"reader": EndpointSettings(voice="high")},
+        max_body_runsync_bytes=100_000,
+        plugins=("scripted", "hibari"),
+        default_backend="scripted",
     ) as caller:
         yield caller
 
@@ -193,7 +197,7 @@ async def test_a_model_is_an_endpoint_a_backend_or_a_name_of_openai(spoken: Call
 async def test_the_models_are_listed(spoken: Caller):
     page = (await spoken.http.get("/v1/models")).json()
     assert page["object"] == "list"
-    assert {"default", "reader", "scripted", *OPENAI_MODELS} == {model["id"] for model in page["data"]}
+    assert {"default", "reader", "scripted", "hibari", *OPENAI_MODELS} == {model["id"] for model in page["data"]}
 
 
 async def test_voices_of_openai_are_the_default_voice_with_a_warning_and_our_own_are_themselves(spoken: Caller):
@@ -208,6 +212,11 @@ async def test_voices_of_openai_are_the_default_voice_with_a_warning_and_our_own
     assert as_object.content == own["high"].content
 
 
+async def test_instructions_change_the_speech_of_a_backend_that_takes_them(spoken: Caller):
+    told = [await ask(spoken, "Say it.", response_format="pcm", instructions=how) for how in ("", "gladly", "sadly")]
+    assert len({answer.content for answer in told}) == 3
+
+
 REFUSED = [
     ({"model": "tts-2"}, 404, "model", "model_not_found", "did you mean 'tts-1'"),
     ({"model": ...}, 400, "model", "missing_required_parameter", "model"),
@@ -220,7 +229,8 @@ REFUSED = [
     ({"speed": 9}, 400, "speed", "invalid_input", "between 0.5 and 2.0, got 9"),
     ({"response_format": "ogg"}, 400, "response_format", "invalid_value", "response_format must be one of mp3"),
     ({"stream_format": "ws"}, 400, "stream_format", "invalid_value", "'audio' or 'sse'"),
-    ({"instructions": "whisper"}, 400, "instructions", "invalid_value", "scripted takes no instructions"),
+    ({"instructions": "whisper", "model": "hibari"}, 400, "instructions", "invalid_value", "use the model scripted"),
+    ({"instructions": 5}, 400, "instructions", "invalid_type", "must be a string"),
     ({"speeed": 1}, 400, "speeed", "unknown_parameter", "did you mean 'speed'?"),
     ({"options": {"pitch": 2}}, 400, None, "invalid_input", "has no option 'pitch'"),
 ]

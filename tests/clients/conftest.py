@@ -50,3 +50,19 @@ def js_client(clients: None, server: Served, tmp_path_factory: pytest.TempPathFa
     environment = {"BASE": f"{server.url}/v2", "KEY": server.key}
     with driving(program, tmp_path_factory.mktemp("js"), environment) as driver:
         yield driver
+
+
+@pytest.fixture(scope="package")
+def openai_python(clients: None, server: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """The package `openai`."""
+    program = [str(CLIENTS / "bin" / "python"), str(DRIVERS / "openai_python.py")]
+    with driving(program, tmp_path_factory.mktemp("openai"), {"BASE": server.url, "KEY": server.key}) as driver:
+        yield driver
+
+
+@pytest.fixture(scope="package")
+def openai_js(clients: None, server: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Driver]:
+    """The npm package `openai`."""
+    program = [str(CLIENTS / "bin" / "node"), str(DRIVERS / "openai_js.mjs")]
+    with driving(program, tmp_path_factory.mktemp("openai-js"), {"BASE": server.url, "KEY": server.key}) as driver:
+        yield driver

@@ -30,8 +30,9 @@ class ClientError(Exception):
 class Driver:
     """A running driver."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], program: str) -> None:
         self._process = process
+        self.program = program
         self._answers: queue.Queue[str] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -75,7 +76,7 @@ def driving(program: list[str], folder: Path, changes: Mapping[str, str]) -> Ite
         text=True,
     )
     try:
-        yield Driver(process)
+        yield Driver(process, Path(program[-1]).stem)
     finally:
         assert process.stdin is not None and process.stdout is not None
         process.stdin.close()
