@@ -8,7 +8,7 @@ a silent change of voice is worse than an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
 import msgspec
@@ -72,18 +72,23 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def resolve(
-    candidate: Candidate, request: SpeechRequest, known: Iterable[Candidate], uploaded: Voice | None = None
+    candidate: Candidate,
+    request: SpeechRequest,
+    known: Iterable[Candidate],
+    uploaded: Voice | None = None,
+    own: Callable[[], list[str]] = list,
 ) -> Arm:
     """The request as this backend would speak it.
 
     Args:
         uploaded: the tenant's own voice of the name that was asked for, if it has one.
+        own: the names of the tenant's voices, for the message that a name is none of them.
 
     Raises:
         InvalidInput: its language, voice, options or (under `strict`) its seed cannot be had from this backend.
     """
     language = _language(candidate, request, known)
-    voice = _voice(candidate, request, uploaded)
+    voice = _voice(candidate, request, uploaded, own)
     options = _options(candidate, request)
     warnings: list[tuple[str, str]] = []
     if request.seed is not None and not candidate.capabilities.seed:
@@ -155,7 +160,7 @@ def _language(candidate: Candidate, request: SpeechRequest, known: Iterable[Cand
     )
 
 
-def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None) -> Voice:
+def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None, own: Callable[[], list[str]]) -> Voice:
     voices = candidate.voices
     if uploaded is not None:
         if candidate.capabilities.cloning:
@@ -175,10 +180,12 @@ def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None)
     for voice in voices:
         if voice.name == request.voice:
             return voice
-    names = {voice.name: voice for voice in voices}
+    names = [voice.name for voice in voices]
+    uploads = own() if candidate.capabilities.cloning else []
+    yours = f"; yours are: {', '.join(uploads[:20])}" if uploads else ""
     raise InvalidInput(
-        f"{candidate.name} has no voice {request.voice!r}{_nearest(request.voice, names)}; "
-        f"it has: default, {', '.join(names)}"
+        f"{candidate.name} has no voice {request.voice!r}{_nearest(request.voice, [*names, *uploads])}; "
+        f"it has: default, {', '.join(names)}{yours}"
     )
 
 
@@ -187,7 +194,8 @@ def _options(candidate: Candidate, request: SpeechRequest) -> msgspec.Struct:
     for key in request.options:
         if key not in fields:
             allowed = f"it knows: {', '.join(sorted(fields))}" if fields else "it has no options"
-            raise InvalidInput(f"{candidate.name} has no option {key!r}{_nearest(key, fields)}; {allowed}")
+            shown = repr(key) if len(key) <= 60 else f"{key[:60]!r}..."
+            raise InvalidInput(f"{candidate.name} has no option {shown}{_nearest(key, fields)}; {allowed}")
     try:
         return msgspec.convert(request.options, candidate.options_type)
     except msgspec.ValidationError as error:

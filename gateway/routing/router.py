@@ -17,6 +17,7 @@ class Router:
     Args:
         known: by name.
         uploaded: finds a tenant's own voice by name.
+        own_names: of a tenant's voices.
     """
 
     def __init__(
@@ -24,9 +25,11 @@ class Router:
         known: Mapping[str, Candidate],
         default_backend: str | None,
         uploaded: Callable[[str, str], Voice | None],
+        own_names: Callable[[str], list[str]] = lambda tenant: [],
     ) -> None:
         self._known = known
         self._uploaded = uploaded
+        self._own_names = own_names
         self._default_backend = default_backend
 
     def meant(self, endpoint: Endpoint) -> str:
@@ -54,7 +57,8 @@ class Router:
             InvalidInput: no such backend, or it cannot speak the request as asked.
         """
         candidate = preferred(request.backend, endpoint.backend, self._default_backend, self._known)
-        return resolve(candidate, request, self._known.values(), self._uploaded(tenant, request.voice))
+        uploaded = self._uploaded(tenant, request.voice)
+        return resolve(candidate, request, self._known.values(), uploaded, lambda: self._own_names(tenant))
 
     def arms(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Arm]:
         """The arm that is meant, then the endpoint's eligible fallbacks.

@@ -116,7 +116,9 @@ async def test_a_strangers_voice_is_not_there(caller: Caller) -> None:
         refused(await nosy.http.delete("/voices/mine"), 404)
         assert (await nosy.http.get("/voices")).json()["own"] == []
         failed = await nosy.say(TEXT, voice="mine")
-        assert failed["status"] == "FAILED" and "no voice 'mine'" in failed["error"]
+        assert failed["status"] == "FAILED" and failed["error"].endswith("it has: default, low, high")
+    failed = await caller.say(TEXT, voice="mien")
+    assert "did you mean 'mine'" in failed["error"] and failed["error"].endswith("yours are: mine")
     assert (await caller.http.delete("/voices/mine")).status_code == 200
 
 
