@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 import msgspec
@@ -22,6 +22,8 @@ __all__ = ["decode_request", "language_matches", "normalize_language"]
 _MAX_SEED = 2**63 - 1
 _LOUDNESS_DBFS = (-40.0, -10.0)
 _LONGEST_NAME = 200
+_DEEPEST = 32
+_MOST_DIGITS = 400
 _KNOWN = SpeechRequest.__struct_fields__
 
 
@@ -66,9 +68,14 @@ def _parse(raw: bytes | msgspec.Raw) -> Any:
         # The standard parser also takes what JavaScript sends for half an emoji (a lone surrogate), NaN and 1e999,
         # so that the answer can be about the value and not about the parser.
         try:
-            return json.loads(bytes(raw))
+            return json.loads(bytes(raw), parse_int=_number)
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"input is not valid JSON: {error}") from None
+
+
+def _number(digits: str) -> int | float:
+    """A whole number; one that Python would refuse to read becomes infinity, which is out of every range."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
 def _text(value: Any) -> str:
@@ -147,11 +154,27 @@ def _language(value: Any) -> str:
 def _options(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidInput(f"options must be an object with the backend's own options, got {_shown(value)}")
+    if _is_deeper(value, _DEEPEST):
+        raise InvalidInput(f"options may be at most {_DEEPEST} levels deep")
     try:
         json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise InvalidInput(f"options cannot be kept as JSON: {error}") from None
     return value
+
+
+def _is_deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested deeper; whoever reads the job later may have less room to nest."""
+    row = [value]
+    for _ in range(levels):
+        row = [inner for each in row if isinstance(each, dict | list) for inner in _within(each)]
+        if not row:
+            return False
+    return any(isinstance(each, dict | list) for each in row)
+
+
+def _within(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _flag(value: Any) -> bool:
