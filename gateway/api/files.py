@@ -14,7 +14,7 @@ from litestar.response import Stream
 from gateway.api.errors import error_response
 
 _READ_BYTES = 256 * 1024
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)").fullmatch
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})").fullmatch
 
 
 class Unsatisfiable(Exception):

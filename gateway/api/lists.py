@@ -13,6 +13,8 @@ from gateway.api.security import Caller, Core, admit
 from gateway.jobs.lists import Deliveries, DeliveriesOfJob, ListedJobs, State, WebhookState
 
 LIMIT = (1, 1000)
+NEWEST = 2**63 - 1
+"""No webhook has a higher number: no database holds one."""
 DEFAULT_LIMIT = 100
 
 Limit = Annotated[int, QueryParameter(ge=LIMIT[0], le=LIMIT[1], description="The most of a page.")]
@@ -41,7 +43,7 @@ async def webhooks(
     endpoint: Endpoint,
     status: Annotated[WebhookState | None, QueryParameter(description="Only webhooks in this state.")] = None,
     limit: Limit = DEFAULT_LIMIT,
-    before: Annotated[int | None, QueryParameter(ge=0, description="`next` of the page before.")] = None,
+    before: Annotated[int | None, QueryParameter(ge=0, le=NEWEST, description="`next` of the page before.")] = None,
 ) -> Response[bytes]:
     """The webhooks of the caller's jobs at the endpoint, newest first."""
     admit(gateway, caller, endpoint, "requests", request)
