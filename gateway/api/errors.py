@@ -25,6 +25,18 @@ _TAKE_JSON = ("/run", "/runsync")
 """Addresses whose refusal of a large body is in RunPod's words."""
 
 
+_LEFT = "client disconnected prematurely"
+"""What Litestar says when a body ends before its end: no defect of the server's."""
+
+CLIENT_GONE = 499
+"""The status of a request whose caller left before the answer; only metrics and logs see it."""
+
+_SENT_AS = {"start": "from", "idempotency_key": "Idempotency-Key"}
+"""Parameters that are called otherwise in our code."""
+
+_LONGEST_REASON = 200
+
+
 class ErrorAnswer(msgspec.Struct, frozen=True):
     """Why a request was refused or failed."""
 
@@ -74,8 +86,18 @@ def on_gateway_error(request: Request[Any, Any, Any], error: Exception) -> Respo
     return _told(request, status, str(error), code_of(error), headers)
 
 
+def _wrong_parameter(item: dict[str, Any]) -> str:
+    name = str(item.get("key"))
+    if name in RANGES:
+        return out_of_range(name)
+    why = str(item.get("message", ""))[:_LONGEST_REASON]
+    return f"{_SENT_AS.get(name, name)} is invalid: {why} (/openapi.json says what is allowed)"
+
+
 def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What Litestar itself refuses: no route, wrong method, a body above its limit, a query parameter."""
+    if error.status_code == 500 and error.detail == _LEFT:
+        return error_response(CLIENT_GONE, "the client went away before it had sent its request")
     message = _WORDS.get(error.status_code, error.detail)
     if error.status_code == 413:
         limit = request.route_handler.resolve_request_max_body_size()
@@ -83,8 +105,8 @@ def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Resp
         if request.url.path.endswith(_TAKE_JSON):
             message = f"json is invalid; max size is {(limit or 0) / 1e6:g} MB ({limit} bytes)"
     elif isinstance(error, ValidationException):
-        names = [str(item.get("key")) for item in error.extra or () if isinstance(item, dict)]
-        message = "; ".join(out_of_range(n) if n in RANGES else f"{n} is invalid" for n in names) or error.detail
+        wrong = [item for item in error.extra or () if isinstance(item, dict)]
+        message = "; ".join(map(_wrong_parameter, wrong)) or error.detail
     return _told(request, error.status_code, message, None, dict(error.headers or {}))
 
 

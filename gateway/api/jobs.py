@@ -21,6 +21,7 @@ from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from gateway.api.documents import Job, Purged
 from gateway.api.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, decode_envelope
+from gateway.api.errors import CLIENT_GONE as CLIENT_GONE
 from gateway.api.errors import error_response
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit, authenticated, base_url
@@ -28,9 +29,6 @@ from gateway.jobs.views import TTL_MS, EndpointInfo, Health, JobView
 from gateway.settings.model import Settings
 
 DEFAULT_ENDPOINT = "default"
-CLIENT_GONE = 499
-"""The status of a request whose caller left before the answer; only metrics and logs see it."""
-
 Wait = Annotated[
     int | None,
     QueryParameter(
