@@ -211,9 +211,11 @@ class Jobs:
         """Queue a FAILED or TIMED_OUT job again; finished chunks are not spoken again.
 
         Raises:
-            Conflict: the job is in another state.
+            Conflict: the job is in another state, or was refused for its input and would be again.
         """
         job = await self.find(principal, endpoint_id, job_id)
+        if job.state is JobState.FAILED and not job.backend:
+            raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
         ttl_ms = round(self._settings.jobs.ttl_s * 1000)
         queued = await self._store.retry(job_id, self._clock.now_ms() + ttl_ms)
         if queued is None:
@@ -419,22 +421,24 @@ class Jobs:
             NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
         """
         job = self._recent.get(job_id) or self._write_behind.get(job_id)
-        if job is None:
-            # The request is read too, but only of finished jobs: it says how the result is answered.
+        if job is None or not _is_of(job, principal, endpoint_id):
+            # A stranger's job costs the same one look as an id nobody has: the time an answer takes tells nothing.
             job = await self._store.peek(job_id)
+            if job is not None and not _is_of(job, principal, endpoint_id):
+                job = None
             if job is not None and job.state is JobState.COMPLETED:
+                # The request is read too, but only of finished jobs: it says how the result is answered.
                 job = await self._store.get(job_id) or job
                 self._recent.add(job)
-        if (
-            job is None
-            or job.tenant != principal.tenant
-            or job.endpoint_id != endpoint_id
-            or (job.retain_until_ms is not None and job.retain_until_ms < self._clock.now_ms())
-        ):
+        if job is None or (job.retain_until_ms is not None and job.retain_until_ms < self._clock.now_ms()):
             raise NotFound(
                 f"job {job_id[:80]!r} was not found on endpoint {endpoint_id[:64]!r}: its id is wrong, its result is "
                 "no longer kept (VOXGATE_JOBS__RETENTION_RUN_S, VOXGATE_JOBS__RETENTION_RUNSYNC_S), or it was "
                 "submitted with a key of another tenant"
             )
         return job
+
+
+def _is_of(job: JobRecord, principal: Principal, endpoint_id: str) -> bool:
+    return job.tenant == principal.tenant and job.endpoint_id == endpoint_id
 
