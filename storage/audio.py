@@ -15,7 +15,7 @@ import hashlib
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
@@ -64,21 +64,15 @@ class AudioStore:
 
     async def put_bytes(self, data: bytes, suffix: str) -> BlobRecord:
         """As `put_file`, for bytes in memory."""
+        return (await self.put_many((data,), suffix))[0]
 
-        def put() -> BlobRecord:
-            spool = self.new_spool()
-            try:
-                spool.write_bytes(data)
-                return self._put(spool, suffix)
-            except BaseException:
-                spool.unlink(missing_ok=True)
-                raise
+    async def put_many(self, pieces: Sequence[bytes], suffix: str) -> list[BlobRecord]:
+        """As `put_bytes`, several at once; all are stored, or it raises."""
+        return await self._thread(lambda: self._put_many(pieces, suffix))
 
-        return await self._thread(put)
-
-    async def settle(self, blob: BlobRecord) -> None:
-        """Once the blob's row is committed: put the file back if a sweeper took it meanwhile, drop the spool."""
-        await self._thread(lambda: self._settle(blob))
+    async def settle(self, *blobs: BlobRecord) -> None:
+        """Once the blobs' rows are committed: put files back that a sweeper took meanwhile, drop the spools."""
+        await self._thread(lambda: self._settle(blobs))
 
     async def path(self, blob_hash: str) -> Path:
         """Where a blob's file is. Open it rather than keep the path: a deleted blob's file goes.
@@ -155,34 +149,60 @@ class AudioStore:
                 digest.update(block)
             size = file.tell()
             os.fsync(file.fileno())
-        held = spool.replace(self.tmp / f"{digest.hexdigest()}{suffix}.{uuid.uuid4().hex}")
-        blob = BlobRecord(hash=digest.hexdigest(), size_bytes=size, suffix=suffix, spool=str(held))
-        self._publish(blob)
+        blob = self._hold(spool, digest.hexdigest(), size, suffix)
+        self._publish((blob,))
         return blob
 
-    def _settle(self, blob: BlobRecord) -> None:
-        if not blob.spool:
-            return
-        spool = Path(blob.spool)
-        if self._find(blob.hash) is None:
-            self._publish(blob)
-        spool.unlink(missing_ok=True)
+    def _put_many(self, pieces: Sequence[bytes], suffix: str) -> list[BlobRecord]:
+        blobs: list[BlobRecord] = []
+        spool = self.new_spool()
+        try:
+            for data in pieces:
+                spool = self.new_spool()
+                with spool.open("xb", buffering=0) as file:
+                    left = memoryview(data)
+                    while left:
+                        left = left[file.write(left) :]
+                    os.fsync(file.fileno())
+                blobs.append(self._hold(spool, hashlib.sha256(data).hexdigest(), len(data), suffix))
+            self._publish(blobs)
+        except BaseException:
+            for file_name in (spool, *(Path(blob.spool) for blob in blobs)):
+                file_name.unlink(missing_ok=True)
+            raise
+        return blobs
 
-    def _publish(self, blob: BlobRecord) -> None:
-        spool = Path(blob.spool)
-        existing = self._find(blob.hash)
-        if existing is not None:
-            with contextlib.suppress(FileNotFoundError):  # a sweeper takes it at this moment
-                if existing.stat().st_size == blob.size_bytes:
-                    return
-            existing.unlink(missing_ok=True)  # a disk that lied; the good bytes are in the spool
-        folder = self._folder(blob.hash)
-        if not folder.is_dir():
-            folder.mkdir(parents=True, exist_ok=True)
-            _fsync_folder(folder.parent)
-            _fsync_folder(self.root)
-        _link(spool, folder / f"{blob.hash}{blob.suffix}")
-        _fsync_folder(folder)
+    def _hold(self, spool: Path, digest: str, size: int, suffix: str) -> BlobRecord:
+        """Name a spool by what it holds, so that a sweeper knows what it is."""
+        held = spool.replace(self.tmp / f"{digest}{suffix}.{uuid.uuid4().hex}")
+        return BlobRecord(hash=digest, size_bytes=size, suffix=suffix, spool=str(held))
+
+    def _settle(self, blobs: Sequence[BlobRecord]) -> None:
+        held = [blob for blob in blobs if blob.spool]
+        self._publish([blob for blob in held if self._find(blob.hash) is None])
+        for blob in held:
+            Path(blob.spool).unlink(missing_ok=True)
+
+    def _publish(self, blobs: Sequence[BlobRecord]) -> None:
+        """Give every blob its place, then make sure of the folders; each folder once, the innermost first."""
+        changed: dict[Path, None] = {}
+        for blob in blobs:
+            existing = self._find(blob.hash)
+            if existing is not None:
+                with contextlib.suppress(FileNotFoundError):  # a sweeper takes it at this moment
+                    if existing.stat().st_size == blob.size_bytes:
+                        continue
+                existing.unlink(missing_ok=True)  # a disk that lied; the good bytes are in the spool
+            folder = self._folder(blob.hash)
+            changed[folder] = None
+            if not folder.is_dir():
+                if not folder.parent.is_dir():
+                    changed |= {folder.parent: None, self.root: None}
+                folder.mkdir(parents=True, exist_ok=True)
+                changed[folder.parent] = None
+            _link(Path(blob.spool), folder / f"{blob.hash}{blob.suffix}")
+        for folder in sorted(changed, key=lambda path: -len(path.parts)):
+            _fsync_folder(folder)
 
     def _restore(self, blob_hash: str) -> bool:
         if not _is_hash(blob_hash):

@@ -128,8 +128,8 @@ REQUEUE = text(
     f"execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE} RETURNING id, attempt"
 )
 """Hand a lease back, or try again later."""
-STORED_TAKE = text(f"UPDATE jobs SET failures = 0, chunks_done = chunks_done + 1 {_MINE}")
-"""A take was stored: the attempt got somewhere, so failures start anew."""
+STORED_TAKES = text(f"UPDATE jobs SET failures = 0, chunks_done = chunks_done + :stored {_MINE}")
+"""Takes were stored: the attempt got somewhere, so failures start anew."""
 
 COMPLETE = text(
     "UPDATE jobs SET state = 'COMPLETED', output = :output, blob_hash = :blob_hash, "

@@ -38,6 +38,9 @@ _EVICT = text(
     "WHERE freed < :excess) RETURNING blob_hash"
 )
 
+_FEW = 8
+"""So many takes are looked up where one stands: a sentence should not wait for a thread."""
+
 
 class TakeStore:
     """Takes by key, with a byte budget of their own."""
@@ -51,7 +54,8 @@ class TakeStore:
         if not keys:
             return {}
         wanted = {"keys": list(keys)}
-        return await self._db.read(
+        read = self._db.peek if len(keys) <= _FEW else self._db.read
+        return await read(
             lambda conn: {row[0]: _take(row) for row in conn.execute(_GET, wanted)},
         )
 
@@ -73,17 +77,26 @@ class TakeStore:
         await self._db.writer.insert_many(_TOUCH, rows)
 
     async def store(self, take: TakeRecord, blob: BlobRecord, job_id: str, attempt: int, owner: str) -> bool:
-        """Keep a take that an attempt has spoken: its blob, its row, and the job's failures back to 0.
+        """As `store_many`, for one take."""
+        return await self.store_many([(take, blob)], job_id, attempt, owner)
+
+    async def store_many(
+        self, takes: Sequence[tuple[TakeRecord, BlobRecord]], job_id: str, attempt: int, owner: str
+    ) -> bool:
+        """Keep takes that an attempt has spoken: their blobs, their rows, and the job's failures back to 0.
 
         Returns:
-            False when the attempt has lost its lease. The take is kept all the same: it is nobody's but its key's.
+            False when the attempt has lost its lease. The takes are kept all the same: each is nobody's but its key's.
         """
         now = self._clock.now_ms()
+        blobs = [_blob_params(blob, now) for _, blob in takes]
+        rows = [_take_params(take, now) for take, _ in takes]
+        job = {"id": job_id, "owner": owner, "attempt": attempt, "stored": len(rows)}
 
         def put(conn: Connection) -> bool:
-            conn.execute(statements.PUT_BLOB, _blob_params(blob, now))
-            conn.execute(_PUT, _take_params(take, now))
-            mine = conn.execute(job_sql.STORED_TAKE, {"id": job_id, "owner": owner, "attempt": attempt})
+            conn.execute(statements.PUT_BLOB, blobs)
+            conn.execute(_PUT, rows)
+            mine = conn.execute(job_sql.STORED_TAKES, job)
             tell(conn, Topic.TAKES, [job_id])
             return mine.rowcount == 1
 

@@ -1,13 +1,24 @@
-"""Stores an utterance's takes while the next ones are spoken and these are encoded."""
+"""Stores an utterance's takes while the next ones are spoken and these are encoded.
+
+The first take is stored at once; those after it wait a moment for company. One transaction and one turn of a thread
+for ten takes cost a fifth of what ten cost, and a take that was not stored yet is spoken again after a kill.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from gateway.engines.order import TakeResult
 from gateway.speech.shelf import JobRef, Shelf
 from storage.records import TakeRecord
+
+LINGER_S = 0.25
+"""How long a take may wait for others, in seconds; what a kill may cost an utterance beside the chunk being spoken."""
+
+BATCH = 16
+"""So many takes are stored at once, however fast they come."""
 
 
 class Keeper:
@@ -32,7 +43,10 @@ class Keeper:
         self._shelf = shelf
         self._ref = ref
         self._on_kept = on_kept
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._waiting: list[tuple[TakeRecord, bytes]] = []
+        self._task: asyncio.Task[None] | None = None
+        self._hurry = asyncio.Event()
+        self._closing = False
         self.error: BaseException | None = None
 
     def keep(self, key: str, result: TakeResult) -> None:
@@ -49,9 +63,11 @@ class Keeper:
             tenant=tenant,
             voice_hash=voice_hash,
         )
-        task = asyncio.create_task(self._shelf.keep(take, result.flac, self._ref))
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
+        self._waiting.append((take, result.flac))
+        if len(self._waiting) >= BATCH:
+            self._hurry.set()
+        if self._task is None:
+            self._task = asyncio.create_task(self._store())
 
     def check(self) -> None:
         """Raise what kept a take from being stored."""
@@ -64,12 +80,28 @@ class Keeper:
         self.check()
 
     async def settled(self) -> None:
-        """Wait until every take is stored or could not be."""
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait until every take is stored or could not be; nothing lingers any more."""
+        self._closing = True
+        self._hurry.set()
+        if self._task is not None:
+            await asyncio.wait({self._task})
 
-    def _done(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.error = self.error or error
-        else:
-            self._on_kept()
+    async def _store(self) -> None:
+        try:
+            while self._waiting:
+                batch, self._waiting = self._waiting, []
+                await self._shelf.keep(batch, self._ref)
+                for _ in batch:
+                    self._on_kept()
+                await self._linger()
+        except Exception as error:  # noqa: BLE001 - it is the utterance that fails; `check` raises it there
+            self.error = error
+        finally:
+            self._task = None
+
+    async def _linger(self) -> None:
+        if not self._closing:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._hurry.wait(), LINGER_S)
+            if not self._closing:
+                self._hurry.clear()

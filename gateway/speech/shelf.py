@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from storage.audio import AudioStore
@@ -42,9 +44,12 @@ class Shelf:
         except BlobMissing:
             return None
 
-    async def keep(self, take: TakeRecord, flac: bytes, ref: JobRef) -> None:
-        """Store a take; when this returns it survives the process."""
-        blob = await self._audio.put_bytes(flac, ".flac")
-        stored = msgspec.structs.replace(take, blob_hash=blob.hash, size_bytes=blob.size_bytes)
-        await self._takes.store(stored, blob, job_id=ref.job_id, owner=ref.owner, attempt=ref.attempt)
-        await self._audio.settle(blob)
+    async def keep(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef) -> None:
+        """Store takes with their FLAC; when this returns they survive the process."""
+        blobs = await self._audio.put_many([flac for _, flac in takes], ".flac")
+        stored = [
+            (msgspec.structs.replace(take, blob_hash=blob.hash, size_bytes=blob.size_bytes), blob)
+            for (take, _), blob in zip(takes, blobs, strict=True)
+        ]
+        await self._takes.store_many(stored, job_id=ref.job_id, owner=ref.owner, attempt=ref.attempt)
+        await self._audio.settle(*blobs)
