@@ -51,17 +51,25 @@ class Claimer:
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
+        self._seen: tuple[list[str], list[str]] = ([], [])
+        self._more = True
+        """Whether the last look at the queue may have left something that a free place would let us claim."""
         self.running: dict[str, Run] = {}
 
     def start(self) -> None:
         """Begin to claim."""
         for hosted in self._engines:
-            hosted.host.changed.append(self.wake)
+            hosted.host.changed.append(self._hosts_changed)
         self._task = asyncio.create_task(self._loop(), name="claimer")
 
     def wake(self) -> None:
         """There may be something to claim."""
         self._look.set()
+
+    def _hosts_changed(self) -> None:
+        """A worker came, went or fell idle; only a change of what may be claimed is worth a look at the queue."""
+        if self._backends() != self._seen:
+            self.wake()
 
     async def stop(self, grace_s: float) -> None:
         """Claim no more; let running jobs finish within the grace, hand the others back."""
@@ -96,9 +104,10 @@ class Claimer:
     async def _claim_some(self) -> bool:
         """Claim up to the free places; whether another round may find more."""
         free = self._settings.jobs.max_running - len(self.running)
+        open_, closed = self._seen = self._backends()
+        self._more = True
         if free <= 0 or self._stopping:
             return False
-        open_, closed = self._backends()
         if closed:
             # Somebody waits for a backend that sleeps: that is what wakes it.
             for candidate in await self._store.candidates(closed, per_tenant=1):
@@ -107,6 +116,7 @@ class Claimer:
                     hosted.host.wake()
         waiting = await self._store.candidates(open_, per_tenant=free)
         chosen = self._turns.order(waiting)[:free]
+        self._more = len(waiting) >= free
         if not chosen:
             return False
         jobs = await self._store.claim([c.id for c in chosen], self._owner, self._clock.now_ms())
@@ -122,7 +132,7 @@ class Claimer:
             self.running[job.id] = run
             run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
         self._metrics.jobs_running.set(len(self.running))
-        return bool(jobs)
+        return 0 < len(jobs) < len(chosen)  # another server was quicker with some; behind them others may wait
 
     def _backends(self) -> tuple[list[str], list[str]]:
         """Backends whose jobs may be claimed now, and those that must load first.
@@ -150,4 +160,5 @@ class Claimer:
             if self.running.get(run.job.id) is run:
                 del self.running[run.job.id]
             self._metrics.jobs_running.set(len(self.running))
-            self.wake()
+            if self._more or not run.completed:  # the followers of a job that failed may be claimed now
+                self.wake()

@@ -62,6 +62,7 @@ class Run:
         self.chunks_total = job.chunks_total
         self.task: asyncio.Task[None] | None = None
         self.lost = False
+        self.completed = False
 
     def lose(self) -> None:
         """The job is not ours any more: stop working on it."""
@@ -346,6 +347,7 @@ class Runner:
     def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
         if not done.ok:
             return
+        run.completed = state is JobState.COMPLETED
         endpoint = self._endpoints.label(run.job.endpoint_id)
         self._metrics.jobs_finished.labels(endpoint, backend, state.value).inc(1 + len(done.followers))
         if done.followers and finished is not None:

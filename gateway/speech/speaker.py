@@ -176,6 +176,7 @@ class _Work:
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
+        self._news = asyncio.Event()
         self._done = 0
         self._spoken = 0
         self._engine_s = 0.0
@@ -268,18 +269,22 @@ class _Work:
         ahead = 0
         for index in range(len(self._lines)):
             while ahead < len(self._lines) and ahead < index + self.speaker.window:
-                self._tasks[ahead] = asyncio.create_task(self._chunk(ahead))
+                task = self._tasks[ahead] = asyncio.create_task(self._chunk(ahead))
+                task.add_done_callback(self._hear)
                 ahead += 1
             part = await self._first_trouble(index)
             del self._tasks[index]
             yield part
 
+    def _hear(self, _task: asyncio.Task[_Part]) -> None:
+        self._news.set()
+
     async def _first_trouble(self, index: int) -> _Part:
         """The part that is due; a later chunk that has failed fails the utterance now, not when its turn comes."""
         due = self._tasks[index]
         while not due.done():
-            pending = [task for task in self._tasks.values() if not task.done()]
-            await asyncio.wait(pending, return_when=asyncio.FIRST_COMPLETED)
+            self._news.clear()
+            await self._news.wait()
             for task in self._tasks.values():
                 if task.done():
                     task.result()
