@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import msgspec
 from msgspec import UNSET
 
 from gateway.api.asgi import App, Message, Receive, Scope, Send
@@ -20,6 +21,7 @@ from gateway.api.openai_errors import Refused
 from gateway.api.openai_request import Wanted, translate
 from gateway.api.ports import Gateway
 from gateway.api.security import ADMITTED, base_url
+from gateway.cache.hot import HotTier
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.hits import HotAudio
 
@@ -51,6 +53,17 @@ def plain_query(query: bytes) -> bool:
 MAX_BODY_BYTES = 65_536
 """Longer bodies are the application's: it reads them in a thread."""
 
+KNOWN_BYTES = 4_000_000
+ASKED_OVERHEAD_BYTES = 600
+
+
+class Asked(msgspec.Struct, frozen=True):
+    """A body of `/runsync` that holds an input and nothing else that matters, read once."""
+
+    raw_input: bytes
+    characters: int
+    base_url: str
+
 
 class FastLane:
     """Wrap the application.
@@ -65,8 +78,9 @@ class FastLane:
         """Hold what it asks."""
         self._app = app
         self._gateway = gateway
-        self._cors = cors
+        self._never = {b"idempotency-key", b"origin"} if cors else {b"idempotency-key"}
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
+        self._known: HotTier[Asked] = HotTier(KNOWN_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a hit, or pass the request on untouched."""
@@ -78,15 +92,13 @@ class FastLane:
         if (endpoint_id is None and not spoken) or not plain_query(scope["query_string"]):
             await self._app(scope, receive, send)
             return
-        key: str | None = None
+        key, host = "", b""
         for name, value in scope["headers"]:
             if name == b"authorization":
                 key = value.decode("latin-1")
-            elif (
-                name == b"idempotency-key"
-                or (name == b"origin" and self._cors)
-                or (name == b"content-length" and not self._acceptable(value))
-            ):
+            elif name == b"host":
+                host = value
+            elif name in self._never or (name == b"content-length" and not self._acceptable(value)):
                 await self._app(scope, receive, send)
                 return
         try:
@@ -99,7 +111,8 @@ class FastLane:
         if first["type"] == "http.request" and not first.get("more_body", False):
             body = first.get("body", b"")
             if endpoint_id is not None:
-                answer = self._look_up(scope, caller, endpoint_id, body)
+                asked = self._read(endpoint_id, scope["scheme"], host, body)
+                answer = None if asked is None else self._look_up(scope, caller, endpoint_id, asked)
                 if answer is not None:
                     await self._answer(scope, send, answer)
                     return
@@ -114,7 +127,12 @@ class FastLane:
     def _acceptable(self, length: bytes) -> bool:
         return length.isdigit() and int(length) <= self._max_body
 
-    def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, body: bytes) -> bytes | None:
+    def _read(self, endpoint_id: str, scheme: str, host: bytes, body: bytes) -> Asked | None:
+        """What the body asks for, from memory where this very body was read before; None: not for the fast lane."""
+        name = (endpoint_id, scheme, host, body)
+        asked = self._known.get(name)
+        if asked is not None:
+            return asked
         try:
             envelope = decode_envelope(body)
         except BadRequest:
@@ -124,13 +142,18 @@ class FastLane:
         raw_input = envelope.input
         if raw_input is UNSET or len(body) > self._max_body:
             return None
+        asked = Asked(bytes(raw_input), characters_of(raw_input), base_url(scheme, ((b"host", host),)))
+        self._known.put(name, asked, 3 * len(body) + ASKED_OVERHEAD_BYTES)
+        return asked
+
+    def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, asked: Asked) -> bytes | None:
         try:
-            self._gateway.access.admit(caller, endpoint_id, "runsync", characters_of(raw_input))
+            self._gateway.access.admit(caller, endpoint_id, "runsync", asked.characters)
         except TooManyRequests:
             return None
         # Counted now: the application, if it must answer after all, shall not count it again.
         scope[ADMITTED] = True
-        return self._gateway.jobs.hot(caller, endpoint_id, raw_input, base_url(scope["scheme"], scope["headers"]))
+        return self._gateway.jobs.hot(caller, endpoint_id, asked.raw_input, asked.base_url)
 
     def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, Wanted] | None:
         if len(body) > self._max_body:

@@ -85,10 +85,12 @@ class Observed:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = list(message["headers"])
-                if not any(name == b"cache-control" for name, _ in headers):
+                headers = [*message["headers"], _NOSNIFF, _NO_REFERRER, (b"x-request-id", request_id)]
+                for name, _ in headers:
+                    if name == b"cache-control":
+                        break
+                else:
                     headers.append(_NO_STORE)
-                headers += (_NOSNIFF, _NO_REFERRER, (b"x-request-id", request_id))
                 message["headers"] = headers
             await send(message)
 
