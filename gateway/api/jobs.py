@@ -206,13 +206,13 @@ async def endpoint_info(gateway: Core, caller: Caller, endpoint: Endpoint) -> Re
     return json_response(await gateway.jobs.endpoint_info(caller, endpoint))
 
 
-def default_endpoint() -> str:
-    """The endpoint of addresses that name none."""
+def default_endpoint(caller: Caller) -> str:
+    """The endpoint of addresses that name none; after the caller, see `provide_caller`."""
     return DEFAULT_ENDPOINT
 
 
-def named_endpoint(endpoint_id: FromPath[str]) -> str:
-    """The endpoint an address names."""
+def named_endpoint(endpoint_id: FromPath[str], caller: Caller) -> str:
+    """The endpoint an address names; after the caller, see `provide_caller`."""
     return endpoint_id
 
 

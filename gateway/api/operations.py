@@ -37,7 +37,7 @@ async def ready(gateway: Core) -> Response[bytes]:
     return json_response(Ready("ready", dict(await gateway.ready())))
 
 
-def metrics_allowed(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def metrics_allowed(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """The setting `metrics_access`: everybody, keys with the scope `admin`, or nobody.
 
     Raises:
@@ -48,7 +48,7 @@ def metrics_allowed(connection: ASGIConnection[Any, Any, Any, Any], handler: Bas
     if access == "off":
         raise NotFound("metrics are off; the setting is metrics_access")
     if access == "key":
-        authenticated(connection, handler)
+        await authenticated(connection, handler)
 
 
 @get(

@@ -31,8 +31,10 @@ ADMITTED = "voxgate.admitted"
 _HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?").fullmatch
 
 
-def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
+async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
     """Let only good keys pass, before a byte of the body is read.
+
+    It waits for nothing, but Litestar runs a guard that is no coroutine function in a thread.
 
     Raises:
         Unauthorized: no key, or not a good one.
@@ -44,8 +46,12 @@ def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseR
     connection.scope["user"] = principal
 
 
-def provide_caller(request: Request[Any, Any, Any]) -> Any:
-    """The principal the guard found."""
+def provide_caller(request: Request[Any, Any, Any], gateway: Core) -> Any:
+    """The principal the guard found.
+
+    It asks for the gateway only to be provided after it: what Litestar may provide at once it gives to a group of
+    tasks, at a fifth of the cost of a request.
+    """
     return request.scope["user"]
 
 

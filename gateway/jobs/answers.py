@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -43,7 +43,7 @@ class Answers:
     ) -> None:
         self._cache = cache
         self._audio = audio
-        self._sign = sign
+        self._sign = lru_cache(1024)(sign)
         self._clock = clock
         self._max_inline = settings.max_inline_bytes
         self._url_ttl_s = settings.audio_url_ttl_s
@@ -68,8 +68,8 @@ class Answers:
         self._used.add(key)
         return entry, encoded
 
-    async def find(self, key: str) -> Entry | None:
-        """The entry under this key, if its audio is really there."""
+    async def find(self, key: str) -> tuple[Entry, bytes | None] | None:
+        """The entry under this key and its base64 (see `encoded`), if its audio is really there."""
         entry = self._entries.get(key)
         if entry is None:
             record = await self._cache.get(key)
@@ -78,16 +78,16 @@ class Answers:
             output = record.output.encode()
             entry = Entry(key, output, record.blob_hash, suffix_of(output), record.size_bytes)
         try:
-            await self.encoded(entry.blob_hash)
+            encoded = await self.encoded(entry.blob_hash, entry.suffix)
         except BlobMissing:
             # Somebody removed the file. The caller speaks again, and the entry is written anew.
             self._entries.drop(key)
             return None
         self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
         self._used.add(key)
-        return entry
+        return entry, encoded
 
-    async def encoded(self, blob_hash: str) -> bytes | None:
+    async def encoded(self, blob_hash: str, suffix: str) -> bytes | None:
         """Audio as base64; None where it is larger than an answer may hold.
 
         Raises:
@@ -95,9 +95,9 @@ class Answers:
         """
         found = self._base64.get(blob_hash)
         if found is None:
-            if await self._audio.size(blob_hash) > self._max_inline:
+            found = await self._audio.read_base64(blob_hash, suffix, self._max_inline)
+            if found is None:
                 return None
-            found = base64.b64encode(await self._audio.read(blob_hash))
             self._base64.put(blob_hash, found, len(found) + OVERHEAD_BYTES)
         return found
 
@@ -125,20 +125,25 @@ class Answers:
         used, self._used = list(self._used), set()
         return used
 
-    async def render(self, output: bytes, blob_hash: str, inline: bool, base_url: str) -> bytes:
+    async def render(
+        self, output: bytes, blob_hash: str, inline: bool, base_url: str, encoded: bytes | None = None
+    ) -> bytes:
         """The output of a job as its caller gets it.
 
         Args:
             inline: whether the caller wants the audio in the answer.
             base_url: `http://host:port` the caller used, for `audio_url`; the setting `public_url` comes first.
+            encoded: the audio as base64, if it is at hand.
 
         Raises:
             BlobMissing: the audio's file is gone.
         """
-        encoded = await self.encoded(blob_hash) if inline else None
-        return self.compose(
-            output, blob_hash, suffix_of(output), encoded, base_url, withheld=inline and encoded is None
-        )
+        suffix = suffix_of(output)
+        if not inline:
+            encoded = None
+        elif encoded is None:
+            encoded = await self.encoded(blob_hash, suffix)
+        return self.compose(output, blob_hash, suffix, encoded, base_url, withheld=inline and encoded is None)
 
     def compose(
         self,

@@ -35,18 +35,21 @@ class Presenter:
         self._running = running
         self._clock = clock
 
-    async def view(self, job: JobRecord, base_url: str) -> JobView:
+    async def view(self, job: JobRecord, base_url: str, encoded: bytes | None = None) -> JobView:
         """The job, with its audio where it has been spoken.
 
         Args:
             base_url: `http://host:port` the caller used, for `audio_url`.
+            encoded: its audio as base64, if it is at hand.
         """
         if not job.state.final:
             return await self._waiting(job)
         output: msgspec.Raw | msgspec.UnsetType = UNSET
         if job.state is JobState.COMPLETED and job.output is not None and job.blob_hash is not None:
             inline = _decode_delivery(job.request or b"{}").delivery != "url"
-            output = msgspec.Raw(await self._answers.render(job.output.encode(), job.blob_hash, inline, base_url))
+            output = msgspec.Raw(
+                await self._answers.render(job.output.encode(), job.blob_hash, inline, base_url, encoded)
+            )
         return JobView(
             id=job.id,
             status=job.state.value,

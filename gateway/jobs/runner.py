@@ -287,9 +287,10 @@ class Runner:
 
     async def _from_cache(self, run: Run, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
-        entry = await self._answers.find(assignment.key)
-        if entry is None:
+        found = await self._answers.find(assignment.key)
+        if found is None:
             return False
+        entry, _ = found
         run.timing.begin(time.monotonic())
         delay_ms, execution_ms = self._times(run)
         now = self._clock.now_ms()

@@ -152,11 +152,11 @@ class Jobs:
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
         if assignment.request.cache == "use":
             for _ in range(2):
-                entry = await self._find(assignment.key)
-                if entry is None:
+                found = await self._find(assignment.key)
+                if found is None:
                     break
                 try:
-                    return await self._answer(principal, job, assignment, entry, idempotency, base_url)
+                    return await self._answer(principal, job, assignment, found, idempotency, base_url)
                 except BlobMissing:
                     self._answers.forget([assignment.key])  # swept between our look and our commit
         await self._room(endpoint)
@@ -271,31 +271,32 @@ class Jobs:
             return await asyncio.to_thread(self._intake.read, raw, endpoint, tenant)
         return self._intake.remembered(raw, endpoint, tenant)
 
-    async def _find(self, key: str) -> Entry | None:
+    async def _find(self, key: str) -> tuple[Entry, bytes | None] | None:
         found = self._answers.hot(key)
         if found is not None:
             self._metrics.cache_answers.labels("hot").inc()
-            return found[0]
-        entry = await self._answers.find(key)
-        if entry is not None:
+            return found
+        stored = await self._answers.find(key)
+        if stored is not None:
             self._metrics.cache_answers.labels("cold").inc()
-        return entry
+        return stored
 
     async def _answer(
         self,
         principal: Principal,
         job: JobRecord,
         assignment: Assignment,
-        entry: Entry,
+        found: tuple[Entry, bytes | None],
         idempotency: Idempotency | None,
         base_url: str,
     ) -> JobView:
         """A job that was finished before it came: `/run` is durable first, `/runsync` is answered first."""
+        entry, encoded = found
         finished = self._finished(job, assignment, entry, self._clock.now_ms())
         if job.kind == "runsync" and idempotency is None and not job.webhook:
             self._write_behind.add(finished)
             self._note_hit(principal, finished)
-            return await self._present.view(finished, base_url)
+            return await self._present.view(finished, base_url, encoded)
         accepted = await self._store.insert(finished, idempotency)
         if accepted.id != job.id:
             finished = accepted
