@@ -270,6 +270,7 @@ class Host:
 
     def _loaded(self, seat: Seat, revision: str) -> None:
         seat.loading = False
+        seat.used_at = seat.heard_at  # idle from now on: loading may take longer than a worker may idle
         if revision != self._revision:
             reason = f"{self.name} loaded as revision {revision!r}, but said {self._revision!r} before loading"
             self._kill(seat, reason, blameless=True)

@@ -26,7 +26,7 @@ class Seat:
         held: chunks by id.
         unacknowledged: cancelled chunks it has not dropped, and until when it may take.
         solo: it speaks a suspect, which must stay alone.
-        used_at: when it last got or ended a chunk, monotonic seconds.
+        used_at: when it was loaded, or last got or ended a chunk, monotonic seconds.
         blameless: it was killed for its slowness to cancel: that says nothing about the chunks it held.
     """
 

@@ -89,3 +89,14 @@ async def test_listeners_hear_when_a_worker_is_ready():
         host.wake()
         async with asyncio.timeout(60):
             await heard.wait()
+
+
+async def test_a_worker_that_loads_longer_than_it_may_idle_is_there_for_whom_it_was_loaded():
+    async with hosting(Scale(0, 1, idle_timeout_s=0.2), load_s=0.6) as host:
+        spoken = []
+        host.changed.append(lambda: spoken.append(host.submit(order())) if host.ready and not spoken else None)
+        host.wake()  # as jobs do that wait until it is ready
+        await until(lambda: spoken)
+        take = await outcome(spoken[0])
+        assert take.samples > 0
+        await until(lambda: workers(host) == 0)
