@@ -99,6 +99,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         host: where it runs unless the operator says otherwise.
         concurrency: chunks one worker (or the event loop, for `inline`) speaks at a time.
         workers: worker processes unless the operator says otherwise; 0 means one for each core.
+        most_workers: more than so many make no sense, whoever asks: one that fills a device needs one worker.
     """
 
     languages: tuple[str, ...]
@@ -113,6 +114,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     host: Literal["process", "inline"] = "process"
     concurrency: int = 1
     workers: int = 1
+    most_workers: int | None = None
 
 
 class BackendContext(msgspec.Struct, frozen=True):
@@ -205,6 +207,55 @@ class AsyncFeed(Protocol):
 
 Progress: TypeAlias = Callable[[float, str], None]
 """Called while loading with a share in [0, 1] and what is being done."""
+
+
+class ModelFile(msgspec.Struct, frozen=True):
+    """One file of a model; `size_bytes` is None while it is not there."""
+
+    name: str
+    size_bytes: int | None
+
+
+class ModelFiles(msgspec.Struct, frozen=True):
+    """The files of one model.
+
+    Args:
+        source: where they come from, for people: `owner/name@commit`, or the folder the operator named.
+        folder: where they are, or will be.
+        files: all that are needed.
+    """
+
+    name: str
+    source: str
+    folder: Path
+    files: tuple[ModelFile, ...]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Names of files that are not there."""
+        return tuple(file.name for file in self.files if file.size_bytes is None)
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the files that are there."""
+        return sum(file.size_bytes or 0 for file in self.files)
+
+
+@runtime_checkable
+class ModelStore(Protocol):
+    """Optional: a backend with model files of its own, which `voxgate models` lists, fetches and checks.
+
+    None of it needs `load`; `models` looks at the disk only.
+    """
+
+    def models(self) -> tuple[ModelFiles, ...]:
+        """The models its settings ask for."""
+
+    def pull(self, progress: Progress) -> None:
+        """Fetch what is missing, or newer where a moving name was asked for. Raises BackendUnavailable."""
+
+    def verify(self) -> tuple[str, ...]:
+        """Read all files; what is wrong with them, a line each, nothing when all is well."""
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

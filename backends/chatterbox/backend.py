@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
 
+from backends.chatterbox import inventory
 from backends.chatterbox.models import MODELS
 from backends.chatterbox.settings import ChatterboxOptions, ChatterboxSettings
-from backends.chatterbox.weights import fetch, locate
+from backends.chatterbox.weights import locate
 from backends.interface import (
     BackendContext,
     BackendUnavailable,
@@ -18,6 +20,7 @@ from backends.interface import (
     Event,
     Feed,
     Limit,
+    ModelFiles,
     Progress,
     Voice,
 )
@@ -61,6 +64,7 @@ class ChatterboxBackend:
             checks=True,
             spell_out=True,
             concurrency=self._settings.slots if self._settings.batches else 1,
+            most_workers=1,
         )
 
     def voices(self) -> tuple[Voice, ...]:
@@ -96,7 +100,12 @@ class ChatterboxBackend:
         device = devices.choose_device(self._context.device)
         devices.fix_arithmetic(self._settings.deterministic)
         weights = locate(self._settings, self._context)
-        fetch(weights, self._settings, self._context, progress)
+        inventory.fetch(
+            weights,
+            self._context,
+            lambda share, text: progress(0.05 + 0.35 * share, text),
+            forbidden=self._settings.offline,
+        )
         progress(0.4, f"loading the {self._settings.model} model on {device}")
         model = loading.load_model(weights, device)
         progress(0.9, "preparing the engine")
@@ -113,6 +122,18 @@ class ChatterboxBackend:
         if self._engine is not None:
             self._engine.close()
         self._engine = None
+
+    def models(self) -> tuple[ModelFiles, ...]:
+        """The files of the chosen model."""
+        return (inventory.listed(self._settings, self._context),)
+
+    def pull(self, progress: Progress) -> None:
+        """See ModelStore."""
+        inventory.pull(self._settings, self._context, progress)
+
+    def verify(self) -> tuple[str, ...]:
+        """See ModelStore."""
+        return inventory.verify(self._settings, self._context)
 
     def _build(self, model: Any, device: Any) -> Engine:
         from backends.chatterbox.device import choose_dtype
@@ -131,9 +152,16 @@ class ChatterboxBackend:
 
 
 def _version() -> str:
+    """Which package would be imported, and its version: the first on the path, where both are installed."""
+    places = {str(entry): nth for nth, entry in reversed(list(enumerate(sys.path)))}
+    found = []
     for name in DISTRIBUTIONS:
         try:
-            return f"{name}-{importlib.metadata.version(name)}"
+            distribution = importlib.metadata.distribution(name)
         except importlib.metadata.PackageNotFoundError:
             continue
+        nth = places.get(str(distribution.locate_file("")).rstrip("/"), len(places))
+        found.append((nth, f"{name}-{distribution.version}"))
+    if found:
+        return min(found, key=lambda one: one[0])[1]
     raise BackendUnavailable("the package chatterbox is not installed", _CURE)

@@ -11,10 +11,10 @@ import msgspec
 
 from backends.chatterbox.models import MODELS, Model
 from backends.chatterbox.settings import ChatterboxSettings
-from backends.interface import BackendContext, BackendUnavailable, Progress
+from backends.interface import BackendContext, BackendUnavailable
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_BY_HAND = "check network and disk, or set model_path to a folder with the files"
+PULL = "run: voxgate models pull chatterbox"
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -24,12 +24,14 @@ class Weights(msgspec.Struct, frozen=True):
         folder: where they are or will be.
         repo: on the hub; "" for a local folder.
         commit: of that repository; "" for a local folder.
+        store: the folder of that repository in MODEL_CACHE_DIR; `folder` itself for a local one.
     """
 
     model: Model
     folder: Path
     repo: str
     commit: str
+    store: Path
 
     def missing(self) -> list[str]:
         """Names of files that are not there."""
@@ -58,7 +60,7 @@ class Weights(msgspec.Struct, frozen=True):
         if missing := self.missing():
             where = f"{self.folder} lacks {', '.join(missing)}"
             if self.commit:
-                raise BackendUnavailable(f"the Chatterbox model is not downloaded: {where}", "unset offline once")
+                raise BackendUnavailable(f"the Chatterbox model is not downloaded: {where}", PULL)
             raise BackendUnavailable(where, "set model_path to a folder with all files of the model")
 
 
@@ -70,56 +72,29 @@ def locate(settings: ChatterboxSettings, context: BackendContext) -> Weights:
     """
     model = MODELS[settings.model]
     if settings.model_path is not None:
-        return Weights(model, Path(settings.model_path).expanduser(), "", "")
-    repo = settings.repo or model.repo
-    store = context.model_dir / f"models--{repo.replace('/', '--')}"
-    revision = settings.hub_revision or model.commit
-    if not _COMMIT.fullmatch(revision):
+        folder = Path(settings.model_path).expanduser()
+        return Weights(model, folder, "", "", folder)
+    repo, revision, store = source(settings, context)
+    if not is_commit(revision):
         ref = store / "refs" / revision
         if not ref.is_file():
             reason = f"revision {revision!r} of {repo} is not downloaded, so its commit is not known"
-            raise BackendUnavailable(reason, "set hub_revision to a commit of 40 hexadecimal digits")
+            raise BackendUnavailable(reason, f"{PULL}; or set hub_revision to a commit of 40 hexadecimal digits")
         revision = ref.read_text().strip()
-    return Weights(model, store / "snapshots" / revision, repo, revision)
+    return Weights(model, store / "snapshots" / revision, repo, revision, store)
 
 
-def fetch(weights: Weights, settings: ChatterboxSettings, context: BackendContext, progress: Progress) -> None:
-    """Download what is missing, file by file; a cut download is resumed.
-
-    Raises:
-        BackendUnavailable: the hub does not give the files, or may not be asked.
-    """
-    if settings.offline or not weights.commit:
-        weights.require()
-    missing = weights.missing()
-    for nth, name in enumerate(missing):
-        progress(0.05 + 0.35 * nth / len(missing), f"downloading {name} ({nth + 1} of {len(missing)})")
-        _download(weights, name, context)
+def source(settings: ChatterboxSettings, context: BackendContext) -> tuple[str, str, Path]:
+    """Repository, commit or branch, and the repository's folder in MODEL_CACHE_DIR."""
+    model = MODELS[settings.model]
+    repo = settings.repo or model.repo
+    store = context.model_dir / f"models--{repo.replace('/', '--')}"
+    return repo, settings.hub_revision or model.commit, store
 
 
-def _download(weights: Weights, name: str, context: BackendContext) -> None:
-    import httpx
-    import huggingface_hub
-    from huggingface_hub import errors
-
-    from_where = f"{name} of {weights.repo} at {weights.commit[:10]}"
-    try:
-        huggingface_hub.hf_hub_download(
-            weights.repo, name, revision=weights.commit, cache_dir=context.model_dir, token=context.hf_token or None
-        )
-    except errors.LocalEntryNotFoundError as error:
-        raise BackendUnavailable(f"the hub cannot be reached for {from_where}", _BY_HAND) from error
-    except (errors.GatedRepoError, errors.RepositoryNotFoundError) as error:
-        reason = f"the hub refuses {from_where}: {_first_line(error)}"
-        raise BackendUnavailable(reason, "set HF_TOKEN to a token that may read it, or repo to another") from error
-    except (errors.EntryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise BackendUnavailable(f"the hub has no {from_where}", "check repo and hub_revision") from error
-    except (OSError, httpx.HTTPError) as error:
-        raise BackendUnavailable(f"{from_where} cannot be downloaded: {_first_line(error)}", _BY_HAND) from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def is_commit(revision: str) -> bool:
+    """Whether it can only ever mean the same files."""
+    return _COMMIT.fullmatch(revision) is not None
 
 
 def _stamp(path: Path) -> tuple[Any, ...]:

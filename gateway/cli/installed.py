@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 
-from backends.interface import Backend, BackendContext, BackendUnavailable
+from backends.interface import Backend, BackendContext, BackendUnavailable, ModelStore
 from gateway.cli.prepared import settings_for
 from gateway.clock import SystemClock
 from gateway.engines.configure import configure
 from gateway.engines.discovery import discover, load_class
 from gateway.engines.registry import Engines
-from gateway.errors import NotFound
+from gateway.errors import BadRequest, NotFound
 from gateway.settings import Settings
 from gateway.speech.finish import post
 
@@ -83,3 +83,27 @@ def chosen(name: str) -> tuple[type[Backend], dict[str, Any], BackendContext]:
     own = {field.encode_name for field in msgspec.structs.fields(backend.Settings)}
     context = BackendContext(settings.models_dir, host.device or settings.device, 1, settings.hf_token)
     return backend, {key: value for key, value in raw.items() if key in own}, context
+
+
+def model_stores(name: str | None = None) -> dict[str, ModelStore]:
+    """The backends that keep model files, by name: one of them, or all that may load. Nothing is loaded.
+
+    Raises:
+        BadRequest: the backend that is named keeps none.
+        NotFound, BackendUnavailable, SettingsError: as `chosen`.
+    """
+    if name is not None:
+        store = _model_store(name)
+        if store is None:
+            raise BadRequest(f"the backend {name} has no model files of its own")
+        return {name: store}
+    infos = [candidate.info for candidate in discover(settings_for().plugins)]
+    usable = [info.name for info in infos if info.enabled and info.state == "found"]
+    return {one: store for one in usable if (store := _model_store(one)) is not None}
+
+
+def _model_store(name: str) -> ModelStore | None:
+    backend, raw, context = chosen(name)
+    own, _ = configure(backend, raw)
+    made = backend(own, context)
+    return made if isinstance(made, ModelStore) else None

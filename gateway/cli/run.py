@@ -21,6 +21,7 @@ INTERRUPTED = 130
         "batch": ("gateway.cli.batch:batch", "Speak a script into a folder of files, or one."),
         "doctor": ("gateway.cli.doctor:doctor", "Check this machine, the settings, the database and the backends."),
         "backends": ("gateway.cli.backends:backends", "List backends: found, missing, broken; test one."),
+        "models": ("gateway.cli.models:models", "List, fetch and check model files."),
         "endpoints": ("gateway.cli.endpoints:endpoints", "Make and list the public names in the URL."),
         "keys": ("gateway.cli.keys:keys", "Make, list, rotate and revoke API keys."),
         "voices": ("gateway.cli.voices:voices", "Make voices of recordings; list, hear, delete them."),

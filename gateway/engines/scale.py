@@ -65,9 +65,15 @@ def scale_of(name: str, settings: HostSettings, capabilities: Capabilities) -> S
     """The scale of a backend.
 
     Raises:
-        SettingsError: `min_workers` is above the maximum.
+        SettingsError: `min_workers` is above the maximum, or more workers are asked for than make sense.
     """
     asked = settings.max_workers or settings.workers or capabilities.workers or cores()
+    most_workers = capabilities.most_workers
+    if most_workers is not None and asked > most_workers:
+        key = "max_workers" if settings.max_workers else "workers"
+        raise SettingsError(
+            f"[backends.{name}] {key} = {asked} is more than the {most_workers} that one device can feed"
+        )
     most = 1 if placement_of(name, settings, capabilities) == "inline" else asked
     least = min(1, most) if settings.min_workers is None else settings.min_workers
     if least > most:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+from unittest import mock
+
 from support.chatterbox_checkpoints import tiny_chatterbox
 
-from backends.chatterbox import ChatterboxBackend
+from backends.chatterbox import ChatterboxBackend, compat
 from backends.interface import Progress
 
 
@@ -12,5 +15,19 @@ class TinyChatterbox(ChatterboxBackend):
     """Loads a tiny checkpoint; everything else is the real thing."""
 
     def load(self, progress: Progress) -> None:
-        with tiny_chatterbox():
+        compat.prepare()
+        from backends.chatterbox import loading
+
+        true_load = loading.load_model
+
+        def load_model(*args: Any) -> Any:
+            with tiny_chatterbox():
+                return true_load(*args)
+
+        # Only while the model itself is made: a load that fails before that stays as quick as the real one.
+        with mock.patch.object(loading, "load_model", load_model):
             super().load(progress)
+
+    def _build(self, *args: Any) -> Any:
+        with tiny_chatterbox():
+            return super()._build(*args)
