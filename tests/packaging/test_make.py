@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-TARGETS = ["env", "speak", "serve", "test", "test-fast", "lint", "bench", "docs", "soak"]
+TARGETS = ["env", "speak", "serve", "test", "test-original", "test-fast", "lint", "bench", "docs", "soak"]
 
 
 @pytest.fixture
