@@ -20,6 +20,8 @@ from prometheus_client import Counter, Histogram
 
 import gateway
 import storage
+from backends.chatterbox import ChatterboxOptions, ChatterboxSettings
+from backends.chatterbox.models import MODELS
 from gateway import errors
 from gateway.cli.run import root
 from gateway.engines.scale import HostSettings
@@ -57,13 +59,48 @@ def aliases_table() -> str:
 
 
 def host_table() -> str:
-    """The keys of `[backends.NAME]` that are the host's, in the words of their Struct."""
-    words = dict(re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", HostSettings.__doc__ or "", re.MULTILINE))
+    """The keys of `[backends.NAME]` that are the host's."""
+    return _struct_table("key", HostSettings)
+
+
+def chatterbox_settings_table() -> str:
+    """The keys of `[backends.chatterbox]` that are the plugin's."""
+    return _struct_table("key", ChatterboxSettings)
+
+
+def chatterbox_options_table() -> str:
+    """What a request may say in `input.options`."""
+    return _struct_table("option", ChatterboxOptions)
+
+
+def chatterbox_models_table() -> str:
+    """The published models, with the commit this version was made for."""
+    rows = [
+        (f"`{name}`", f"`{model.repo}` at `{model.commit[:10]}`", " ".join(model.languages), str(len(model.files)))
+        for name, model in MODELS.items()
+    ]
+    return _table(("model", "repository and commit", "languages", "files"), rows)
+
+
+def _struct_table(head: str, struct: type[msgspec.Struct]) -> str:
+    """The fields of a Struct with the words of its docstring; `a, b: words` stands for both."""
+    words = {
+        name: meaning
+        for names, meaning in re.findall(r"^ {8}([\w, ]+): (.*(?:\n {12}.*)*)", struct.__doc__ or "", re.MULTILINE)
+        for name in names.split(", ")
+    }
     rows = []
-    for field in msgspec.structs.fields(HostSettings):
-        default = "none" if field.default is None else f"`{field.default:g}`"
-        rows.append((f"`{field.name}`", default, " ".join(words[field.name].split())))
-    return _table(("key", "default", "meaning"), rows)
+    for field in msgspec.structs.fields(struct):
+        rows.append((f"`{field.name}`", _default(field.default), " ".join(words[field.name].split())))
+    return _table((head, "default", "meaning"), rows)
+
+
+def _default(value: object) -> str:
+    if value is None or value is msgspec.NODEFAULT:
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value:g}`" if isinstance(value, int | float) else f"`{value}`"
 
 
 def metrics_table() -> str:
@@ -139,6 +176,9 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "settings": ("settings.md", settings_tables),
     "aliases": ("settings.md", aliases_table),
     "hosts": ("settings.md", host_table),
+    "chatterbox models": ("chatterbox.md", chatterbox_models_table),
+    "chatterbox settings": ("chatterbox.md", chatterbox_settings_table),
+    "chatterbox options": ("chatterbox.md", chatterbox_options_table),
     "metrics": ("metrics.md", metrics_table),
     "errors": ("errors.md", errors_table),
     "commands": ("cli.md", commands),
