@@ -18,6 +18,7 @@ from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.jobs import JobStore
+from storage.records import JobRecord
 
 POLL_S = 1.0
 """Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
@@ -54,6 +55,9 @@ class Claimer:
         self._seen: tuple[list[str], list[str]] = ([], [])
         self._more = True
         """Whether the last look at the queue may have left something that a free place would let us claim."""
+        self._looking = False
+        self._promised = 0
+        """Places taken by jobs whose claims are being committed."""
         self.running: dict[str, Run] = {}
 
     def start(self) -> None:
@@ -65,6 +69,31 @@ class Claimer:
     def wake(self) -> None:
         """There may be something to claim."""
         self._look.set()
+
+    def has_place_for(self, backend: str) -> bool:
+        """Whether a job that is about to be inserted could run at once: a place is free, and nobody waits for it."""
+        if self._stopping or self._looking or self._more or self._look.is_set():
+            return False
+        free = self._settings.jobs.max_running - len(self.running) - self._promised
+        return free > 0 and backend in self._backends()[0]
+
+    async def claim_at_once(self, job: JobRecord) -> None:
+        """Claim a job while it is being inserted: begun after its insert, it is part of the same group commit.
+
+        A sentence need not wait for a second transaction and a look at the queue. Where it fails, the job waits.
+        """
+        self._promised += 1
+        try:
+            jobs = await self._store.claim([job.id], self._owner, self._clock.now_ms())
+        except StorageError as error:
+            log.error("claim_failed", code=error.code, reason=str(error))
+            jobs = []
+        finally:
+            self._promised -= 1
+        for claimed in jobs:
+            self._begin(claimed)
+        if not jobs:
+            self.wake()
 
     def _hosts_changed(self) -> None:
         """A worker came, went or fell idle; only a change of what may be claimed is worth a look at the queue."""
@@ -88,6 +117,7 @@ class Claimer:
     async def _loop(self) -> None:
         while not self._stopping:
             self._look.clear()
+            self._looking = True
             try:
                 while await self._claim_some():
                     pass
@@ -97,13 +127,15 @@ class Claimer:
             except Exception:
                 log.exception("claim_crashed")
                 await self._clock.sleep(ERROR_PAUSE_S)
+            finally:
+                self._looking = False
             if not self._stopping:
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._look.wait(), POLL_S)
 
     async def _claim_some(self) -> bool:
         """Claim up to the free places; whether another round may find more."""
-        free = self._settings.jobs.max_running - len(self.running)
+        free = self._settings.jobs.max_running - len(self.running) - self._promised
         open_, closed = self._seen = self._backends()
         self._more = True
         if free <= 0 or self._stopping:
@@ -125,14 +157,17 @@ class Claimer:
             if candidate.id in claimed:
                 self._turns.serve(candidate)
         for job in jobs:
-            earlier = self.running.get(job.id)
-            if earlier is not None:
-                earlier.lose()  # our own lease on it ran out before we noticed
-            run = Run(job)
-            self.running[job.id] = run
-            run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
-        self._metrics.jobs_running.set(len(self.running))
+            self._begin(job)
         return 0 < len(jobs) < len(chosen)  # another server was quicker with some; behind them others may wait
+
+    def _begin(self, job: JobRecord) -> None:
+        earlier = self.running.get(job.id)
+        if earlier is not None:
+            earlier.lose()  # our own lease on it ran out before we noticed
+        run = Run(job)
+        self.running[job.id] = run
+        run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
+        self._metrics.jobs_running.set(len(self.running))
 
     def _backends(self) -> tuple[list[str], list[str]]:
         """Backends whose jobs may be claimed now, and those that must load first.

@@ -160,8 +160,11 @@ class Jobs:
                 except BlobMissing:
                     self._answers.forget([assignment.key])  # swept between our look and our commit
         await self._room(endpoint)
-        accepted = await self._store.insert(job, idempotency)
-        self._claimer.wake()
+        if self._claimer.has_place_for(job.backend):
+            accepted, _ = await asyncio.gather(self._store.insert(job, idempotency), self._claimer.claim_at_once(job))
+        else:
+            accepted = await self._store.insert(job, idempotency)
+            self._claimer.wake()
         if accepted.id != job.id:
             return await self.status(principal, endpoint_id, accepted.id, base_url=base_url)
         return JobView(id=job.id, status=job.state.value)
@@ -442,4 +445,3 @@ class Jobs:
 
 def _is_of(job: JobRecord, principal: Principal, endpoint_id: str) -> bool:
     return job.tenant == principal.tenant and job.endpoint_id == endpoint_id
-
