@@ -14,7 +14,8 @@ from gateway.cli.run import root, run
 from voxgate import __version__
 
 COMMANDS = [
-    "serve", "say", "batch", "doctor", "backends", "endpoints", "keys", "usage", "webhooks", "cache", "db", "version"
+    "serve", "say", "batch", "doctor", "backends", "models", "endpoints", "keys", "voices", "pronunciations", "usage",
+    "webhooks", "cache", "db", "version",
 ]  # fmt: skip
 
 
