@@ -16,6 +16,7 @@ from typing import Any
 import click
 import uvicorn
 
+from gateway.cli.connection import Connection
 from gateway.cli.embedded import announcement
 from gateway.cli.prepared import migrate_or_refuse, settings_for
 from gateway.cli.running import strike_out, write_down
@@ -55,7 +56,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         app,
         loop="auto",
-        http="httptools",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_config=None,

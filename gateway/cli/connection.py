@@ -1,0 +1,103 @@
+"""A connection as uvicorn has it, with an end to how much and how slowly a caller may send.
+
+uvicorn with httptools keeps whatever comes before the empty line that ends the headers, for as long as it takes. Here
+headers have a size and a time, and a body has to come at some rate; who waits for an answer may wait on.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+_Part = Literal["nothing", "head", "body", "whole"]
+
+
+class Connection(HttpToolsProtocol):
+    """One caller's connection.
+
+    Attributes:
+        MAX_HEAD_BYTES: of the request line and headers; looked at between reads, which bring up to 256 KB at once.
+        HEAD_S: within which they are there, counted from the connection or from their first byte.
+        GRACE_S: after which a body must have come at LEAST_BYTES_S.
+        LOOK_S: how often time is looked at.
+    """
+
+    MAX_HEAD_BYTES: ClassVar[int] = 65_536
+    HEAD_S: ClassVar[float] = 20.0
+    GRACE_S: ClassVar[float] = 30.0
+    LEAST_BYTES_S: ClassVar[float] = 1_000.0
+    LOOK_S: ClassVar[float] = 5.0
+
+    def connection_made(self, transport: Any) -> None:
+        """A caller is there."""
+        super().connection_made(transport)
+        self._part: _Part = "nothing"
+        self._since = self.loop.time()
+        self._received = 0
+        self._look_later()
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, but for a head without an end."""
+        self._received += len(data)
+        super().data_received(data)
+        if self._part == "head" and self._received > self.MAX_HEAD_BYTES:
+            self._refuse(431, f"the request line and headers are too large; at most {self.MAX_HEAD_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request."""
+        super().on_message_begin()
+        self._begin("head")
+
+    def on_headers_complete(self) -> None:
+        """The empty line after the headers."""
+        super().on_headers_complete()
+        self._begin("body")
+
+    def on_message_complete(self) -> None:
+        """The end of a request."""
+        super().on_message_complete()
+        self._part = "whole"
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP."""
+        self._refuse(400, "this is not HTTP/1.1 as RFC 9112 has it: look at the request line, headers and chunk sizes")
+
+    def _begin(self, part: _Part) -> None:
+        self._part = part
+        self._since = self.loop.time()
+        self._received = 0
+
+    def _look_later(self) -> None:
+        self.loop.call_later(self.LOOK_S, self._look)
+
+    def _look(self) -> None:
+        if self.transport.is_closing():
+            return
+        seconds = self.loop.time() - self._since
+        if self._part in ("nothing", "head"):
+            if seconds > self.HEAD_S:
+                self._refuse(408, f"the request line and headers did not come within {self.HEAD_S:g} seconds")
+        elif (
+            self._part == "body"
+            and not self.flow.read_paused  # the server does not take it: not its sender's fault
+            and self._received < (seconds - self.GRACE_S) * self.LEAST_BYTES_S
+        ):
+            self._refuse(408, f"the body came at less than {self.LEAST_BYTES_S:g} bytes per second")
+        self._look_later()
+
+    def _refuse(self, status: int, message: str) -> None:
+        """Say why, unless an answer is on its way already, and hang up."""
+        cycle = self.cycle
+        answering = cycle is not None and cycle.response_started and not cycle.response_complete
+        answered = cycle is not None and cycle.response_complete and self._part == "body"
+        waiting = cycle is not None and not cycle.response_started and self._part != "body"
+        if not (answering or answered or waiting or self.transport.is_closing()):
+            body = msgspec.json.encode({"error": message})
+            head = (
+                b"content-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
+                b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)
+            )
+            self.transport.write(STATUS_LINE[status] + head + body)
+        self.transport.close()
