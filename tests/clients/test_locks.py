@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.mark.parametrize("name", ["clients", "clients-tools"])
+@pytest.mark.parametrize("name", ["clients", "clients-tools", "fuzz"])
 def test_every_python_package_is_pinned_and_hashed(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     blocks = [block for block in re.split(r"\n(?=[A-Za-z0-9])", text) if not block.lstrip().startswith("#")]
