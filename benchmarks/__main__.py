@@ -9,7 +9,18 @@ import time
 
 from benchmarks.report import busy, machine
 
-NAMES = ("hits", "sentence", "health", "long_text", "memory", "same_bytes", "submits", "postgres", "take_checks")
+NAMES = (
+    "hits",
+    "sentence",
+    "health",
+    "long_text",
+    "memory",
+    "same_bytes",
+    "submits",
+    "postgres",
+    "openai",
+    "take_checks",
+)
 
 
 def main() -> None:

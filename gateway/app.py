@@ -17,7 +17,7 @@ from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answers import Answers
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
-from gateway.jobs.follow import Followers, take_signal
+from gateway.jobs.follow import Followers, fresh_signal, take_signal
 from gateway.jobs.housekeeping import Housekeeping
 from gateway.jobs.intake import Intake
 from gateway.jobs.leases import Leases
@@ -39,6 +39,7 @@ from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.finish import post
+from gateway.speech.fresh import Fresh
 from gateway.speech.pronunciations import Pronunciations
 from gateway.speech.shelf import Shelf
 from gateway.speech.speaker import Speaker
@@ -118,7 +119,15 @@ class Gateway:
             self._webhooks.wake()
 
         shelf = Shelf(takes, audio)
-        speaker = Speaker(shelf, self.engines.dsp, metrics, settings.jobs.chunk_window, settings.jobs.take_retries)
+        fresh = Fresh(lambda key: signals.notify(fresh_signal(key)))
+        speaker = Speaker(
+            shelf,
+            fresh,
+            self.engines.dsp,
+            metrics,
+            settings.jobs.chunk_window,
+            settings.jobs.take_retries,
+        )
         runner = Runner(
             settings,
             clock,

@@ -50,6 +50,8 @@ def plain_query(query: bytes) -> bool:
     return found is not None and WAIT_MS[0] <= int(found.group(1)) <= WAIT_MS[1]
 
 
+TRANSLATED_BYTES = 4_000_000
+OVERHEAD_BYTES = 500
 MAX_BODY_BYTES = 65_536
 """Longer bodies are the application's: it reads them in a thread."""
 
@@ -79,6 +81,7 @@ class FastLane:
         self._app = app
         self._gateway = gateway
         self._never = {b"idempotency-key", b"origin"} if cors else {b"idempotency-key"}
+        self._translated: HotTier[tuple[int, Wanted]] = HotTier(TRANSLATED_BYTES)
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
         self._known: HotTier[Asked] = HotTier(KNOWN_BYTES)
 
@@ -159,7 +162,7 @@ class FastLane:
         if len(body) > self._max_body:
             return None
         try:
-            wanted = translate(self._gateway, caller, body)
+            wanted = self._wanted(caller, body)
             if wanted.events:
                 return None
             self._gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
@@ -168,6 +171,17 @@ class FastLane:
         scope[ADMITTED] = True
         found = self._gateway.jobs.hot_audio(caller, wanted.endpoint_id, wanted.raw_input)
         return None if found is None else (found, wanted)
+
+    def _wanted(self, caller: Any, body: bytes) -> Wanted:
+        """What `translate` makes of the body, from memory where it was asked before."""
+        name = (caller.tenant, body)
+        known = self._translated.get(name)
+        reading = self._gateway.jobs.reading
+        if known is not None and known[0] == reading:
+            return known[1]
+        wanted = translate(self._gateway, caller, body)
+        self._translated.put(name, (reading, wanted), 2 * len(body) + len(wanted.raw_input) + OVERHEAD_BYTES)
+        return wanted
 
     async def _answer(self, scope: Scope, send: Send, answer: bytes) -> None:
         template = _ROOT if scope["path"] == _ROOT else "/v2/{endpoint_id}/runsync"

@@ -42,11 +42,21 @@ def take_signal(job_id: str) -> str:
     return f"take {job_id}"
 
 
-class Following:
-    """One listener's way through one job."""
+def fresh_signal(key: str) -> str:
+    """What is notified when a take of this key was spoken by this server."""
+    return f"fresh {key}"
 
-    def __init__(self, followers: Followers, job: JobRecord, request: SpeechRequest) -> None:
+
+class Following:
+    """One listener's way through one job.
+
+    Args:
+        fresh: hear takes before they are stored, where this server speaks them.
+    """
+
+    def __init__(self, followers: Followers, job: JobRecord, request: SpeechRequest, fresh: bool) -> None:
         self._followers = followers
+        self._fresh = fresh
         self.request = request
         self.job = job
         self._reader: Reader | None = None
@@ -57,12 +67,18 @@ class Following:
         self.job = await self._followers.store.peek(self.job.id) or self.job
         return self.job
 
+    @property
+    def signals(self) -> tuple[str, ...]:
+        """What is notified when there may be something new."""
+        key = self._reader.awaited if self._fresh and self._reader is not None else None
+        return (take_signal(self.job.id),) if key is None else (take_signal(self.job.id), fresh_signal(key))
+
     async def next(self) -> Part | None:
         """The next chunk; None while it is not there, or when there are no more."""
         part = None
         # One gain for the whole utterance is known when all of it has been spoken.
         if self.request.loudness is None:
-            reader = await self._opened()
+            reader = await self.open()
             if reader is not None and reader.index == self._index:
                 part = await reader.next()
         if part is None and self.job.state is JobState.COMPLETED:
@@ -71,9 +87,10 @@ class Following:
             self._index += 1
         return part
 
-    async def _opened(self) -> Reader | None:
+    async def open(self) -> Reader | None:
+        """Plan what there is to hear; None where the backend that speaks is not here."""
         if self._reader is None:
-            self._reader = await self._followers.reader(self.job, self.request)
+            self._reader = await self._followers.reader(self.job, self.request, self._fresh)
         return self._reader
 
     async def _recut(self) -> Part | None:
@@ -108,12 +125,12 @@ class Followers:
         self._intake = intake
         self.signals = signals
 
-    async def begin(self, job_id: str) -> Following | None:
+    async def begin(self, job_id: str, fresh: bool = False) -> Following | None:
         """A way through the job from its first chunk; None where there is no job or nothing was understood of it."""
         job = await self.store.get(job_id)
         if job is None or not job.request or job.error_code == InvalidInput.code:
             return None
-        return Following(self, job, _decode_request(job.request))
+        return Following(self, job, _decode_request(job.request), fresh)
 
     async def follow(self, following: Following) -> AsyncIterator[Part]:
         """Every chunk as soon as it is there, until the job has ended.
@@ -131,7 +148,7 @@ class Followers:
                 raise VoxgateError(job.error or f"the job is {job.state.value}")
             await self.signals.wait(take_signal(job.id), LOOK_S)
 
-    async def reader(self, job: JobRecord, request: SpeechRequest) -> Reader | None:
+    async def reader(self, job: JobRecord, request: SpeechRequest, fresh: bool = False) -> Reader | None:
         """The reader of the takes of the arm that speaks, or spoke; None where that backend is not here."""
         try:
             assignment = self._arm(job, request)
@@ -142,7 +159,15 @@ class Followers:
         plan = await plan_of(assignment)
         script = lines(plan, take_source(assignment, job.id), request.seed)
         since_ms = takes_since_ms(job, request)
-        return Reader(plan, script, request.speed, self._shelf, self._speaker.finished, since_ms)
+        return Reader(
+            plan,
+            script,
+            request.speed,
+            self._shelf,
+            self._speaker.finished,
+            since_ms,
+            self._speaker.fresh if fresh else None,
+        )
 
     def _arm(self, job: JobRecord, request: SpeechRequest) -> Assignment | None:
         endpoint = self._endpoints.resolve(job.endpoint_id)

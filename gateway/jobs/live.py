@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.access.principal import Principal
 from gateway.errors import NotFound, SynthesisFailed, Unavailable
-from gateway.jobs.follow import LOOK_S, Followers, Following, take_signal
+from gateway.jobs.follow import LOOK_S, Followers, Following
 from gateway.jobs.output import MIMETYPES
 from gateway.jobs.service import Jobs
 from gateway.jobs.views import Envelope
@@ -20,6 +20,9 @@ from gateway.speech.reader import Part
 from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.records import JobRecord, JobState
+
+FIRST_S = 0.2
+"""Seconds of speech that are encoded before anything is sent; after that a second at a time."""
 
 log = get_logger(__name__)
 
@@ -82,20 +85,25 @@ class Listening:
             SynthesisFailed: another backend took the utterance over; half of it in another voice is no speech.
         """
         request = self._following.request
-        encoder = await asyncio.to_thread(open_live, request.format, self._first.rate, request.bitrate)
+        encoder = open_live(request.format, self._first.rate, request.bitrate)
         part: Part | None = self._first
+        step = round(self._first.rate * FIRST_S)
         while part is not None:
             if part.rate != self._first.rate:
                 raise SynthesisFailed("the audio's sample rate changed while it was being sent")
             self._samples += part.pcm.size
-            data = await asyncio.to_thread(encoder.encode, part.pcm)
-            if data:
-                yield data
+            begin = 0
+            while begin < part.pcm.size:
+                pcm = part.pcm[begin : begin + step]
+                data = await asyncio.to_thread(encoder.encode, pcm) if encoder.in_thread else encoder.encode(pcm)
+                if data:
+                    yield data
+                begin, step = begin + step, part.rate
             part = await self._live.next_part(self._following)
             if part is not None:
                 self._same_backend()
         self._same_backend()
-        data = await asyncio.to_thread(encoder.finish)
+        data = await asyncio.to_thread(encoder.finish) if encoder.in_thread else encoder.finish()
         if data:
             yield data
 
@@ -133,9 +141,10 @@ class Live:
         if job.state.final:
             raise _ended(job)
         try:
-            following = await self._followers.begin(job.id)
+            following = await self._followers.begin(job.id, fresh=True)
             if following is None:
                 raise NotFound(f"job {job.id} is not kept any more")
+            await following.open()
             first = await self.next_part(following)
             if first is None or following.job.state is JobState.COMPLETED:
                 return await self._whole(await self._jobs.find(principal, endpoint_id, job.id))
@@ -152,15 +161,18 @@ class Live:
             Unavailable: the server is stopping.
         """
         while True:
-            job = await following.refresh()
-            part = await following.next()
-            if part is not None or job.state is JobState.COMPLETED:
-                return part
-            if job.state.final:
-                raise _ended(job)
-            if self._jobs.stopping:
-                raise Unavailable("the server is stopping; send the request again in a moment")
-            await self._followers.signals.wait(take_signal(job.id), LOOK_S)
+            with self._followers.signals.expecting(*following.signals) as news:
+                known = following.job
+                part = await following.next()
+                if part is not None or known.state is JobState.COMPLETED:
+                    return part
+                if known.state.final:
+                    raise _ended(known)
+                if self._jobs.stopping:
+                    raise Unavailable("the server is stopping; send the request again in a moment")
+                # What ended meanwhile may have left more to hear: the state is read before the next look.
+                if not (await following.refresh()).state.final:
+                    await asyncio.wait((news,), timeout=LOOK_S)
 
     async def leave(self, principal: Principal, endpoint_id: str, job_id: str) -> None:
         """The listener has gone: nobody needs the job, unless others wait for the same speech."""

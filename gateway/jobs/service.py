@@ -252,6 +252,11 @@ class Jobs:
             return None
         return self._hits.answer(principal, endpoint_id, raw_input, base_url)
 
+    @property
+    def reading(self) -> int:
+        """Changes whenever endpoints or voices do: what was read of a request before may be read otherwise now."""
+        return self._intake.reading
+
     def hot_audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
         """The audio itself, where `hot` has an answer."""
         return None if self._stopping else self._hits.audio(principal, endpoint_id, raw_input)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 
 class Signals:
@@ -29,13 +31,21 @@ class Signals:
 
     async def wait(self, job_id: str, seconds: float) -> None:
         """Until the job changes or the time is over."""
+        with self.expecting(job_id) as changed:
+            await asyncio.wait((changed,), timeout=seconds)
+
+    @contextmanager
+    def expecting(self, *job_ids: str) -> Iterator[asyncio.Future[None]]:
+        """Something that is done once one of the jobs changes: nothing is missed between a look and the wait for it."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[job_id].add(future)
+        for job_id in job_ids:
+            self._waiting[job_id].add(future)
         try:
-            await asyncio.wait((future,), timeout=seconds)
+            yield future
         finally:
-            waiting = self._waiting.get(job_id)
-            if waiting is not None:
-                waiting.discard(future)
-                if not waiting:
-                    self._waiting.pop(job_id, None)
+            for job_id in job_ids:
+                waiting = self._waiting.get(job_id)
+                if waiting is not None:
+                    waiting.discard(future)
+                    if not waiting:
+                        self._waiting.pop(job_id, None)

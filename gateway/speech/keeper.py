@@ -11,6 +11,8 @@ import contextlib
 from collections.abc import Callable
 
 from gateway.engines.order import TakeResult
+from gateway.speech.finish import Finish
+from gateway.speech.fresh import Fresh
 from gateway.speech.shelf import JobRef, Shelf
 from storage.records import TakeRecord
 
@@ -25,6 +27,7 @@ class Keeper:
     """Takes on their way to the shelf.
 
     Args:
+        fresh: where takes are heard until they are stored.
         on_kept: called whenever a take is committed.
         own_voice: tenant and content hash, where the tenant's own voice speaks.
 
@@ -35,12 +38,14 @@ class Keeper:
     def __init__(
         self,
         shelf: Shelf,
+        fresh: Fresh,
         ref: JobRef,
         on_kept: Callable[[], None],
         own_voice: tuple[str, str] | tuple[None, None] = (None, None),
     ) -> None:
         self._own_voice = own_voice
         self._shelf = shelf
+        self._fresh = fresh
         self._ref = ref
         self._on_kept = on_kept
         self._waiting: list[tuple[TakeRecord, bytes]] = []
@@ -49,8 +54,10 @@ class Keeper:
         self._closing = False
         self.error: BaseException | None = None
 
-    def keep(self, key: str, result: TakeResult) -> None:
-        """Begin to store a take."""
+    def keep(self, key: str, result: TakeResult, finish: Finish | None = None) -> None:
+        """Begin to store a take; with `finish`, which its samples were finished by, it can be heard from now on."""
+        if finish is not None:
+            self._fresh.add(key, result, finish)
         tenant, voice_hash = self._own_voice
         take = TakeRecord(
             key=key,
@@ -90,12 +97,18 @@ class Keeper:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
-                await self._shelf.keep(batch, self._ref)
+                try:
+                    await self._shelf.keep(batch, self._ref)
+                finally:
+                    for take, _ in batch:
+                        self._fresh.drop(take.key)
                 for _ in batch:
                     self._on_kept()
                 await self._linger()
         except Exception as error:  # noqa: BLE001 - it is the utterance that fails; `check` raises it there
             self.error = error
+            for take, _ in self._waiting:
+                self._fresh.drop(take.key)
         finally:
             self._task = None
 

@@ -12,6 +12,7 @@ import msgspec
 import numpy as np
 
 from gateway.speech.finish import Finish
+from gateway.speech.fresh import Fresh
 from gateway.speech.plan import Mark, Pause, Plan, Speak
 from gateway.speech.script import Line
 from gateway.speech.shelf import Shelf
@@ -39,6 +40,7 @@ class Reader:
 
     Args:
         finished: makes finished samples of a stored take's FLAC.
+        fresh: takes are heard before they are stored; None waits until they are.
         since_ms: older takes are not this utterance's (see `Utterance.takes_since_ms`).
     """
 
@@ -50,6 +52,7 @@ class Reader:
         shelf: Shelf,
         finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
         since_ms: int = 0,
+        fresh: Fresh | None = None,
     ) -> None:
         self._script = script
         self._pauses = _pauses(plan)
@@ -58,6 +61,7 @@ class Reader:
         self._shelf = shelf
         self._finished = finished
         self._since_ms = since_ms
+        self._fresh = fresh
         self._next = 0
         self._samples = 0
         self._known: dict[str, TakeRecord] = {}
@@ -72,19 +76,34 @@ class Reader:
         """Whether every chunk has been read."""
         return self._next >= len(self._script)
 
+    @property
+    def awaited(self) -> str | None:
+        """The key of the take that comes next."""
+        return None if self.done else self._script[self._next].key
+
     async def next(self) -> Part | None:
-        """The next chunk; None while its take is not stored, or when all have been read."""
+        """The next chunk; None while its take is not there, or when all have been read."""
         if self.done:
             return None
         line = self._script[self._next]
+        fresh = self._fresh.get(line.key) if self._fresh is not None and not self._since_ms else None
+        if fresh is not None:
+            take, finish = fresh
+            if finish.speed == self._speed and take.pcm:
+                return self._part(line, np.frombuffer(take.pcm, "<i2"), take.rate)
+            return self._part(line, await self._finished(take.flac, Finish(speed=self._speed)), take.rate)
+        return await self._from_shelf(line)
+
+    async def _from_shelf(self, line: Line) -> Part | None:
         take = self._known.pop(line.key, None) or await self._find(line)
         if take is None:
             return None
         flac = await self._shelf.read(take)
         if flac is None:
             return None
-        speech = await self._finished(flac, Finish(speed=self._speed))
-        rate = take.sample_rate
+        return self._part(line, await self._finished(flac, Finish(speed=self._speed)), take.sample_rate)
+
+    def _part(self, line: Line, speech: Pcm16, rate: int) -> Part:
         silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
         start = self._samples + silence
         self._next += 1

@@ -24,6 +24,7 @@ from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.metrics import Metrics
 from gateway.speech.checks import Check, Flaw
 from gateway.speech.finish import Finish, finish_flac
+from gateway.speech.fresh import Fresh
 from gateway.speech.keeper import Keeper
 from gateway.speech.loudness import LevelMeter, gain_for
 from gateway.speech.plan import split_again
@@ -57,8 +58,9 @@ class _Part(msgspec.Struct, frozen=True):
 class Speaker:
     """Speaks utterances; one for the whole process, so that equal chunks in flight are spoken once."""
 
-    def __init__(self, shelf: Shelf, dsp: Dsp, metrics: Metrics, window: int, take_retries: int) -> None:
+    def __init__(self, shelf: Shelf, fresh: Fresh, dsp: Dsp, metrics: Metrics, window: int, take_retries: int) -> None:
         self._shelf = shelf
+        self._fresh = fresh
         self._dsp = dsp
         self._metrics = metrics
         self._window = window
@@ -116,7 +118,7 @@ class Speaker:
                 work.note_retries(retried)
             else:
                 result = await speak(0)
-            work.keeper.keep(chunk.key, result)
+            work.keeper.keep(chunk.key, result, work.finish)
             return result, work.finish
 
         (take, finish), led = await self._flights.join(chunk.key, fly)
@@ -126,6 +128,11 @@ class Speaker:
     def shelf(self) -> Shelf:
         """Where takes rest."""
         return self._shelf
+
+    @property
+    def fresh(self) -> Fresh:
+        """Where takes are until they rest."""
+        return self._fresh
 
     @property
     def window(self) -> int:
@@ -169,7 +176,7 @@ class _Work:
         self.timing = timing
         self._on_take = on_take
         own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
-        self.keeper = Keeper(speaker.shelf, utterance.ref, on_kept, own)
+        self.keeper = Keeper(speaker.shelf, speaker.fresh, utterance.ref, on_kept, own)
         self.finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""

@@ -44,6 +44,8 @@ class LiveEncoder(ABC):
     """
 
     mimetype: ClassVar[str]
+    in_thread: ClassVar[bool] = False
+    """Whether a second of speech takes too long for an event loop."""
 
     @abstractmethod
     def __init__(self, rate: int, bitrate: int | None = None) -> None: ...
@@ -153,6 +155,7 @@ class AacLive(_Framed):
     """AAC in ADTS."""
 
     mimetype = AacEncoder.mimetype
+    in_thread = True
     frame = 1024
     lead = 1024
 
@@ -194,6 +197,7 @@ class OpusLive(FlacLive):
     """Opus in Ogg, a page for each second: the last second of a chunk goes out with the next one."""
 
     mimetype = OpusEncoder.mimetype
+    in_thread = True
 
     def _open(self, rate: int, bitrate: int | None) -> sf.SoundFile:
         return sf.SoundFile(self._out, "w", rate, 1, **OpusEncoder.options_for(rate, bitrate))
