@@ -37,7 +37,7 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_code_block_says_what_it_is(page: Path) -> None:
     kinds = {kind for kind, _ in _BLOCK.findall(page.read_text(encoding="utf-8"))}
-    assert kinds <= {"sh", "bash", "python", "toml", "text"}
+    assert kinds <= {"sh", "bash", "python", "js", "toml", "text"}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
