@@ -122,7 +122,7 @@ class FastLane:
             elif (found := self._look_up_speech(scope, caller, body)) is not None:
                 scope["path_template"] = SPEECH_PATH
                 audio, wanted = found
-                headers = {"content-type": audio.mimetype} | headers_of(audio.job_id, wanted.warnings)
+                headers = {"content-type": audio.mimetype} | headers_of(audio, wanted)
                 await _send(send, audio.data, [(name.encode(), value.encode()) for name, value in headers.items()])
                 return
         await self._app(scope, _replay(first, receive), send)

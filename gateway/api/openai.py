@@ -23,6 +23,7 @@ from gateway.api.openapi import succeeds
 from gateway.api.security import ADMITTED, Caller, Core, authenticated
 from gateway.api.sending import Sent
 from gateway.errors import InvalidInput, VoxgateError, code_of, status_of
+from gateway.jobs.hits import HotAudio
 from gateway.jobs.live import JobEnded, Listening, Whole
 
 Leave: TypeAlias = Callable[[], Awaitable[None]]
@@ -159,16 +160,17 @@ def openai_router(max_body_bytes: int) -> Router:
     )
 
 
-def headers_of(job_id: str, warnings: tuple[str, ...]) -> dict[str, str]:
+def headers_of(spoken: Whole | Listening | HotAudio, wanted: Wanted) -> dict[str, str]:
     """What every answer with audio says beside it."""
-    said = {"x-voxgate-job-id": job_id}
-    if warnings:
-        said["x-voxgate-warning"] = "; ".join(warnings)
+    said = {"x-voxgate-job-id": spoken.job_id}
+    if wanted.warnings or spoken.warnings:
+        warnings = (*wanted.warnings, *(f"{code}: {message}" for code, message in spoken.warnings))
+        said["x-voxgate-warning"] = "; ".join(warnings).encode("ascii", "replace").decode()
     return said
 
 
 def _answer(spoken: Whole | Listening, wanted: Wanted, gone: asyncio.Future[None], leave: Leave) -> Response[Any]:
-    headers = headers_of(spoken.job_id, wanted.warnings)
+    headers = headers_of(spoken, wanted)
     if isinstance(spoken, Whole):
         pieces = read_range(spoken.path, 0, spoken.size_bytes - 1)
         if not wanted.events:

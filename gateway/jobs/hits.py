@@ -60,6 +60,7 @@ class Prepared(msgspec.Struct, frozen=True):
     after: bytes
     used: UsageDelta
     finished: Any
+    warnings: tuple[tuple[str, str], ...]
 
 
 class HotAudio(msgspec.Struct, frozen=True):
@@ -68,6 +69,7 @@ class HotAudio(msgspec.Struct, frozen=True):
     job_id: str
     mimetype: str
     data: bytes
+    warnings: tuple[tuple[str, str], ...]
 
 
 class Hits:
@@ -120,7 +122,7 @@ class Hits:
         if data is None:
             data = binascii.a2b_base64(ready.encoded)
             self._raw.put(ready.entry.blob_hash, data, len(data) + OVERHEAD_BYTES)
-        return HotAudio(job_id, MIMETYPES[ready.entry.suffix[1:]], data)
+        return HotAudio(job_id, MIMETYPES[ready.entry.suffix[1:]], data, ready.warnings)
 
     def _take(self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str) -> tuple[str, Prepared] | None:
         """A hit, counted, its job on the way to its row."""
@@ -192,4 +194,5 @@ class Hits:
             finished=self._metrics.jobs_finished.labels(
                 self._endpoints.label(endpoint.id), job.backend, job.state.value
             ),
+            warnings=assignment.warnings,
         )

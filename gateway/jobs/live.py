@@ -48,6 +48,7 @@ class Whole(msgspec.Struct, frozen=True):
     size_bytes: int
     characters: int
     audio_ms: int
+    warnings: tuple[tuple[str, str], ...]
 
 
 class _Heard(msgspec.Struct):
@@ -61,7 +62,8 @@ _decode_heard = msgspec.json.Decoder(_Heard).decode
 class Listening:
     """Speech on its way to its one listener."""
 
-    def __init__(self, live: Live, following: Following, first: Part) -> None:
+    def __init__(self, live: Live, following: Following, first: Part, warnings: tuple[tuple[str, str], ...]) -> None:
+        self.warnings = warnings
         self._live = live
         self._following = following
         self._first = first
@@ -133,11 +135,11 @@ class Live:
             JobEnded: the job failed before there was any audio, or somebody ended it.
             NotFound, TooManyRequests, Unavailable: see Jobs.submit.
         """
-        await self._jobs.check(principal, endpoint_id, raw_input)
+        warnings = await self._jobs.check(principal, endpoint_id, raw_input)
         view = await self._jobs.submit(principal, endpoint_id, Envelope(input=msgspec.Raw(raw_input)), "runsync")
         job = await self._jobs.find(principal, endpoint_id, view.id)
         if job.state is JobState.COMPLETED:
-            return await self._whole(job)
+            return await self._whole(job, warnings)
         if job.state.final:
             raise _ended(job)
         try:
@@ -147,8 +149,8 @@ class Live:
             await following.open()
             first = await self.next_part(following)
             if first is None or following.job.state is JobState.COMPLETED:
-                return await self._whole(await self._jobs.find(principal, endpoint_id, job.id))
-            return Listening(self, following, first)
+                return await self._whole(await self._jobs.find(principal, endpoint_id, job.id), warnings)
+            return Listening(self, following, first, warnings)
         except asyncio.CancelledError:
             await self.leave(principal, endpoint_id, job.id)
             raise
@@ -184,10 +186,10 @@ class Live:
         except (StorageError, NotFound) as error:
             log.warning("job_not_cancelled", job_id=job_id, code=error.code)
 
-    async def _whole(self, job: JobRecord) -> Whole:
+    async def _whole(self, job: JobRecord, warnings: tuple[tuple[str, str], ...]) -> Whole:
         assert job.output is not None and job.blob_hash is not None  # COMPLETED
         path, mimetype, size = await self._jobs.audio(job.blob_hash)
-        return Whole(job.id, path, mimetype, size, job.chars, _decode_heard(job.output).duration_ms)
+        return Whole(job.id, path, mimetype, size, job.chars, _decode_heard(job.output).duration_ms, warnings)
 
 
 def _ended(job: JobRecord) -> JobEnded:

@@ -107,14 +107,17 @@ class Jobs:
         """Whether the server accepts nothing more."""
         return self._stopping
 
-    async def check(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> None:
+    async def check(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> tuple[tuple[str, str], ...]:
         """Read an input as `submit` does, for surfaces on which bad input makes no job.
+
+        Returns:
+            What the request will not get as asked: (code, message).
 
         Raises:
             InvalidInput: what was wrong, what is allowed.
             NotFound: no such endpoint.
         """
-        await self._read(raw_input, self._endpoints.resolve(endpoint_id), principal.tenant)
+        return (await self._read(raw_input, self._endpoints.resolve(endpoint_id), principal.tenant)).warnings
 
     async def submit(
         self,

@@ -212,6 +212,14 @@ async def test_voices_of_openai_are_the_default_voice_with_a_warning_and_our_own
     assert as_object.content == own["high"].content
 
 
+async def test_what_was_not_done_as_asked_is_told_by_both_lanes(spoken: Caller):
+    for _ in range(3):
+        answer = await ask(spoken, "Drei Boote.", language="haw", normalize="on", voice="nova")
+        assert answer.status_code == 200
+        told = answer.headers["x-voxgate-warning"]
+        assert told.startswith("voice_mapped: ") and "; not_normalized: " in told
+
+
 async def test_instructions_change_the_speech_of_a_backend_that_takes_them(spoken: Caller):
     told = [await ask(spoken, "Say it.", response_format="pcm", instructions=how) for how in ("", "gladly", "sadly")]
     assert len({answer.content for answer in told}) == 3
