@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from litestar import Litestar, MediaType, Response, get, post
@@ -14,6 +15,12 @@ _ANSWER = Path(sys.argv[2]).read_bytes()
 @post("/runsync", status_code=200)
 async def runsync() -> Response[bytes]:
     """The bytes, whatever was asked; no key, no limits, no metrics, no body read."""
+    return Response(_ANSWER, media_type=MediaType.JSON)
+
+
+@post("/v2/{endpoint_id:str}/runsync", status_code=200)
+async def ordinary(endpoint_id: str, data: dict[str, Any]) -> Response[bytes]:
+    """The same bytes from a handler as one writes them: a path parameter, a decoded body."""
     return Response(_ANSWER, media_type=MediaType.JSON)
 
 
@@ -30,5 +37,5 @@ async def status(job_id: str) -> Response[bytes]:
 
 
 if __name__ == "__main__":
-    app = Litestar([runsync, run, status], openapi_config=None, logging_config=None)
+    app = Litestar([runsync, ordinary, run, status], openapi_config=None, logging_config=None)
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False, http="httptools")

@@ -24,7 +24,7 @@ from gateway.speech.spell import can_spell_out
 READ_IN_THREAD_BYTES = 200_000
 SEARCH_IN_THREAD_BYTES = 20_000
 MEMO_BYTES = 8_000_000
-MEMO_OVERHEAD_BYTES = 1_500
+MEMO_OVERHEAD_BYTES = 3_000
 
 
 class Assignment(msgspec.Struct, frozen=True):

@@ -10,7 +10,7 @@ from gateway.clock import Clock
 from storage.records import JobRecord
 
 KEEP_S = 120.0
-MAX_BYTES = 32_000_000
+MAX_BYTES = 4_000_000
 OVERHEAD_BYTES = 1_500
 
 
