@@ -11,6 +11,8 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
@@ -21,6 +23,7 @@ from gateway.errors import BadRequest
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_URL_CHARS = 2_000
+RESOLVERS = 16
 
 
 class NotAllowed(httpcore.ConnectError):
@@ -62,7 +65,8 @@ class AllowList:
         try:
             parts = urlsplit(url)
             host, _ = parts.hostname, parts.port
-        except ValueError:
+            (host or "").encode("idna"), httpx.URL(url).raw_host  # what no client could call is refused at once
+        except (ValueError, httpx.InvalidURL):
             host = None
             parts = urlsplit("")
         if parts.scheme not in ("http", "https") or not host or len(url) > MAX_URL_CHARS:
@@ -83,6 +87,8 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
     def __init__(self, allow: AllowList) -> None:
         self._allow = allow
         self._network = httpcore.AnyIOBackend()
+        # Threads of its own: names are callers', and a name server that hangs would hold asyncio's few for minutes.
+        self._resolvers = ThreadPoolExecutor(RESOLVERS, "voxgate-resolver")
 
     async def connect_tcp(
         self,
@@ -93,9 +99,13 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         """Connect to the first permitted address of `host`."""
+        resolve = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        except OSError as error:
+            async with asyncio.timeout(timeout):
+                found = await asyncio.get_running_loop().run_in_executor(self._resolvers, resolve)
+        except TimeoutError as error:
+            raise httpcore.ConnectTimeout(f"{host} was not resolved within {timeout:g} s") from error
+        except (OSError, UnicodeError) as error:
             raise httpcore.ConnectError(f"{host} cannot be resolved") from error
         for *_, place in found:
             if self._allow.permits(host, ipaddress.ip_address(str(place[0]).partition("%")[0])):

@@ -122,7 +122,7 @@ class Webhooks:
                 self._client.stream("POST", owed.url, content=body, headers=headers) as answer,
             ):
                 status = answer.status_code
-        except (httpx.HTTPError, httpx.InvalidURL, TimeoutError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError) as error:
             await self._failed(owed, None, f"{type(error).__name__}: {error}")
             return
         if 200 <= status < 300:
