@@ -137,22 +137,22 @@ class Live:
         """
         warnings = await self._jobs.check(principal, endpoint_id, raw_input)
         view = await self._jobs.submit(principal, endpoint_id, Envelope(input=msgspec.Raw(raw_input)), "runsync")
-        job = await self._jobs.find(principal, endpoint_id, view.id)
-        if job.state is JobState.COMPLETED:
+        if view.final:
+            job = await self._jobs.find(principal, endpoint_id, view.id)
+            if job.state is not JobState.COMPLETED:
+                raise _ended(job)
             return await self._whole(job, warnings)
-        if job.state.final:
-            raise _ended(job)
         try:
-            following = await self._followers.begin(job.id, fresh=True)
+            following = await self._followers.begin(view.id, fresh=True)
             if following is None:
-                raise NotFound(f"job {job.id} is not kept any more")
+                raise NotFound(f"job {view.id} is not kept any more")
             await following.open()
             first = await self.next_part(following)
             if first is None or following.job.state is JobState.COMPLETED:
-                return await self._whole(await self._jobs.find(principal, endpoint_id, job.id), warnings)
+                return await self._whole(await self._jobs.find(principal, endpoint_id, view.id), warnings)
             return Listening(self, following, first, warnings)
         except asyncio.CancelledError:
-            await self.leave(principal, endpoint_id, job.id)
+            await self.leave(principal, endpoint_id, view.id)
             raise
 
     async def next_part(self, following: Following) -> Part | None:
