@@ -50,8 +50,8 @@ docs: $(DEV) ## renew the reference tables in docs/ and check every page
 	@$(BIN)/python scripts/reference.py --write
 	@$(BIN)/python -m pytest tests/docs $(PYTEST_FLAGS)
 
-soak: $(DEV) ## the long fault tests: 10,000 job histories, 500 kills
-	@VOXGATE_HISTORIES=10000 VOXGATE_KILL_ROUNDS=500 $(BIN)/python -m pytest -m soak --timeout=0 $(PYTEST_FLAGS)
+soak: $(DEV) ## the long fault tests: 10,000 job histories, 500 kills, 2,000 hostile inputs a test
+	@VOXGATE_HISTORIES=10000 VOXGATE_KILL_ROUNDS=500 VOXGATE_FUZZ_EXAMPLES=2000 $(BIN)/python -m pytest -m soak --timeout=0 $(PYTEST_FLAGS)
 
 $(RUNTIME): requirements/runtime.txt pyproject.toml scripts/env scripts/find-python
 	@scripts/env runtime

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from support.hostile import RAW_INPUTS, examples, inputs, texts, values
 from support.running import KEY, Caller
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.soak]
 
 GUARD_S = 60.0
 REFUSALS = frozenset({400, 404, 405, 409, 413, 416, 429})
@@ -80,7 +80,7 @@ async def test_any_json_at_all_is_answered(attacked: Caller, value: Any) -> None
 
 @given(
     st.fixed_dictionaries({}, optional={"webhook": values, "policy": values, "s3Config": values, "x": values}),
-    st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=300),
+    st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"), max_size=300).map(str.strip),
 )
 @examples(40)
 async def test_any_envelope_is_answered(attacked: Caller, envelope: dict[str, Any], key: str) -> None:

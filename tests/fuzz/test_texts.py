@@ -20,6 +20,8 @@ from gateway.speech.plan import make_plan
 from gateway.speech.spell import spell_out
 from gateway.speech.text import clean
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).resolve().parents[2]
 HARNESS = ROOT / "tests" / "fuzz" / "atheris_text.py"
 FUZZERS = ROOT / ".venv-fuzz"
