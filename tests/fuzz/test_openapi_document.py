@@ -35,11 +35,12 @@ async def test_the_document_holds_for_every_request_schemathesis_makes_up(tmp_pa
     config = tmp_path / "schemathesis.toml"
     config.write_text(CONFIG)
     phases = "coverage,fuzzing,stateful" if EXAMPLES else "coverage,fuzzing"
+    most = str(max(3, EXAMPLES // 20))
     async with running(tmp_path / "data") as caller:
         process = await asyncio.create_subprocess_exec(
             ROOT / ".venv-fuzz" / "bin" / "schemathesis", "--config-file", config,
             "run", f"{str(caller.http.base_url).rstrip('/')}/openapi.json",
-            "--header", f"Authorization: Bearer {KEY}", "--max-examples", str(max(3, EXAMPLES // 20)), "--phases", phases,
+            "--header", f"Authorization: Bearer {KEY}", "--max-examples", most, "--phases", phases,
             "--checks", ",".join(CHECKS), "--seed", "1", "--no-shrink", "--request-timeout", "60",
             "--suppress-health-check", "all", "--warnings", "off",
             cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
