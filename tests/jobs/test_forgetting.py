@@ -113,7 +113,7 @@ async def test_takes_of_unfinished_jobs_outlive_any_budget(tmp_path: Path) -> No
 
 
 async def test_sweeping_under_load_takes_nothing_that_is_needed(tmp_path: Path) -> None:
-    jobs = JobSettings(retention_run_s=0.4, retention_runsync_s=0.4)
+    jobs = JobSettings(retention_run_s=0.4, retention_runsync_s=3)  # longer than a busy machine takes to answer
     cache = CacheSettings(sweep_every_s=0.05, blob_grace_s=0.6, max_bytes=150_000, max_age_s=0.7, takes_bytes=50_000)
     async with running(tmp_path, backends=scripted(tmp_path, concurrency=4), jobs=jobs, cache=cache) as caller:
 

@@ -72,9 +72,10 @@ async def test_a_job_that_stalls_is_timed_out_and_a_long_one_that_gets_on_is_not
 async def test_a_ttl_ends_what_waits_and_what_runs_and_a_retry_has_a_new_one(tmp_path: Path) -> None:
     jobs = JobSettings(max_running=1, ttl_s=1.5, beat_s=0.2, lease_s=1)
     async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
+        # One right after the other: their time is over together, before the second could be claimed.
         runs = await caller.run("This one runs too long.", options={"delay_s": 60})
-        await caller.until(runs, "IN_PROGRESS")
         waits = await caller.run("This one waits behind it.")
+        await caller.until(runs, "IN_PROGRESS")
         for job_id in (runs, waits):
             job = await caller.until(job_id)
             assert job["status"] == "TIMED_OUT"
