@@ -51,6 +51,7 @@ class Keeper:
         self._waiting: list[tuple[TakeRecord, bytes]] = []
         self._task: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
+        self._roomy = asyncio.Event()
         self._closing = False
         self.error: BaseException | None = None
 
@@ -76,6 +77,12 @@ class Keeper:
         if self._task is None:
             self._task = asyncio.create_task(self._store())
 
+    async def room(self) -> None:
+        """Wait while two batches wait: a disk slower than the engine must not fill the memory with takes."""
+        while len(self._waiting) >= 2 * BATCH and self.error is None:
+            self._roomy.clear()
+            await self._roomy.wait()
+
     def check(self) -> None:
         """Raise what kept a take from being stored."""
         if self.error is not None:
@@ -97,6 +104,7 @@ class Keeper:
         try:
             while self._waiting:
                 batch, self._waiting = self._waiting, []
+                self._roomy.set()
                 try:
                     await self._shelf.keep(batch, self._ref)
                 finally:
@@ -111,6 +119,7 @@ class Keeper:
                 self._fresh.drop(take.key)
         finally:
             self._task = None
+            self._roomy.set()
 
     async def _linger(self) -> None:
         if not self._closing:

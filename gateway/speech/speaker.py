@@ -119,6 +119,7 @@ class Speaker:
             else:
                 result = await speak(0)
             work.keeper.keep(chunk.key, result, work.finish)
+            await work.keeper.room()
             return result, work.finish
 
         (take, finish), led = await self._flights.join(chunk.key, fly)
