@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from backends.hibari import HibariBackend
 from backends.interface import BackendContext
 from benchmarks import servers, texts
-from benchmarks.direct import Direct, Order
+from benchmarks.direct import Direct, Order, Outcome
 from benchmarks.processes import cpu_s, family
 from benchmarks.report import Report, median, progress
 from gateway.engines.scale import cores
+from gateway.speech.finish import Finish, finish_take
 from gateway.speech.plan import make_plan
 from gateway.speech.seeds import chunk_seed, occurrences
+from gateway.speech.take import settle, to_flac
 
 CHARACTERS = 20_000
 ROUNDS = 3
@@ -24,7 +29,7 @@ def main(scale: float = 1.0) -> None:
     """Measure in turns; every round is a text of its own, so that nothing is cached."""
     report = Report("long_text", "Long text beside a single-core script on the same chunks, mp3 at 64 kbit/s")
     characters = max(3_000, round(CHARACTERS * scale))
-    rows, cpu_ratios, speed_ratios = [], [], []
+    rows, cpu_ratios, speed_ratios, pairs = [], [], [], []
     with servers.gateway(VOXGATE_BACKENDS__HIBARI__MIN_WORKERS=cores()) as server, Direct() as direct:
         server.speak(texts.story(4_000, seed=99), delivery="url")  # every worker is loaded and has spoken
         for nth in range(ROUNDS):
@@ -32,6 +37,7 @@ def main(scale: float = 1.0) -> None:
             text = texts.story(characters, seed=100 + nth)
             alone = direct.run(Order(_chunks(text), "mp3"))
             mine = _speak(server, text)
+            pairs.append((alone, mine))
             rows.append((nth + 1, "script", *_cells(alone.wall_s, alone.cpu_s, alone.audio_s), "", ""))
             gateway_cpu, workers_cpu = mine["gateway"], mine["workers"]
             cpu = gateway_cpu + workers_cpu
@@ -45,9 +51,54 @@ def main(scale: float = 1.0) -> None:
         ("round", "", "wall s", "CPU s", "audio s", "CPU ms per s of audio", "CPU, of script's", "speed, of script's"),
         rows,
     )
+    report.table(
+        ("stage", "CPU ms per s of audio", "share %"),
+        _shares(pairs, _finishing(texts.story(3_000, seed=98))),
+        "Engine and mp3 as the script spends them in the same rounds; checks, FLAC and trim measured alone; the rest is "
+        "what is left of each process: the pipe, the event loop, HTTP, SQL, files, polls.",
+    )
     report.target("long text, CPU of the script's", median(cpu_ratios), 1.05)
     report.target("long text, speed of the script's", median(speed_ratios), 1.8, at_least=True)
     report.write()
+
+
+def _finishing(text: str) -> dict[str, float]:
+    """CPU ms per second of finished audio of what a worker does to a take, each stage alone."""
+    from hibari import Hibari  # type: ignore[import-untyped]
+
+    engine = Hibari(threads=1)
+    spent: defaultdict[str, float] = defaultdict(float)
+    samples = 0
+
+    def timed(stage: str, do: Callable[[], Any]) -> Any:
+        began = time.process_time()
+        done = do()
+        spent[stage] += 1000 * (time.process_time() - began)
+        return done
+
+    for chunk, seed in _chunks(text):
+        pcm = engine(chunk, 1.0, seed=seed)
+        settled = timed("check and round", lambda pcm=pcm: settle(pcm))
+        timed("FLAC of the take", lambda settled=settled: to_flac(settled.pcm, 24_000))
+        samples += timed("trim", lambda settled=settled: finish_take(settled.pcm, 24_000, Finish())).size
+    return {stage: ms * 24_000 / samples for stage, ms in spent.items()}
+
+
+def _shares(pairs: list[tuple[Outcome, dict[str, float]]], finishing: dict[str, float]) -> list[tuple[str, str, str]]:
+    spoken_s = sum(mine["audio_s"] for _, mine in pairs)
+    engine = 1000 * sum(alone.engine_cpu_s for alone, _ in pairs) / spoken_s
+    # The script encodes the silence around its takes, too, which the gateway has cut.
+    mp3 = 1000 * sum(alone.cpu_s - alone.engine_cpu_s for alone, _ in pairs) / sum(alone.audio_s for alone, _ in pairs)
+    workers = 1000 * sum(mine["workers"] for _, mine in pairs) / spoken_s
+    server = 1000 * sum(mine["gateway"] for _, mine in pairs) / spoken_s
+    stages = {
+        "engine": engine,
+        **finishing,
+        "rest of the workers": workers - engine - sum(finishing.values()),
+        "mp3": mp3,
+        "rest of the server": server - mp3,
+    }
+    return [(stage, f"{ms:.2f}", f"{100 * ms / (workers + server):.1f}") for stage, ms in stages.items()]
 
 
 def _speak(server: servers.Server, text: str) -> dict[str, float]:
