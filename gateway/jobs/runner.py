@@ -185,9 +185,19 @@ class Runner:
                 spoken = await self._speaker.speak(
                     utterance, hosted.host, spool, run.timing, on_take, lambda: self._on_kept(job.id)
                 )
-            await self._complete(run, assignment, plan, spoken, began)
+            try:
+                await self._complete(run, assignment, plan, spoken, began)
+            finally:
+                await self._kept(run, spoken)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
+
+    async def _kept(self, run: Run, spoken: Spoken) -> None:
+        """Takes are stored beside the finished file, which does not need them; a caller does not wait for them."""
+        try:
+            await spoken.kept()
+        except StorageError as error:
+            log.warning("takes_not_kept", job_id=run.job.id, code=error.code, reason=str(error))
 
     def _deadline(self, run: Run) -> Deadline:
         limit_ms = run.job.execution_timeout_ms

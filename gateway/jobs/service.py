@@ -178,11 +178,13 @@ class Jobs:
         """The job once it is final, or as it is when the time is over."""
         deadline = time.monotonic() + seconds
         while True:
-            job = await self.find(principal, endpoint_id, job_id)
-            left = deadline - time.monotonic()
-            if job.state.final or left <= 0 or self._stopping:
-                return await self._present.view(job, base_url)
-            await self._signals.wait(job_id, min(left, POLL_S))
+            with self._signals.expecting(job_id) as changed:  # before the look: it may end while we look
+                job = await self.find(principal, endpoint_id, job_id)
+                left = deadline - time.monotonic()
+                if job.state.final or left <= 0 or self._stopping:
+                    break
+                await asyncio.wait((changed,), timeout=min(left, POLL_S))
+        return await self._present.view(job, base_url)
 
     async def status(
         self, principal: Principal, endpoint_id: str, job_id: str, ttl_ms: int | None = None, base_url: str = ""

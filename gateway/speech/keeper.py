@@ -88,6 +88,11 @@ class Keeper:
         if self.error is not None:
             raise self.error
 
+    def hurry(self) -> None:
+        """Nothing more will come: store what waits for company now."""
+        self._closing = True
+        self._hurry.set()
+
     async def kept(self) -> None:
         """Wait until every take is committed, and raise what kept one from it."""
         await self.settled()
@@ -95,8 +100,7 @@ class Keeper:
 
     async def settled(self) -> None:
         """Wait until every take is stored or could not be; nothing lingers any more."""
-        self._closing = True
-        self._hurry.set()
+        self.hurry()
         if self._task is not None:
             await asyncio.wait({self._task})
 

@@ -76,7 +76,7 @@ class Speaker:
         on_take: Callable[[int, int], None],
         on_kept: Callable[[], None] = lambda: None,
     ) -> Spoken:
-        """Speak, join and encode.
+        """Speak, join and encode. Its takes may still be on their way to the shelf: see `Spoken.kept`.
 
         Args:
             spool: where the encoded file is written.
@@ -91,8 +91,9 @@ class Speaker:
         work = _Work(self, utterance, host, timing, on_take, on_kept)
         try:
             return await work.run(spool)
-        finally:
+        except BaseException:
             await work.close()
+            raise
 
     # What follows is used by `_Work`.
 
@@ -184,6 +185,7 @@ class _Work:
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
+        self._fresh: dict[str, tuple[TakeResult, Finish]] = {}
         self._news = asyncio.Event()
         self._done = 0
         self._spoken = 0
@@ -193,6 +195,10 @@ class _Work:
 
     async def run(self, spool: Path) -> Spoken:
         request = self.utterance.request
+        if not self.utterance.takes_since_ms:
+            # Before the shelf is asked: what is committed in between is found there.
+            fresh = self.speaker.fresh
+            self._fresh = {each.key: take for each in self._lines if (take := fresh.get(each.key)) is not None}
         found = await self.speaker.shelf.find([each.key for each in self._lines])
         self._stored = {k: t for k, t in found.items() if t.created_ms >= self.utterance.takes_since_ms}
         gain = 1.0
@@ -223,7 +229,8 @@ class _Work:
             if renderer is not None:
                 renderer.abandon()
             raise
-        await self.keeper.kept()
+        self.keeper.check()
+        self.keeper.hurry()
         return Spoken(
             rendered=rendered,
             chunks=len(self._lines),
@@ -231,6 +238,7 @@ class _Work:
             engine_s=self._engine_s,
             warnings=tuple(self._warnings),
             takes_retried=self._retried,
+            kept=self.keeper.kept,
         )
 
     async def close(self) -> None:
@@ -309,6 +317,10 @@ class _Work:
                 self._count("stored")
                 self._note(stored.warnings, index)
                 return _Part(await self.speaker.finished(flac, self.finish), stored.sample_rate)
+        fresh = self._fresh.pop(due.key, None)
+        if fresh is not None:
+            self.timing.begin(time.monotonic())
+            return await self._heard(due, *fresh, "shared")
         return await self._speak(due)
 
     async def _speak(self, chunk: Line) -> _Part:
@@ -328,20 +340,24 @@ class _Work:
             except ChunkPoisoned as poisoned:
                 self.speaker.metrics.take_failures.labels(self.utterance.source.backend, "poisoned").inc()
                 raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
-            if result.warnings:
-                self._note(result.warnings, chunk.index)
-            if result.gain_db:
-                gain = f"take_gain: a take peaked above full scale and was lowered by {-result.gain_db:.1f} dB"
-                self._note((gain,), chunk.index)
             if led:
                 self._spoken += 1
                 self._engine_s += result.engine_s
-            self._count("spoken" if led else "shared")
-            if finish == self.finish:
-                return _Part(np.frombuffer(result.pcm, dtype="<i2"), result.rate)
-            # The leader asked for another speed.
-            return _Part(await self.speaker.finished(result.flac, self.finish), result.rate)
+            return await self._heard(chunk, result, finish, "spoken" if led else "shared")
         raise AssertionError("the loop returns or raises")
+
+    async def _heard(self, chunk: Line, take: TakeResult, finish: Finish, origin: str) -> _Part:
+        """A take as this utterance wants it."""
+        if take.warnings:
+            self._note(take.warnings, chunk.index)
+        if take.gain_db:
+            gain = f"take_gain: a take peaked above full scale and was lowered by {-take.gain_db:.1f} dB"
+            self._note((gain,), chunk.index)
+        self._count(origin)
+        if finish == self.finish:
+            return _Part(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
+        # Whoever asked first wanted another speed.
+        return _Part(await self.speaker.finished(take.flac, self.finish), take.rate)
 
     async def _split(self, whole: Line, refusal: ChunkRefused) -> _Part:
         """A chunk its engine calls too long, spoken in pieces; their takes joined are its take."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -45,11 +46,16 @@ class Utterance(msgspec.Struct, frozen=True):
 
 
 class Spoken(msgspec.Struct, frozen=True):
-    """A finished utterance: its file and what became of its chunks."""
+    """A finished utterance: its file and what became of its chunks.
+
+    Args:
+        kept: waits until its takes are committed; the file does not need them.
+    """
 
     rendered: Rendered
     chunks: int
     chunks_spoken: int
     engine_s: float
     warnings: tuple[tuple[str, str], ...]
-    takes_retried: int = 0
+    takes_retried: int
+    kept: Callable[[], Awaitable[None]]
