@@ -54,8 +54,8 @@ def main(scale: float = 1.0) -> None:
     report.table(
         ("stage", "CPU ms per s of audio", "share %"),
         _shares(pairs, _finishing(texts.story(3_000, seed=98))),
-        "Engine and mp3 as the script spends them in the same rounds; checks, FLAC and trim measured alone; the rest is "
-        "what is left of each process: the pipe, the event loop, HTTP, SQL, files, polls.",
+        "Engine and mp3 as the script spends them in the same rounds; checks, FLAC and trim alone; the rest is what is "
+        "left of each process: the pipe, the event loop, HTTP, SQL, files, polls.",
     )
     report.target("long text, CPU of the script's", median(cpu_ratios), 1.05)
     report.target("long text, speed of the script's", median(speed_ratios), 1.8, at_least=True)
