@@ -101,6 +101,7 @@ class Housekeeping:
             pass
         cache = self._settings.cache
         max_age_ms = None if cache.max_age_s is None else round(cache.max_age_s * 1000)
+        await self._note_used()  # what was answered from memory since the last tick was used, too
         evicted = await self._voices.forget_orphans(self._clock.now_ms())
         evicted += await self._cache.evict(cache.max_bytes, max_age_ms)
         if evicted:

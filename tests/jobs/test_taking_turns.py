@@ -46,6 +46,7 @@ async def test_low_priority_comes_last(tmp_path: Path) -> None:
 async def test_a_tenant_with_one_job_does_not_wait_for_all_of_another_ones(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE) as caller:
         key = (await caller.gateway.access.keys.create(tenant="small")).secret
+        await caller.gateway.access.refresh()
         headers = {"Authorization": f"Bearer {key}"}
         async with httpx.AsyncClient(base_url=caller.http.base_url, headers=headers) as http:
             small = Caller(caller.gateway, http)
