@@ -8,6 +8,7 @@ import torch
 
 from backends.chatterbox.draws import Draws
 from backends.chatterbox.knobs import Knobs
+from backends.chatterbox.noise import Noise
 
 
 class Sampler:
@@ -26,8 +27,7 @@ class Sampler:
         self._cfg, self._penalty, self._temperature, self._min_p, self._top_p = table[:, :, None].unbind(1)
         self._uses_min_p = any(one.min_p > 0 for one in knobs)
         self._uses_top_p = any(one.top_p < 1 for one in knobs)
-        self._draws = draws
-        self._noise = torch.empty(0, device=device)
+        self._noise = Noise(draws, device)
 
     def choose(self, conditional: torch.Tensor, unconditional: torch.Tensor, spoken: torch.Tensor) -> torch.Tensor:
         """The next token of each row, -1 for a row whose logits are not finite.
@@ -47,11 +47,7 @@ class Sampler:
         if self._uses_top_p:
             logits = self._nucleus(logits)
         p = torch.softmax(logits, -1)
-        if self._noise.shape != p.shape:
-            self._noise = torch.empty_like(p)
-        for noise, draws in zip(self._noise, self._draws, strict=True):
-            noise.exponential_(1, generator=draws.generator)
-        return torch.where(broken, -1, p.div_(self._noise).argmax(-1))
+        return torch.where(broken, -1, p.div_(self._noise.like(p)).argmax(-1))
 
     def _nucleus(self, logits: torch.Tensor) -> torch.Tensor:
         rising, order = torch.sort(logits, descending=False)

@@ -16,7 +16,8 @@ collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
 
 if INSTALLED:
     import torch
-    from support.chatterbox_checkpoints import make_english, tiny_chatterbox
+
+    from benchmarks.checkpoints import make_english, tiny_chatterbox
 
     torch.set_num_threads(1)
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from support.chatterbox_checkpoints import write_recording
-from support.chatterbox_decoding import TEXTS, changed, job, run
 
 from backends.chatterbox.conditionals import VoiceConditionals
 from backends.chatterbox.knobs import Knobs
 from backends.chatterbox.prompts import KEPT
 from backends.chatterbox.t3 import T3Decoder
 from backends.interface import Voice
+from benchmarks.checkpoints import write_recording
+from benchmarks.decoding import TEXTS, changed, job, run
 
 
 def test_conditionals_of_the_last_voices_are_kept(upstream: Any, tmp_path: Path) -> None:

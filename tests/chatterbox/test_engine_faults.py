@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.chatterbox_decoding import TEXTS
 from support.chatterbox_feed import ListFeed, chunk, spoken
 
 from backends.chatterbox import ChatterboxSettings, pulse
@@ -16,6 +15,7 @@ from backends.chatterbox.engine import FastEngine
 from backends.chatterbox.models import MODELS
 from backends.chatterbox.reference import ReferenceEngine
 from backends.interface import Voice
+from benchmarks.decoding import TEXTS
 
 ENGLISH = MODELS["english"]
 ALL = range(8)

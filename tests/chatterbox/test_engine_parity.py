@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.chatterbox_checkpoints import EOS_AT
-from support.chatterbox_decoding import TEXTS
 from support.chatterbox_feed import BUILTIN, ListFeed, chunk, pcm16, spoken
 
 from backends.chatterbox import ChatterboxOptions, ChatterboxSettings
 from backends.chatterbox.engine import FastEngine
 from backends.chatterbox.models import MODELS
 from backends.chatterbox.reference import ReferenceEngine
+from benchmarks.checkpoints import EOS_AT
+from benchmarks.decoding import TEXTS
 
 ENGLISH = MODELS["english"]
 
@@ -117,9 +117,8 @@ def test_a_take_has_the_length_of_its_tokens(upstream: Any) -> None:
 
 
 def test_engines_give_each_chunk_its_own_voice(upstream: Any, tmp_path: Any) -> None:
-    from support.chatterbox_checkpoints import write_recording
-
     from backends.interface import Voice
+    from benchmarks.checkpoints import write_recording
 
     write_recording(tmp_path / "high.wav", seconds=6.0, hertz=230.0)
     high = Voice("high", ("en",), "high-1", material=str(tmp_path / "high.wav"))

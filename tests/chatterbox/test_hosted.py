@@ -8,13 +8,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from support.chatterbox_decoding import TEXTS
 from support.chatterbox_tiny import TinyChatterbox
 from support.hosting import outcome, until
 from support.posting import post
 
 from backends.chatterbox import ChatterboxSettings
 from backends.interface import BackendContext
+from benchmarks.decoding import TEXTS
 from gateway.clock import SystemClock
 from gateway.engines.host import Host
 from gateway.engines.order import ChunkOrder

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support.chatterbox_decoding import TEXTS
 from support.chatterbox_feed import ListFeed, chunk, spoken
 from support.chatterbox_tiny import TinyChatterbox
 
 from backends.chatterbox import ChatterboxSettings
 from backends.interface import BackendContext, BackendUnavailable
+from benchmarks.decoding import TEXTS
 
 TENSOR = "flow.encoder.encoders.0.norm_ff.weight"
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from support.chatterbox_checkpoints import make_english, tiny_chatterbox
-from support.chatterbox_decoding import GREEDY, TEXTS, changed, job, run, upstream_tokens
 
 from backends.chatterbox.knobs import Knobs
 from backends.chatterbox.t3 import MAX_TEXT, T3Decoder, TooLong
+from benchmarks.checkpoints import make_english, tiny_chatterbox
+from benchmarks.decoding import GREEDY, TEXTS, changed, job, run, upstream_tokens
 
 MOST = 40
 SAMPLED = Knobs()

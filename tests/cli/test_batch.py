@@ -95,6 +95,7 @@ def test_a_conversation_becomes_one_file_with_chapters_and_subtitles(server: Ser
     subtitles = (tmp_path / "show.srt").read_text()
     assert subtitles.startswith("1\n00:00:00,000 --> ") and "Bob: Thanks, Ann, & <hello>." in subtitles
     assert "<v Bob>Thanks, Ann, &amp; &lt;hello&gt;." in (tmp_path / "show.vtt").read_text()
+
     # The second speaker has the other voice, an octave higher.
     def pitch(file: str) -> float:
         samples, rate = soundfile.read(tmp_path / "lines" / file)

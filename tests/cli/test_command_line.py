@@ -57,9 +57,7 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["backends", "test", "nobody"], "nobody"),
     ],
 )
-def test_a_mistake_is_one_line_with_its_cure_and_exit_code_2(
-    tmp_path: Path, arguments: list[str], words: str
-) -> None:
+def test_a_mistake_is_one_line_with_its_cure_and_exit_code_2(tmp_path: Path, arguments: list[str], words: str) -> None:
     done = command(arguments, tmp_path)
     assert done.returncode == 2
     lines = done.stderr.strip().splitlines()

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from support.chatterbox_checkpoints import tiny_chatterbox
-
 from backends.chatterbox import ChatterboxBackend, compat
 from backends.interface import Progress
+from benchmarks.checkpoints import tiny_chatterbox
 
 
 class TinyChatterbox(ChatterboxBackend):

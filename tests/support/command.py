@@ -58,9 +58,7 @@ def command(
 
 
 @contextlib.contextmanager
-def serving_command(
-    program: Sequence[str], folder: Path, changes: Mapping[str, str] | None = None
-) -> Iterator[Served]:
+def serving_command(program: Sequence[str], folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[Served]:
     """`voxgate serve` on a free port until the end of the `with`."""
     data_dir = folder / "data"
     process = subprocess.Popen(

@@ -1,6 +1,6 @@
-"""Tiny random checkpoints of the true Chatterbox classes: real files, real loading, a second of audio in a second.
+"""Random checkpoints of the true Chatterbox classes, tiny or of full size: real files, real loading.
 
-`tiny_chatterbox()` must be active while such a checkpoint is made and while it is loaded.
+`sized(full)` must be active while such a checkpoint is made and while it is loaded. Tests and benchmarks use them.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -21,6 +21,11 @@ from backends.chatterbox import compat
 WIDTH = 64
 EOS_AT = 24
 SOS = 6561
+
+
+def sized(full: bool) -> AbstractContextManager[None]:
+    """Upstream's classes as they are (798 million parameters, 3.2 GB), or small ones (28 million)."""
+    return nullcontext() if full else tiny_chatterbox()
 
 
 @contextmanager
@@ -55,13 +60,15 @@ def _smaller(module: Any, name: str, **sizes: Any) -> Any:
     return mock.patch.object(module, name, lambda *args, **rest: true_class(*args, **{**rest, **sizes}))
 
 
-def make_english(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_AT) -> Path:
+def make_english(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_AT, full: bool = False) -> Path:
     """A folder `ChatterboxTTS.from_local` takes, with a voice made by upstream of a synthetic recording.
 
     Args:
         eos_at: the speech step at which the weights make an end, whatever the text; None leaves that to chance.
+        full: of full size; takes a minute, 3.2 GB of disk and 7 GB of memory.
     """
-    with tiny_chatterbox():
+    compat.prepare()
+    with sized(full):
         import torch
         from chatterbox.models.s3gen import S3Gen
         from chatterbox.models.t3 import T3
@@ -73,7 +80,7 @@ def make_english(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_AT) ->
         torch.manual_seed(seed)
         t3 = T3()
         with torch.no_grad():
-            t3.speech_head.weight.mul_(8.0)  # logits with some contrast
+            t3.speech_head.weight.mul_(4.0 if full else 8.0)  # logits with some contrast
         if eos_at is not None:
             bake_end(t3, eos_at)
         for name, module in (("ve", VoiceEncoder()), ("t3_cfg", t3), ("s3gen", S3Gen())):

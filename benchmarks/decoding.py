@@ -1,4 +1,4 @@
-"""Upstream's token loop and ours, side by side on the same tiny model."""
+"""Upstream's token loop and ours, side by side on the same model: what tests compare and benchmarks time."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ TEXTS = (
 
 
 def text_tokens(model: Any, text: str) -> torch.Tensor:
+    """(n,) tokens with start and end, as upstream's `generate()` makes them."""
     from chatterbox.tts import punc_norm
 
     tokens = model.tokenizer.text_to_tokens(punc_norm(text))[0].long()
@@ -37,7 +38,8 @@ def text_tokens(model: Any, text: str) -> torch.Tensor:
 
 
 def upstream_tokens(model: Any, text: str, knobs: Knobs, seed: int, most: int) -> list[int]:
-    tokens = text_tokens(model, text)
+    """What upstream's loop says, the end token not among it."""
+    tokens = text_tokens(model, text).to(model.t3.device)
     torch.manual_seed(seed)
     with torch.inference_mode():
         spoken = model.t3.inference(
@@ -55,8 +57,9 @@ def upstream_tokens(model: Any, text: str, knobs: Knobs, seed: int, most: int) -
 
 
 def job(model: Any, key: int, text: str, knobs: Knobs, seed: int, most: int = 1000, voice: str = "v") -> DecodeJob:
+    """A chunk for our decoder."""
     conds = VoiceConds(voice, model.conds, 10.0)
-    draws = Draws(seed, torch.device("cpu"))
+    draws = Draws(seed, torch.device(model.t3.device))
     return DecodeJob(key, text_tokens(model, text), conds, knobs, draws, most)
 
 
@@ -77,4 +80,5 @@ def run(decoder: T3Decoder, jobs: Sequence[DecodeJob], arrivals: Sequence[int] =
 
 
 def changed(knobs: Knobs, **values: float) -> Knobs:
+    """The same but for these."""
     return msgspec.structs.replace(knobs, **values)
