@@ -46,8 +46,9 @@ lint: $(DEV) ## ruff, mypy --strict, and the rooms (import-linter)
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-bench: $(DEV) ## every benchmark: a table each, and JSON in benchmarks/results
+bench: $(DEV) $(CHATTERBOX)/.stamp ## every benchmark: a table each, and JSON in benchmarks/results
 	@$(BIN)/python -m benchmarks
+	@$(CHATTERBOX)/bin/python -m benchmarks
 
 docs: $(DEV) ## renew the reference tables in docs/ and check every page
 	@$(BIN)/python scripts/reference.py --write

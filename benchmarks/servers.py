@@ -66,8 +66,11 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def gateway(backend: str = "hibari", **settings: object) -> Iterator[Server]:
+def gateway(backend: str = "hibari", program: str = "voxgate", **settings: object) -> Iterator[Server]:
     """`voxgate serve` in a new data folder on the disk of this checkout; settings by their variables' names.
+
+    Args:
+        program: the module whose command line is voxgate's.
 
     Its log goes to `results/gateway.log`, which is what to look at when it does not start.
     """
@@ -84,7 +87,7 @@ def gateway(backend: str = "hibari", **settings: object) -> Iterator[Server]:
             **{name: str(value) for name, value in settings.items()},
         }
         Path(environment["VOXGATE_CONFIG"]).touch()
-        command = [sys.executable, "-m", "voxgate", "serve", "--host", "127.0.0.1", "--port", str(port)]
+        command = [sys.executable, "-m", program, "serve", "--host", "127.0.0.1", "--port", str(port)]
         with _running(command, port, environment, _HERE / "results" / "gateway.log") as pid:
             server = Server(pid, port, KEY)
             server.speak("Ready.")

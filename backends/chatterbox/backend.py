@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from backends.chatterbox import inventory
 from backends.chatterbox.models import MODELS
+from backends.chatterbox.presets import presets
 from backends.chatterbox.settings import ChatterboxOptions, ChatterboxSettings
 from backends.chatterbox.weights import locate
 from backends.interface import (
@@ -61,6 +62,7 @@ class ChatterboxBackend:
             sample_rate=24_000,
             chunk=ChunkRule(40, 240, Limit(300)),
             seed=True,
+            cloning=True,
             checks=True,
             spell_out=True,
             concurrency=self._settings.slots if self._settings.batches else 1,
@@ -68,18 +70,21 @@ class ChatterboxBackend:
         )
 
     def voices(self) -> tuple[Voice, ...]:
-        """The voice that comes with the model."""
+        """The voice that comes with the model, and the presets of this server."""
         languages = MODELS[self._settings.model].languages
         weights = locate(self._settings, self._context)
-        return (Voice("default", languages, weights.voice_hash(), "the voice that comes with Chatterbox"),)
+        builtin = Voice("default", languages, weights.voice_hash(), "the voice that comes with Chatterbox")
+        return (builtin, *presets(self._settings.voices_dir, languages))
 
     def revision(self) -> str:
         """Version of the package, identity of the weights, and every setting that shapes the sound."""
         settings, version = self._settings, _version()
-        shaping = (
-            settings.model, settings.engine, settings.dtype, settings.deterministic, settings.flow_steps,
-            settings.reference_s, locate(settings, self._context).identity(),
+        shaping: tuple[object, ...] = (
+            settings.model, settings.engine, settings.dtype, settings.deterministic, settings.steps,
+            settings.heard_s, locate(settings, self._context).identity(),
         )  # fmt: skip
+        if settings.deterministic:  # its fixed shapes, and how sums are parted, are part of its bytes
+            shaping += (settings.slots, self._context.threads)
         return f"{version}-{hashlib.sha256(repr(shaping).encode()).hexdigest()[:12]}"
 
     def load(self, progress: Progress) -> None:

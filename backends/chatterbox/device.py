@@ -54,11 +54,27 @@ def fix_arithmetic(deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
 
+_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
+_Lost: type[BaseException] | None = getattr(torch, "AcceleratorError", None)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator failed, on a GPU or on the CPU."""
+    """Whether an allocator failed, on a GPU (PyTorch's, cuBLAS's, cuDNN's) or on the CPU."""
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
     )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the device itself is in error: on CUDA nothing works in this process any more, so it must end."""
+    return _Lost is not None and isinstance(error, _Lost) and not is_out_of_memory(error)
+
+
+def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A host tensor there; a GPU is not waited for."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def release_memory(device: torch.device) -> None:

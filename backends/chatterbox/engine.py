@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from backends.chatterbox.cache import Allocate, allocate_zeros
 from backends.chatterbox.conditionals import VoiceConditionals
-from backends.chatterbox.device import is_out_of_memory, release_memory
+from backends.chatterbox.device import is_lost, is_out_of_memory, release_memory
 from backends.chatterbox.draws import Draws
 from backends.chatterbox.knobs import knobs_of, token_cap
 from backends.chatterbox.models import Model
@@ -27,6 +27,9 @@ _PATIENCE = 24
 
 _IDLE_S = 0.05
 """How long to wait for watermarks before looking at the feed again."""
+
+_TRY_AGAIN = 64
+"""Takes after which an engine that was short of memory tries more slots again."""
 
 _OUT_OF_MEMORY = "out of memory on {device}, even alone"
 
@@ -58,13 +61,14 @@ class FastEngine:
         self._model, self._facts, self._settings = model, facts, settings
         self._allocate = allocate
         self._punctuate = _punctuation_of(model)
-        self._voices = VoiceConditionals(model, settings.reference_s)
+        self._voices = VoiceConditionals(model, settings.heard_s)
         self._decoder = _build_decoder(model.t3, settings, dtype, allocate)
         self._device = self._decoder.device
         usual = 8 if self._device.type == "cuda" else 1
         self._mel_rows = 1 if settings.deterministic else (mel_rows or usual)
         self._watermarks = WatermarkPool(model.watermarker, model.sr, max(1, min(4, threads)))
-        self._pulse = Pulse(model.s3gen.flow)
+        self._pulse = Pulse(model.s3gen.flow, model.s3gen.mel2wav)
+        self._good = 0  # takes since memory was short
         self._reset()
 
     @property
@@ -116,6 +120,7 @@ class FastEngine:
             self._hand[chunk.id] = chunk
             self._admit(chunk, events)
         self._listen(feed)
+        self._grow()
         for decoded in self._decode(events):
             self._receive(decoded, events)
         self._sound(events)
@@ -127,6 +132,7 @@ class FastEngine:
         unwanted = {key for key in self._hand if feed.cancelled(key)}
         for key in unwanted:
             self._hand.pop(key)
+            self._notes.pop(key, None)
         if unwanted:
             self._decoder.drop(unwanted)
             self._pending = [job for job in self._pending if job.key not in unwanted]
@@ -147,12 +153,18 @@ class FastEngine:
             self._fail(chunk.id, str(error), events, kind="too_long")
         except ValueError as error:
             self._fail(chunk.id, str(error), events, kind="invalid_input")
-        except Exception as error:  # noqa: BLE001 - one bad chunk must not end the engine
+        except Exception as error:  # one bad chunk must not end the engine
+            if is_lost(error):
+                raise
             self._fail(chunk.id, f"{type(error).__name__}: {error}", events, retryable=True)
 
     def _job(self, chunk: Chunk) -> DecodeJob:
         hp = self._model.t3.hp
         tokens = self._model.tokenizer.text_to_tokens(self._punctuate(chunk.text))[0].long()
+        known = self._model.t3.text_emb.num_embeddings
+        if tokens.numel() and not 0 <= int(tokens.min()) <= int(tokens.max()) < known:
+            # A GPU that looked it up would take everybody's chunks down with it.
+            raise ValueError(f"the tokenizer gave the text a token that the model lacks; it knows {known}")
         tokens = F.pad(F.pad(tokens, (1, 0), value=hp.start_text_token), (0, 1), value=hp.stop_text_token)
         return DecodeJob(
             chunk.id,
@@ -181,7 +193,7 @@ class FastEngine:
         try:
             self._decoder.add(joining)
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or is_lost(error):
                 raise
             for job in joining:
                 self._join_alone(job, events)
@@ -190,7 +202,7 @@ class FastEngine:
         try:
             self._decoder.add([job])
         except Exception as error:
-            if is_out_of_memory(error):
+            if is_out_of_memory(error) or is_lost(error):
                 raise
             self._fail(job.key, f"{type(error).__name__}: {error}", events, retryable=True)
 
@@ -200,11 +212,29 @@ class FastEngine:
         keys = dict.fromkeys(job.key for job in (*active, *joining))
         again = [key for key in keys if key in self._hand]
         release_memory(self._device)
+        self._good = 0
         if not self._shrink() and again:
             self._fail(again.pop(0), _OUT_OF_MEMORY.format(device=self._device), events, retryable=True)
-        self._pending = [self._job(self._hand[key]) for key in again] + self._pending
+        later, self._pending = self._pending, []
+        for key in again:
+            self._admit(self._hand[key], events)
+        self._pending += later
+
+    def _grow(self) -> None:
+        """Try more slots again when nobody is being spoken, some time after memory was short: it may be free now."""
+        if self._good < _TRY_AGAIN or self._decoder.active or self._decoder.slots >= self._settings.slots:
+            return
+        self._good = 0
+        try:
+            self._decoder.resize(min(2 * self._decoder.slots, self._settings.slots))
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            self._shrink()
 
     def _shrink(self) -> bool:
+        if self._settings.deterministic:
+            return False  # other shapes would be other bytes
         while True:
             try:
                 return self._decoder.shrink()
@@ -223,7 +253,9 @@ class FastEngine:
             self._fail(job.key, "the model spoke no sound", events, retryable=True)
         else:
             if not decoded.ended:
-                self._notes[job.key] = (f"cut at {len(decoded.tokens)} speech tokens: the model found no end",)
+                # The gateway counts what begins so as a flaw, and has the chunk spoken again.
+                cut = f"missed_eos: cut at {len(decoded.tokens)} speech tokens, the model found no end"
+                self._notes[job.key] = (cut,)
             speech = Speech(job.key, torch.tensor(sounds, device=self._device), job.conds.gen, job.draws)
             self._spoken.append((speech, self._turns))
 
@@ -246,14 +278,16 @@ class FastEngine:
         self._in_mels = [speech.key for speech in batch]
         failure = ""
         try:
-            mels = decode_mels(self._model.s3gen, batch, self._settings.flow_steps, self._allocate)
+            mels = decode_mels(self._model.s3gen, batch, self._settings.steps, self._allocate)
             for speech, mel in zip(batch, mels, strict=True):
                 if speech.key in self._hand:
                     self._marking[speech.key] = self._watermarks.submit(vocode(self._model.s3gen, mel, speech.draws))
             return
         except Abandoned:
             return
-        except Exception as error:  # noqa: BLE001 - found out below whose fault it is
+        except Exception as error:  # found out below whose fault it is
+            if is_lost(error):
+                raise
             short = is_out_of_memory(error)
             failure = _OUT_OF_MEMORY.format(device=self._device) if short else f"{type(error).__name__}: {error}"
         finally:
@@ -279,6 +313,7 @@ class FastEngine:
             if (error := future.exception()) is not None:
                 self._fail(key, f"watermark: {type(error).__name__}: {error}", events, retryable=True)
             elif self._hand.pop(key, None) is not None:
+                self._good += 1
                 events.append(Take(key, future.result(), self._model.sr, notes))
 
 
@@ -290,8 +325,10 @@ def _build_decoder(t3: Any, settings: ChatterboxSettings, dtype: torch.dtype, al
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        if slots == 1:
-            raise BackendUnavailable("the model leaves no memory to decode with", "free memory on the device")
+        if slots == 1 or settings.deterministic:
+            raise BackendUnavailable(
+                "the model leaves no memory to decode with", "free some on the device or lower slots"
+            )
         slots //= 2
 
 

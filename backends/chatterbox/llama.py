@@ -63,16 +63,19 @@ class Llama:
         """
         rows, new, hidden = x.shape
         self._extend_rotary(span)
-        cos, sin = self._cos[at][:, None], self._sin[at][:, None]
-        seen = (torch.arange(span, device=x.device) <= at[..., None])[:, None]
+        cos, sin = self._cos[at][:, :, None, None], self._sin[at][:, :, None, None]
+        unseen = torch.arange(span, device=x.device) > at[..., None]
+        # Added to the scores, and in their type: what it was in, each layer would have to make this of it.
+        mask = torch.zeros(unseen.shape, dtype=self.dtype, device=x.device).masked_fill_(unseen, -torch.inf)[:, None]
         row = torch.arange(first, first + rows, device=x.device)[:, None]
         own = slice(first, first + rows)
         for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
             qkv = F.linear(self._normed(x, layer.norm_in), layer.qkv).view(rows, new, 3, self.heads, self.width)
-            query = _rotate(qkv[:, :, 0].transpose(1, 2), cos, sin)
-            keys[row, :, at] = _rotate(qkv[:, :, 1].transpose(1, 2), cos, sin).transpose(1, 2)
+            turned = _rotate(qkv[:, :, :2], cos, sin)
+            keys[row, :, at] = turned[:, :, 1]
             values[row, :, at] = qkv[:, :, 2]
-            heard = F.scaled_dot_product_attention(query, keys[own, :, :span], values[own, :, :span], attn_mask=seen)
+            query = turned[:, :, 0].transpose(1, 2)
+            heard = F.scaled_dot_product_attention(query, keys[own, :, :span], values[own, :, :span], attn_mask=mask)
             x = x + F.linear(heard.transpose(1, 2).reshape(rows, new, hidden), layer.out)
             gate, up = F.linear(self._normed(x, layer.norm_mid), layer.gate_up).chunk(2, -1)
             x = x + F.linear(F.silu(gate) * up, layer.down)

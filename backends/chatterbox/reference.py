@@ -31,7 +31,7 @@ class ReferenceEngine:
         self._model = model
         self._facts = facts
         self._kind = settings.model
-        self._voices = VoiceConditionals(model, settings.reference_s)
+        self._voices = VoiceConditionals(model, settings.heard_s)
         self._pulse = Pulse(model.t3, model.s3gen)
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:

@@ -23,7 +23,7 @@ from backends.interface import Pcm
 VALID_TOKENS = 6561
 """Speech tokens below this are sounds; the others are marks."""
 
-_BUCKET = 64  # tokens; rows of one batch differ by less
+_BUCKET = 64  # tokens; that much any rows of a batch may differ
 _MELS = 80
 
 
@@ -50,9 +50,10 @@ class Speech:
 
 
 def bucket(waiting: Sequence[Speech], rows: int) -> list[Speech]:
-    """The longest waiting speech and up to `rows` - 1 others of about its length."""
+    """The speech that waits longest, and up to `rows` - 1 others of about its length."""
     first = waiting[0]
-    alike = [speech for speech in waiting if abs(speech.length - first.length) < _BUCKET]
+    apart = max(_BUCKET, first.length // 4)  # what rows are padded costs a quarter at most
+    alike = [speech for speech in waiting if abs(speech.length - first.length) < apart]
     return alike[:rows]
 
 

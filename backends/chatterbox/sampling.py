@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from backends.chatterbox.device import to_device
 from backends.chatterbox.draws import Draws
 from backends.chatterbox.knobs import Knobs
 from backends.chatterbox.noise import Noise
@@ -22,9 +23,9 @@ class Sampler:
         table = torch.tensor(
             [(one.cfg_weight, one.repetition_penalty, one.temperature, one.min_p, one.top_p) for one in knobs],
             dtype=torch.float32,
-            device=device,
         )
-        self._cfg, self._penalty, self._temperature, self._min_p, self._top_p = table[:, :, None].unbind(1)
+        columns = to_device(table, device)[:, :, None].unbind(1)
+        self._cfg, self._penalty, self._temperature, self._min_p, self._top_p = columns
         self._uses_min_p = any(one.min_p > 0 for one in knobs)
         self._uses_top_p = any(one.top_p < 1 for one in knobs)
         self._noise = Noise(draws, device)

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 
 from backends.chatterbox.cache import Allocate, allocate_zeros, in_blocks
 from backends.chatterbox.conditionals import VoiceConds
+from backends.chatterbox.device import to_device
 from backends.chatterbox.draws import Draws
 from backends.chatterbox.knobs import Knobs
 from backends.chatterbox.llama import Llama
@@ -22,6 +23,10 @@ from backends.chatterbox.sampling import Sampler
 
 MAX_TEXT = 512
 """Text tokens of one chunk; 300 characters have 300 at most, and a few more where punctuation is spelled out."""
+
+
+PREALLOCATED = 640
+"""Positions of each row that a GPU keeps ready: voice, a long text, 18 s of speech. A CPU takes them as they come."""
 
 
 class TooLong(ValueError):
@@ -183,7 +188,7 @@ class T3Decoder:
                 self._release(slot, wipe=decoded.broken)
             if self._active:
                 self._arrange()
-                chosen = torch.tensor([slot.tokens[-1] for slot in self._active], device=self.device)
+                (chosen,) = self._on_device([slot.tokens[-1] for slot in self._active])
         if self._active:
             self._read(chosen)
         return [decoded for _, decoded in over]
@@ -197,12 +202,17 @@ class T3Decoder:
 
     def shrink(self) -> bool:
         """Go on with half the slots and a new, smaller cache; False when there is only one. Must be empty."""
-        assert not self._active
         if self.slots == 1:
             return False
-        self._prompts.clear()
-        self._reserve(max(1, self.slots // 2))
+        self.resize(max(1, self.slots // 2))
         return True
+
+    def resize(self, slots: int) -> None:
+        """Go on with so many slots and a new cache. Must be empty."""
+        assert not self._active
+        self._prompts.clear()
+        del self._cache  # before the new one is made: there may not be room for both
+        self._reserve(slots)
 
     # -- rows -----------------------------------------------------------------------------------
     def _reserve(self, slots: int) -> None:
@@ -212,6 +222,8 @@ class T3Decoder:
         self._cache = self._llama.new_cache(rows, self._allocate)
         if self._fixed:
             self._cache.reserve(self._longest)
+        elif self.device.type == "cuda":
+            self._cache.reserve(PREALLOCATED)
         self._hidden = torch.zeros(rows, self._head.shape[1], dtype=self._llama.dtype, device=self.device)
         # The tokens of each chunk, BOS before them and in every place not reached yet.
         self._spoken = torch.full((slots, 1 + self._max_tokens), self._hp.start_speech_token, device=self.device)
@@ -246,17 +258,22 @@ class T3Decoder:
         owners = [index[id(owner)] for owner in self._owners]
         written = [owner.written for owner in self._owners]
         unused = self._rows_read - len(owners)
-        self._row_slot = self._on_device(owners + [0] * unused)
-        self._at = self._on_device(written + [0] * unused)[:, None]
-        self._in_use = self._on_device([1] * len(owners) + [0] * unused)[:, None]
-        self._conditional = self._on_device([slot.rows[0] for slot in active])
-        self._unconditional = self._on_device([slot.rows[-1] for slot in active])
-        self._next_step = self._on_device([slot.fed + 1 for slot in active])  # BOS was 0
+        self._row_slot, at, in_use, self._conditional, self._unconditional, self._next_step = self._on_device(
+            owners + [0] * unused,
+            written + [0] * unused,
+            [1] * len(owners) + [0] * unused,
+            [slot.rows[0] for slot in active],
+            [slot.rows[-1] for slot in active],
+            [slot.fed + 1 for slot in active],  # BOS was 0
+        )
+        self._at, self._in_use = at[:, None], in_use[:, None]
         self._slot_numbers = torch.arange(len(active), device=self.device)
         self._sampler = Sampler([s.job.knobs for s in active], [s.job.draws for s in active], self.device)
 
-    def _on_device(self, numbers: list[int]) -> torch.Tensor:
-        return torch.tensor(numbers, dtype=torch.int64, device=self.device)
+    def _on_device(self, *numbers: list[int]) -> tuple[torch.Tensor, ...]:
+        """One copy for all of them, which the host does not wait for."""
+        flat = torch.tensor([number for some in numbers for number in some], dtype=torch.int64)
+        return tuple(to_device(flat, self.device).split_with_sizes([len(some) for some in numbers]))
 
     # -- forward passes -------------------------------------------------------------------------
     def _read(self, tokens: torch.Tensor) -> None:
@@ -316,19 +333,19 @@ class T3Decoder:
     def _begin(self, first: int, starts: list[int], parts: list[torch.Tensor]) -> None:
         """Read the rest of some prompts, padded on the right; what the padding writes is written over later."""
         new = max(part.shape[0] for part in parts)
+        begin, ends = self._on_device(starts, [part.shape[0] - 1 for part in parts])
         x = torch.zeros(len(parts), new, self._hidden.shape[1], dtype=self._llama.dtype, device=self.device)
         for row, part in enumerate(parts):
             x[row, : part.shape[0]] = part
-        at = self._on_device(starts)[:, None] + torch.arange(new, device=self.device)
+        at = begin[:, None] + torch.arange(new, device=self.device)
         hidden = self._llama.forward(x, at, self._cache, first, self._span(max(starts) + new))
-        ends = self._on_device([part.shape[0] - 1 for part in parts])
         self._hidden[first : first + len(parts)] = hidden[torch.arange(len(parts), device=self.device), ends]
 
     def _prompt(self, job: DecodeJob) -> Any:
         return self._prompts.of(job.conds, job.knobs.exaggeration, job.text.numel())
 
     def _text(self, job: DecodeJob) -> torch.Tensor:
-        text = job.text.to(self.device)
+        text = to_device(job.text, self.device)
         embedded: torch.Tensor = self._t3.text_emb(text) + self._t3.text_pos_emb.emb.weight[: text.numel()]
         return embedded.to(self._llama.dtype)
 

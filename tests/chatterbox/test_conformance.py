@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chatterbox_tiny import TinyChatterbox
 
 from backends.interface import BackendContext
 from backends.testing.conformance import check
+from benchmarks.tiny import TinyChatterbox
 
 
 @pytest.mark.parametrize("settings", [{}, {"deterministic": True, "slots": 2}, {"engine": "reference"}], ids=str)

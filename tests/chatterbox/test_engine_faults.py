@@ -11,6 +11,7 @@ from support.chatterbox_feed import ListFeed, chunk, spoken
 
 from backends.chatterbox import ChatterboxSettings, pulse
 from backends.chatterbox.cache import allocate_zeros
+from backends.chatterbox.device import is_out_of_memory
 from backends.chatterbox.engine import FastEngine
 from backends.chatterbox.models import MODELS
 from backends.chatterbox.reference import ReferenceEngine
@@ -57,15 +58,46 @@ class Choking:
         return self._tokenizer.text_to_tokens(text)
 
 
-@pytest.mark.parametrize("tokens", [None, torch.tensor([[5, 99_999]])], ids=["in the tokenizer", "in the prompt"])
+@pytest.mark.parametrize("tokens", [None, torch.tensor([[5, 99_999]])], ids=["in the tokenizer", "of unknown tokens"])
 def test_a_poisoned_text_among_eight_fails_alone(upstream: Any, alone: Any, tokens: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(upstream, "tokenizer", Choking(upstream.tokenizer, TEXTS[3], tokens))
     takes, failures = run(
         FastEngine(upstream, ENGLISH, ChatterboxSettings()), ListFeed([chunk(n, TEXTS[n]) for n in ALL])
     )
     assert list(failures) == [3]
-    assert failures[3].retryable
+    assert failures[3].retryable == (tokens is None)
     assert_spoken(takes, alone, [n for n in ALL if n != 3])
+
+
+@pytest.mark.skipif(not hasattr(torch, "AcceleratorError"), reason="this PyTorch has no such error")
+@pytest.mark.parametrize("where", ["add", "step", "vocode"])
+def test_a_device_in_error_ends_the_engine_instead_of_failing_chunk_after_chunk(
+    upstream: Any, where: str, monkeypatch: Any
+) -> None:
+    from backends.chatterbox import engine as module
+
+    def lost(*_: Any, **__: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+
+    engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=2))
+    monkeypatch.setattr(*((module, "vocode") if where == "vocode" else (engine._decoder, where)), lost)
+    with pytest.raises(torch.AcceleratorError):  # the worker ends with it, and the host starts another
+        run(engine, ListFeed([chunk(n, TEXTS[n]) for n in range(4)]))
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:117] . DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_every_allocators_words_for_no_memory_are_known(error: Exception, short: bool) -> None:
+    assert is_out_of_memory(error) is short
 
 
 def test_a_voice_without_a_readable_recording_fails_its_chunk_alone(upstream: Any, alone: Any, tmp_path: Any) -> None:
@@ -180,6 +212,48 @@ def test_a_mel_batch_that_does_not_fit_is_split(upstream: Any, alone: Any) -> No
         assert np.abs(takes[n].pcm - alone[n]).max() < 1e-5
 
 
+def test_slots_come_back_when_memory_does(upstream: Any, alone: Any, monkeypatch: Any) -> None:
+    from backends.chatterbox import engine as module
+
+    monkeypatch.setattr(module, "_TRY_AGAIN", 2)
+    scarce = Scarce(CACHE)
+    engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=4), allocate=scarce)
+    scarce.limit = 2 * 4 * 16 * 192  # one chunk at a time
+    takes, failures = spoken(engine.synthesize(ListFeed([chunk(n, TEXTS[n]) for n in range(3)])))
+    assert engine.slots < 4 and not failures
+    scarce.limit = 10**9
+    for first in (3, 6):
+        more, failures = spoken(engine.synthesize(ListFeed([chunk(n, TEXTS[n]) for n in ALL[first : first + 3]])))
+        assert not failures
+        takes |= more
+    spoken(engine.synthesize(ListFeed([chunk(0, TEXTS[0])])))
+    engine.close()
+    assert engine.slots == 4
+    assert_spoken(takes, alone, ALL)
+
+
+def test_a_deterministic_engine_keeps_its_shapes_and_fails_the_chunk_instead(upstream: Any) -> None:
+    scarce = Scarce(CACHE)
+    engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=2, deterministic=True), allocate=scarce)
+    adding, engine._decoder.add = engine._decoder.add, scarce_once(engine._decoder.add)  # type: ignore[method-assign]
+    takes, failures = run(engine, ListFeed([chunk(n, TEXTS[n]) for n in range(3)]))
+    assert adding and engine.slots == 2
+    assert list(failures) == [0] and failures[0].retryable
+    assert sorted(takes) == [1, 2]
+
+
+def scarce_once(function: Any) -> Any:
+    """The function, whose first call finds no memory."""
+    calls = iter([True])
+
+    def scarcely(*args: Any) -> Any:
+        if next(calls, False):
+            raise torch.OutOfMemoryError("scarce")
+        return function(*args)
+
+    return scarcely
+
+
 def test_slots_are_as_many_as_fit_at_the_start(upstream: Any) -> None:
     engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=8), allocate=Scarce(CACHE, 4 * 4 * 16 * 64))
     engine.close()
@@ -211,7 +285,8 @@ def test_an_end_that_is_not_found_is_cut_and_said(upstream: Any, monkeypatch: An
     monkeypatch.setattr(module, "token_cap", lambda text: 10)
     takes, failures = run(FastEngine(upstream, ENGLISH, ChatterboxSettings()), ListFeed([chunk(0, TEXTS[0])]))
     assert not failures
-    assert "found no end" in takes[0].warnings[0]
+    (warning,) = takes[0].warnings
+    assert warning == "missed_eos: cut at 10 speech tokens, the model found no end"
 
 
 def test_a_chunk_cancelled_while_it_is_made_audible_is_left_there(upstream: Any, alone: Any, monkeypatch: Any) -> None:

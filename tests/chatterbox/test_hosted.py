@@ -8,13 +8,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from support.chatterbox_tiny import TinyChatterbox
 from support.hosting import outcome, until
 from support.posting import post
 
 from backends.chatterbox import ChatterboxSettings
 from backends.interface import BackendContext
 from benchmarks.decoding import TEXTS
+from benchmarks.tiny import TinyChatterbox
 from gateway.clock import SystemClock
 from gateway.engines.host import Host
 from gateway.engines.order import ChunkOrder
@@ -39,9 +39,10 @@ async def test_a_killed_worker_costs_its_chunks_nothing_but_time(checkpoint: Pat
     try:
         await until(lambda: any(ticket.future.done() for ticket in tickets))
         os.kill(host.state().pids[0], signal.SIGKILL)
-        finished = [ticket for ticket in tickets if ticket.future.done()]
+        finished = {n: ticket.future.result() for n, ticket in enumerate(tickets) if ticket.future.done()}
         takes = await asyncio.wait_for(asyncio.gather(*map(outcome, tickets)), 240)
         assert all(take.samples > 0 for take in takes)
         assert finished and host.state().restarts == 1
+        assert all(takes[n] is take for n, take in finished.items()), "what was spoken was not spoken again"
     finally:
         await host.stop(0.5)

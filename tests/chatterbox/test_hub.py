@@ -14,7 +14,6 @@ from typing import Any
 
 import httpx
 import pytest
-from support.chatterbox_tiny import TinyChatterbox
 from support.command import command
 from support.disks import disk
 from support.hub import COMMIT, REPO, Hub, hub_of
@@ -22,6 +21,7 @@ from support.running import Caller, running
 
 from backends.chatterbox import ChatterboxBackend, ChatterboxSettings
 from backends.interface import BackendContext, BackendUnavailable
+from benchmarks.tiny import TinyChatterbox
 from gateway.settings.model import EndpointSettings
 
 TEXT = "Here is a sentence."

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.chatterbox_tiny import TinyChatterbox
 from support.running import Caller, running
 
 from backends.chatterbox import ChatterboxSettings
 from backends.interface import BackendContext
+from benchmarks.tiny import TinyChatterbox
 from gateway.engines.scale import HostSettings, scale_of
 from gateway.errors import SettingsError
 

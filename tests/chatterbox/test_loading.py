@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.chatterbox_feed import ListFeed, chunk, spoken
-from support.chatterbox_tiny import TinyChatterbox
 
 from backends.chatterbox import ChatterboxSettings
 from backends.interface import BackendContext, BackendUnavailable
 from benchmarks.decoding import TEXTS
+from benchmarks.tiny import TinyChatterbox
 
 TENSOR = "flow.encoder.encoders.0.norm_ff.weight"
 

@@ -45,14 +45,42 @@ def test_tokens_are_upstreams_at_every_batch_size(model: Any, expected: Any, siz
     assert {n: done[n].tokens for n in range(size)} == {n: expected(n, knobs) for n in range(size)}
 
 
+@pytest.mark.parametrize("knobs", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
 @pytest.mark.parametrize("slots", [2, 3, 5])
 @pytest.mark.parametrize("order", [(0, 1, 2, 3, 4, 5, 6, 7), (7, 2, 5, 0, 6, 1, 4, 3)], ids=["given", "mixed"])
-def test_tokens_stay_upstreams_while_slots_are_refilled(model: Any, expected: Any, slots: int, order: Any) -> None:
+def test_tokens_stay_upstreams_while_slots_are_refilled(
+    model: Any, expected: Any, slots: int, order: Any, knobs: Knobs
+) -> None:
     # Rows of different lengths, so that somebody leaves and somebody comes in the middle of others' sentences.
     most = {n: 12 + 7 * n % 29 for n in order}
-    jobs = [job(model, n, TEXTS[n], SAMPLED, 100 + n, most[n]) for n in order]
+    jobs = [job(model, n, TEXTS[n], knobs, 100 + n, most[n]) for n in order]
     done = run(T3Decoder(model.t3, slots=slots), jobs, arrivals=[3 * place for place in range(8)])
-    assert {n: done[n].tokens for n in order} == {n: expected(n, SAMPLED, most[n]) for n in order}
+    assert {n: done[n].tokens for n in order} == {n: expected(n, knobs, most[n]) for n in order}
+
+
+@pytest.mark.parametrize("slots", [16, 64])
+def test_tokens_are_upstreams_in_the_largest_batches(model: Any, expected: Any, slots: int) -> None:
+    jobs = [job(model, n, TEXTS[n % 8], SAMPLED, 100 + n % 8, 12) for n in range(slots + 8)]
+    done = run(T3Decoder(model.t3, slots=slots), jobs)
+    assert all(done[n].tokens == expected(n % 8, SAMPLED, 12) for n in range(slots + 8))
+
+
+def test_a_voice_is_read_once_for_all_texts(model: Any, monkeypatch: Any) -> None:
+    decoder = T3Decoder(model.t3, slots=4)
+    positions = 0
+    forward = decoder._llama.forward
+
+    def counted(x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        nonlocal positions
+        positions += x.shape[0] * x.shape[1]
+        return forward(x, *rest)
+
+    monkeypatch.setattr(decoder._llama, "forward", counted)
+    run(decoder, [job(model, 0, TEXTS[0], SAMPLED, 1, 1)])
+    first, positions = positions, 0
+    run(decoder, [job(model, 1, TEXTS[0], SAMPLED, 2, 1)])
+    text = job(model, 2, TEXTS[0], SAMPLED, 3).text.numel()
+    assert first > positions == (text + 2) + 2, "conditional text with its two BOS, and two BOS of the other row"
 
 
 def test_rows_with_options_of_their_own_do_not_mix(model: Any, expected: Any) -> None:

@@ -1,4 +1,7 @@
-"""Chatterbox as a worker runs it, but for the size of its modules."""
+"""Chatterbox as a worker runs it, but for the size of its modules.
+
+`python -m benchmarks.tiny serve ...` is `voxgate serve ...` with this backend in Chatterbox's place.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ class TinyChatterbox(ChatterboxBackend):
     """Loads a tiny checkpoint; everything else is the real thing."""
 
     def load(self, progress: Progress) -> None:
+        """See ChatterboxBackend.load."""
         compat.prepare()
         from backends.chatterbox import loading
 
@@ -30,3 +34,18 @@ class TinyChatterbox(ChatterboxBackend):
     def _build(self, *args: Any) -> Any:
         with tiny_chatterbox():
             return super()._build(*args)
+
+
+def main() -> None:
+    """The command line of voxgate."""
+    import backends.chatterbox
+    from gateway.cli import main as voxgate
+
+    backends.chatterbox.ChatterboxBackend = TinyChatterbox  # type: ignore[misc]
+    voxgate()
+
+
+if __name__ == "__main__":
+    from benchmarks import tiny  # by its name: a worker must find the class again
+
+    tiny.main()

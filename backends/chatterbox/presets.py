@@ -1,0 +1,50 @@
+"""Voices an operator offers to everybody: the recordings in a folder."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from pathlib import Path
+
+import soundfile  # type: ignore[import-untyped]
+
+from backends.interface import BackendUnavailable, Voice
+
+SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
+SHORTEST_S, LONGEST_S = 3.0, 60.0
+
+
+def presets(folder: str | None, languages: tuple[str, ...]) -> tuple[Voice, ...]:
+    """A voice for each recording, named like its file without the ending.
+
+    Raises:
+        BackendUnavailable: there is no such folder, or a file in it is no recording of 3 to 60 seconds.
+    """
+    if folder is None:
+        return ()
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise BackendUnavailable(f"voices_dir: there is no folder {path}", "make it, or leave voices_dir out")
+    found: dict[str, Voice] = {}
+    for file in sorted(path.iterdir()):
+        if file.suffix.lower() not in SUFFIXES:
+            continue
+        if file.stem in found or file.stem == "default":
+            raise BackendUnavailable(f"voices_dir: {file} has the name of another voice", "rename it")
+        stat = file.stat()
+        content = _content(file, stat.st_size, stat.st_mtime_ns)
+        found[file.stem] = Voice(file.stem, languages, content, "a preset of this server", material=str(file))
+    return tuple(found.values())
+
+
+@functools.lru_cache(1024)
+def _content(file: Path, size: int, changed_ns: int) -> str:
+    """Hash of a recording that was looked at; asked again only when size or time of the file change."""
+    try:
+        length_s = soundfile.info(file).duration
+    except RuntimeError as error:
+        raise BackendUnavailable(f"voices_dir: {file} cannot be read: {error}", "replace or remove it") from error
+    if not SHORTEST_S <= length_s <= LONGEST_S:
+        reason = f"voices_dir: {file} lasts {length_s:.1f} s; a voice needs {SHORTEST_S:g} to {LONGEST_S:g} s"
+        raise BackendUnavailable(reason, "cut or replace it")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
