@@ -1,8 +1,8 @@
 """`/stream`: pieces of a job's audio while it is being spoken.
 
-A plain poll drains: what it was given is not given again. Items count as given once the caller's machine has taken the
-answer but for its last byte and the caller is still there; who goes away before that loses none. What no server can see
-is whether a program has read what its machine took: `from` reads from an item on and drains nothing.
+A plain poll drains: what it was given is not given again. Items count as given once the answer has left but for its
+last byte and the caller is still there; who goes away before that loses none. What no server can see is whether a
+program reads what the buffers on the way have taken: `from` reads from an item on and drains nothing.
 """
 
 from __future__ import annotations
