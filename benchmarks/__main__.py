@@ -19,6 +19,7 @@ NAMES = (
     "submits",
     "postgres",
     "openai",
+    "stream",
     "take_checks",
 )
 

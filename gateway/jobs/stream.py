@@ -135,7 +135,6 @@ class Streams:
         while True:
             # RunPod's JavaScript client stops at the first final status, so only the last page may have one: the
             # state is looked at before the items, and a job that has more of them still goes on.
-            job = await self._store.peek(job.id) or job
             items, more = await self._items(job, first)
             left = end - asyncio.get_running_loop().time()
             if items or job.state.final or left <= 0 or gone.done():
@@ -144,6 +143,7 @@ class Streams:
                 page = StreamPage(state.value, tuple(StreamItem(item) for item in items), error)
                 return Reading(page, job.id, job.retries, first, first + len(items))
             await self._followers.signals.wait(take_signal(job.id), min(left, LOOK_S))
+            job = await self._store.peek(job.id) or job
 
     async def given(self, reading: Reading) -> None:
         """The items have arrived: nobody is given them again, unless they ask with `from`."""
@@ -168,7 +168,7 @@ class Streams:
             async with session.lock:
                 if session.begin > first:
                     continue  # somebody who is further on was here first
-                await session.following.refresh()
+                session.following.job = job
                 session.forget(first)
                 while session.size < MAX_ANSWER_BYTES:
                     part = await session.following.next()
