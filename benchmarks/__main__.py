@@ -22,6 +22,7 @@ NAMES = (
     "submits",
     "postgres",
     "openai",
+    "stream",
     "take_checks",
 )
 CHATTERBOX = ("chatterbox_tokens", "chatterbox_text", "chatterbox_memory")

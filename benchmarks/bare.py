@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,13 @@ async def status(job_id: str) -> Response[bytes]:
     return Response(_ANSWER, media_type=MediaType.JSON)
 
 
+@get("/held/{job_id:str}")
+async def held(job_id: str, wait: int) -> Response[bytes]:
+    """The bytes after `wait` milliseconds."""
+    await asyncio.sleep(wait / 1000)
+    return Response(_ANSWER, media_type=MediaType.JSON)
+
+
 if __name__ == "__main__":
-    app = Litestar([runsync, ordinary, run, status], openapi_config=None, logging_config=None)
+    app = Litestar([runsync, ordinary, run, status, held], openapi_config=None, logging_config=None)
     uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="error", access_log=False, http="httptools")

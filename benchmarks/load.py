@@ -23,7 +23,7 @@ _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE).search
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One request of a round. `{id}` in the path is the id that the step before it was given.
+    """One request of a round. `{id}` in the path is the id that the step before it was given, or the connection's own.
 
     Args:
         expect: words that every answer must hold.
@@ -36,7 +36,11 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Who asks whom for how long."""
+    """Who asks whom for how long: at least one round each.
+
+    Args:
+        ids: of the connections, one each, for steps that need an id no step gives.
+    """
 
     port: int
     steps: tuple[Step, ...]
@@ -44,6 +48,7 @@ class Plan(msgspec.Struct, frozen=True):
     seconds: float = 1.0
     key: str = ""
     pause_s: float = 0.0
+    ids: tuple[str, ...] = ()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -66,14 +71,14 @@ def run(plan: Plan) -> Outcome:
 class _Connection(asyncio.Protocol):
     """One connection that asks, waits, and asks again."""
 
-    def __init__(self, plan: Plan, until: float, done: asyncio.Future[None]) -> None:
+    def __init__(self, plan: Plan, until: float, done: asyncio.Future[None], own_id: str) -> None:
         self._plan = plan
         self._until = until
         self._done = done
         self._got = bytearray()
         self._need = 0
         self._nth = 0
-        self._id = b""
+        self._id = own_id.encode()
         self._templates = [_request(plan, step) for step in plan.steps]
         self._expected = [step.expect.encode() for step in plan.steps]
         self.times_ms: list[float] = []
@@ -158,10 +163,11 @@ async def _load(plan: Plan) -> Outcome:
     began = time.perf_counter()
     until = began + plan.seconds
     connections = []
-    for _ in range(plan.connections):
+    for nth in range(plan.connections):
         done = loop.create_future()
+        own_id = plan.ids[nth] if plan.ids else ""
         _, protocol = await loop.create_connection(
-            lambda done=done: _Connection(plan, until, done), "127.0.0.1", plan.port
+            lambda done=done, own_id=own_id: _Connection(plan, until, done, own_id), "127.0.0.1", plan.port
         )
         connections.append((protocol, done))
     for _, done in connections:

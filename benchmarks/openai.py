@@ -42,7 +42,7 @@ def _scripted(report: Report, count: int) -> None:
             firsts = []
             for _ in range(count):
                 text = "\n\n".join(itertools.islice(source, 3))
-                firsts.append(_first_audio_s(server, text, form, {"chunk_delay_s": TAKE_S}))
+                firsts.append(first_audio_s(server, text, form, {"chunk_delay_s": TAKE_S}))
             ratios[form] = median(firsts) / TAKE_S
             rows.append((f"scripted, {form}", *_row(firsts, [TAKE_S] * count)))
     _tell(report, rows, "The engine waits 300 ms for every take; three paragraphs, one caller at a time.")
@@ -62,7 +62,7 @@ def _hibari(report: Report, count: int) -> None:
             plan = make_plan(text, capabilities.languages[0], capabilities.chunk, None)
             first = next(segment for segment in plan.segments if isinstance(segment, Speak))
             takes.append(direct.speak(first.text, 1, "wav").engine_s)
-            firsts.append(_first_audio_s(server, text, "mp3", {}))
+            firsts.append(first_audio_s(server, text, "mp3", {}))
     _tell(report, [("hibari, mp3", *_row(firsts, takes))], "The first take alone: a script that calls the same engine.")
     ratio = median([mine / theirs for mine, theirs in zip(firsts, takes, strict=True)])
     report.target("first audio, of the embedded voice's first take, mp3", ratio, 1.2)
@@ -105,7 +105,7 @@ def _cached(report: Report, scale: float) -> None:
         report.target(f"cached answer, CPU of RunPod's surface's, at {connections} connections", ratio, 1.1)
 
 
-def _first_audio_s(server: servers.Server, text: str, form: str, options: dict[str, float]) -> float:
+def first_audio_s(server: servers.Server, text: str, form: str, options: dict[str, float]) -> float:
     """Seconds from the request to the first byte of audio; the rest is read, too."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.key}"}

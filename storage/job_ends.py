@@ -126,14 +126,12 @@ class JobEnds(JobTable):
 
         return await self._db.writer.run(end)
 
-    async def retry(self, job_id: str, expires_at_ms: int | None = None) -> JobRecord | None:
-        """Queue a FAILED or TIMED_OUT job again, under a new ttl; None when it is neither, or no longer kept."""
+    async def retry(self, job_id: str) -> JobRecord | None:
+        """Queue a FAILED or TIMED_OUT job again, its ttl anew; None when it is neither, or no longer kept."""
         now = self._clock.now_ms()
 
         def again(conn: Connection) -> JobRecord | None:
-            job = maybe_job(
-                conn.execute(job_sql.RETRY, {"id": job_id, "now": now, "expires_at_ms": expires_at_ms}).first()
-            )
+            job = maybe_job(conn.execute(job_sql.RETRY, {"id": job_id, "now": now}).first())
             if job is not None:
                 log_events(conn, "retried", [(job.id, job.attempt)], now)
                 tell(conn, Topic.QUEUE)

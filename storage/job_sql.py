@@ -171,12 +171,15 @@ PURGE = text(
 """Cancel all that waits at an endpoint."""
 RETRY = text(
     "UPDATE jobs SET state = 'IN_QUEUE', output = NULL, blob_hash = NULL, error = NULL, error_code = NULL, "
-    "failures = 0, retries = retries + 1, available_ms = 0, expires_at_ms = :expires_at_ms, started_ms = NULL, "
+    "failures = 0, retries = retries + 1, available_ms = 0, started_ms = NULL, "
+    "expires_at_ms = :now + expires_at_ms - COALESCE((SELECT MAX(e.at_ms) FROM job_events e WHERE e.job_id = jobs.id "
+    "AND e.event = 'retried'), created_ms), "
     "finished_ms = NULL, retain_until_ms = NULL, delay_ms = 0, execution_ms = 0, chunks_done = 0, "
-    "worker_id = NULL WHERE id = :id AND state IN ('FAILED', 'TIMED_OUT') "
+    "stream_cursor = 0, worker_id = NULL WHERE id = :id AND state IN ('FAILED', 'TIMED_OUT') "
     f"AND (retain_until_ms IS NULL OR retain_until_ms > :now) RETURNING {_ALL}"
 )
-"""Queue a failed job again; what it had brought is dropped."""
+"""Queue a failed job again; what it had brought is dropped. Its ttl, from its submission or its last retry on, begins
+anew."""
 
 _TTL = (
     "UPDATE jobs SET state = 'TIMED_OUT', error = :error, error_code = 'ttl_expired', owner = NULL, "
@@ -224,5 +227,7 @@ LIST = {
 EVENTS = text("SELECT job_id, at_ms, event, attempt, owner, detail FROM job_events WHERE job_id = :id ORDER BY id")
 """The audit trail of a job."""
 
-MOVE_CURSOR = text("UPDATE jobs SET stream_cursor = :to WHERE id = :id AND stream_cursor = :seen")
+MOVE_CURSOR = text(
+    "UPDATE jobs SET stream_cursor = :to WHERE id = :id AND stream_cursor = :seen AND retries = :retries"
+)
 """Give out stream items once: of two polls that saw the same items, one moves the cursor."""

@@ -149,9 +149,9 @@ class JobStore(JobLeases, JobEnds):
             lambda conn: [JobEventRecord(*row) for row in conn.execute(job_sql.EVENTS, {"id": job_id})]
         )
 
-    async def move_cursor(self, job_id: str, seen: int, to: int) -> None:
-        """Note that the stream's items from `seen` up to `to` were given out."""
-        await self._db.writer.insert(job_sql.MOVE_CURSOR, {"id": job_id, "seen": seen, "to": to})
+    async def move_cursor(self, job_id: str, retries: int, seen: int, to: int) -> None:
+        """Note that the stream's items from `seen` up to `to` were given out, unless the job began anew meanwhile."""
+        await self._db.writer.insert(job_sql.MOVE_CURSOR, {"id": job_id, "retries": retries, "seen": seen, "to": to})
 
     # -- forgetting
 

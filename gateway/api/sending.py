@@ -30,6 +30,8 @@ class Sent(Response[Any]):
         pieces: closed in any case.
         gone: done when the caller has left.
         leave: called when the caller has not got everything.
+        end: the last bytes; sent once all before them have left, and only to a caller who is still there.
+        arrived: called when the caller has got everything, before anything the caller asks next is looked at.
     """
 
     def __init__(
@@ -38,15 +40,19 @@ class Sent(Response[Any]):
         headers: dict[str, str],
         gone: asyncio.Future[None],
         leave: Callable[[], Awaitable[None]] = nothing,
+        end: bytes = b"",
+        arrived: Callable[[], Awaitable[None]] = nothing,
     ) -> None:
         super().__init__(None, status_code=200, headers=headers)
         self._pieces = pieces
         self._gone = gone
         self._leave = leave
+        self._end = end
+        self._arrived = arrived
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIResponse:
         """See Response."""
-        return _Sending(self._pieces, self.headers, self._gone, self._leave)
+        return _Sending(self._pieces, self.headers, self._gone, self._leave, self._end, self._arrived)
 
 
 class _Sending(ASGIResponse):
@@ -58,20 +64,23 @@ class _Sending(ASGIResponse):
         headers: dict[str, str],
         gone: asyncio.Future[None],
         leave: Callable[[], Awaitable[None]],
+        end: bytes,
+        arrived: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(headers=headers)
         self._pieces = pieces
         self._gone = gone
         self._leave = leave
+        self._end = end
+        self._arrived = arrived
+        self._complete = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         sending = asyncio.ensure_future(self._send(send))
-        complete = False
         try:
             await asyncio.wait({sending, self._gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done():
-                sending.result()
-                complete = True
+            if sending.done() or self._complete:  # who has got everything may well leave before that is noted
+                await sending
         except (VoxgateError, StorageError, JobEnded) as error:
             log.warning("speech_broken_off", code=getattr(error, "job_code", code_of(error)), reason=str(error))
         except Exception:
@@ -82,11 +91,19 @@ class _Sending(ASGIResponse):
             sending.cancel()
             await asyncio.wait({sending})
             await self._pieces.aclose()
-            if not complete:
+            if not self._complete:
                 await self._leave()
 
     async def _send(self, send: Send) -> None:
         await self.start_response(send)
         async for piece in self._pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        # A server lets the next message wait until what it holds of the last ones has left, and sends nothing, without
+        # a word, to a caller who has gone. So an empty one, and a turn of the loop in which the going is heard of.
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        await asyncio.sleep(0)
+        if self._gone.done():
+            return
+        await send({"type": "http.response.body", "body": self._end, "more_body": False})
+        self._complete = True
+        await self._arrived()

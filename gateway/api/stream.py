@@ -1,27 +1,32 @@
 """`/stream`: pieces of a job's audio while it is being spoken.
 
-A plain poll drains: what it was given is not given again. Items count as given once the answer has been sent; a
-caller that went away before that loses none. `from` reads from an item on and drains nothing.
+A plain poll drains: what it was given is not given again. Items count as given once the answer has left but for its
+last byte and the caller is still there; who goes away before that loses none. What no server can see is whether a
+program reads what the buffers on the way have taken: `from` reads from an item on and drains nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Annotated, Any
 
 import msgspec
-from litestar import MediaType, Request, Response, route
-from litestar.background_tasks import BackgroundTask
+from litestar import Request, Response, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath, QueryParameter
 
-from gateway.api.jobs import Endpoint, Wait, gone_away
+from gateway.api.jobs import Endpoint, Wait, gone_away, json_response
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit
+from gateway.api.sending import Sent
 from gateway.jobs.stream import StreamPage
 
-DEFAULT_HOLD_S = 8.0
+MAX_HOLD_S = 8.0
 """RunPod holds ten seconds; its Python client gives up after ten. Less than that loses nobody's answer."""
+
+PIECE_BYTES = 65_536
 
 From = Annotated[
     int | None,
@@ -44,23 +49,31 @@ async def stream(
     job_id: FromPath[str],
     wait: Wait = None,
     start: From = None,
-) -> Response[bytes]:
-    """Pieces of a job's audio as they are finished, each a file; held until there is one, or the job has ended."""
+) -> Response[Any]:
+    """Pieces of a job's audio as they are finished, each a file; held until there is one, or the job has ended, but
+    for 8 seconds at most, whatever `wait` says."""
     admit(gateway, caller, endpoint, "stream", request)
     job = await gateway.jobs.find(caller, endpoint, job_id)
-    gone = asyncio.Event()
-    watcher = asyncio.create_task(_watch(request, gone), name="stream caller")
+    hold_s = MAX_HOLD_S if wait is None else min(wait / 1000, MAX_HOLD_S)
+    gone = asyncio.ensure_future(gone_away(request))
+    answer: Response[Any] | None = None
     try:
-        hold_s = wait / 1000 if wait is not None else DEFAULT_HOLD_S
-        page, first, after = await gateway.streams.read(job, start, hold_s, gone)
+        reading = await gateway.streams.read(job, start, hold_s, gone)
+        if start is None and reading.page.stream:
+            answer = _drained(reading.page, gone, partial(gateway.streams.given, reading))
+            return answer
+        return json_response(reading.page)
     finally:
-        left = gone.is_set()
-        watcher.cancel()
-    sent = None if start is not None or left else BackgroundTask(gateway.streams.given, job.id, first, after)
-    return Response(msgspec.json.encode(page), status_code=200, media_type=MediaType.JSON, background=sent)
+        if answer is None:
+            gone.cancel()
 
 
-async def _watch(request: Request[Any, Any, Any], gone: asyncio.Event) -> None:
-    """Set `gone` when the caller has left."""
-    await gone_away(request)
-    gone.set()
+def _drained(page: StreamPage, gone: asyncio.Future[None], given: Callable[[], Awaitable[None]]) -> Sent:
+    body = msgspec.json.encode(page)
+    headers = {"content-type": "application/json", "content-length": str(len(body))}
+    return Sent(_pieces(body[:-1]), headers, gone, end=body[-1:], arrived=given)
+
+
+async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+    for offset in range(0, len(body), PIECE_BYTES):
+        yield body[offset : offset + PIECE_BYTES]

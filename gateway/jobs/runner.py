@@ -155,6 +155,7 @@ class Runner:
         if request.cache == "use" and await self._from_cache(run, assignment):
             return
         plan = await plan_of(assignment)
+        run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
         check_size(request.format, _least_samples(plan, assignment))
         hosted = self._engines.get(assignment.arm.backend)
         assert hosted is not None  # routing chose among those there are

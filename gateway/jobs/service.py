@@ -224,8 +224,7 @@ class Jobs:
         job = await self.find(principal, endpoint_id, job_id)
         if job.state is JobState.FAILED and not job.backend:
             raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
-        ttl_ms = round(self._settings.jobs.ttl_s * 1000)
-        queued = await self._store.retry(job_id, self._clock.now_ms() + ttl_ms)
+        queued = await self._store.retry(job_id)
         if queued is None:
             raise Conflict(f"job {job_id} is {job.state.value}: only FAILED and TIMED_OUT jobs can be retried")
         self._claimer.wake()

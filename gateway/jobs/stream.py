@@ -12,19 +12,26 @@ from msgspec import UNSET, UnsetType
 
 from gateway.jobs.follow import LOOK_S, Followers, Following, take_signal
 from gateway.jobs.output import MIMETYPES
+from gateway.settings.logs import get_logger
 from gateway.speech.encode import open_encoder
 from gateway.speech.reader import Part
 from gateway.speech.request import SpeechRequest
+from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.records import JobRecord, JobState
 
+log = get_logger(__name__)
+
 MAX_ITEM_BYTES = 1_000_000
-MAX_ANSWER_BYTES = 8_000_000
+MAX_ANSWER_BYTES = 2_000_000
+"""Of audio in one answer, as base64, unless one item alone is more. What is under way to a caller who goes away without
+a word is lost, so an answer is not as long as it could be."""
 HEADER_BYTES = 1_000
 SESSIONS = 256
 """Ways through jobs that are kept between polls; a poll without one reads the job again from its first chunk."""
 
 COMPRESSED = ("mp3", "opus", "aac")
+_NOWHERE = (-1, 0)
 
 
 class StreamOutput(msgspec.Struct, frozen=True):
@@ -52,11 +59,28 @@ class StreamPage(msgspec.Struct, frozen=True):
     error: str | UnsetType = UNSET
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """A page, and which items of which run of the job it holds.
+
+    Args:
+        retries: of the job when it was read. A job that is retried is streamed from its beginning again.
+        first: number of the first item.
+        after: number of the item after the last.
+    """
+
+    page: StreamPage
+    job_id: str
+    retries: int
+    first: int
+    after: int
+
+
 class _Session:
     """A way through a job, and the items made of it that nobody was given yet."""
 
     def __init__(self, following: Following) -> None:
         self.following = following
+        self.retries = following.job.retries
         self.begin = 0  # number of the first item in `items`
         self.items: list[StreamOutput] = []
         self.size = 0  # characters of their audio
@@ -74,6 +98,17 @@ class _Session:
         del self.items[:drop]
         self.begin += drop
 
+    def page(self, first: int) -> tuple[list[StreamOutput], bool]:
+        """The items from `first` on that one answer may hold, and whether there may be more of them now."""
+        chosen: list[StreamOutput] = []
+        left = MAX_ANSWER_BYTES
+        for item in self.items[first - self.begin :]:
+            left -= len(item.audio_base64)
+            if chosen and left < 0:
+                return chosen, True
+            chosen.append(item)
+        return chosen, left <= 0
+
 
 class Streams:
     """Serves `/stream` for all jobs of this server's callers."""
@@ -82,74 +117,77 @@ class Streams:
         self._followers = followers
         self._store = store
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._moving: dict[str, int] = {}
+        self._moving: dict[str, tuple[int, int]] = {}  # retries, and where to
 
-    async def read(
-        self, job: JobRecord, start: int | None, hold_s: float, gone: asyncio.Event
-    ) -> tuple[StreamPage, int, int]:
+    async def read(self, job: JobRecord, start: int | None, hold_s: float, gone: asyncio.Future[None]) -> Reading:
         """What there is from item `start` on (None: from the job's cursor), waiting up to `hold_s` for the first.
 
         Args:
-            gone: set when the caller has left; then waiting ends.
-
-        Returns:
-            The page, and the numbers of its first item and of the one after its last.
+            gone: done when the caller has left; then waiting ends.
         """
         # The caller may ask again before the cursor it has moved is committed, or be read before and come after it.
-        moving = self._moving.get(job.id, 0)
+        moving = self._moving.get(job.id, _NOWHERE)
         job = await self._store.peek(job.id) or job
-        first = max(job.stream_cursor, moving, self._moving.get(job.id, 0)) if start is None else start
+        moves = (moving, self._moving.get(job.id, _NOWHERE))
+        cursor = max([job.stream_cursor, *(to for retries, to in moves if retries == job.retries)])
+        first = cursor if start is None else start
         end = asyncio.get_running_loop().time() + hold_s
         while True:
             # RunPod's JavaScript client stops at the first final status, so only the last page may have one: the
             # state is looked at before the items, and a job that has more of them still goes on.
-            job = await self._store.peek(job.id) or job
-            items, more = await self._items(job.id, first)
+            items, more = await self._items(job, first)
             left = end - asyncio.get_running_loop().time()
-            if items or job.state.final or left <= 0 or gone.is_set():
+            if items or job.state.final or left <= 0 or gone.done():
                 state = JobState.IN_PROGRESS if more and job.state.final else job.state
                 error = job.error if job.error is not None and state.final else UNSET
                 page = StreamPage(state.value, tuple(StreamItem(item) for item in items), error)
-                return page, first, first + len(items)
+                return Reading(page, job.id, job.retries, first, first + len(items))
             await self._followers.signals.wait(take_signal(job.id), min(left, LOOK_S))
+            job = await self._store.peek(job.id) or job
 
-    async def given(self, job_id: str, first: int, after: int) -> None:
-        """The items were sent: nobody is given them again, unless they ask with `from`."""
-        if after > first:
-            self._moving[job_id] = after
-            try:
-                await self._store.move_cursor(job_id, first, after)
-            finally:
-                if self._moving.get(job_id) == after:
-                    del self._moving[job_id]
+    async def given(self, reading: Reading) -> None:
+        """The items have arrived: nobody is given them again, unless they ask with `from`."""
+        job_id, move = reading.job_id, (reading.retries, reading.after)
+        if reading.after <= reading.first:
+            return
+        self._moving[job_id] = move
+        try:
+            await self._store.move_cursor(job_id, reading.retries, reading.first, reading.after)
+        except StorageError as error:
+            log.warning("stream_cursor_not_moved", job_id=job_id, code=error.code, reason=str(error))
+        finally:
+            if self._moving.get(job_id) == move:
+                del self._moving[job_id]
 
-    async def _items(self, job_id: str, first: int) -> tuple[list[StreamOutput], bool]:
+    async def _items(self, job: JobRecord, first: int) -> tuple[list[StreamOutput], bool]:
         """Items from `first` on, as many as an answer may hold, and whether there may be more of them now."""
-        session = await self._session(job_id, first)
-        if session is None:
-            return [], False
-        async with session.lock:
-            await session.following.refresh()
-            session.forget(first)
-            while session.size < MAX_ANSWER_BYTES:
-                part = await session.following.next()
-                if part is None:
-                    break
-                number = session.begin + len(session.items)
-                tmp = self._followers.audio.new_spool()
-                session.add(await asyncio.to_thread(_encode, part, session.following.request, number, tmp))
+        while True:
+            session = await self._session(job, first)
+            if session is None:
+                return [], False
+            async with session.lock:
+                if session.begin > first:
+                    continue  # somebody who is further on was here first
+                session.following.job = job
                 session.forget(first)
-            more = session.size >= MAX_ANSWER_BYTES
-            return session.items[first - session.begin :] if first >= session.begin else [], more
+                while session.size < MAX_ANSWER_BYTES:
+                    part = await session.following.next()
+                    if part is None:
+                        break
+                    number = session.begin + len(session.items)
+                    tmp = self._followers.audio.new_spool()
+                    session.add(await asyncio.to_thread(_encode, part, session.following.request, number, tmp))
+                    session.forget(first)
+                return session.page(first)
 
-    async def _session(self, job_id: str, first: int) -> _Session | None:
-        session = self._sessions.get(job_id)
-        if session is None or session.begin > first:
-            following = await self._followers.begin(job_id)
+    async def _session(self, job: JobRecord, first: int) -> _Session | None:
+        session = self._sessions.get(job.id)
+        if session is None or session.begin > first or session.retries != job.retries:
+            following = await self._followers.begin(job.id)
             if following is None:
                 return None
-            session = self._sessions[job_id] = _Session(following)
-        self._sessions.move_to_end(job_id)
+            session = self._sessions[job.id] = _Session(following)
+        self._sessions.move_to_end(job.id)
         while len(self._sessions) > SESSIONS:
             self._sessions.popitem(last=False)
         return session

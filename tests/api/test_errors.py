@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import httpx
 import pytest
-from support.memory import MemoryGateway
+from support.memory import KEY, MemoryGateway
+from support.serving import serving
 
+from gateway.api import build_app
 from gateway.errors import Unavailable
+from gateway.settings import Settings
 
 
 def words(answer: httpx.Response) -> str:
@@ -103,6 +107,19 @@ async def test_a_body_above_its_limit_is_413_before_it_is_read(client: httpx.Asy
     except httpx.WriteError:
         return  # the server had answered and closed before we had sent everything
     assert answer.status_code == 413
+
+
+@pytest.mark.parametrize(("path", "limit"), [("/run", 10_000_000), ("/v2/default/runsync", 20_000_000)])
+async def test_unless_set_otherwise_bodies_may_have_what_runpod_takes(tmp_path: Path, path: str, limit: int) -> None:
+    gateway = MemoryGateway(Settings(data_dir=tmp_path), tmp_path)
+    headers = {"Authorization": f"Bearer {KEY}"}
+    async with serving(build_app(gateway)) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
+        body = b'{"input": {"text": "a"}, "unknown": "' + b"b" * (limit - 39) + b'"}'
+        assert len(body) == limit
+        assert (await client.post(path, content=body)).status_code == 200
+        answer = await client.post(path, content=body + b" ")
+        assert answer.status_code == 413
+        assert words(answer) == f"json is invalid; max size is {limit // 1_000_000} MB ({limit} bytes)"
 
 
 async def test_a_full_limit_is_429_with_whole_seconds_to_wait(client: httpx.AsyncClient, gateway: MemoryGateway):

@@ -17,6 +17,7 @@ from support.command import KEY, VOXGATE, Served, environment, serving_command
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 RUN = [ROOT / "README.md", ROOT / "docs" / "quickstart.md", ROOT / "docs" / "coming-from-runpod.md"]
+STREAMING = ROOT / "docs" / "streaming.md"
 SUBTITLES, PRONUNCIATIONS = ROOT / "docs" / "subtitles.md", ROOT / "docs" / "pronunciations.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 PLUGINS = ROOT / "docs" / "plugin-authors.md"
@@ -77,7 +78,7 @@ def _run(program: list[str], code: str, server: Served, folder: Path) -> subproc
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", [*RUN, SUBTITLES], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*RUN, STREAMING, SUBTITLES], ids=lambda page: page.name)
 def test_every_python_block_runs(page: Path, server: Served, tmp_path: Path) -> None:
     blocks = _blocks(page, "python")
     assert blocks

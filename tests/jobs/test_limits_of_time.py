@@ -10,11 +10,21 @@ import pytest
 from support.after import sound_of, spoken
 from support.running import Caller, running
 
+from gateway.clock import SystemClock
 from gateway.settings import JobSettings
 
 pytestmark = pytest.mark.slow
 
 TEXT = "\n\n".join(f"Paragraph {n} says the number {n} in so many words." for n in range(6))
+
+
+class JumpyClock(SystemClock):
+    """The machine's clock, and what somebody made of it."""
+
+    ahead_ms = 0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + self.ahead_ms
 
 
 def scripted(tmp_path: Path, **settings: Any) -> dict[str, dict[str, Any]]:
@@ -81,6 +91,30 @@ async def test_a_ttl_ends_what_waits_and_what_runs_and_a_retry_has_a_new_one(tmp
             assert job["status"] == "TIMED_OUT"
             assert "ttl" in job["error"]
         sound_of(await retried(caller, job))
+
+
+async def test_a_ttl_of_a_jobs_own_holds_for_its_retry_too(tmp_path: Path) -> None:
+    clock = JumpyClock()
+    async with running(tmp_path, clock, backends=scripted(tmp_path), jobs=JobSettings(beat_s=0.2, lease_s=1)) as caller:
+        job_id = await caller.run("This one runs too long.", options={"delay_s": 120}, policy={"ttl": 20_000})
+        for _ in range(2):
+            await caller.until(job_id, "IN_PROGRESS")
+            clock.ahead_ms += 21_000
+            job = await caller.until(job_id)
+            assert job["status"] == "TIMED_OUT" and "policy.ttl" in job["error"]
+            assert (await caller.post(f"retry/{job_id}")).json()["status"] == "IN_QUEUE"
+        await caller.post(f"cancel/{job_id}")
+
+
+async def test_a_job_says_how_many_chunks_it_has_before_the_first_is_spoken(tmp_path: Path) -> None:
+    jobs = JobSettings(stall_timeout_s=3.0)
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
+        job_id = await caller.run(TEXT, options={"delay_s": 120})
+        while "progress" not in (job := await caller.status(job_id)):
+            assert job["status"] in ("IN_QUEUE", "IN_PROGRESS"), job
+            await asyncio.sleep(0.02)
+        assert job["progress"] == {"chunks_done": 0, "chunks_total": 6}
+        assert "0 of 6 chunks" in (await caller.until(job_id))["error"]
 
 
 async def test_only_what_failed_can_be_retried(tmp_path: Path) -> None:

@@ -3,14 +3,25 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import json
+import socket
+import struct
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
 import soundfile
-from support.running import Caller, pcm_of, running
+from support.running import KEY, Caller, pcm_of, running
+from support.served import site
+
+from gateway.settings import JobSettings
 
 TEXT = "\n\n".join(f"Paragraph number {n} says something of its own, and then it ends." for n in range(6))
 SLOW = {"chunk_delay_s": 0.4}
@@ -90,12 +101,124 @@ async def test_another_server_of_the_same_database_serves_the_stream(tmp_path: P
 
 async def test_a_poll_that_is_dropped_loses_no_item(tmp_path: Path) -> None:
     async with running(tmp_path) as caller:
-        job_id = await caller.run(TEXT, format="wav", options={"chunk_delay_s": 0.4})
+        job_id = await caller.run(TEXT, format="wav", options={"delay_s": 5, "only": "number 0 "})
         for _ in range(4):
             with pytest.raises(httpx.ReadTimeout):
                 await caller.http.get(f"/v2/{caller.endpoint}/stream/{job_id}", timeout=0.05)
         items, _ = await drain(caller, job_id)
         assert [item["index"] for item in items] == list(range(6))
+
+
+@asynccontextmanager
+async def asking(url: str, path: str) -> AsyncIterator[socket.socket]:
+    """A connection that takes little at a time and has asked for this; it is reset at the end, with what it holds."""
+    where = urlsplit(url)
+    head = f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {KEY}\r\n\r\n"
+    with socket.socket() as asker:
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        asker.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(asker, (where.hostname, where.port))
+        await loop.sock_sendall(asker, head.encode())
+        yield asker
+
+
+@pytest.mark.parametrize("seconds_per_char", [0.06, 0.25], ids=["short items", "long items"])
+async def test_an_answer_that_is_cut_in_the_middle_counts_as_not_given(tmp_path: Path, seconds_per_char: float) -> None:
+    async with site(tmp_path, BACKENDS__SCRIPTED__SECONDS_PER_CHAR=seconds_per_char) as servers:
+        served = await servers.start()
+        job_id = await served.caller.run(TEXT, format="wav")
+        await served.caller.until(job_id)
+        path = f"/v2/{served.caller.endpoint}/stream/{job_id}"
+        for _ in range(2):
+            async with asking(served.url, path) as asker:
+                assert (await asyncio.get_running_loop().sock_recv(asker, 1000)).startswith(b"HTTP/1.1 200")
+                # Longer than the server would need to send it all.
+                assert len((await poll(served.caller, job_id, **{"from": 0}))["stream"]) >= 1
+        items, _ = await drain(served.caller, job_id)
+        assert [item["index"] for item in items] == list(range(6))
+
+
+async def test_who_reads_slowly_is_given_every_item_once(tmp_path: Path) -> None:
+    async with site(tmp_path, BACKENDS__SCRIPTED__SECONDS_PER_CHAR=0.06) as servers:
+        served = await servers.start()
+        job_id = await served.caller.run(TEXT, format="wav")
+        await served.caller.until(job_id)
+        async with asking(served.url, f"/v2/{served.caller.endpoint}/stream/{job_id}") as asker:
+            answer = bytearray()
+            while not answer.endswith(b"]}"):
+                answer += await asyncio.get_running_loop().sock_recv(asker, 4096)
+        page = json.loads(answer.partition(b"\r\n\r\n")[2])
+        first = [item["output"]["index"] for item in page["stream"]]
+        items, _ = await drain(served.caller, job_id)
+        assert [*first, *(item["index"] for item in items)] == list(range(6))
+
+
+async def test_an_answer_holds_two_megabytes_and_the_next_one_goes_on(tmp_path: Path) -> None:
+    async with running(tmp_path, backends={"scripted": {"seconds_per_char": 0.1}}) as caller:
+        job_id = await caller.run(TEXT, format="wav")
+        await caller.until(job_id)
+        pages = [await poll(caller, job_id) for _ in range(3)]
+        numbers = [[item["output"]["index"] for item in page["stream"]] for page in pages]
+        assert [page["status"] for page in pages] == ["IN_PROGRESS", "COMPLETED", "COMPLETED"]
+        assert [n for page in numbers for n in page] == list(range(6)) and len(numbers[0]) >= 2
+        for page in pages:
+            assert sum(len(item["output"]["audio_base64"]) for item in page["stream"]) <= 2_000_000
+
+
+async def everything(caller: Caller, job_id: str) -> tuple[str, list[dict[str, Any]]]:
+    """How the job ended, and all that a plain reader was given until then."""
+    items: list[dict[str, Any]] = []
+    async with asyncio.timeout(60):
+        while True:
+            page = await poll(caller, job_id)
+            items += [item["output"] for item in page["stream"]]
+            if not page["stream"] and page["status"] not in ("IN_QUEUE", "IN_PROGRESS"):
+                return page["status"], items
+
+
+async def test_a_job_that_is_retried_is_streamed_whole_again(tmp_path: Path) -> None:
+    curse = tmp_path / "curse"
+    curse.write_text("number 4 ")
+    async with running(tmp_path, backends={"scripted": {"target_chars": 50, "curse": str(curse)}}) as caller:
+        job_id = await caller.run(TEXT, format="wav")
+        assert await everything(caller, job_id) == ("FAILED", ANY)
+        curse.write_text("")
+        assert (await caller.post(f"retry/{job_id}")).json()["status"] == "IN_QUEUE"
+        state, items = await everything(caller, job_id)
+        assert state == "COMPLETED"
+        whole, _ = pcm_of(await caller.status(job_id))
+        assert np.array_equal(joined(items), whole)
+
+
+async def test_a_job_that_was_out_of_time_streams_what_it_has_again_after_a_retry(tmp_path: Path) -> None:
+    async with running(tmp_path, jobs=JobSettings(stall_timeout_s=2.0)) as caller:
+        job_id = await caller.run(TEXT, format="wav", options={"delay_s": 120, "only": "number 4 "})
+        first = await everything(caller, job_id)
+        assert (first[0], [item["index"] for item in first[1]]) == ("TIMED_OUT", [0, 1, 2, 3])
+        assert (await caller.post(f"retry/{job_id}")).json()["status"] == "IN_QUEUE"
+        assert await everything(caller, job_id) == first
+
+
+@pytest.mark.slow
+async def test_a_poll_is_held_as_long_as_it_says_but_not_above_eight_seconds(tmp_path: Path) -> None:
+    async with running(tmp_path) as caller:
+        job_id = await caller.run(TEXT, options={"delay_s": 120})
+
+        async def held_s(**params: Any) -> float:
+            began = time.monotonic()
+            assert (await poll(caller, job_id, **params))["stream"] == []
+            return time.monotonic() - began
+
+        short, long, unsaid = await asyncio.gather(held_s(wait=1000), held_s(wait=300_000), held_s())
+        assert 1 <= short < 8 <= min(long, unsaid)
+        assert max(long, unsaid) < 40
+        for wait in (999, 300_001):
+            answer = await caller.http.get(f"/v2/{caller.endpoint}/stream/{job_id}", params={"wait": wait})
+            assert answer.status_code == 400
+            assert answer.json()["error"] == "wait is invalid; must be between 1000 and 300000"
+        await caller.post(f"cancel/{job_id}")
 
 
 async def test_a_failed_job_says_why_and_a_long_wav_chunk_comes_in_several_files(tmp_path: Path) -> None:

@@ -51,6 +51,7 @@ class Known(msgspec.Struct):
     state: JobState
     flight: str | None
     expires_at_ms: int | None
+    ttl_ms: int | None
     owner: str | None = None
     attempt: int = 0
     failures: int = 0
@@ -123,7 +124,7 @@ class JobMachine(RuleBasedStateMachine):
             tenant="tu"[len(self.known) % 2], expires_at_ms=None if ttl_s is None else now + ttl_s * 1000,
         )  # fmt: skip
         self.run(self.nodes[node].jobs.insert(job))
-        self.known[job.id] = Known(QUEUED, flight, job.expires_at_ms)
+        self.known[job.id] = Known(QUEUED, flight, job.expires_at_ms, None if ttl_s is None else ttl_s * 1000)
 
     @rule(node=NODES, most=st.integers(1, 12), blindly=st.booleans())
     def claim(self, node: int, most: int, blindly: bool) -> None:
@@ -216,10 +217,11 @@ class JobMachine(RuleBasedStateMachine):
             assert job.state is known.state
             return
         allowed = known.state in (JobState.FAILED, JobState.TIMED_OUT)
-        expires = self.clock.now_ms() + 60_000
-        assert (self.run(jobs.retry(job_id, expires)) is not None) == allowed
+        assert (self.run(jobs.retry(job_id)) is not None) == allowed
         if allowed:
-            known.state, known.final, known.failures, known.expires_at_ms = QUEUED, None, 0, expires
+            known.state, known.final, known.failures = QUEUED, None, 0
+            if known.ttl_ms is not None:
+                known.expires_at_ms = self.clock.now_ms() + known.ttl_ms
 
     @rule(how=st.sampled_from(("kill", "ttl", "sweep", "a second", "a minute", "clock set back")), node=NODES)
     def time_passes(self, how: str, node: int) -> None:

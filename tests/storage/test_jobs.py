@@ -223,7 +223,7 @@ async def test_retry_queues_a_failed_job_afresh_and_nothing_else(jobs: JobStore,
     await claim(jobs)
     await jobs.fail("job-1", "a", 1, JobState.TIMED_OUT, "too slow", "execution_timeout", execution_ms=600)
     clock.turn(60)
-    again = await jobs.retry("job-1", expires_at_ms=START_MS + 9 * HOUR_MS)
+    again = await jobs.retry("job-1")
     assert again is not None
     assert (again.state, again.error, again.execution_ms, again.retries) == (JobState.IN_QUEUE, None, 0, 1)
     assert again.request == a_job().request
@@ -231,6 +231,16 @@ async def test_retry_queues_a_failed_job_afresh_and_nothing_else(jobs: JobStore,
     await jobs.fail("job-1", "a", 2, JobState.FAILED, "no", "failed")
     clock.turn(30 * 86_400)
     assert await jobs.retry("job-1") is None
+
+
+async def test_a_retry_gives_a_job_its_own_ttl_again_however_often(jobs: JobStore, clock: HandClock) -> None:
+    await jobs.insert(a_job(expires_at_ms=START_MS + 20_000))
+    for attempt, pause_s in enumerate((7, 60, 600), start=1):
+        await claim(jobs)
+        clock.turn(pause_s)
+        await jobs.fail("job-1", "a", attempt, JobState.FAILED, "no", "failed")
+        again = await jobs.retry("job-1")
+        assert again is not None and again.expires_at_ms == clock.now_ms() + 20_000
 
 
 async def test_purge_takes_only_what_waits_at_that_endpoint_for_that_tenant(jobs: JobStore) -> None:
