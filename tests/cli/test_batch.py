@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +24,14 @@ from gateway.cli.manifest import Manifest
 from gateway.cli.progress import Progress, bar, span
 from gateway.errors import BadRequest
 
+INLINE_BYTES = 20_000
+LONG = "This line is so long that its audio is not in the answer itself."
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving_command(VOXGATE, tmp_path_factory.mktemp("batch"), {"VOXGATE_PLUGINS": "scripted"}) as served:
+    changes = {"VOXGATE_PLUGINS": "scripted", "VOXGATE_MAX_INLINE_BYTES": str(INLINE_BYTES)}
+    with serving_command(VOXGATE, tmp_path_factory.mktemp("batch"), changes) as served:
         yield served
 
 
@@ -69,6 +76,35 @@ def test_a_line_that_fails_is_one_line_on_stderr_and_exit_code_1(server: Served,
     assert "between 0.5 and 2.0" in next(line for line in told if "fast" in line)
     assert "2 failed" in done.stderr and "all.mp3 is not written" in done.stderr
     assert not (tmp_path / "all.mp3").exists() and (tmp_path / "out" / "0001.flac").exists()
+
+
+def test_audio_too_large_for_the_answer_is_fetched(server: Served, tmp_path: Path) -> None:
+    (tmp_path / "script.txt").write_text(f"Short.\n{LONG}\n")
+    done = batch(server, tmp_path, "script.txt", "-o", "out", "--format", "wav")
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(tmp_path / "out" / "0002.wav").frames * 2 > INLINE_BYTES
+
+
+def test_audio_that_cannot_be_fetched_fails_its_line_alone(tmp_path: Path) -> None:
+    (tmp_path / "script.txt").write_text(f"Short.\n{LONG}\n")
+    (tmp_path / "elsewhere").mkdir()
+    arguments = ("script.txt", "-o", "out", "--format", "wav")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "elsewhere"))
+    elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+    place = f"http://127.0.0.1:{elsewhere.server_port}"
+    changes = {"VOXGATE_PLUGINS": "scripted", "VOXGATE_MAX_INLINE_BYTES": str(INLINE_BYTES)}
+    with serving_command(VOXGATE, tmp_path, {**changes, "VOXGATE_PUBLIC_URL": place}) as server:
+        absent = batch(server, tmp_path, *arguments)
+        elsewhere.shutdown()
+        elsewhere.server_close()
+        unreachable = batch(server, tmp_path, *arguments)
+    for done, words in ((absent, f"it was spoken, but {place} answered 404"), (unreachable, "cannot be reached")):
+        assert done.returncode == 1, done.stderr
+        (told,) = [line for line in done.stderr.splitlines() if line.startswith("line ")]
+        assert told.startswith("line 2 (0002): ") and words in told
+        assert "1 failed" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out").glob("*.wav")] == ["0001.wav"]
 
 
 def test_a_conversation_becomes_one_file_with_chapters_and_subtitles(server: Served, tmp_path: Path) -> None:
