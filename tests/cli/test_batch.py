@@ -227,6 +227,31 @@ def test_lines_of_different_rates_are_not_joined(tmp_path: Path) -> None:
         join(tmp_path, spoken, tmp_path / "all.wav", "wav", 0)
 
 
+@pytest.mark.parametrize("count", [1, 300])
+def test_a_joined_mp3_has_its_chapters_in_itself_and_decodes_to_every_sample(tmp_path: Path, count: int) -> None:
+    av = pytest.importorskip("av")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": f"Nº {n} “ō”"}) + "\n" for n in range(count)))
+    kept, spoken = Manifest(tmp_path), []
+    pieces = []
+    for n, line in enumerate(read_lines(tmp_path / "a.jsonl", {}, {})):
+        t = np.arange(2_400 + 7 * n)
+        pieces.append((8_000 * np.sin(t * (0.05 + 0.001 * n))).astype(np.int16))
+        soundfile.write(tmp_path / "x.wav", pieces[-1], 24_000)
+        spoken.append((line, kept.keep(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 100, ())))
+    joined = join(tmp_path, spoken, tmp_path / "all.mp3", "mp3", 0)
+    whole = np.concatenate(pieces).astype(float)
+    heard, _ = soundfile.read(tmp_path / "all.mp3", dtype="int16")
+    with av.open(str(tmp_path / "all.mp3")) as container:
+        found = [(one["start"] * one["time_base"] * 1000, one["metadata"]["title"]) for one in container.chapters()]
+        played = np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)])
+    assert found == [(chapter.start_ms, chapter.title) for chapter in joined.chapters]
+    assert len(found) == count and found[-1][1] == f"Nº {count - 1} “ō”"
+    for samples in (heard, played):
+        assert len(samples) == len(whole)
+        assert np.corrcoef(samples, whole)[0, 1] > 0.98, "nothing is shifted"
+    assert not list(tmp_path.glob(".all.mp3.*"))
+
+
 def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:
     progress = Progress(4, 400)
     assert progress.line(0.0) == f"{bar(0, 4)} 0 of 4 lines"
