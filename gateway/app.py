@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from gateway.access.service import Access
@@ -118,6 +119,7 @@ class Gateway:
             signals.notify(*ended, *map(take_signal, ended))
             self._webhooks.wake()
 
+        ended = partial(self._ended, signals)
         shelf = Shelf(takes, audio)
         fresh = Fresh(lambda key: signals.notify(fresh_signal(key)))
         speaker = Speaker(
@@ -148,7 +150,7 @@ class Gateway:
         self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
         sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
         self._housekeeping = Housekeeping(
-            settings, clock, store, cache, takes, voice_store, sweeper, answers, signals, metrics
+            settings, clock, store, cache, takes, voice_store, sweeper, answers, ended, metrics
         )
         self._write_behind = WriteBehind(store)
         self.watch = Watch(store, self.engines, router, metrics)
@@ -174,6 +176,7 @@ class Gateway:
             answers,
             self._claimer,
             signals,
+            ended,
             recent,
             self._write_behind,
             self.watch,
@@ -231,21 +234,22 @@ class Gateway:
             raise Unavailable(str(error)) from error
         return {"database": "ok", **{backend.name: backend.state for backend in self.watch.backends()}}
 
+    def _ended(self, signals: Signals, *job_ids: str) -> None:
+        """These jobs have ended, or any, where none is named; not by being spoken here."""
+        if job_ids:
+            signals.notify(*job_ids, *map(take_signal, job_ids))
+        else:
+            signals.notify_all()
+        if not job_ids or not self._claimer.running.keys().isdisjoint(job_ids):
+            self._leases.look()
+        self._webhooks.wake()
+
     def _heard(self, signals: Signals) -> Mapping[Topic, Heard]:
         """What to do when another server tells that something has changed."""
 
-        def ended(job_ids: tuple[str, ...]) -> None:
-            if job_ids:
-                signals.notify(*job_ids, *map(take_signal, job_ids))
-            else:
-                signals.notify_all()
-            if not job_ids or not self._claimer.running.keys().isdisjoint(job_ids):
-                self._leases.look()
-            self._webhooks.wake()
-
         return {
             Topic.QUEUE: lambda _: self._claimer.wake(),
-            Topic.JOBS: ended,
+            Topic.JOBS: lambda job_ids: self._ended(signals, *job_ids),
             Topic.TAKES: lambda job_ids: signals.notify(*map(take_signal, job_ids)),
             Topic.KEYS: lambda _: self.access.look(),
             Topic.ENDPOINTS: lambda _: self._look.set(),

@@ -114,15 +114,15 @@ class JobEnds(JobTable):
         """Whether the job is being spoken and other jobs wait for the same speech."""
         return await self._db.peek(lambda conn: conn.execute(job_sql.LED, {"id": job_id}).first() is not None)
 
-    async def purge(self, endpoint_id: str, tenant: str) -> int:
-        """Cancel all that a tenant has waiting at an endpoint; gives how many."""
+    async def purge(self, endpoint_id: str, tenant: str) -> list[str]:
+        """Cancel all that a tenant has waiting at an endpoint; gives the ids."""
         now = self._clock.now_ms()
 
-        def end(conn: Connection) -> int:
+        def end(conn: Connection) -> list[str]:
             params = {"endpoint_id": endpoint_id, "tenant": tenant, "now": now}
             rows = conn.execute(job_sql.PURGE, params | self._keep(now)).all()
             log_ended(conn, rows, JobState.CANCELLED.value, now, "purged")
-            return len(rows)
+            return [row[0] for row in rows]
 
         return await self._db.writer.run(end)
 

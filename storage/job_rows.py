@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 from sqlalchemy import Connection, Row
@@ -76,6 +77,22 @@ def log_ended(
         tell(conn, Topic.JOBS, [row[0] for row in rows])
         if event != JobState.COMPLETED.value:
             tell(conn, Topic.QUEUE)  # the next of its flight may lead now
-    owed = [{"job_id": row[0], "url": row[6], "now": now} for row in rows if row[6] is not None]
-    if owed:
-        conn.execute(statements.ADD_WEBHOOK, owed)
+    owe(conn, [(row[0], row[1], row[6]) for row in rows if row[6] is not None], now)
+
+
+def owe(conn: Connection, owed: Sequence[tuple[str, str, str]], now: int) -> None:
+    """Owe webhooks, in the transaction that ends their jobs: (job id, tenant, URL)."""
+    rows = [
+        {"job_id": job_id, "tenant": tenant, "receiver": _receiver(url), "url": url, "now": now}
+        for job_id, tenant, url in owed
+    ]
+    if rows:
+        conn.execute(statements.ADD_WEBHOOK, rows)
+
+
+def _receiver(url: str) -> str:
+    """Host and port of a URL, as it has them."""
+    try:
+        return urlsplit(url).netloc.lower()
+    except ValueError:
+        return ""

@@ -16,7 +16,7 @@ from storage import job_sql, statements
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.job_ends import JobEnds
 from storage.job_leases import JobLeases
-from storage.job_rows import STATES, job_of, maybe_job, params_of, row_of
+from storage.job_rows import STATES, job_of, maybe_job, owe, params_of, row_of
 from storage.notices import Topic, tell
 from storage.records import (
     Idempotency,
@@ -65,7 +65,7 @@ class JobStore(JobLeases, JobEnds):
                 body = {"body_hash": idempotency.body_hash, "job_id": job.id, "now": job.created_ms}
                 conn.execute(job_sql.INSERT_KEY, key | body)
             if job.webhook and job.state.final:
-                conn.execute(statements.ADD_WEBHOOK, {"job_id": job.id, "url": job.webhook, "now": job.created_ms})
+                owe(conn, [(job.id, job.tenant, job.webhook)], job.created_ms)
             return job
 
         try:

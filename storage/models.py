@@ -267,6 +267,8 @@ class WebhookDelivery(Base):
     __tablename__ = "webhook_deliveries"
     id: Mapped[int] = mapped_column(Serial, primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"))
+    tenant: Mapped[str]
+    receiver: Mapped[str]
     url: Mapped[str]
     state: Mapped[str]
     tries: Mapped[int]
@@ -275,7 +277,8 @@ class WebhookDelivery(Base):
     last_status: Mapped[int | None]
     last_error: Mapped[str | None]
     __table_args__ = (
-        Index("ix_webhook_deliveries_due_ms", "due_ms", sqlite_where=text("state = 'PENDING'"),
+        # Passing over what a receiver that hangs is owed reads this index only.
+        Index("ix_webhook_deliveries_due_ms", "due_ms", "tenant", "receiver", sqlite_where=text("state = 'PENDING'"),
               postgresql_where=text("state = 'PENDING'")),
         Index("ix_webhook_deliveries_job_id", "job_id"),
     )  # fmt: skip

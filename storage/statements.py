@@ -33,8 +33,8 @@ ADD_EVENT = text(
 """Write one step of a job's life."""
 
 ADD_WEBHOOK = text(
-    "INSERT INTO webhook_deliveries (job_id, url, state, tries, due_ms, created_ms) "
-    "VALUES (:job_id, :url, 'PENDING', 0, :now, :now)"
+    "INSERT INTO webhook_deliveries (job_id, tenant, receiver, url, state, tries, due_ms, created_ms) "
+    "VALUES (:job_id, :tenant, :receiver, :url, 'PENDING', 0, :now, :now)"
 )
 """Owe a webhook, in the transaction that ends its job."""
 

@@ -3,26 +3,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, TextClause, bindparam, text
+from sqlalchemy import Connection, String, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage.database import Database
 from storage.job_rows import AnyRow, log_events
+from storage.room import Room
 
 DELIVERED, FAILED, GIVEN_UP = "webhook_delivered", "webhook_failed", "webhook_given_up"
 """What a try of a webhook is in a job's events; their `attempt` is the number of the try."""
 
 _LAST = 2**62
 
+_DUE = text(
+    "SELECT id, tenant, receiver FROM webhook_deliveries WHERE state = 'PENDING' AND due_ms <= :now "
+    "AND tenant NOT IN :tenants AND tenant || ' ' || receiver NOT IN :receivers ORDER BY due_ms, id LIMIT :limit"
+).bindparams(bindparam("tenants", type_=String, expanding=True), bindparam("receivers", type_=String, expanding=True))
+"""What is due, but for tenants and receivers (`TENANT RECEIVER`) that have their share already."""
 _TAKE = text(
-    "UPDATE webhook_deliveries SET tries = tries + 1, due_ms = :until WHERE id IN (SELECT id FROM webhook_deliveries "
-    "WHERE state = 'PENDING' AND due_ms <= :now ORDER BY due_ms LIMIT :limit) AND state = 'PENDING' AND due_ms <= :now "
-    "RETURNING id, job_id, url, tries"
-)
+    "UPDATE webhook_deliveries SET tries = tries + 1, due_ms = :until "
+    "WHERE id IN :ids AND state = 'PENDING' AND due_ms <= :now RETURNING id, job_id, tenant, receiver, url, tries"
+).bindparams(bindparam("ids", expanding=True))
+"""Take these, but for what another server has taken meanwhile."""
 _TRIED = "RETURNING job_id, tries"
 _DELIVERED = text(
     "UPDATE webhook_deliveries SET state = 'DELIVERED', last_status = :status, last_error = NULL "
@@ -67,6 +74,8 @@ class DeliveryRecord(msgspec.Struct, frozen=True):
 
     id: int
     job_id: str
+    tenant: str
+    receiver: str
     url: str
     tries: int
 
@@ -122,12 +131,37 @@ class WebhookStore:
         self._db = db
         self._clock = clock or SystemClock()
 
-    async def take_due(self, limit: int = 16, lease_ms: int = 60_000) -> list[DeliveryRecord]:
-        """Take up to `limit` webhooks that are due. Nobody else gets them for `lease_ms`; if we die meanwhile,
-        they are due again then."""
+    async def take_due(
+        self, places: int = 16, per_receiver: int = 4, held: Sequence[DeliveryRecord] = (), lease_ms: int = 60_000
+    ) -> list[DeliveryRecord]:
+        """Take webhooks that are due. Nobody else gets them for `lease_ms`; if we die meanwhile, they are due again
+        then.
+
+        Args:
+            places: how many may be sent at a time. No tenant gets more of them than it leaves to the others.
+            per_receiver: how many of a tenant to one host and port.
+            held: what is being sent now.
+        """
         now = self._clock.now_ms()
-        params = {"now": now, "until": now + lease_ms, "limit": limit}
-        return await self._db.writer.run(lambda conn: [DeliveryRecord(*row) for row in conn.execute(_TAKE, params)])
+        params = {"now": now, "until": now + lease_ms}
+
+        def take(conn: Connection) -> list[DeliveryRecord]:
+            room = Room(places, per_receiver, [(one.tenant, one.receiver) for one in held])
+            taken: list[DeliveryRecord] = []
+            while room.free > 0:  # each round fills a place, or learns of somebody who has his share
+                due = conn.execute(_DUE, params | room.left_out() | {"limit": room.free}).all()
+                fitting: list[int] = []
+                for delivery_id, tenant, receiver in due:
+                    if room.has_for(tenant, receiver):
+                        room.fill(tenant, receiver)
+                        fitting.append(delivery_id)
+                if fitting:
+                    taken += [DeliveryRecord(*row) for row in conn.execute(_TAKE, params | {"ids": fitting})]
+                if len(due) == len(fitting):
+                    break
+            return taken
+
+        return await self._db.writer.run(take)
 
     async def delivered(self, delivery_id: int, status: int) -> None:
         """It was taken, with this HTTP status."""

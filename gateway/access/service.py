@@ -8,6 +8,7 @@ import hmac
 from collections.abc import Awaitable, Callable
 
 from gateway.access.first_key import make_first_key
+from gateway.access.in_flight import RUNPOD_AT_ONCE, InFlight
 from gateway.access.keys import Keys, principal_of
 from gateway.access.limits import RUNPOD_PER_10_S, Limits
 from gateway.access.principal import SCOPES, Principal, require
@@ -48,9 +49,10 @@ class Access:
         self._settings = settings
         self._clock = clock
         self._usage = UsageRecorder(self.usage_store, clock)
-        per_endpoint = RUNPOD_PER_10_S if settings.limits == "runpod" else {}
-        self._limits = Limits(self.usage_store.take_share, clock, per_endpoint)
+        as_runpod = settings.limits == "runpod"
+        self._limits = Limits(self.usage_store.take_share, clock, RUNPOD_PER_10_S if as_runpod else {})
         self.admit = self._limits.admit
+        self.enter = InFlight(RUNPOD_AT_ONCE if as_runpod else {}).enter
         self.note_usage: Callable[[Principal, str, str, UsageDelta], None] = self._usage.note
         self._known: dict[str, tuple[bytes, int, Principal]] = {}
         self._own = b""

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 _plain = logging.getLogger(__name__)
 
+LEAVE = "voxgate.leave"
+"""In the ASGI scope: what to call once the request is answered, where it counts among those in flight."""
+
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}").fullmatch
 _VERB = re.compile(r"/(?:v2/\{endpoint_id(?::str)?\}/?)?([a-z-]*(?:/(?:live|ready))?)").match
 _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
@@ -100,6 +103,8 @@ class Observed:
             status = 500 if status == 499 else status
             raise
         finally:
+            if (leave := scope.get(LEAVE)) is not None:
+                leave()
             self._observe(scope, path, status, time.perf_counter() - started)
 
     def _observe(self, scope: Scope, path: str, status: int, seconds: float) -> None:

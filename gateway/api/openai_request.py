@@ -87,6 +87,12 @@ def translate(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
     voice = _voice(given.get("voice"))
     if voice is not None:
         if _lacks(gateway, caller, speaker.voices, voice):
+            if given.get("strict") is True:
+                raise Refused(
+                    f"{speaker.name} has no voice {voice!r}, and 'strict' allows no other: leave 'strict' out to hear "
+                    "its default voice, or name one of its own",
+                    "voice",
+                )
             warnings.append(f"voice_mapped: {speaker.name} has no voice {voice!r}, its default voice speaks")
         else:
             wanted["voice"] = voice

@@ -14,6 +14,7 @@ from litestar.params import SkipValidation
 
 from gateway.access.principal import Principal
 from gateway.api.envelope import characters_of
+from gateway.api.observe import LEAVE
 from gateway.api.ports import Gateway
 from gateway.jobs.views import Envelope
 
@@ -63,11 +64,13 @@ def admit(
     request: Request[Any, Any, Any],
     envelope: Envelope | None = None,
 ) -> None:
-    """Count the request against the limits of its key and endpoint, once.
+    """Count the request against the limits of its key and endpoint, once; until it is answered it is in flight.
 
     Raises:
         TooManyRequests: one of them is reached.
     """
+    if (leave := gateway.access.enter(caller, endpoint_id, verb)) is not None:
+        request.scope[LEAVE] = leave  # type: ignore[literal-required] # ours, for the wrapper around the app
     if ADMITTED in request.scope:
         return
     # A cast of `input` is not needed: decode_envelope made sure that it is there.

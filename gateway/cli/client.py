@@ -68,8 +68,10 @@ def _answer(client: httpx.Client, method: str, url: str, **body: Any) -> dict[st
     except ValueError as error:
         raise Unavailable(f"{client_url(url)} answered {answer.status_code} without JSON; is it voxgate?") from error
     if answer.status_code != httpx.codes.OK:
-        raise Unavailable(f"{client_url(url)} answered {answer.status_code}: {document.get('error', '')}")
-    return dict(document)
+        raise Unavailable(f"{client_url(url)} answered {answer.status_code}: {_told(answer)}")
+    if not isinstance(document, dict) or not {"id", "status"} <= document.keys():
+        raise Unavailable(f"{client_url(url)} answered something that is no job; is it voxgate?")
+    return document
 
 
 def _asked(client: httpx.Client, method: str, url: str, **body: Any) -> httpx.Response:
@@ -82,9 +84,22 @@ def _asked(client: httpx.Client, method: str, url: str, **body: Any) -> httpx.Re
 def _audio(client: httpx.Client, url: str, output: Mapping[str, Any]) -> bytes:
     if encoded := output.get("audio_base64"):
         return base64.b64decode(encoded)
-    answer = client.get(httpx.URL(url).join(output["audio_url"]))
-    answer.raise_for_status()
+    place = str(httpx.URL(url).join(output["audio_url"]))
+    answer = _asked(client, "GET", place)
+    if answer.status_code != httpx.codes.OK:
+        raise Unavailable(
+            f"it was spoken, but {client_url(place)} answered {answer.status_code} to the request for its audio: "
+            f"{_told(answer)}"
+        )
     return answer.content
+
+
+def _told(answer: httpx.Response) -> str:
+    """What an answer says is wrong."""
+    try:
+        return str(answer.json()["error"])
+    except (ValueError, KeyError, TypeError):
+        return answer.reason_phrase
 
 
 def client_url(url: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 import soundfile  # type: ignore[import-untyped]
 
+from gateway.cli.id3 import write_chapters
 from gateway.cli.lines import Line
 from gateway.cli.manifest import Spoken
 from gateway.errors import BadRequest
@@ -39,8 +40,8 @@ class Joined(msgspec.Struct, frozen=True):
 def join(folder: Path, spoken: Sequence[tuple[Line, Spoken]], target: Path, form: AudioFormat, gap_ms: int) -> Joined:
     """Write the lines one after the other into one file.
 
-    Beside `show.mp3` come `show.chapters.json` (Podcasting 2.0), `show.cue`, `show.ffmetadata`, `show.srt` and
-    `show.vtt`.
+    An MP3 has its chapters in itself, too. Beside `show.mp3` come `show.chapters.json` (Podcasting 2.0), `show.cue`,
+    `show.ffmetadata`, `show.srt` and `show.vtt`.
 
     Args:
         gap_ms: silence between two lines.
@@ -75,9 +76,13 @@ def join(folder: Path, spoken: Sequence[tuple[Line, Spoken]], target: Path, form
                 encoder.write(block)
                 at += len(block)
     encoder.finish()
-    part.replace(target)
     end_ms = round(at * 1000 / rate)
     chapters = _chapters([line for line, _ in spoken], starts, end_ms)
+    if form == "mp3":
+        bare, part = part, target.with_name(f".{target.name}.tagged")
+        write_chapters(bare, part, [(chapter.start_ms, chapter.end_ms, chapter.title) for chapter in chapters])
+        bare.unlink()
+    part.replace(target)
     return Joined(end_ms, chapters, _write_sidecars(target, chapters, cues))
 
 

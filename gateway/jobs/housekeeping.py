@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from gateway.clock import Clock
 from gateway.jobs.answers import Answers
-from gateway.jobs.signals import Signals
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
@@ -25,7 +25,11 @@ log = get_logger("voxgate.jobs")
 
 
 class Housekeeping:
-    """Two loops: a quick one for ttl and what the cache was used for, a slow one for everything that deletes."""
+    """Two loops: a quick one for ttl and what the cache was used for, a slow one for everything that deletes.
+
+    Args:
+        ended: told the ids of jobs that have ended.
+    """
 
     def __init__(
         self,
@@ -37,7 +41,7 @@ class Housekeeping:
         voices: VoiceStore,
         sweeper: Sweeper,
         answers: Answers,
-        signals: Signals,
+        ended: Callable[..., None],
         metrics: Metrics,
     ) -> None:
         self._settings = settings
@@ -48,7 +52,7 @@ class Housekeeping:
         self._voices = voices
         self._sweeper = sweeper
         self._answers = answers
-        self._signals = signals
+        self._ended = ended
         self._metrics = metrics
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -83,7 +87,7 @@ class Housekeeping:
         """End what outlived its ttl; note which entries answered."""
         ended = await self._jobs.expire_ttl()
         if ended:
-            self._signals.notify(*ended)
+            self._ended(*ended)
             log.info("ttl_expired", jobs=len(ended))
         await self._note_used()
         counts = await self._jobs.counts()

@@ -23,7 +23,23 @@ from gateway.errors import BadRequest
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_URL_CHARS = 2_000
-RESOLVERS = 16
+CONNECTIONS = 64
+RESOLVERS = 2 * CONNECTIONS
+"""A name server that hangs keeps a thread for longer than whoever asked waits for it."""
+
+_HOLD_IPV4 = tuple(
+    map(
+        ipaddress.IPv6Network,
+        (
+            "::/96",  # IPv4-compatible (RFC 4291)
+            "::ffff:0:0:0/96",  # translated (RFC 2765)
+            "64:ff9b::/96",  # NAT64 (RFC 6052)
+        ),
+    )
+)
+"""Networks whose addresses end in an IPv4 address."""
+
+_NOT_PUBLIC = (ipaddress.IPv6Network("64:ff9b:1::/48"),)  # NAT64 within a site (RFC 8215); Python 3.11 calls it global
 
 
 class NotAllowed(httpcore.ConnectError):
@@ -48,13 +64,15 @@ class AllowList:
 
     def permits(self, host: str, address: Address) -> bool:
         """Whether a connection to this host at this address may be made."""
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
-        if host.lower().rstrip(".") in self._names:
+        if host.lower().rstrip(".") in self._names or self._names_network_of(address):
             return True
-        if any(address in network for network in self._networks if network.version == address.version):
-            return True
-        return address.is_global and not address.is_multicast
+        reached = _wrapped(address)
+        if reached:
+            return all(self._names_network_of(one) or _is_public(one) for one in reached)
+        return _is_public(address)
+
+    def _names_network_of(self, address: Address) -> bool:
+        return any(address in network for network in self._networks if network.version == address.version)
 
     def check_url(self, url: str) -> None:
         """Refuse what can be seen to be wrong without asking a resolver.
@@ -79,6 +97,28 @@ class AllowList:
             return
         if not self.permits(host, address):
             raise BadRequest(f"webhook goes to the private address {host}; VOXGATE_WEBHOOK_ALLOW can allow it")
+
+
+def _is_public(address: Address) -> bool:
+    inside = address.is_multicast or address.is_reserved or (address.version == 6 and address.is_site_local)
+    return address.is_global and not inside and not any(address in network for network in _NOT_PUBLIC)
+
+
+def _wrapped(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
+    """The IPv4 addresses that packets to an IPv6 address may end up at; none where it holds none.
+
+    Mapped (RFC 4291), 6to4 (RFC 3056), Teredo's server and client (RFC 4380), and what `_HOLD_IPV4` lists.
+    """
+    if address.version == 4:
+        return ()
+    for one in (address.ipv4_mapped, address.sixtofour):
+        if one is not None:
+            return (one,)
+    if address.teredo is not None:
+        return address.teredo
+    if any(address in network for network in _HOLD_IPV4):
+        return (ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF),)
+    return ()
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
@@ -132,7 +172,7 @@ def guarded_client(allow: AllowList, timeout_s: float) -> httpx.AsyncClient:
     # httpx has no argument for it; the pool is where httpcore documents the seam.
     transport._pool = httpcore.AsyncConnectionPool(
         ssl_context=httpx.create_ssl_context(trust_env=False),
-        max_connections=64,
+        max_connections=CONNECTIONS,
         network_backend=_GuardedNetwork(allow),
     )
     return httpx.AsyncClient(transport=transport, timeout=timeout_s, follow_redirects=False, trust_env=False)

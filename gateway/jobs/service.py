@@ -67,6 +67,7 @@ class Jobs:
         answers: Answers,
         claimer: Claimer,
         signals: Signals,
+        ended: Callable[..., None],
         recent: Recent,
         write_behind: WriteBehind,
         watch: Watch,
@@ -84,6 +85,7 @@ class Jobs:
         self._answers = answers
         self._claimer = claimer
         self._signals = signals
+        self._ended = ended
         self._recent = recent
         self._write_behind = write_behind
         self._watch = watch
@@ -211,7 +213,7 @@ class Jobs:
             run = self._claimer.running.get(job_id)
             if run is not None:
                 run.lose()
-            self._signals.notify(job_id)
+            self._ended(job_id)
             self._claimer.wake()
         return JobView(id=job.id, status=job.state.value)
 
@@ -233,7 +235,11 @@ class Jobs:
     async def purge(self, principal: Principal, endpoint_id: str) -> int:
         """Cancel what the tenant has waiting at this endpoint; how many."""
         self._endpoints.resolve(endpoint_id)
-        return await self._store.purge(endpoint_id, principal.tenant)
+        purged = await self._store.purge(endpoint_id, principal.tenant)
+        if purged:
+            self._ended(*purged)
+            self._claimer.wake()
+        return len(purged)
 
     async def health(self, principal: Principal, endpoint_id: str) -> Health:
         """Jobs and workers of an endpoint, and every backend with its state."""
@@ -314,6 +320,7 @@ class Jobs:
             finished = accepted
         else:
             self._recent.add(finished)
+            self._ended(finished.id)
             self._note_hit(principal, finished)
         if job.kind == "run":
             return JobView(id=finished.id, status=JobState.IN_QUEUE.value)
@@ -377,6 +384,7 @@ class Jobs:
             worker_id=self._owner,
         )
         job = await self._store.insert(job, idempotency)
+        self._ended(job.id)
         self._metrics.jobs_finished.labels(self._endpoints.label(endpoint.id), "", job.state.value).inc()
         if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)

@@ -1,5 +1,7 @@
 """Tells callers that their jobs have ended. What is owed stands in the database, so a restart forgets none.
 
+Each delivery is a task of its own: when one ends the next is taken, whoever else still waits for an answer.
+
 The first three tries are RunPod's, ten seconds apart; then the pauses grow until a day is over.
 """
 
@@ -24,7 +26,9 @@ from storage.records import JobRecord
 from storage.webhooks import DeliveryRecord, WebhookStore
 
 TIMEOUT_S = 10.0
-AT_ONCE = 16
+AT_ONCE = 64
+PER_RECEIVER = 4
+"""Of a tenant's webhooks to one host and port, so that one that hangs does not hold its other receivers up."""
 LEASE_MS = 60_000
 POLL_S = 2.0
 PAUSES_S = (10, 10, 30, 120, 600, 1_800, 3_600, 10_800, 21_600, 43_200)
@@ -73,6 +77,7 @@ class Webhooks:
         self._client = guarded_client(allow, TIMEOUT_S)
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._sending: dict[asyncio.Task[None], DeliveryRecord] = {}
 
     def start(self) -> None:
         """Begin to deliver."""
@@ -84,24 +89,38 @@ class Webhooks:
 
     async def stop(self) -> None:
         """Deliver no more; what is owed stays owed."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        tasks = [*([] if self._task is None else [self._task]), *self._sending]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self._client.aclose()
 
     async def _loop(self) -> None:
         while True:
             self._look.clear()
             try:
-                while due := await self._store.take_due(AT_ONCE, LEASE_MS):
-                    await asyncio.gather(*(self._deliver(one) for one in due))
+                for owed in await self._store.take_due(AT_ONCE, PER_RECEIVER, [*self._sending.values()], LEASE_MS):
+                    task = asyncio.create_task(self._send(owed), name=f"webhook {owed.id}")
+                    self._sending[task] = owed
+                    task.add_done_callback(self._sent)
             except StorageError as error:
                 log.error("webhooks_not_read", code=error.code, reason=str(error))
             except Exception:
                 log.exception("webhooks_crashed")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), POLL_S)
+
+    def _sent(self, task: asyncio.Task[None]) -> None:
+        del self._sending[task]
+        self._look.set()  # there is a place for the next
+
+    async def _send(self, owed: DeliveryRecord) -> None:
+        try:
+            await self._deliver(owed)
+        except StorageError as error:  # its lease ends, and it is tried again
+            log.error("webhook_not_noted", job_id=owed.job_id, code=error.code, reason=str(error))
+        except Exception:
+            log.exception("webhooks_crashed", job_id=owed.job_id)
 
     async def _deliver(self, owed: DeliveryRecord) -> None:
         job = await self._jobs.get(owed.job_id)

@@ -176,7 +176,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Whether an endpoint id nobody made works at once. None: only with the embedded SQLite."),
     ] = None
     limits: Annotated[
-        Literal["off", "runpod"], Meta(description="Request limits per endpoint: none, or RunPod's own figures.")
+        Literal["off", "runpod"],
+        Meta(description="Limits per endpoint: none, or RunPod's figures for requests and for jobs that wait."),
     ] = "off"
     device: Annotated[
         Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")],

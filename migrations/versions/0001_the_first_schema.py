@@ -304,6 +304,8 @@ def upgrade() -> None:
         "webhook_deliveries",
         sa.Column("id", _serial, nullable=False),
         _text("job_id"),
+        _text("tenant"),
+        _text("receiver"),
         _text("url"),
         _text("state"),
         _int("tries"),
@@ -314,7 +316,12 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name="fk_webhook_deliveries_job_id", ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name="pk_webhook_deliveries"),
     )
-    op.create_index("ix_webhook_deliveries_due_ms", "webhook_deliveries", ["due_ms"], **_where("state = 'PENDING'"))
+    op.create_index(
+        "ix_webhook_deliveries_due_ms",
+        "webhook_deliveries",
+        ["due_ms", "tenant", "receiver"],
+        **_where("state = 'PENDING'"),
+    )
     op.create_index("ix_webhook_deliveries_job_id", "webhook_deliveries", ["job_id"])
 
 

@@ -161,3 +161,18 @@ async def test_shares_of_a_limit_never_add_up_to_more_than_it(tmp_path: Path, da
         await stores[0].prune_windows(60_000)
         assert await stores[0].take_share("k", "w", 0, 7, 100) == 7
         assert await stores[0].take_share("k", "w", 60_000, 100, 100) == 93
+
+
+async def test_runpods_figures_hold_for_requests_at_a_time(tmp_path: Path, database_url: str) -> None:
+    async with serving(settings_in(tmp_path, database_url, limits="runpod"), TurnedClock()) as access:
+        principal = Principal("k", "t", SCOPES)
+        leaves = [access.enter(principal, "default", "cancel") for _ in range(20)]
+        with pytest.raises(TooManyRequests, match="answers 20 /cancel requests at a time; try again in 1 s"):
+            access.enter(Principal("k2", "t", SCOPES), "default", "cancel")
+        others = [(principal, "another-endpoint", "cancel"), (principal, "default", "run")]
+        for other in [*others, (Principal("k3", "another-tenant", SCOPES), "default", "cancel")]:
+            assert access.enter(*other) is not None
+        assert leaves[0] is not None
+        leaves[0]()
+        assert access.enter(principal, "default", "cancel") is not None
+        assert access.enter(principal, "default", "health") is None

@@ -92,11 +92,34 @@ async def test_every_format_is_sent_while_it_is_spoken_and_whole_once_it_is(spok
     assert int(again.headers["content-length"]) == len(again.content)
     finished = await spoken.http.post("/runsync", json={"input": {"text": text, "format": form, **SLOW}}, timeout=60)
     assert base64.b64decode(finished.json()["output"]["audio_base64"]) == again.content
-    if form in ("mp3", "opus"):
-        sent, _ = soundfile.read(io.BytesIO(answer.content), dtype="int16")
-        whole, rate = pcm_of(finished.json())
+    exact, rate = pcm_of(await spoken.say(text, format="wav", **SLOW))
+    for data, streamed in ((answer.content, True), (again.content, False)):
+        heard = samples_of(form, data)
         # Tones end as loudly as they begin: nothing of them is left to the codec's padding.
-        assert 0 <= len(sent) - len(whole) <= (0.072 * rate if form == "mp3" else 0)
+        lead, most = ADDED[form, streamed]
+        assert 0 <= len(heard) - len(exact) <= most * rate
+        heard = heard[lead:][: len(exact)].astype(float)
+        assert np.corrcoef(heard, exact[: len(heard)])[0, 1] > 0.99
+    if form == "flac":
+        assert np.array_equal(samples_of(form, answer.content), exact)
+
+
+ADDED = {
+    ("mp3", True): (1_105, 0.072), ("mp3", False): (0, 0),
+    ("aac", True): (1_024, 0.086), ("aac", False): (1_024, 0.086),
+    ("opus", True): (0, 0), ("opus", False): (0, 0),
+    ("flac", True): (0, 0), ("flac", False): (0, 0),
+}  # fmt: skip
+"""Samples in front, and seconds in all, that decoders add at 24 kHz; as documented."""
+
+
+def samples_of(form: str, data: bytes) -> np.ndarray:
+    if form in ("mp3", "opus"):
+        return soundfile.read(io.BytesIO(data), dtype="int16")[0]
+    av = pytest.importorskip("av")  # python-soundfile reads no AAC, and no FLAC that does not say how long it is
+    with av.open(io.BytesIO(data)) as container:
+        heard = np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)])
+    return heard if heard.dtype == np.int16 else np.rint(heard * 32_767).astype(np.int16)
 
 
 async def test_the_first_audio_comes_while_the_job_is_still_running(spoken: Caller):
@@ -210,6 +233,19 @@ async def test_voices_of_openai_are_the_default_voice_with_a_warning_and_our_own
     assert endpoint.content == own["high"].content
     as_object = await ask(spoken, "Whose voice?", voice={"id": "high"}, response_format="pcm")
     assert as_object.content == own["high"].content
+
+
+async def test_strict_speaks_with_the_voice_that_was_asked_for_or_not_at_all(spoken: Caller):
+    answer = await ask(spoken, "Whose voice, strictly?", voice="alloy", strict=True)
+    error = error_of(answer)
+    assert (answer.status_code, error["param"], error["code"]) == (400, "voice", "invalid_value")
+    assert "scripted has no voice 'alloy'" in error["message"] and "strict" in error["message"]
+    for fields in (
+        {"voice": "high", "strict": True},
+        {"voice": ..., "strict": True},
+        {"voice": "alloy", "strict": False},
+    ):
+        assert (await ask(spoken, "Whose voice, strictly?", **fields)).status_code == 200
 
 
 async def test_what_was_not_done_as_asked_is_told_by_both_lanes(spoken: Caller):

@@ -6,8 +6,11 @@ import json
 import os
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +24,14 @@ from gateway.cli.manifest import Manifest
 from gateway.cli.progress import Progress, bar, span
 from gateway.errors import BadRequest
 
+INLINE_BYTES = 20_000
+LONG = "This line is so long that its audio is not in the answer itself."
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    with serving_command(VOXGATE, tmp_path_factory.mktemp("batch"), {"VOXGATE_PLUGINS": "scripted"}) as served:
+    changes = {"VOXGATE_PLUGINS": "scripted", "VOXGATE_MAX_INLINE_BYTES": str(INLINE_BYTES)}
+    with serving_command(VOXGATE, tmp_path_factory.mktemp("batch"), changes) as served:
         yield served
 
 
@@ -69,6 +76,35 @@ def test_a_line_that_fails_is_one_line_on_stderr_and_exit_code_1(server: Served,
     assert "between 0.5 and 2.0" in next(line for line in told if "fast" in line)
     assert "2 failed" in done.stderr and "all.mp3 is not written" in done.stderr
     assert not (tmp_path / "all.mp3").exists() and (tmp_path / "out" / "0001.flac").exists()
+
+
+def test_audio_too_large_for_the_answer_is_fetched(server: Served, tmp_path: Path) -> None:
+    (tmp_path / "script.txt").write_text(f"Short.\n{LONG}\n")
+    done = batch(server, tmp_path, "script.txt", "-o", "out", "--format", "wav")
+    assert done.returncode == 0, done.stderr
+    assert soundfile.info(tmp_path / "out" / "0002.wav").frames * 2 > INLINE_BYTES
+
+
+def test_audio_that_cannot_be_fetched_fails_its_line_alone(tmp_path: Path) -> None:
+    (tmp_path / "script.txt").write_text(f"Short.\n{LONG}\n")
+    (tmp_path / "elsewhere").mkdir()
+    arguments = ("script.txt", "-o", "out", "--format", "wav")
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path / "elsewhere"))
+    elsewhere = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+    place = f"http://127.0.0.1:{elsewhere.server_port}"
+    changes = {"VOXGATE_PLUGINS": "scripted", "VOXGATE_MAX_INLINE_BYTES": str(INLINE_BYTES)}
+    with serving_command(VOXGATE, tmp_path, {**changes, "VOXGATE_PUBLIC_URL": place}) as server:
+        absent = batch(server, tmp_path, *arguments)
+        elsewhere.shutdown()
+        elsewhere.server_close()
+        unreachable = batch(server, tmp_path, *arguments)
+    for done, words in ((absent, f"it was spoken, but {place} answered 404"), (unreachable, "cannot be reached")):
+        assert done.returncode == 1, done.stderr
+        (told,) = [line for line in done.stderr.splitlines() if line.startswith("line ")]
+        assert told.startswith("line 2 (0002): ") and words in told
+        assert "1 failed" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in (tmp_path / "out").glob("*.wav")] == ["0001.wav"]
 
 
 def test_a_conversation_becomes_one_file_with_chapters_and_subtitles(server: Served, tmp_path: Path) -> None:
@@ -189,6 +225,31 @@ def test_lines_of_different_rates_are_not_joined(tmp_path: Path) -> None:
         spoken.append((line, kept.keep(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 4, ())))
     with pytest.raises(BadRequest, match="16000, 24000 Hz"):
         join(tmp_path, spoken, tmp_path / "all.wav", "wav", 0)
+
+
+@pytest.mark.parametrize("count", [1, 300])
+def test_a_joined_mp3_has_its_chapters_in_itself_and_decodes_to_every_sample(tmp_path: Path, count: int) -> None:
+    av = pytest.importorskip("av")
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": f"Nº {n} “ō”"}) + "\n" for n in range(count)))
+    kept, spoken = Manifest(tmp_path), []
+    pieces = []
+    for n, line in enumerate(read_lines(tmp_path / "a.jsonl", {}, {})):
+        t = np.arange(2_400 + 7 * n)
+        pieces.append((8_000 * np.sin(t * (0.05 + 0.001 * n))).astype(np.int16))
+        soundfile.write(tmp_path / "x.wav", pieces[-1], 24_000)
+        spoken.append((line, kept.keep(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 100, ())))
+    joined = join(tmp_path, spoken, tmp_path / "all.mp3", "mp3", 0)
+    whole = np.concatenate(pieces).astype(float)
+    heard, _ = soundfile.read(tmp_path / "all.mp3", dtype="int16")
+    with av.open(str(tmp_path / "all.mp3")) as container:
+        found = [(one["start"] * one["time_base"] * 1000, one["metadata"]["title"]) for one in container.chapters()]
+        played = np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)])
+    assert found == [(chapter.start_ms, chapter.title) for chapter in joined.chapters]
+    assert len(found) == count and found[-1][1] == f"Nº {count - 1} “ō”"
+    for samples in (heard, played):
+        assert len(samples) == len(whole)
+        assert np.corrcoef(samples, whole)[0, 1] > 0.98, "nothing is shifted"
+    assert not list(tmp_path.glob(".all.mp3.*"))
 
 
 def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:

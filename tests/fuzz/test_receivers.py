@@ -18,6 +18,7 @@ import pytest
 from support.access import TurnedClock
 from support.running import Caller, running
 
+from gateway.access.principal import SCOPES
 from gateway.jobs import webhooks
 
 TEXT = "A receiver waits for this."
@@ -128,6 +129,62 @@ async def test_a_harmful_receiver_is_given_up_on(tmp_path: Path, quick: None, na
         told = await given_up(caller, job)
         assert (told["status"], told["tries"], len(bad.got)) == ("FAILED", 2, 2)
         assert 0 < len(told["error"]) <= 500
+
+
+async def owed_to(caller: Caller, urls: list[str], key: str | None = None) -> None:
+    """A job for each receiver."""
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    for url in urls:
+        answer = await caller.post("run", {"input": {"text": TEXT}, "webhook": url}, headers=headers)
+        assert answer.status_code == 200, answer.text
+
+
+HANGING = {
+    "one receiver": lambda port: [f"http://127.0.0.1:{port}/{n}" for n in range(40)],
+    "twenty receivers": lambda port: [f"http://127.0.0.{n}:{port}/" for n in range(1, 21)],
+}
+
+
+@pytest.mark.parametrize("how", ["says nothing", "sends its head byte by byte"])
+@pytest.mark.parametrize("many", HANGING)
+async def test_nobody_waits_for_a_receiver_that_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str, many: str
+) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 300.0)
+    async with (
+        receiving(HARMFUL[how]) as bad,
+        receiving(says(OK)) as good,
+        running(tmp_path, webhook_allow=("127.0.0.0/8",)) as caller,
+    ):
+        await caller.say(TEXT)
+        await owed_to(caller, HANGING[many](bad.port))
+        async with asyncio.timeout(60):
+            while len(bad.got) < (webhooks.PER_RECEIVER if many == "one receiver" else 20):
+                await asyncio.sleep(0.02)
+            job = await caller.run(TEXT, webhook=f"http://127.0.0.1:{good.port}/")
+            assert (await given_up(caller, job))["status"] == "DELIVERED"
+        told = (await caller.http.get("/v2/tests/webhooks?status=PENDING")).json()["webhooks"]
+        assert len(told) == len(HANGING[many](0)), "the others wait for their answers still"
+
+
+async def test_nobody_waits_for_another_tenants_receivers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 300.0)
+    async with (
+        receiving(hangs) as bad,
+        receiving(says(OK)) as good,
+        running(tmp_path, webhook_allow=("127.0.0.0/8",)) as caller,
+    ):
+        await caller.say(TEXT)
+        other = await caller.gateway.access.keys.create(tenant="other", scopes=SCOPES)
+        await caller.gateway.access.refresh()
+        urls = [f"http://127.0.0.{n}:{bad.port}/" for n in range(1, webhooks.AT_ONCE + 20)]
+        await owed_to(caller, urls, other.secret)
+        async with asyncio.timeout(60):
+            while len(bad.got) < webhooks.AT_ONCE // 2:
+                await asyncio.sleep(0.02)
+            job = await caller.run(TEXT, webhook=f"http://127.0.0.1:{good.port}/")
+            assert (await given_up(caller, job))["status"] == "DELIVERED"
+        assert len(bad.got) == webhooks.AT_ONCE // 2
 
 
 async def test_an_answer_without_end_is_not_read(tmp_path: Path, quick: None) -> None:

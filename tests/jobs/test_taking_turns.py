@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from support.after import sound_of, spoken
 from support.running import Caller, running
 
+from gateway.jobs import service
 from gateway.settings import JobSettings
 
 ONE = JobSettings(max_running=1)
@@ -136,3 +138,21 @@ async def test_a_full_queue_is_said_with_when_to_come_back(tmp_path: Path) -> No
         for job_id in waiting:
             sound_of(await caller.until(job_id))
         sound_of(await caller.say("Late finds a place now."))
+
+
+@pytest.mark.parametrize(("at_least", "per_worker", "room"), [(1, 2, 4), (3, 1, 3)])
+async def test_runpods_rule_of_a_full_queue_grows_with_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_least: int, per_worker: int, room: int
+) -> None:
+    monkeypatch.setattr(service, "RUNPOD_QUEUE", at_least)
+    monkeypatch.setattr(service, "RUNPOD_QUEUE_PER_WORKER", per_worker)
+    backends = scripted(tmp_path)
+    backends["scripted"] |= {"min_workers": 1, "max_workers": 2}
+    async with running(tmp_path, backends=backends, jobs=ONE, limits="runpod") as caller:
+        await held(caller)
+        for n in range(room):
+            await caller.run(f"Waiting{n} has a place in line.")
+        answer = await caller.post("run", {"input": {"text": "Late finds no place."}})
+        assert answer.status_code == 429
+        assert f"{room} jobs wait, {room} may" in answer.json()["error"]
+        assert int(answer.headers["retry-after"]) >= 1

@@ -14,6 +14,7 @@ from support.running import running
 
 from gateway.jobs import webhooks
 from gateway.jobs.outside import AllowList
+from gateway.settings import JobSettings
 
 TEXT = "A receiver waits for this."
 
@@ -101,6 +102,54 @@ async def test_a_cancelled_job_and_a_cached_one_are_told_too(tmp_path: Path, qui
         assert (sent["id"], sent["output"]["cache_hit"]) == (cached, True)
 
 
+@pytest.mark.slow
+async def test_a_job_whose_time_is_over_is_told_with_the_reason(tmp_path: Path, quick: None) -> None:
+    jobs = JobSettings(max_running=1, ttl_s=3.0)
+    async with receiving() as receiver, running(tmp_path, webhook_allow=("127.0.0.1",), jobs=jobs) as caller:
+        runs = await caller.run(TEXT, options={"delay_s": 60}, webhook=receiver.url)
+        waits = await caller.run("It waits behind it.", webhook=receiver.url)
+        await receiver.until(2)
+        expired = {sent["id"]: sent for sent in map(json.loads, (body for _, body in receiver.got))}
+        assert set(expired) == {runs, waits}
+        policy = {"executionTimeout": 5000, "ttl": 600_000}
+        late = await caller.run(TEXT, options={"delay_s": 60}, policy=policy, webhook=receiver.url)
+        await receiver.until(3)
+        sent = json.loads(receiver.got[2][1])
+        assert (sent["id"], sent["input"]["text"]) == (late, TEXT)
+        assert "policy.executionTimeout of 5000 ms" in sent["error"]
+        for told in (sent, *expired.values()):
+            assert told["status"] == "TIMED_OUT" and "output" not in told
+        assert all("policy.ttl" in told["error"] for told in expired.values())
+
+
+async def test_every_end_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "POLL_S", 3_600.0)
+    jobs = JobSettings(max_running=1, ttl_s=600.0)
+    async with receiving() as receiver, running(tmp_path, webhook_allow=("127.0.0.1",), jobs=jobs) as caller:
+        await caller.say(TEXT)
+        slow = await caller.run("It takes long.", options={"delay_s": 600}, webhook=receiver.url)
+        await caller.until(slow, "IN_PROGRESS")
+        purged = await caller.run("It waits.", webhook=receiver.url)
+        assert (await caller.post("purge-queue")).json()["removed"] == 1
+        await receiver.until(1)
+        cached = await caller.run(TEXT, webhook=receiver.url)
+        await receiver.until(2)
+        refused = await caller.run(TEXT, speed=9, webhook=receiver.url)
+        await receiver.until(3)
+        expired = await caller.run("It waits, too.", webhook=receiver.url, policy={"ttl": 10_000})
+        await receiver.until(4)
+        await caller.post(f"cancel/{slow}")
+        await receiver.until(5)
+        told = [(sent["id"], sent["status"]) for sent in (json.loads(body) for _, body in receiver.got)]
+        assert told == [
+            (purged, "CANCELLED"),
+            (cached, "COMPLETED"),
+            (refused, "FAILED"),
+            (expired, "TIMED_OUT"),
+            (slow, "CANCELLED"),
+        ]
+
+
 async def test_failures_are_tried_again_until_the_receiver_takes_it(tmp_path: Path, quick: None) -> None:
     async with receiving(500, None, 302) as receiver, running(tmp_path, webhook_allow=("127.0.0.1",)) as caller:
         await caller.run(TEXT, webhook=receiver.url)
@@ -143,5 +192,35 @@ def test_the_allow_list_takes_names_addresses_and_networks() -> None:
     assert allow.permits("any", ip_address("10.1.2.3"))
     assert allow.permits("any", ip_address("::1"))
     assert allow.permits("example.org", ip_address("93.184.215.14"))
-    for private in ("10.2.0.1", "127.0.0.1", "169.254.169.254", "::ffff:127.0.0.1", "fe80::1", "0.0.0.0", "224.0.0.1"):
+    for private in ("10.2.0.1", "127.0.0.1", "169.254.169.254", "fe80::1", "0.0.0.0", "224.0.0.1", "240.0.0.1"):
         assert not allow.permits("any", ip_address(private)), private
+    for private in ("fd00::1", "fec0::1", "ff0e::1", "::", "4000::1", "64:ff9b:1::1", "64:ff9b:1::5db8:d70e"):
+        assert not allow.permits("any", ip_address(private)), private
+
+
+WRAPPED = {
+    "mapped": "::ffff:{}",
+    "compatible": "::{}",
+    "translated": "::ffff:0:{}",
+    "NAT64": "64:ff9b::{}",
+    "6to4": "2002:{hex}::1",
+    "Teredo's client": "2001:0:5db8:d70e:0:0:{flipped}",
+    "Teredo's server": "2001:0:{hex}:0:0:a247:28f1",
+}
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_an_ipv6_address_is_as_private_as_the_ipv4_address_within(name: str) -> None:
+    from ipaddress import IPv4Address, ip_address
+
+    def wrapped(inner: str) -> Any:
+        number = int(IPv4Address(inner))
+        parts = [f"{value >> 16:x}:{value & 0xFFFF:x}" for value in (number, number ^ 0xFFFF_FFFF)]
+        return ip_address(WRAPPED[name].format(inner, hex=parts[0], flipped=parts[1]))
+
+    nobody, allow = AllowList([]), AllowList(["10.1.0.0/16"])
+    for private in ("10.1.2.3", "127.0.0.1", "169.254.169.254", "100.64.0.1"):
+        assert not nobody.permits("any", wrapped(private)), wrapped(private)
+    assert nobody.permits("any", wrapped("93.184.215.14"))
+    assert allow.permits("any", wrapped("10.1.2.3"))
+    assert not allow.permits("any", wrapped("10.2.2.3"))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ import soundfile as sf
 
 from gateway.errors import InvalidInput
 from gateway.speech.decode import decode_request
-from gateway.speech.encode import aac, open_encoder
+from gateway.speech.encode import aac, live, open_encoder
 from gateway.speech.encode.aac import read_aac
 from gateway.speech.encode.live import LIVE, MAY_ADD_MS, open_live
 
@@ -26,13 +28,13 @@ def speech(samples: int) -> np.ndarray:
     return (9000 * fade * np.sin(2 * np.pi * (200 + 300 * t) * t)).astype(np.int16)
 
 
-def streamed(name: str, pcm: np.ndarray, step: int = 5003) -> list[bytes]:
-    encoder = open_live(name, RATE)
+def streamed(name: str, pcm: np.ndarray, step: int = 5003, rate: int = RATE) -> list[bytes]:
+    encoder = open_live(name, rate)
     pieces = [encoder.encode(pcm[at : at + step]) for at in range(0, pcm.size, step)]
     return [*pieces, encoder.finish()]
 
 
-def decoded(name: str, data: bytes) -> np.ndarray:
+def decoded(name: str, data: bytes, wanted: int = RATE) -> np.ndarray:
     if name == "pcm":
         return np.frombuffer(data, "<i2")
     if name == "wav":
@@ -43,7 +45,7 @@ def decoded(name: str, data: bytes) -> np.ndarray:
             joined = np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)])
         return joined if joined.dtype == np.int16 else (joined * 32767).astype(np.int16)
     pcm, rate = sf.read(io.BytesIO(data), dtype="int16")
-    assert rate == RATE
+    assert rate == wanted
     return pcm
 
 
@@ -61,14 +63,58 @@ def test_a_stream_decodes_to_what_went_in(name: str, samples: int) -> None:
         assert np.array_equal(found, pcm)
 
 
-@pytest.mark.parametrize("name", FRAMED)
-def test_a_stream_that_ends_loudly_is_not_cut(name: str) -> None:
+ADDED_MS = {
+    ("mp3", 24_000): (60, 72), ("mp3", 16_000): (72, 108), ("mp3", 22_050): (60, 79), ("mp3", 48_000): (48, 48),
+    ("aac", 24_000): (60, 86), ("aac", 16_000): (64, 128), ("aac", 22_050): (60, 93), ("aac", 48_000): (43, 43),
+}  # fmt: skip
+"""At most so much is added to what ends in silence, and to what ends loudly."""
+
+
+@pytest.mark.parametrize(("name", "rate"), ADDED_MS)
+def test_a_stream_of_frames_adds_as_much_as_is_documented_and_loses_nothing(name: str, rate: int) -> None:
     if name == "aac":
         pytest.importorskip("av")
-    pcm = np.tile(speech(RATE)[:12_000], 2)[: 2 * 9216 + 90]
-    found = decoded(name, b"".join(streamed(name, pcm)))
-    assert found.size - pcm.size > 1_440
-    assert np.abs(found[-1_440:]).max() > 3_000
+    frame = open_live(name, rate).frame
+    tone = (9000 * np.sin(2 * np.pi * 440 * np.arange(16 * frame) / rate)).astype(np.int16)
+    most = {True: 0.0, False: 0.0}
+    for begun in (0, 1, frame // 4, frame // 2, frame - 1):
+        for quiet in (True, False):
+            pcm = tone[: 12 * frame + begun].copy()
+            pcm[pcm.size - rate // 10 :] //= 100 if quiet else 1
+            found = decoded(name, b"".join(streamed(name, pcm, rate=rate)), rate)
+            most[quiet] = max(most[quiet], 1000 * (found.size - pcm.size) / rate)
+            assert found.size >= pcm.size
+            if not quiet:  # of a lag of 1,105 or 1,024 samples, the last spoken ones stand at the end
+                lag = 1_105 if name == "mp3" else 1_024
+                last = found[lag : lag + pcm.size][-frame // 2 :].astype(float)
+                assert np.corrcoef(last, pcm[-frame // 2 :])[0, 1] > 0.95
+    at_most = ADDED_MS[name, rate]
+    assert most[True] <= at_most[0]
+    assert math.ceil(most[False]) == at_most[1]
+
+
+def test_what_is_added_is_documented() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "coming-from-openai.md").read_text(encoding="utf-8")
+    for rate in (16_000, 22_050, 24_000):
+        figures = [f"{quiet} / {loud}" for name in FRAMED for quiet, loud in [ADDED_MS[name, rate]]]
+        assert f"| {rate / 1000:g} kHz | {' | '.join(figures)} |" in page
+
+
+def test_opus_goes_out_a_tenth_of_a_second_at_a_time() -> None:
+    encoder = open_live("opus", RATE)
+    sent, pcm = b"", speech(2 * RATE)
+    for at in range(0, pcm.size, RATE // 10):
+        sent += encoder.encode(pcm[at : at + RATE // 10])
+        page = sent[sent.rindex(b"OggS") :]
+        (reached,) = struct.unpack("<q", page[6:14])  # in samples of 48 kHz
+        assert 2 * min(at + RATE // 10, pcm.size) - reached <= 48_000 * 0.2
+
+
+def test_without_soundfiles_private_names_opus_goes_out_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = decoded("opus", b"".join(streamed("opus", speech(RATE))))
+    monkeypatch.setattr(live, "sf", SimpleNamespace(SoundFile=sf.SoundFile))
+    found = decoded("opus", b"".join(streamed("opus", speech(RATE))))
+    assert np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("name", LIVE)

@@ -249,7 +249,7 @@ async def test_purge_takes_only_what_waits_at_that_endpoint_for_that_tenant(jobs
     await jobs.insert(a_job("waits"))
     await jobs.insert(a_job("elsewhere", endpoint_id="other"))
     await jobs.insert(a_job("theirs", tenant="other"))
-    assert await jobs.purge("default", "default") == 1
+    assert await jobs.purge("default", "default") == ["waits"]
     states = {job.id: job.state for job in await jobs.list_jobs("default")}
     assert states == {
         "running": JobState.IN_PROGRESS, "waits": JobState.CANCELLED, "elsewhere": JobState.IN_QUEUE,

@@ -58,6 +58,9 @@ class MemoryAccess:
         self.left -= 1
         self.admitted.append((endpoint_id, verb, characters))
 
+    def enter(self, principal: Caller, endpoint_id: str, verb: str) -> None:
+        """Nothing is limited in number."""
+
 
 class MemoryJobs:
     """Jobs in a dict. `text` decides: `say slow` stays queued, `fail` fails, anything else is spoken at once."""
