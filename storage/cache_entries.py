@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,13 +17,13 @@ _GET = text(
     "SELECT key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, created_ms, "
     "last_used_ms, hits, voice_hash FROM cache_entries WHERE key = :key"
 )
-_TOUCH = text("UPDATE cache_entries SET last_used_ms = :now, hits = hits + 1 WHERE key = :key")
+_TOUCH = text("UPDATE cache_entries SET last_used_ms = :now, hits = hits + :hits WHERE key = :key")
 _TOTAL = text("SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries")
 _STATS = text(
     "SELECT backend, COUNT(*), SUM(size_bytes), SUM(hits), MIN(created_ms) FROM cache_entries "
     "GROUP BY backend ORDER BY backend"
 )
-_EVICT_AGE = text("DELETE FROM cache_entries WHERE created_ms < :before RETURNING blob_hash, key")
+_EVICT_AGE = text("DELETE FROM cache_entries WHERE last_used_ms < :before RETURNING blob_hash, key")
 _EVICT_BYTES = text(
     "DELETE FROM cache_entries WHERE key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER "
     "(ORDER BY last_used_ms, key) - size_bytes AS freed FROM cache_entries) AS oldest WHERE freed < :excess) "
@@ -76,13 +76,14 @@ class CacheStore:
 
         return await self._db.peek(get)
 
-    async def touch_many(self, keys: Iterable[str]) -> None:
-        """Each of these was answered from once more, just now."""
-        rows = [{"key": key, "now": self._clock.now_ms()} for key in keys]
+    async def touch_many(self, hits: Mapping[str, int]) -> None:
+        """These were answered from so many times more, just now."""
+        now = self._clock.now_ms()
+        rows = [{"key": key, "now": now, "hits": n} for key, n in hits.items()]
         await self._db.writer.insert_many(_TOUCH, rows)
 
     async def evict(self, max_bytes: int, max_age_ms: int | None = None) -> list[str]:
-        """Forget what is older than `max_age_ms`, then the least recently used above `max_bytes`; gives the keys."""
+        """Forget what was not used for `max_age_ms`, then the least recently used above `max_bytes`; gives the keys."""
         now = self._clock.now_ms()
 
         def forget(conn: Connection) -> list[str]:

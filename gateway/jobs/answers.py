@@ -50,7 +50,7 @@ class Answers:
         self._public_url = (settings.public_url or "").rstrip("/")
         self._entries: HotTier[Entry] = HotTier(settings.cache.hot_bytes // 8)
         self._base64: HotTier[bytes] = HotTier(settings.cache.hot_bytes - settings.cache.hot_bytes // 8)
-        self._used: set[str] = set()
+        self._used: dict[str, int] = {}
 
     @property
     def hot_bytes(self) -> int:
@@ -58,18 +58,18 @@ class Answers:
         return self._entries.size_bytes + self._base64.size_bytes
 
     def hot(self, key: str) -> tuple[Entry, bytes] | None:
-        """An entry and its base64, if both are in memory."""
+        """An entry and its base64, if both are in memory. Whoever answers with it says so: `note_used`."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         encoded = self._base64.get(entry.blob_hash)
-        if encoded is None:
-            return None
-        self._used.add(key)
-        return entry, encoded
+        return None if encoded is None else (entry, encoded)
 
     async def find(self, key: str) -> tuple[Entry, bytes | None] | None:
-        """The entry under this key and its base64 (see `encoded`), if its audio is really there."""
+        """The entry under this key and its base64 (see `encoded`), if its audio is really there.
+
+        Whoever answers with it says so: `note_used`.
+        """
         entry = self._entries.get(key)
         if entry is None:
             record = await self._cache.get(key)
@@ -84,7 +84,6 @@ class Answers:
             self._entries.drop(key)
             return None
         self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
-        self._used.add(key)
         return entry, encoded
 
     async def encoded(self, blob_hash: str, suffix: str) -> bytes | None:
@@ -120,9 +119,13 @@ class Answers:
         self._entries.clear()
         self._base64.clear()
 
-    def take_used(self) -> list[str]:
-        """Keys answered from since the last call, for the entries' `last_used`."""
-        used, self._used = list(self._used), set()
+    def note_used(self, key: str) -> None:
+        """An entry has answered once more."""
+        self._used[key] = self._used.get(key, 0) + 1
+
+    def take_used(self) -> dict[str, int]:
+        """How often each key has answered since the last call, for the entries' rows."""
+        used, self._used = self._used, {}
         return used
 
     async def render(

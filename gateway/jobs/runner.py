@@ -325,6 +325,7 @@ class Runner:
         )
         if not done.ok:
             raise Lost
+        self._answers.note_used(entry.key)
         self._metrics.cache_answers.labels("flight").inc()
         self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
         return True

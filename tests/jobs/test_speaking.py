@@ -61,3 +61,10 @@ async def test_a_chunk_its_engine_calls_too_long_is_spoken_in_pieces_and_kept_as
         wav = await caller.say(text, options=options, format="wav")
         assert wav["output"]["duration_ms"] == job["output"]["duration_ms"]
         assert caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get() == spoken
+
+
+async def test_strict_is_about_the_request_and_not_about_a_setting_its_caller_cannot_change(tmp_path: Path) -> None:
+    async with running(tmp_path, max_chars_per_chunk=500) as caller:
+        job = await caller.say(TEXT, strict=True)
+        assert [warning["code"] for warning in job["output"]["warnings"]] == ["max_chars_clamped"]
+        pcm_of(job)

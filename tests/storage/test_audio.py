@@ -246,16 +246,21 @@ async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
         await jobs.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
         await audio.settle(blob)
         clock.turn(10)
-    await cache.touch_many(["key-0", "key-0"])
+    await cache.touch_many({"key-0": 50})
+    await cache.touch_many({"key-0": 1, "key-3": 2})
     entry = await cache.get("key-0")
     assert entry is not None
-    assert (entry.hits, entry.last_used_ms) == (2, clock.now_ms())
+    assert (entry.hits, entry.last_used_ms) == (51, clock.now_ms())
     assert await cache.get("nothing") is None
     stats = await cache.stats()
-    assert (stats.entries, stats.size_bytes, stats.hits) == (4, 400, 2)
+    assert (stats.entries, stats.size_bytes, stats.hits) == (4, 400, 53)
     assert [(share.backend, share.entries) for share in stats.backends] == [("a", 2), ("b", 2)]
     assert await cache.evict(400, max_age_ms=1_000_000) == []
     assert await cache.evict(250) == ["key-1", "key-2"]
+    clock.turn(10)
+    await cache.touch_many({"key-3": 1})
+    clock.turn(15)
+    assert await cache.evict(250, max_age_ms=25_000) == [], "however old, it was used"
     assert await cache.evict(250, max_age_ms=20_000) == ["key-0"]
     assert await cache.prune(backend="a") == []
     assert await cache.prune(tenant="nobody", unused_since_ms=clock.now_ms()) == []

@@ -19,6 +19,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "check_size",
+    "default_bitrate",
     "encoder_identity",
     "missing",
     "open_encoder",
@@ -71,6 +72,11 @@ def check_size(format: AudioFormat, samples: int) -> None:  # noqa: A002
             f"this text is too long for {format}, which ends at 4 GiB ({limit} samples, about {samples} are needed); "
             "use mp3, opus or flac"
         )
+
+
+def default_bitrate(format: AudioFormat) -> int | None:  # noqa: A002
+    """The bitrate in kbit/s of a file whose caller asked for none; None for formats without one."""
+    return ENCODERS[format].default_bitrate
 
 
 def encoder_identity(format: AudioFormat) -> str:  # noqa: A002
