@@ -69,7 +69,7 @@ def check_size(format: AudioFormat, samples: int) -> None:  # noqa: A002
     limit = ENCODERS[format].max_samples
     if limit is not None and samples > limit:
         raise InvalidInput(
-            f"this text is too long for {format}, which ends at 4 GiB ({limit} samples, about {samples} are needed); "
+            f"this text is too long for {format}, which ends at 4 GiB ({limit} samples; it may need {samples}); "
             "use mp3, opus or flac"
         )
 
