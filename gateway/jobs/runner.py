@@ -19,7 +19,7 @@ from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import OutputWarning, stored, warned
 from gateway.jobs.pause import Pause
-from gateway.jobs.planning import PLAN_IN_THREAD_CHARS, assignments_of, plan_of, take_source, takes_since_ms
+from gateway.jobs.planning import PLAN_IN_THREAD_CHARS, assignments_of, own_takes, plan_of, take_source
 from gateway.jobs.retention import retained_until
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
@@ -161,7 +161,7 @@ class Runner:
         assert hosted is not None  # routing chose among those there are
         spool = self._audio.new_spool()
         utterance = Utterance(
-            ref=JobRef(job.id, self._owner, job.attempt, job.created_ms),
+            ref=JobRef(job.id, self._owner, job.attempt),
             tenant=job.tenant,
             low_priority=job.low_priority,
             request=request,
@@ -170,7 +170,7 @@ class Runner:
             voice=assignment.arm.voice,
             options=assignment.arm.options,
             chunk_rule=assignment.rule,
-            takes_since_ms=takes_since_ms(job, request),
+            own_takes=own_takes(request),
             own_voice=assignment.arm.uploaded,
         )
 

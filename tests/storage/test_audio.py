@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from support.storage import START_MS, HandClock, a_completion, a_job, an_entry, put_audio
 
 from storage import statements
@@ -226,12 +226,38 @@ async def test_takes_go_by_last_use_but_never_those_an_unfinished_job_uses(
     assert set(await takes.get_many(["k0", "k1", "k2", "k3"])) == {"k0", "k3"}
     clock.turn(10)
     await jobs.insert(a_job(created_ms=clock.now_ms()))
-    await takes.touch(["k3"])
+    await takes.touch(["k3"], "job-1")
     assert await takes.evict(0) == 1
     assert set(await takes.get_many(["k0", "k3"])) == {"k3"}
     await jobs.cancel("job-1")
     assert await takes.evict(0) == 1
     assert await takes.stats() == (0, 0)
+
+
+async def test_no_clock_unpins_what_an_unfinished_job_has_spoken_or_found(
+    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
+) -> None:
+    takes = TakeStore(database, clock)
+    await a_take(takes, audio, "found")
+    await a_take(takes, audio, "nobody's")
+    for job_id in ("job-1", "job-2"):
+        await jobs.insert(a_job(job_id, created_ms=clock.now_ms()))
+        await jobs.claim([job_id], "a")
+    clock.turn(-5 * HOUR_S)  # or it is another server's, which was always behind
+    await takes.touch(["found"], "job-1")
+    await takes.touch(["found"], "job-2")
+    await a_take(takes, audio, "spoken", "job-1")
+    await takes.evict(0)
+    assert set(await takes.get_many(["found", "nobody's", "spoken"])) == {"found", "spoken"}
+    await jobs.requeue("job-1", "a", 1, "the server stopped", count_failure=False)
+    assert await takes.evict(0) == 0, "it will come back for them"
+    await jobs.cancel("job-1")
+    await takes.evict(0)
+    assert set(await takes.get_many(["found", "nobody's", "spoken"])) == {"found"}
+    await jobs.cancel("job-2")
+    await takes.evict(0)
+    assert await takes.stats() == (0, 0)
+    assert await database.read(lambda conn: conn.execute(text("SELECT * FROM take_pins")).all()) == []
 
 
 async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(

@@ -27,7 +27,7 @@ async def spoke(database: Database, clock: HandClock, tenant: str, content: str 
     """A take and a cache entry, of a tenant's own voice or (None) of a backend's."""
     blob = BlobRecord(f"audio-{tenant}-{content}", 10, ".flac")
     take = TakeRecord(blob.hash, blob.hash, 1, 24_000, 10, tenant=tenant if content else None, voice_hash=content)
-    await TakeStore(database, clock).put_many([(take, blob)])
+    await TakeStore(database, clock).store(take, blob, "somebody's job", 1, "a")
     entry = msgspec.structs.asdict(an_entry(blob.hash, blob, tenant=tenant, voice_hash=content))
     await database.writer.run(lambda conn: conn.execute(statements.PUT_CACHE_ENTRY, entry) and None)
 
