@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage import statements
@@ -18,6 +18,11 @@ _GET = text(
     "last_used_ms, hits, voice_hash FROM cache_entries WHERE key = :key"
 )
 _TOUCH = text("UPDATE cache_entries SET last_used_ms = :now, hits = hits + :hits WHERE key = :key")
+_MARK = text("SELECT value FROM marks WHERE name = 'cache'")
+_BLOBS = text("SELECT key, blob_hash FROM cache_entries WHERE key IN :keys").bindparams(
+    bindparam("keys", expanding=True)
+)
+_LOOKED_UP_AT_ONCE = 500
 _TOTAL = text("SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries")
 _STATS = text(
     "SELECT backend, COUNT(*), SUM(size_bytes), SUM(hits), MIN(created_ms) FROM cache_entries "
@@ -76,6 +81,20 @@ class CacheStore:
 
         return await self._db.peek(get)
 
+    async def mark(self) -> int:
+        """Moves whenever an entry was deleted or got other audio, by whatever process."""
+        return await self._db.peek(lambda conn: int(conn.execute(_MARK).scalar() or 0))
+
+    async def gone(self, blobs: Mapping[str, str]) -> list[str]:
+        """Those of these keys whose entry is not there any more, or has another blob than the one given."""
+        keys = list(blobs)
+        found: dict[str, str] = {}
+        for start in range(0, len(keys), _LOOKED_UP_AT_ONCE):
+            some = {"keys": keys[start : start + _LOOKED_UP_AT_ONCE]}
+            rows = await self._db.read(lambda conn, some=some: conn.execute(_BLOBS, some).all())  # type: ignore[misc]
+            found.update((row[0], row[1]) for row in rows)
+        return [key for key, blob in blobs.items() if found.get(key) != blob]
+
     async def touch_many(self, hits: Mapping[str, int]) -> None:
         """These were answered from so many times more, just now."""
         now = self._clock.now_ms()
@@ -129,5 +148,6 @@ class CacheStore:
 
 
 def _released(conn: Connection, rows: Sequence[Any], now: int) -> list[str]:
-    statements.release(conn, rows, now)
+    if statements.release(conn, rows, now):
+        statements.tell_cache_changed(conn)
     return [row[1] for row in rows]

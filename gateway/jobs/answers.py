@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -51,6 +51,8 @@ class Answers:
         self._entries: HotTier[Entry] = HotTier(settings.cache.hot_bytes // 8)
         self._base64: HotTier[bytes] = HotTier(settings.cache.hot_bytes - settings.cache.hot_bytes // 8)
         self._used: dict[str, int] = {}
+        self._mark = 0
+        self._looks = 0
 
     @property
     def hot_bytes(self) -> int:
@@ -70,6 +72,7 @@ class Answers:
 
         Whoever answers with it says so: `note_used`.
         """
+        looks = self._looks
         entry = self._entries.get(key)
         if entry is None:
             record = await self._cache.get(key)
@@ -83,7 +86,8 @@ class Answers:
             # Somebody removed the file. The caller speaks again, and the entry is written anew.
             self._entries.drop(key)
             return None
-        self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
+        if looks == self._looks:  # else it may have been forgotten since we read it
+            self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
         return entry, encoded
 
     async def encoded(self, blob_hash: str, suffix: str) -> bytes | None:
@@ -109,10 +113,26 @@ class Answers:
         path = await self._audio.path(blob_hash)
         return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), await self._audio.size(blob_hash)
 
-    def forget(self, keys: list[str]) -> None:
-        """Entries that were deleted."""
+    async def look(self) -> None:
+        """Drop from memory what any process has deleted or replaced since the last look.
+
+        Raises:
+            StorageError: the database cannot say; look again.
+        """
+        mark = await self._cache.mark()
+        if mark == self._mark:
+            return
+        self._looks += 1
+        self.forget(await self._cache.gone({entry.key: entry.blob_hash for _, entry in self._entries.items()}))
+        self._mark = mark
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Entries that were deleted or replaced."""
         for key in keys:
-            self._entries.drop(key)
+            entry = self._entries.get(key)
+            if entry is not None:
+                self._entries.drop(key)
+                self._base64.drop(entry.blob_hash)
 
     def forget_all(self) -> None:
         """Drop the in-memory tier."""

@@ -277,6 +277,7 @@ class Runner:
         self._pause.over()
         if not done.ok:
             raise Lost
+        self._answers.forget([assignment.key])  # a refresh has replaced it
         self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
         self._metrics.engine_seconds.labels(arm.backend).inc(spoken.engine_s)
         self._metrics.job_delay_seconds.observe(delay_ms / 1000)

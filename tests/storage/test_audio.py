@@ -291,3 +291,42 @@ async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
     assert await cache.prune(backend="a") == []
     assert await cache.prune(tenant="nobody", unused_since_ms=clock.now_ms()) == []
     assert await cache.prune(backend="b", unused_since_ms=clock.now_ms()) == ["key-3"]
+
+
+async def test_servers_can_see_that_an_entry_has_gone_or_has_other_audio(
+    database: Database, audio: AudioStore, clock: HandClock
+) -> None:
+    cache = CacheStore(database, clock)
+    blobs = {f"key-{n}": await put_audio(audio, bytes([n]) * 100) for n in range(3)}
+
+    async def put(key: str, blob: BlobRecord) -> None:
+        def both(conn: Connection) -> None:
+            write_row(conn, blob, clock.now_ms())
+            statements.put_cache_entry(conn, an_entry(key, blob, clock.now_ms(), backend=key))
+
+        await database.writer.run(both)
+
+    for key, blob in blobs.items():
+        await put(key, blob)
+    held = {key: blob.hash for key, blob in blobs.items()}
+    mark = await cache.mark()
+    await put("key-0", blobs["key-0"])
+    await cache.touch_many(dict.fromkeys(held, 1))
+    assert await cache.evict(10**9) == []
+    assert (await cache.mark(), await cache.gone(held)) == (mark, [])
+    await cache.prune(backend="key-1")
+    assert await cache.mark() > mark
+    assert await cache.gone(held) == ["key-1"]
+    mark = await cache.mark()
+    clock.turn(60)
+    await put("key-2", await put_audio(audio, b"spoken anew"))
+    assert await cache.mark() > mark
+    assert await cache.gone(held) == ["key-1", "key-2"]
+    entry = await cache.get("key-2")
+    assert entry is not None
+    assert entry.hits == 1
+    # What it held before has its grace from now on.
+    touched = "SELECT touched_ms FROM blobs WHERE hash = :hash"
+    params = {"hash": held["key-2"]}
+    at_ms = await database.read(lambda conn: conn.execute(text(touched), params).scalar_one())
+    assert at_ms == clock.now_ms()

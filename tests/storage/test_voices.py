@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 import pytest
 from support.storage import START_MS, HandClock, an_entry, select
 
@@ -28,8 +27,8 @@ async def spoke(database: Database, clock: HandClock, tenant: str, content: str 
     blob = BlobRecord(f"audio-{tenant}-{content}", 10, ".flac")
     take = TakeRecord(blob.hash, blob.hash, 1, 24_000, 10, tenant=tenant if content else None, voice_hash=content)
     await TakeStore(database, clock).store(take, blob, "somebody's job", 1, "a")
-    entry = msgspec.structs.asdict(an_entry(blob.hash, blob, tenant=tenant, voice_hash=content))
-    await database.writer.run(lambda conn: conn.execute(statements.PUT_CACHE_ENTRY, entry) and None)
+    entry = an_entry(blob.hash, blob, tenant=tenant, voice_hash=content)
+    await database.writer.run(lambda conn: statements.put_cache_entry(conn, entry))
 
 
 def kept(url: str) -> list[str]:
