@@ -13,6 +13,7 @@ from support.running import running
 from support.served import site
 
 from gateway.settings import CacheSettings, JobSettings
+from storage.audio import AudioStore
 
 pytestmark = pytest.mark.slow
 
@@ -114,6 +115,19 @@ async def test_pruned_audio_is_forgotten_by_a_running_server_within_a_second_or_
         for text in texts:
             assert (await served.caller.say(text))["output"]["cache_hit"] is True
         assert await served.stop() == 0
+
+
+async def test_what_a_killed_sweep_had_taken_is_back_when_the_next_server_has_started(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        sound_of(await caller.say("It was in the trash when the sweeper died."))
+    audio = AudioStore(tmp_path / "audio")
+    hashes = [row[0] for row in rows(tmp_path, "SELECT hash FROM blobs")]
+    for blob_hash in hashes:
+        audio.discard(blob_hash)
+    assert {file.stem for file in audio.trash.iterdir()} == set(hashes)
+    async with running(tmp_path, backends=scripted(tmp_path)):
+        await until(lambda: not list(audio.trash.iterdir()))
+        assert {file.stem for file in audio.files()} == set(hashes)
 
 
 async def test_takes_of_unfinished_jobs_outlive_any_budget(tmp_path: Path) -> None:
