@@ -20,6 +20,7 @@ NAMES = (
     "postgres",
     "openai",
     "take_checks",
+    "stretch",
 )
 
 
