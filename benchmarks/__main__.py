@@ -24,6 +24,7 @@ NAMES = (
     "openai",
     "stream",
     "take_checks",
+    "stretch",
 )
 CHATTERBOX = ("chatterbox_tokens", "chatterbox_text", "chatterbox_memory")
 """Where Chatterbox is installed; see also chatterbox_gpu, which is a program of its own."""

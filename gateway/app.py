@@ -63,7 +63,7 @@ from storage.voices import VoiceStore
 from storage.webhooks import WebhookStore
 
 REFRESH_S = 0.5
-"""Seconds between looks for changes another process made to endpoints and voices; felt within one second."""
+"""Seconds between looks for changes another process made to endpoints, voices and cache; felt within one second."""
 
 log = get_logger("voxgate.app")
 
@@ -252,6 +252,7 @@ class Gateway:
             Topic.JOBS: lambda job_ids: self._ended(signals, *job_ids),
             Topic.TAKES: lambda job_ids: signals.notify(*map(take_signal, job_ids)),
             Topic.KEYS: lambda _: self.access.look(),
+            Topic.CACHE: lambda _: self._look.set(),
             Topic.ENDPOINTS: lambda _: self._look.set(),
             Topic.VOICES: lambda _: self._look.set(),
             Topic.PRONUNCIATIONS: lambda _: self._look.set(),
@@ -280,6 +281,7 @@ class Gateway:
                 assert self._database is not None  # started
                 seen = await self._database.data_version()
                 if seen != version:
+                    await self._answers.look()
                     version = seen
                     await self._read_again()
                 self.watch.publish()

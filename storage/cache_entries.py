@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage import statements
@@ -17,13 +17,18 @@ _GET = text(
     "SELECT key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, created_ms, "
     "last_used_ms, hits, voice_hash FROM cache_entries WHERE key = :key"
 )
-_TOUCH = text("UPDATE cache_entries SET last_used_ms = :now, hits = hits + 1 WHERE key = :key")
+_TOUCH = text("UPDATE cache_entries SET last_used_ms = :now, hits = hits + :hits WHERE key = :key")
+_MARK = text("SELECT value FROM marks WHERE name = 'cache'")
+_BLOBS = text("SELECT key, blob_hash FROM cache_entries WHERE key IN :keys").bindparams(
+    bindparam("keys", expanding=True)
+)
+_LOOKED_UP_AT_ONCE = 500
 _TOTAL = text("SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries")
 _STATS = text(
     "SELECT backend, COUNT(*), SUM(size_bytes), SUM(hits), MIN(created_ms) FROM cache_entries "
     "GROUP BY backend ORDER BY backend"
 )
-_EVICT_AGE = text("DELETE FROM cache_entries WHERE created_ms < :before RETURNING blob_hash, key")
+_EVICT_AGE = text("DELETE FROM cache_entries WHERE last_used_ms < :before RETURNING blob_hash, key")
 _EVICT_BYTES = text(
     "DELETE FROM cache_entries WHERE key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER "
     "(ORDER BY last_used_ms, key) - size_bytes AS freed FROM cache_entries) AS oldest WHERE freed < :excess) "
@@ -76,13 +81,28 @@ class CacheStore:
 
         return await self._db.peek(get)
 
-    async def touch_many(self, keys: Iterable[str]) -> None:
-        """Each of these was answered from once more, just now."""
-        rows = [{"key": key, "now": self._clock.now_ms()} for key in keys]
+    async def mark(self) -> int:
+        """Moves whenever an entry was deleted or got other audio, by whatever process."""
+        return await self._db.peek(lambda conn: int(conn.execute(_MARK).scalar() or 0))
+
+    async def gone(self, blobs: Mapping[str, str]) -> list[str]:
+        """Those of these keys whose entry is not there any more, or has another blob than the one given."""
+        keys = list(blobs)
+        found: dict[str, str] = {}
+        for start in range(0, len(keys), _LOOKED_UP_AT_ONCE):
+            some = {"keys": keys[start : start + _LOOKED_UP_AT_ONCE]}
+            rows = await self._db.read(lambda conn, some=some: conn.execute(_BLOBS, some).all())  # type: ignore[misc]
+            found.update((row[0], row[1]) for row in rows)
+        return [key for key, blob in blobs.items() if found.get(key) != blob]
+
+    async def touch_many(self, hits: Mapping[str, int]) -> None:
+        """These were answered from so many times more, just now."""
+        now = self._clock.now_ms()
+        rows = [{"key": key, "now": now, "hits": n} for key, n in hits.items()]
         await self._db.writer.insert_many(_TOUCH, rows)
 
     async def evict(self, max_bytes: int, max_age_ms: int | None = None) -> list[str]:
-        """Forget what is older than `max_age_ms`, then the least recently used above `max_bytes`; gives the keys."""
+        """Forget what was not used for `max_age_ms`, then the least recently used above `max_bytes`; gives the keys."""
         now = self._clock.now_ms()
 
         def forget(conn: Connection) -> list[str]:
@@ -128,5 +148,6 @@ class CacheStore:
 
 
 def _released(conn: Connection, rows: Sequence[Any], now: int) -> list[str]:
-    statements.release(conn, rows, now)
+    if statements.release(conn, rows, now):
+        statements.tell_cache_changed(conn)
     return [row[1] for row in rows]

@@ -44,7 +44,7 @@ class JobEnds(JobTable):
             if row is None:
                 return Completed(False)
             if entry is not None:
-                conn.execute(statements.PUT_CACHE_ENTRY, msgspec.structs.asdict(entry))
+                statements.put_cache_entry(conn, entry)
             followers: Sequence[AnyRow] = ()
             if row[7] is not None:
                 shared = result | {"flight_key": row[7], "output": completion.follower_output}

@@ -162,7 +162,8 @@ class JobEvent(Base):
 
 
 class Take(Base):
-    """The PCM of one chunk, as 16-bit FLAC. `tenant` and `voice_hash` are set where a tenant's own voice spoke it."""
+    """The PCM of one chunk, as 16-bit FLAC. `job_id` spoke it; `tenant` and `voice_hash` are set where a tenant's own
+    voice did."""
 
     __tablename__ = "takes"
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -174,6 +175,7 @@ class Take(Base):
     warnings: Mapped[str]
     created_ms: Mapped[int]
     last_used_ms: Mapped[int]
+    job_id: Mapped[str]
     tenant: Mapped[str | None]
     voice_hash: Mapped[str | None]
     __table_args__ = (
@@ -182,6 +184,22 @@ class Take(Base):
         Index("ix_takes_voice", "tenant", "voice_hash", sqlite_where=text("voice_hash IS NOT NULL"),
               postgresql_where=text("voice_hash IS NOT NULL")),
     )  # fmt: skip
+
+
+class TakePin(Base):
+    """A job spoke or found a take: nobody evicts it while the job is unfinished. Its rows outlive both for a while."""
+
+    __tablename__ = "take_pins"
+    take_key: Mapped[str] = mapped_column(primary_key=True)
+    job_id: Mapped[str] = mapped_column(primary_key=True)
+
+
+class Mark(Base):
+    """Counts what took something away that servers may hold in memory; they look when it has moved."""
+
+    __tablename__ = "marks"
+    name: Mapped[str] = mapped_column(primary_key=True)
+    value: Mapped[int]
 
 
 class CacheEntry(Base):

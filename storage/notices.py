@@ -25,6 +25,7 @@ class Topic(StrEnum):
     QUEUE = "queue"  # there may be a job to claim
     JOBS = "jobs"  # these jobs have ended
     TAKES = "takes"  # takes of these jobs were kept
+    CACHE = "cache"  # entries were forgotten, or have other audio now
     KEYS = "keys"
     ENDPOINTS = "endpoints"
     VOICES = "voices"

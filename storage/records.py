@@ -123,6 +123,7 @@ class TakeRecord(msgspec.Struct, frozen=True):
     """The PCM of one chunk under its take key.
 
     Args:
+        job_id: the job that spoke it.
         tenant, voice_hash: whose own voice spoke it, so that it goes with that voice; None for a backend's voice.
     """
 
@@ -133,7 +134,7 @@ class TakeRecord(msgspec.Struct, frozen=True):
     size_bytes: int
     gain_db: float = 0.0
     warnings: tuple[str, ...] = ()
-    created_ms: int = 0
+    job_id: str = ""
     tenant: str | None = None
     voice_hash: str | None = None
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection, text
+
+from storage.notices import Topic, tell
+from storage.records import CacheEntryRecord
 
 PUT_BLOB = text(
     "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms) VALUES (:hash, :suffix, :size_bytes, :now) "
@@ -38,14 +42,20 @@ ADD_WEBHOOK = text(
 )
 """Owe a webhook, in the transaction that ends its job."""
 
-PUT_CACHE_ENTRY = text(
+_INSERT_CACHE_ENTRY = (
     "INSERT INTO cache_entries (key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, "
     "created_ms, last_used_ms, hits, voice_hash) VALUES (:key, :scope, :tenant, :backend, :revision, :voice, :format, "
-    ":blob_hash, :size_bytes, :output, :created_ms, :last_used_ms, :hits, :voice_hash) ON CONFLICT (key) DO UPDATE SET "
-    "blob_hash = excluded.blob_hash, size_bytes = excluded.size_bytes, output = excluded.output, "
-    "created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms"
+    ":blob_hash, :size_bytes, :output, :created_ms, :last_used_ms, :hits, :voice_hash) ON CONFLICT (key) DO "
 )
-"""Keep finished audio under its cache key; `refresh` replaces what was there."""
+_ADD_CACHE_ENTRY = text(f"{_INSERT_CACHE_ENTRY} NOTHING")
+_REPLACE_CACHE_ENTRY = text(
+    f"{_INSERT_CACHE_ENTRY} UPDATE SET blob_hash = excluded.blob_hash, size_bytes = excluded.size_bytes, "
+    "output = excluded.output, created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms"
+)
+_CACHED_BLOB = text("SELECT blob_hash FROM cache_entries WHERE key = :key")
+_MOVE_CACHE_MARK = text(
+    "INSERT INTO marks (name, value) VALUES ('cache', 1) ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"
+)
 
 HAS_BLOB = {
     "sqlite": text("SELECT 1 FROM blobs WHERE hash = :hash"),
@@ -60,3 +70,21 @@ def release(conn: Connection, rows: Sequence[Any], now: int) -> int:
     if hashes:
         conn.execute(TOUCH_BLOB, hashes)
     return len(rows)
+
+
+def put_cache_entry(conn: Connection, entry: CacheEntryRecord) -> None:
+    """Keep finished audio under its cache key; what was there before, as with `refresh`, is replaced."""
+    params = msgspec.structs.asdict(entry)
+    if conn.execute(_ADD_CACHE_ENTRY, params).rowcount:
+        return
+    before = conn.execute(_CACHED_BLOB, {"key": entry.key}).all()
+    conn.execute(_REPLACE_CACHE_ENTRY, params)
+    if any(row[0] != entry.blob_hash for row in before):
+        release(conn, before, entry.created_ms)
+        tell_cache_changed(conn)
+
+
+def tell_cache_changed(conn: Connection) -> None:
+    """Entries were deleted or replaced: every server that holds them in memory hears of it with the commit."""
+    conn.execute(_MOVE_CACHE_MARK)
+    tell(conn, Topic.CACHE)

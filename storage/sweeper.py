@@ -73,7 +73,7 @@ class Sweeper:
         return Swept(blobs, size_bytes, spools, strays, restored)
 
     async def recover(self) -> int:
-        """Put back what a killed sweep took and never committed; gives how many files. Run it at start-up."""
+        """Put back what a killed sweep took and never committed; gives how many files."""
         _, restored = await self._clear(lambda: list(self._audio.trash.iterdir()))
         return restored
 
@@ -90,7 +90,7 @@ class Sweeper:
         return [file for file in self._audio.tmp.iterdir() if _is_older(file, _SPOOL_AGE_S)]
 
     async def audit(self) -> list[str]:
-        """The hashes of blobs whose file is missing; for `doctor` and tests."""
+        """The hashes of blobs whose file is missing."""
         missing: list[str] = []
         after = ""
         while True:

@@ -100,10 +100,10 @@ class VoiceStore:
             row: Any = conn.execute(_DELETE, {"tenant": tenant, "name": name}).first()
             if row is None:
                 return False
-            rows = [row]
-            for statement in _FORGET.values():
-                rows += conn.execute(statement, {"tenant": tenant, "voice_hash": row[1]}).all()
-            statements.release(conn, rows, now)
+            whose = {"tenant": tenant, "voice_hash": row[1]}
+            gone = {table: list(conn.execute(statement, whose).all()) for table, statement in _FORGET.items()}
+            _release(conn, gone, now)
+            statements.release(conn, [row], now)
             tell(conn, Topic.VOICES)
             return True
 
@@ -114,7 +114,13 @@ class VoiceStore:
 
         def forget(conn: Connection) -> list[str]:
             gone = {table: list(conn.execute(statement).all()) for table, statement in _FORGET_ORPHANS.items()}
-            statements.release(conn, [row for rows in gone.values() for row in rows], now)
+            _release(conn, gone, now)
             return [row[1] for row in gone["cache_entries"]]
 
         return await self._db.writer.run(forget)
+
+
+def _release(conn: Connection, gone: dict[str, list[Any]], now: int) -> None:
+    statements.release(conn, [row for rows in gone.values() for row in rows], now)
+    if gone["cache_entries"]:
+        statements.tell_cache_changed(conn)

@@ -34,6 +34,10 @@ class HotTier(Generic[V]):
         self._entries.move_to_end(key)
         return found[0]
 
+    def items(self) -> list[tuple[object, V]]:
+        """Every key and its entry, the least recently used first; none of them counts as used by this."""
+        return [(key, value) for key, (value, _) in self._entries.items()]
+
     def put(self, key: object, value: V, size_bytes: int) -> None:
         """Keep an entry; one larger than a quarter of the tier is not kept, it would push out everything else."""
         self.drop(key)

@@ -47,7 +47,8 @@ def show(as_json: bool) -> None:
 @click.option("--all", "everything", is_flag=True, help="All of it.")
 @json_option
 def prune(unused_for: str | None, backend: str | None, tenant: str | None, everything: bool, as_json: bool) -> None:
-    """Forget finished audio; its files go at a server's next sweep, after `cache.blob_grace_s`."""
+    """Forget finished audio, on every running server within a second; its files go at a server's next sweep, after
+    `cache.blob_grace_s`."""
     if everything == bool(unused_for or backend or tenant):
         raise BadRequest("say what to forget: --unused-for, --backend, --tenant, or --all alone")
     since = None if unused_for is None else SystemClock().now_ms() - _age_ms(unused_for)

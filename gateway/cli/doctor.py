@@ -20,9 +20,11 @@ from gateway.errors import SettingsError
 from gateway.settings import Settings, load_settings
 from gateway.settings.checks import problems
 from storage import migrate
+from storage.audio import AudioStore
 from storage.database import Database
 from storage.errors import StorageError
 from storage.keys import KeyRecord, KeyStore
+from storage.sweeper import Sweeper
 from voxgate import __version__
 
 _LITTLE_SPACE_BYTES = 1_000_000_000
@@ -84,6 +86,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
         elif schema.state == "ready":
             yield Finding("ok", "database", f"{'SQLite' if settings.embedded else 'PostgreSQL'}, schema {schema.head}")
             yield from _keys(settings, asyncio.run(_all_keys(settings)))
+            yield _audio(settings)
         elif settings.embedded:
             yield Finding("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
         else:
@@ -96,6 +99,30 @@ async def _all_keys(settings: Settings) -> list[KeyRecord]:
     database = await Database.open(settings.database_url)
     try:
         return await KeyStore(database).all()
+    finally:
+        await database.close()
+
+
+def _audio(settings: Settings) -> Finding:
+    try:
+        missing = asyncio.run(_missing_audio(settings))
+    except StorageError as error:
+        return Finding("problem", "audio", one_line(str(error)))
+    if not missing:
+        return Finding("ok", "audio", "every file that the database knows is there")
+    return Finding(
+        "warning",
+        "audio",
+        f"{len(missing)} of the files the database knows are not in {settings.audio_dir}, the first is "
+        f"{missing[0]}: put them back from a backup; without them finished jobs have lost their audio, and what is "
+        "asked for again is spoken again",
+    )
+
+
+async def _missing_audio(settings: Settings) -> list[str]:
+    database = await Database.open(settings.database_url)
+    try:
+        return await Sweeper(database, AudioStore(settings.audio_dir)).audit()
     finally:
         await database.close()
 

@@ -59,7 +59,8 @@ class Host:
         self._make_worker = make_worker
         self._clock = clock
         self._queue: FairQueue[Ticket] = FairQueue()
-        self._entries: dict[Ticket, tuple[Entry[Ticket], float]] = {}
+        # By priority, since only normal chunks start further workers; each dict has its oldest first.
+        self._entries: dict[bool, dict[Ticket, tuple[Entry[Ticket], float]]] = {False: {}, True: {}}
         self._seats: list[Seat] = []
         self._ids = itertools.count(1)
         self._alarm: asyncio.TimerHandle | None = None
@@ -119,7 +120,7 @@ class Host:
         self._stopping = True
         for ticket in self._queue.drain():
             self._end(ticket, HostStopped(f"{self.name} is stopping"))
-        self._entries.clear()
+        self._forget_entries()
         deadline = self._clock.monotonic() + grace_s
         for seat in self._seats:
             self._close(seat)
@@ -155,10 +156,14 @@ class Host:
             low=order.low_priority,
             front=again,
         )
-        self._entries[ticket] = (entry, self._clock.monotonic())
+        self._entries[order.low_priority][ticket] = (entry, self._clock.monotonic())
+
+    def _forget_entries(self) -> None:
+        for lane in self._entries.values():
+            lane.clear()
 
     def _withdraw(self, ticket: Ticket) -> None:
-        waiting = self._entries.pop(ticket, None)
+        waiting = self._entries[ticket.order.low_priority].pop(ticket, None)
         if waiting is not None:
             self._queue.withdraw(waiting[0])
             return
@@ -183,7 +188,7 @@ class Host:
             if ticket.alone and (seat.held or tickets):
                 break  # the suspect comes next, but waits until nobody can be hurt
             self._queue.pop()
-            self._entries.pop(ticket, None)
+            self._entries[ticket.order.low_priority].pop(ticket, None)
             tickets.append(ticket)
             if ticket.alone:
                 seat.solo = True
@@ -333,7 +338,7 @@ class Host:
     def _refuse_all(self, error: BackendUnavailable, permanent: bool = False) -> None:
         log.error("backend_unavailable", backend=self.name, reason=error.reason, cure=error.cure)
         self._health.refuse(error, self._clock.monotonic(), permanent)
-        self._entries.clear()
+        self._forget_entries()
         for ticket in self._queue.drain():
             self._end(ticket, error)
         self._notify()
@@ -377,9 +382,11 @@ class Host:
         need = max(least, int(self._wanted))
         again: list[float] = []
         if len(self._queue):
+            need = max(need, 1)
+        if normal := self._entries[False]:
             held = sum(len(seat.held) for seat in here)
-            full = min(self.scale.max_workers, -(-(held + len(self._queue)) // self._concurrency))
-            oldest = next(iter(self._entries.values()))[1]
+            full = min(self.scale.max_workers, -(-(held + len(normal)) // self._concurrency))
+            oldest = next(iter(normal.values()))[1]
             if full > max(len(here), 1) and now < oldest + SCALE_UP_AFTER_S:
                 again.append(oldest + SCALE_UP_AFTER_S)
                 full = max(1, len(here))

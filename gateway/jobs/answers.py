@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
 
@@ -50,7 +50,9 @@ class Answers:
         self._public_url = (settings.public_url or "").rstrip("/")
         self._entries: HotTier[Entry] = HotTier(settings.cache.hot_bytes // 8)
         self._base64: HotTier[bytes] = HotTier(settings.cache.hot_bytes - settings.cache.hot_bytes // 8)
-        self._used: set[str] = set()
+        self._used: dict[str, int] = {}
+        self._mark = 0
+        self._looks = 0
 
     @property
     def hot_bytes(self) -> int:
@@ -58,18 +60,19 @@ class Answers:
         return self._entries.size_bytes + self._base64.size_bytes
 
     def hot(self, key: str) -> tuple[Entry, bytes] | None:
-        """An entry and its base64, if both are in memory."""
+        """An entry and its base64, if both are in memory. Whoever answers with it says so: `note_used`."""
         entry = self._entries.get(key)
         if entry is None:
             return None
         encoded = self._base64.get(entry.blob_hash)
-        if encoded is None:
-            return None
-        self._used.add(key)
-        return entry, encoded
+        return None if encoded is None else (entry, encoded)
 
     async def find(self, key: str) -> tuple[Entry, bytes | None] | None:
-        """The entry under this key and its base64 (see `encoded`), if its audio is really there."""
+        """The entry under this key and its base64 (see `encoded`), if its audio is really there.
+
+        Whoever answers with it says so: `note_used`.
+        """
+        looks = self._looks
         entry = self._entries.get(key)
         if entry is None:
             record = await self._cache.get(key)
@@ -83,8 +86,8 @@ class Answers:
             # Somebody removed the file. The caller speaks again, and the entry is written anew.
             self._entries.drop(key)
             return None
-        self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
-        self._used.add(key)
+        if looks == self._looks:  # else it may have been forgotten since we read it
+            self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
         return entry, encoded
 
     async def encoded(self, blob_hash: str, suffix: str) -> bytes | None:
@@ -110,19 +113,39 @@ class Answers:
         path = await self._audio.path(blob_hash)
         return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), await self._audio.size(blob_hash)
 
-    def forget(self, keys: list[str]) -> None:
-        """Entries that were deleted."""
+    async def look(self) -> None:
+        """Drop from memory what any process has deleted or replaced since the last look.
+
+        Raises:
+            StorageError: the database cannot say; look again.
+        """
+        mark = await self._cache.mark()
+        if mark == self._mark:
+            return
+        self._looks += 1
+        self.forget(await self._cache.gone({entry.key: entry.blob_hash for _, entry in self._entries.items()}))
+        self._mark = mark
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Entries that were deleted or replaced."""
         for key in keys:
-            self._entries.drop(key)
+            entry = self._entries.get(key)
+            if entry is not None:
+                self._entries.drop(key)
+                self._base64.drop(entry.blob_hash)
 
     def forget_all(self) -> None:
         """Drop the in-memory tier."""
         self._entries.clear()
         self._base64.clear()
 
-    def take_used(self) -> list[str]:
-        """Keys answered from since the last call, for the entries' `last_used`."""
-        used, self._used = list(self._used), set()
+    def note_used(self, key: str) -> None:
+        """An entry has answered once more."""
+        self._used[key] = self._used.get(key, 0) + 1
+
+    def take_used(self) -> dict[str, int]:
+        """How often each key has answered since the last call, for the entries' rows."""
+        used, self._used = self._used, {}
         return used
 
     async def render(

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import InvalidInput, VoxgateError
 from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.planning import plan_of, take_source, takes_since_ms
+from gateway.jobs.planning import own_takes, plan_of, take_source
 from gateway.jobs.signals import Signals
 from gateway.routing.endpoints import Endpoints
 from gateway.speech.reader import Part, Reader
@@ -158,14 +158,13 @@ class Followers:
             return None
         plan = await plan_of(assignment)
         script = lines(plan, take_source(assignment, job.id), request.seed)
-        since_ms = takes_since_ms(job, request)
         return Reader(
             plan,
             script,
             request.speed,
             self._shelf,
             self._speaker.finished,
-            since_ms,
+            job.id if own_takes(request) else None,
             self._speaker.fresh if fresh else None,
         )
 

@@ -143,6 +143,7 @@ class Hits:
             expires_at_ms=now + ready.ttl_ms,
             retain_until_ms=now + ready.keep_ms,
         )
+        self._answers.note_used(ready.key)
         self._write_behind.add(job)
         self._note_usage(principal, job.endpoint_id, job.backend, ready.used)
         ready.finished.inc()

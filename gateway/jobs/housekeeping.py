@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from gateway.clock import Clock
 from gateway.jobs.answers import Answers
@@ -60,7 +60,7 @@ class Housekeeping:
         """Begin both loops."""
         self._tasks = [
             asyncio.create_task(self._every(TTL_EVERY_S, self.tick), name="housekeeping tick"),
-            asyncio.create_task(self._every(self._settings.cache.sweep_every_s, self.sweep), name="sweep"),
+            asyncio.create_task(self._sweeping(), name="sweep"),
         ]
 
     async def stop(self) -> None:
@@ -73,15 +73,22 @@ class Housekeeping:
         with contextlib.suppress(StorageError):
             await self._note_used()
 
-    async def _every(self, seconds: float, step: object) -> None:
+    async def _sweeping(self) -> None:
+        await self._try(self._sweeper.recover)  # what a sweep that was killed with the server before had taken
+        await self._every(self._settings.cache.sweep_every_s, self.sweep)
+
+    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
         while True:
             await self._clock.sleep(seconds)
-            try:
-                await step()  # type: ignore[operator]
-            except StorageError as error:
-                log.error("housekeeping_failed", code=error.code, reason=str(error))
-            except Exception:
-                log.exception("housekeeping_crashed")
+            await self._try(step)
+
+    async def _try(self, step: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await step()
+        except StorageError as error:
+            log.error("housekeeping_failed", code=error.code, reason=str(error))
+        except Exception:
+            log.exception("housekeeping_crashed")
 
     async def tick(self) -> None:
         """End what outlived its ttl; note which entries answered."""

@@ -14,7 +14,7 @@ from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.speech.checks import CHECKS_VERSION
 from gateway.speech.decode import decode_request
-from gateway.speech.encode import encoder_identity
+from gateway.speech.encode import default_bitrate, encoder_identity
 from gateway.speech.lexicon import Respelled
 from gateway.speech.plan import clamp_max_chars, planner_version
 from gateway.speech.pronunciations import Pronunciations
@@ -25,6 +25,9 @@ READ_IN_THREAD_BYTES = 200_000
 SEARCH_IN_THREAD_BYTES = 20_000
 MEMO_BYTES = 8_000_000
 MEMO_OVERHEAD_BYTES = 3_000
+
+_OPERATORS_WARNINGS = ("max_chars_clamped",)
+"""About a setting, not about the request: no caller could ask otherwise, so `strict` lets them pass."""
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -103,8 +106,9 @@ class Intake:
         """
         request = decode_request(raw_input, endpoint.input_defaults)
         assignment = self.assign(request, self._router.first(request, endpoint, tenant), tenant)
-        if request.strict and assignment.warnings:
-            raise InvalidInput("; ".join(message for _, message in assignment.warnings) + " ('strict' is set)")
+        lacking = [message for code, message in assignment.warnings if code not in _OPERATORS_WARNINGS]
+        if request.strict and lacking:
+            raise InvalidInput("; ".join(lacking) + " ('strict' is set)")
         return assignment
 
     def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
@@ -133,7 +137,7 @@ class Intake:
             loudness=request.loudness,
             format=request.format,
             encoder=encoder_identity(request.format),
-            bitrate=request.bitrate,
+            bitrate=request.bitrate or default_bitrate(request.format),
             spoken=None if respelled is None else respelled.text,
         )
         warnings = list(arm.warnings)

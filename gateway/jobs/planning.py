@@ -77,6 +77,6 @@ def take_source(assignment: Assignment, job_id: str) -> Source:
     return assignment.source
 
 
-def takes_since_ms(job: JobRecord, request: SpeechRequest) -> int:
-    """The wall time before which a take is not this job's: with `cache: refresh` only its own are."""
-    return job.created_ms if request.cache == "refresh" else 0
+def own_takes(request: SpeechRequest) -> bool:
+    """Whether only what the job itself has spoken is its own, as with `cache: refresh`."""
+    return request.cache == "refresh"

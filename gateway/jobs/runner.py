@@ -19,13 +19,14 @@ from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import OutputWarning, stored, warned
 from gateway.jobs.pause import Pause
-from gateway.jobs.planning import assignments_of, plan_of, take_source, takes_since_ms
+from gateway.jobs.planning import PLAN_IN_THREAD_CHARS, assignments_of, own_takes, plan_of, take_source
 from gateway.jobs.retention import retained_until
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.encode import check_size
+from gateway.speech.length import most_samples
 from gateway.speech.plan import Plan
 from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
@@ -156,12 +157,12 @@ class Runner:
             return
         plan = await plan_of(assignment)
         run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
-        check_size(request.format, _least_samples(plan, assignment))
+        await _check_size(plan, assignment)
         hosted = self._engines.get(assignment.arm.backend)
         assert hosted is not None  # routing chose among those there are
         spool = self._audio.new_spool()
         utterance = Utterance(
-            ref=JobRef(job.id, self._owner, job.attempt, job.created_ms),
+            ref=JobRef(job.id, self._owner, job.attempt),
             tenant=job.tenant,
             low_priority=job.low_priority,
             request=request,
@@ -170,7 +171,7 @@ class Runner:
             voice=assignment.arm.voice,
             options=assignment.arm.options,
             chunk_rule=assignment.rule,
-            takes_since_ms=takes_since_ms(job, request),
+            own_takes=own_takes(request),
             own_voice=assignment.arm.uploaded,
         )
 
@@ -277,6 +278,7 @@ class Runner:
         self._pause.over()
         if not done.ok:
             raise Lost
+        self._answers.forget([assignment.key])  # a refresh has replaced it
         self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
         self._metrics.engine_seconds.labels(arm.backend).inc(spoken.engine_s)
         self._metrics.job_delay_seconds.observe(delay_ms / 1000)
@@ -326,6 +328,7 @@ class Runner:
         )
         if not done.ok:
             raise Lost
+        self._answers.note_used(entry.key)
         self._metrics.cache_answers.labels("flight").inc()
         self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
         return True
@@ -408,9 +411,13 @@ class Runner:
             await self._hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
 
 
-def _least_samples(plan: Plan, assignment: Assignment) -> int:
-    """A lower bound of the finished samples: nobody speaks 40 characters a second."""
-    return round(plan.chars / 40 / assignment.request.speed * assignment.arm.capabilities.sample_rate)
+async def _check_size(plan: Plan, assignment: Assignment) -> None:
+    """Refuse what its format could not hold before hours are spent on it."""
+    if plan.chars <= PLAN_IN_THREAD_CHARS:
+        return  # minutes, whoever speaks it
+    rate = assignment.arm.capabilities.sample_rate
+    samples = await asyncio.to_thread(most_samples, plan, assignment.request.speed, rate)
+    check_size(assignment.request.format, samples)
 
 
 def _cost(price: Price | None, chars: int, audio_ms: int) -> float:

@@ -327,6 +327,8 @@ class Jobs:
         return await self._present.view(finished, base_url)
 
     def _note_hit(self, principal: Principal, job: JobRecord) -> None:
+        assert job.cache_key is not None  # it is what was hit
+        self._answers.note_used(job.cache_key)
         self._metrics.jobs_finished.labels(self._endpoints.label(job.endpoint_id), job.backend, job.state.value).inc()
         self._note_usage(
             principal, job.endpoint_id, job.backend, UsageDelta(characters=job.chars, jobs=1, cache_hits=1)

@@ -49,6 +49,7 @@ class Keeper:
         self._ref = ref
         self._on_kept = on_kept
         self._waiting: list[tuple[TakeRecord, bytes]] = []
+        self._used: list[str] = []
         self._task: asyncio.Task[None] | None = None
         self._hurry = asyncio.Event()
         self._roomy = asyncio.Event()
@@ -74,8 +75,12 @@ class Keeper:
         self._waiting.append((take, result.flac))
         if len(self._waiting) >= BATCH:
             self._hurry.set()
-        if self._task is None:
-            self._task = asyncio.create_task(self._store())
+        self._begin()
+
+    def use(self, key: str) -> None:
+        """The utterance uses a take that another one stores: it must find it, too, if it begins again."""
+        self._used.append(key)
+        self._begin()
 
     async def room(self) -> None:
         """Wait while two batches wait: a disk slower than the engine must not fill the memory with takes."""
@@ -104,16 +109,24 @@ class Keeper:
         if self._task is not None:
             await asyncio.wait({self._task})
 
+    def _begin(self) -> None:
+        if self._task is None:
+            self._task = asyncio.create_task(self._store())
+
     async def _store(self) -> None:
         try:
-            while self._waiting:
+            while self._waiting or self._used:
                 batch, self._waiting = self._waiting, []
+                used, self._used = self._used, []
                 self._roomy.set()
                 try:
-                    await self._shelf.keep(batch, self._ref)
+                    if batch:
+                        await self._shelf.keep(batch, self._ref)
                 finally:
                     for take, _ in batch:
                         self._fresh.drop(take.key)
+                if used:
+                    await self._shelf.use(used, self._ref.job_id)
                 for _ in batch:
                     self._on_kept()
                 await self._linger()

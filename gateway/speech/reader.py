@@ -41,7 +41,7 @@ class Reader:
     Args:
         finished: makes finished samples of a stored take's FLAC.
         fresh: takes are heard before they are stored; None waits until they are.
-        since_ms: older takes are not this utterance's (see `Utterance.takes_since_ms`).
+        spoken_by: the job whose takes alone are this utterance's (see `Utterance.own_takes`); None: anybody's.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Reader:
         speed: float,
         shelf: Shelf,
         finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
-        since_ms: int = 0,
+        spoken_by: str | None = None,
         fresh: Fresh | None = None,
     ) -> None:
         self._script = script
@@ -60,7 +60,7 @@ class Reader:
         self._shown = [speak.shown for speak in plan.speaks]
         self._shelf = shelf
         self._finished = finished
-        self._since_ms = since_ms
+        self._spoken_by = spoken_by
         self._fresh = fresh
         self._next = 0
         self._samples = 0
@@ -86,7 +86,7 @@ class Reader:
         if self.done:
             return None
         line = self._script[self._next]
-        fresh = self._fresh.get(line.key) if self._fresh is not None and not self._since_ms else None
+        fresh = self._fresh.get(line.key) if self._fresh is not None and self._spoken_by is None else None
         if fresh is not None:
             take, finish = fresh
             if finish.speed == self._speed and take.pcm:
@@ -117,7 +117,7 @@ class Reader:
     async def _find(self, line: Line) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
         found = await self._shelf.find(keys)
-        self._known = {key: take for key, take in found.items() if take.created_ms >= self._since_ms}
+        self._known = {key: take for key, take in found.items() if self._spoken_by in (None, take.job_id)}
         return self._known.get(line.key)
 
 

@@ -18,7 +18,6 @@ class JobRef(msgspec.Struct, frozen=True):
     job_id: str
     owner: str
     attempt: int
-    created_ms: int
 
 
 class Shelf:
@@ -28,14 +27,18 @@ class Shelf:
         self._takes = takes
         self._audio = audio
 
-    async def find(self, keys: list[str]) -> dict[str, TakeRecord]:
-        """The takes there are under these keys; finding them pins them for the job that asks."""
+    async def find(self, keys: list[str], job_id: str | None = None) -> dict[str, TakeRecord]:
+        """The takes there are under these keys; finding them pins them for the job that means to use them."""
         found: dict[str, TakeRecord] = {}
         for start in range(0, len(keys), 256):
             found.update(await self._takes.get_many(keys[start : start + 256]))
         if found:
-            await self._takes.touch(list(found))
+            await self._takes.touch(found, job_id)
         return found
+
+    async def use(self, keys: list[str], job_id: str) -> None:
+        """Pin takes that this job uses and another one stores, whether they are here yet or not."""
+        await self._takes.touch(keys, job_id)
 
     async def read(self, take: TakeRecord) -> bytes | None:
         """The FLAC of a take, or None if its file is gone: then it is spoken again."""

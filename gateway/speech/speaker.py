@@ -195,12 +195,13 @@ class _Work:
 
     async def run(self, spool: Path) -> Spoken:
         request = self.utterance.request
-        if not self.utterance.takes_since_ms:
+        if not self.utterance.own_takes:
             # Before the shelf is asked: what is committed in between is found there.
             fresh = self.speaker.fresh
             self._fresh = {each.key: take for each in self._lines if (take := fresh.get(each.key)) is not None}
-        found = await self.speaker.shelf.find([each.key for each in self._lines])
-        self._stored = {k: t for k, t in found.items() if t.created_ms >= self.utterance.takes_since_ms}
+        job_id = self.utterance.ref.job_id
+        found = await self.speaker.shelf.find([each.key for each in self._lines], job_id)
+        self._stored = {k: t for k, t in found.items() if t.job_id == job_id or not self.utterance.own_takes}
         gain = 1.0
         if request.loudness is not None:
             gain = await self._measure(request.loudness)
@@ -276,7 +277,7 @@ class _Work:
                 meter = LevelMeter(part.rate)
             meter.add(part.pcm)
         await self.keeper.kept()
-        self._stored = await self.speaker.shelf.find([each.key for each in self._lines])
+        self._stored = await self.speaker.shelf.find([each.key for each in self._lines], self.utterance.ref.job_id)
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
 
     async def _in_order(self) -> AsyncIterator[_Part]:
@@ -354,6 +355,8 @@ class _Work:
             gain = f"take_gain: a take peaked above full scale and was lowered by {-take.gain_db:.1f} dB"
             self._note((gain,), chunk.index)
         self._count(origin)
+        if origin == "shared":
+            self.keeper.use(chunk.key)
         if finish == self.finish:
             return _Part(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
         # Whoever asked first wanted another speed.
@@ -371,7 +374,7 @@ class _Work:
             await self._speak(piece)
             pieces.append(piece.key)
         await self.keeper.kept()
-        takes = await self.speaker.shelf.find(pieces)
+        takes = await self.speaker.shelf.find(pieces, utterance.ref.job_id)
         joined = await self.speaker.joined([takes[key] for key in pieces])
         self.keeper.keep(whole.key, joined)
         return _Part(await self.speaker.finished(joined.flac, self.finish), joined.rate)

@@ -28,7 +28,7 @@ class Utterance(msgspec.Struct, frozen=True):
 
     Args:
         source: who speaks, in the words of the cache key.
-        takes_since_ms: takes stored before this wall time are spoken again; 0 takes all of them.
+        own_takes: what other jobs have spoken is spoken again.
         own_voice: the voice is one the tenant uploaded.
     """
 
@@ -41,7 +41,7 @@ class Utterance(msgspec.Struct, frozen=True):
     voice: Voice
     options: dict[str, Any]
     chunk_rule: ChunkRule
-    takes_since_ms: int = 0
+    own_takes: bool = False
     own_voice: bool = False
 
 

@@ -89,6 +89,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key_id", "window", "start_ms", name="pk_limit_windows"),
     )
     op.create_table(
+        "marks",
+        _text("name"),
+        _int("value"),
+        sa.PrimaryKeyConstraint("name", name="pk_marks"),
+    )
+    op.create_table(
         "pronunciations",
         _text("tenant"),
         _int("version"),
@@ -108,6 +114,12 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name="pk_route_changes"),
     )
     op.create_index("ix_route_changes_endpoint_id", "route_changes", ["endpoint_id", "id"])
+    op.create_table(
+        "take_pins",
+        _text("take_key"),
+        _text("job_id"),
+        sa.PrimaryKeyConstraint("take_key", "job_id", name="pk_take_pins"),
+    )
     op.create_table(
         "usage",
         _text("tenant"),
@@ -235,6 +247,7 @@ def upgrade() -> None:
         _text("warnings"),
         _int("created_ms"),
         _int("last_used_ms"),
+        _text("job_id"),
         _text("tenant", null=True),
         _text("voice_hash", null=True),
         sa.ForeignKeyConstraint(["blob_hash"], ["blobs.hash"], name="fk_takes_blob_hash"),
@@ -339,8 +352,10 @@ def downgrade() -> None:
         "cache_entries",
         "writer_marks",
         "usage",
+        "take_pins",
         "route_changes",
         "pronunciations",
+        "marks",
         "limit_windows",
         "endpoints",
         "comparisons",

@@ -50,6 +50,22 @@ def test_the_first_line_is_the_address_and_it_answers(server: Served) -> None:
     assert _post(server, "runsync", text="Hello.")["status"] == "COMPLETED"
 
 
+def test_doctor_says_which_audio_is_missing(server: Served, folder: Path) -> None:
+    _post(server, "runsync", text="Hello.")
+    server.stop()
+    assert _about_audio(folder)["level"] == "ok"
+    gone = next((server.data_dir / "audio").rglob("*.mp3"))
+    gone.unlink()
+    finding = _about_audio(folder)
+    assert finding["level"] == "warning"
+    assert finding["words"].startswith("1 of the files") and gone.stem in finding["words"]
+
+
+def _about_audio(folder: Path) -> dict[str, str]:
+    findings = json.loads(command(["doctor", "--json"], folder, {**SCRIPTED, "VOXGATE_PORT": "0"}).stdout)
+    return next(finding for finding in findings if finding["about"] == "audio")
+
+
 def test_sigterm_ends_it_with_0_and_takes_its_record_back(server: Served) -> None:
     record = server.data_dir / "server.json"
     assert json.loads(record.read_text())["url"] == server.url

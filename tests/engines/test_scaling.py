@@ -63,6 +63,22 @@ async def test_a_short_burst_starts_no_second_worker():
         assert workers(host) == 1
 
 
+async def test_low_priority_starts_the_first_worker_and_no_other_until_somebody_else_waits():
+    async with hosting(Scale(0, 4, idle_timeout_s=60)) as host:
+        low = [
+            host.submit(order(f"Number {n}.", job=f"job{n}", chunk_delay_s=0.4, low_priority=True)) for n in range(6)
+        ]
+        most = 0
+        while not low[2].future.done():
+            most = max(most, workers(host))
+            await asyncio.sleep(0.01)
+        assert most == 1
+        normal = [host.submit(order(f"Normal {n}.", job=f"normal{n}", chunk_delay_s=3.0)) for n in range(2)]
+        await until(lambda: workers(host) > 1)
+        for ticket in low + normal:
+            assert (await outcome(ticket)).samples
+
+
 async def test_waking_a_sleeping_backend_loads_one_worker():
     async with hosting(OCCASIONAL) as host:
         host.wake()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import sqlite3
 from pathlib import Path
 
 import pytest
 from support.after import missing_files, rows, sound_of
-from support.disks import disk
+from support.disks import bound_by_modes, disk, file_size_limit, not_writable
 from support.served import Served, site
 
 pytestmark = pytest.mark.slow
@@ -67,32 +66,74 @@ async def test_audio_that_finds_no_room_waits_for_it(tmp_path: Path) -> None:
                 spoil()
                 ids, errors = await submitted(served, [f"There is {words} for this sentence {n}." for n in range(3)])
                 assert not errors
-                job = await served.caller.status(ids[0])
-                while words not in job.get("reason", ""):
-                    await asyncio.sleep(0.05)
-                    job = await served.caller.status(ids[0])
-                    assert job["status"] in ("IN_QUEUE", "IN_PROGRESS"), job
+                await waits(served, ids[0], words)
                 mend()
                 for job_id in ids:
                     sound_of(await served.caller.until(job_id))
             assert await served.stop() == 0
 
 
+async def waits(served: Served, job_id: str, words: str) -> None:
+    """Until a job waits, and says so in these words."""
+    job = await served.caller.status(job_id)
+    while words not in job.get("reason", ""):
+        assert job["status"] in ("IN_QUEUE", "IN_PROGRESS"), job
+        await asyncio.sleep(0.05)
+        job = await served.caller.status(job_id)
+
+
+async def test_audio_beyond_a_quota_waits_until_there_is_more(tmp_path: Path) -> None:
+    # Twelve megabytes each, while the database stays far below four.
+    settings = {**SHORT, "backends__scripted__seconds_per_char": 10.0}
+    async with site(tmp_path, **settings, jobs__max_attempts=1) as place:
+        served = await place.start()
+        with file_size_limit(served.process.pid, 8 << 20):
+            ids, errors = await submitted(served, [f"Number {n} is too long." for n in range(2)])
+            assert not errors
+            await waits(served, ids[0], "no space left")
+        for job_id in ids:
+            sound_of(await served.caller.until(job_id))
+        assert await served.stop() == 0
+
+
+async def test_audio_that_may_not_be_written_waits_for_leave(tmp_path: Path) -> None:
+    audio = tmp_path / "audio"
+    async with site(tmp_path, **SHORT, cache_dir=audio, jobs__max_attempts=1) as place:
+        place.prefix = bound_by_modes()
+        served = await place.start()
+        with not_writable(audio):
+            ids, errors = await submitted(served, [f"Nobody may write sentence {n}." for n in range(3)])
+            assert not errors
+            await waits(served, ids[0], "cannot be written")
+        for job_id in ids:
+            sound_of(await served.caller.until(job_id))
+        assert await served.stop() == 0
+
+
 async def test_a_quota_is_a_full_disk_too(tmp_path: Path) -> None:
     async with site(tmp_path, **SHORT) as place:
         served = await place.start()
         sound_of(await served.caller.say("Before the quota was reached."))
-        limits = resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE)
-        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, (0, limits[1]))
-        ids, errors = await submitted(served, [f"Text number {n} is over the quota." for n in range(5)])
-        assert ids == []
-        assert all("no space left" in error for error in errors)
-        resource.prlimit(served.process.pid, resource.RLIMIT_FSIZE, limits)
+        with file_size_limit(served.process.pid, 0):
+            ids, errors = await submitted(served, [f"Text number {n} is over the quota." for n in range(5)])
+            assert ids == []
+            assert all("no space left" in error for error in errors)
         sound_of(await served.caller.say("After the quota was raised."))
         assert await served.stop() == 0
 
 
-async def test_a_server_does_not_start_on_a_folder_it_cannot_write(tmp_path: Path) -> None:
+async def test_a_server_does_not_start_on_a_folder_it_may_not_write(tmp_path: Path) -> None:
+    async with site(tmp_path) as place:
+        place.prefix = bound_by_modes()
+        place.data_dir.mkdir()
+        with not_writable(place.data_dir):
+            served = place.spawn()
+            assert await served.ended() != 0
+        (line,) = served.log.read_text().strip().splitlines()
+        assert "VOXGATE_DATA_DIR" in line and str(place.data_dir) in line
+
+
+async def test_a_server_does_not_start_on_a_read_only_disk(tmp_path: Path) -> None:
     with disk(tmp_path / "disk") as small:
         small.read_only()
         async with site(tmp_path, data_dir=small.path) as place:

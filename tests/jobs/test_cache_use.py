@@ -42,6 +42,20 @@ async def test_refresh_speaks_anew_and_what_it_spoke_is_used_from_then_on(tmp_pa
         assert rows(tmp_path, "SELECT COUNT(*) FROM cache_entries") == [(1,)]
 
 
+async def test_what_is_in_memory_goes_when_a_refresh_has_replaced_it(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        await caller.say(TEXT)
+        # The same seed gives the same sound, so the old entry is marked by something else.
+        dear = "UPDATE cache_entries SET output = REPLACE(output, '\"cost_usd\":0.0', '\"cost_usd\":7.5')"
+        assert caller.gateway._database is not None
+        await caller.gateway._database.writer.run(lambda conn: conn.exec_driver_sql(dear) and None)
+        assert (await caller.say(TEXT))["output"]["cost_usd"] == 7.5
+        await caller.say(TEXT, cache="refresh")
+        again = await caller.say(TEXT)
+        assert again["output"]["cache_hit"] is True
+        assert again["output"]["cost_usd"] == 0
+
+
 async def test_off_neither_reads_nor_leaves_anything_for_others(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
         for _ in range(2):
@@ -86,3 +100,24 @@ async def test_audio_whose_file_is_gone_is_spoken_again_and_not_served_broken(tm
         sound_of(job)
         assert (await caller.say(TEXT))["output"]["cache_hit"] is True
         assert len(spoken(tmp_path / "record")) == 2
+
+
+async def test_every_answer_from_the_cache_is_a_hit(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        await caller.say(TEXT)
+        for _ in range(20):
+            assert (await caller.say(TEXT))["output"]["cache_hit"] is True
+        for _ in range(5):
+            sound_of(await caller.until(await caller.run(TEXT)))
+    assert rows(tmp_path, "SELECT hits FROM cache_entries") == [(25,)]
+
+
+async def test_the_default_bitrate_asked_for_by_name_is_the_same_audio(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        for audio_format, bitrate in (("mp3", 64), ("opus", 32)):
+            first = await caller.say(TEXT, format=audio_format)
+            same = await caller.say(TEXT, format=audio_format, bitrate=bitrate)
+            assert same["output"]["cache_hit"] is True
+            assert same["output"]["cache_key"] == first["output"]["cache_key"]
+            other = await caller.say(TEXT, format=audio_format, bitrate=96)
+            assert other["output"]["cache_key"] != first["output"]["cache_key"]

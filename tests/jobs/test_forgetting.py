@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from support.after import missing_files, rows, sound_of, spoken
 from support.running import running
+from support.served import site
 
 from gateway.settings import CacheSettings, JobSettings
+from storage.audio import AudioStore
 
 pytestmark = pytest.mark.slow
 
@@ -94,6 +96,38 @@ async def test_old_entries_go_and_files_follow_when_nothing_refers_to_them(tmp_p
         again = await caller.say("The sentence number 0 goes the way of all.")
         sound_of(again)
         assert again["output"]["cache_hit"] is False
+
+
+async def test_pruned_audio_is_forgotten_by_a_running_server_within_a_second_or_so(tmp_path: Path) -> None:
+    async with site(tmp_path, backends__scripted__seconds_per_char=0.005) as place, asyncio.timeout(60):
+        served = await place.start()
+        texts = ("This sentence is known by heart.", "And so is this one.")
+        for text in texts:
+            await served.caller.say(text)
+            assert (await served.caller.say(text))["output"]["cache_hit"] is True
+        done = await asyncio.to_thread(place.command, "cache", "prune", "--all")
+        assert done.stdout.strip() == "2 entries forgotten", done.stderr
+        while (again := await served.caller.say(texts[0]))["output"]["cache_hit"]:
+            await asyncio.sleep(0.05)
+        sound_of(again)
+        assert (await served.caller.say(texts[1]))["output"]["cache_hit"] is False
+        # What was said again since then is known again, and what is not pruned stays.
+        for text in texts:
+            assert (await served.caller.say(text))["output"]["cache_hit"] is True
+        assert await served.stop() == 0
+
+
+async def test_what_a_killed_sweep_had_taken_is_back_when_the_next_server_has_started(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        sound_of(await caller.say("It was in the trash when the sweeper died."))
+    audio = AudioStore(tmp_path / "audio")
+    hashes = [row[0] for row in rows(tmp_path, "SELECT hash FROM blobs")]
+    for blob_hash in hashes:
+        audio.discard(blob_hash)
+    assert {file.stem for file in audio.trash.iterdir()} == set(hashes)
+    async with running(tmp_path, backends=scripted(tmp_path)):
+        await until(lambda: not list(audio.trash.iterdir()))
+        assert {file.stem for file in audio.files()} == set(hashes)
 
 
 async def test_takes_of_unfinished_jobs_outlive_any_budget(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ import gateway.jobs.claimer
 import gateway.jobs.service
 import gateway.jobs.webhooks
 from gateway.settings import DatabaseSettings, JobSettings
+from storage.cache_entries import CacheStore
 from storage.endpoints import EndpointRecord, EndpointStore
 
 pytestmark = pytest.mark.slow
@@ -107,6 +108,24 @@ async def test_kill_switches_and_endpoints_go_from_server_to_server_by_notice(
         await until(200)
         await one.gateway.access.keys.revoke(new.record.id)
         await until(401)
+
+
+async def test_what_one_server_evicts_the_other_does_not_answer_from_memory(
+    tmp_path: Path, url: str, deaf_to_polls: None
+) -> None:
+    async with two_servers(tmp_path, url) as (one, other), asyncio.timeout(60):
+        await listening(url, 2)
+        texts = ("Both know this sentence.", "This one is younger.")
+        for text in texts:
+            await one.say(text)
+            for server in (one, other):
+                assert (await server.say(text))["output"]["cache_hit"] is True
+        assert one.gateway._database is not None
+        cache = CacheStore(one.gateway._database, one.gateway.clock)
+        stored = await cache.stats()
+        assert len(await cache.evict(stored.size_bytes - 1)) == 1
+        while all([(await other.say(text))["output"]["cache_hit"] for text in texts]):
+            await asyncio.sleep(0.02)
 
 
 async def test_a_listener_that_was_cut_off_hears_again(tmp_path: Path, url: str, deaf_to_polls: None) -> None:

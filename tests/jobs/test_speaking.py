@@ -5,6 +5,8 @@ from pathlib import Path
 
 from support.running import pcm_of, running
 
+from benchmarks.texts import story
+
 TEXT = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background."
 
 
@@ -61,3 +63,19 @@ async def test_a_chunk_its_engine_calls_too_long_is_spoken_in_pieces_and_kept_as
         wav = await caller.say(text, options=options, format="wav")
         assert wav["output"]["duration_ms"] == job["output"]["duration_ms"]
         assert caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get() == spoken
+
+
+async def test_strict_is_about_the_request_and_not_about_a_setting_its_caller_cannot_change(tmp_path: Path) -> None:
+    async with running(tmp_path, max_chars_per_chunk=500) as caller:
+        job = await caller.say(TEXT, strict=True)
+        assert [warning["code"] for warning in job["output"]["warnings"]] == ["max_chars_clamped"]
+        pcm_of(job)
+
+
+async def test_a_text_that_no_wav_can_hold_is_refused_before_a_word_is_spoken(tmp_path: Path) -> None:
+    text = story(1_500_000)  # 26 hours; a file of 4 GiB holds less than 25
+    async with running(tmp_path) as caller:
+        job = await caller.until(await caller.run(text, format="wav"))
+        assert job["status"] == "FAILED"
+        assert "use mp3" in job["error"]
+        assert caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get() == 0

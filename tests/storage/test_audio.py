@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, text
 from support.storage import START_MS, HandClock, a_completion, a_job, an_entry, put_audio
 
 from storage import statements
@@ -226,12 +226,38 @@ async def test_takes_go_by_last_use_but_never_those_an_unfinished_job_uses(
     assert set(await takes.get_many(["k0", "k1", "k2", "k3"])) == {"k0", "k3"}
     clock.turn(10)
     await jobs.insert(a_job(created_ms=clock.now_ms()))
-    await takes.touch(["k3"])
+    await takes.touch(["k3"], "job-1")
     assert await takes.evict(0) == 1
     assert set(await takes.get_many(["k0", "k3"])) == {"k3"}
     await jobs.cancel("job-1")
     assert await takes.evict(0) == 1
     assert await takes.stats() == (0, 0)
+
+
+async def test_no_clock_unpins_what_an_unfinished_job_has_spoken_or_found(
+    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
+) -> None:
+    takes = TakeStore(database, clock)
+    await a_take(takes, audio, "found")
+    await a_take(takes, audio, "nobody's")
+    for job_id in ("job-1", "job-2"):
+        await jobs.insert(a_job(job_id, created_ms=clock.now_ms()))
+        await jobs.claim([job_id], "a")
+    clock.turn(-5 * HOUR_S)  # or it is another server's, which was always behind
+    await takes.touch(["found"], "job-1")
+    await takes.touch(["found"], "job-2")
+    await a_take(takes, audio, "spoken", "job-1")
+    await takes.evict(0)
+    assert set(await takes.get_many(["found", "nobody's", "spoken"])) == {"found", "spoken"}
+    await jobs.requeue("job-1", "a", 1, "the server stopped", count_failure=False)
+    assert await takes.evict(0) == 0, "it will come back for them"
+    await jobs.cancel("job-1")
+    await takes.evict(0)
+    assert set(await takes.get_many(["found", "nobody's", "spoken"])) == {"found"}
+    await jobs.cancel("job-2")
+    await takes.evict(0)
+    assert await takes.stats() == (0, 0)
+    assert await database.read(lambda conn: conn.execute(text("SELECT * FROM take_pins")).all()) == []
 
 
 async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
@@ -246,17 +272,61 @@ async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
         await jobs.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
         await audio.settle(blob)
         clock.turn(10)
-    await cache.touch_many(["key-0", "key-0"])
+    await cache.touch_many({"key-0": 50})
+    await cache.touch_many({"key-0": 1, "key-3": 2})
     entry = await cache.get("key-0")
     assert entry is not None
-    assert (entry.hits, entry.last_used_ms) == (2, clock.now_ms())
+    assert (entry.hits, entry.last_used_ms) == (51, clock.now_ms())
     assert await cache.get("nothing") is None
     stats = await cache.stats()
-    assert (stats.entries, stats.size_bytes, stats.hits) == (4, 400, 2)
+    assert (stats.entries, stats.size_bytes, stats.hits) == (4, 400, 53)
     assert [(share.backend, share.entries) for share in stats.backends] == [("a", 2), ("b", 2)]
     assert await cache.evict(400, max_age_ms=1_000_000) == []
     assert await cache.evict(250) == ["key-1", "key-2"]
+    clock.turn(10)
+    await cache.touch_many({"key-3": 1})
+    clock.turn(15)
+    assert await cache.evict(250, max_age_ms=25_000) == [], "however old, it was used"
     assert await cache.evict(250, max_age_ms=20_000) == ["key-0"]
     assert await cache.prune(backend="a") == []
     assert await cache.prune(tenant="nobody", unused_since_ms=clock.now_ms()) == []
     assert await cache.prune(backend="b", unused_since_ms=clock.now_ms()) == ["key-3"]
+
+
+async def test_servers_can_see_that_an_entry_has_gone_or_has_other_audio(
+    database: Database, audio: AudioStore, clock: HandClock
+) -> None:
+    cache = CacheStore(database, clock)
+    blobs = {f"key-{n}": await put_audio(audio, bytes([n]) * 100) for n in range(3)}
+
+    async def put(key: str, blob: BlobRecord) -> None:
+        def both(conn: Connection) -> None:
+            write_row(conn, blob, clock.now_ms())
+            statements.put_cache_entry(conn, an_entry(key, blob, clock.now_ms(), backend=key))
+
+        await database.writer.run(both)
+
+    for key, blob in blobs.items():
+        await put(key, blob)
+    held = {key: blob.hash for key, blob in blobs.items()}
+    mark = await cache.mark()
+    await put("key-0", blobs["key-0"])
+    await cache.touch_many(dict.fromkeys(held, 1))
+    assert await cache.evict(10**9) == []
+    assert (await cache.mark(), await cache.gone(held)) == (mark, [])
+    await cache.prune(backend="key-1")
+    assert await cache.mark() > mark
+    assert await cache.gone(held) == ["key-1"]
+    mark = await cache.mark()
+    clock.turn(60)
+    await put("key-2", await put_audio(audio, b"spoken anew"))
+    assert await cache.mark() > mark
+    assert await cache.gone(held) == ["key-1", "key-2"]
+    entry = await cache.get("key-2")
+    assert entry is not None
+    assert entry.hits == 1
+    # What it held before has its grace from now on.
+    touched = "SELECT touched_ms FROM blobs WHERE hash = :hash"
+    params = {"hash": held["key-2"]}
+    at_ms = await database.read(lambda conn: conn.execute(text(touched), params).scalar_one())
+    assert at_ms == clock.now_ms()

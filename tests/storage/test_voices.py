@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 
-import msgspec
 import pytest
 from support.storage import START_MS, HandClock, an_entry, select
 
@@ -27,9 +26,9 @@ async def spoke(database: Database, clock: HandClock, tenant: str, content: str 
     """A take and a cache entry, of a tenant's own voice or (None) of a backend's."""
     blob = BlobRecord(f"audio-{tenant}-{content}", 10, ".flac")
     take = TakeRecord(blob.hash, blob.hash, 1, 24_000, 10, tenant=tenant if content else None, voice_hash=content)
-    await TakeStore(database, clock).put_many([(take, blob)])
-    entry = msgspec.structs.asdict(an_entry(blob.hash, blob, tenant=tenant, voice_hash=content))
-    await database.writer.run(lambda conn: conn.execute(statements.PUT_CACHE_ENTRY, entry) and None)
+    await TakeStore(database, clock).store(take, blob, "somebody's job", 1, "a")
+    entry = an_entry(blob.hash, blob, tenant=tenant, voice_hash=content)
+    await database.writer.run(lambda conn: statements.put_cache_entry(conn, entry))
 
 
 def kept(url: str) -> list[str]:

@@ -1,8 +1,9 @@
-"""A small disk of one's own, which can be full or read-only."""
+"""A small disk of one's own, which can be full or read-only; and what comes close for those who may not mount one."""
 
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,3 +58,33 @@ def disk(path: Path, size_mb: int = 8) -> Iterator[Disk]:
     finally:
         # Lazily: a server that was killed a moment ago may still be letting go.
         subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
+
+
+def bound_by_modes() -> list[str]:
+    """What to begin a command with so that a folder's mode binds it: root passes modes over as long as it may."""
+    return ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
+
+
+@contextmanager
+def file_size_limit(pid: int, size_bytes: int) -> Iterator[None]:
+    """A process can write no file beyond this size: what a quota does, without the right to set one."""
+    limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, limits)
+
+
+@contextmanager
+def not_writable(folder: Path) -> Iterator[None]:
+    """Nobody whom modes bind can make, rename or remove a file in `folder` or below it."""
+    folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
+    modes = [path.stat().st_mode for path in folders]
+    for path in folders:
+        path.chmod(0o500)
+    try:
+        yield
+    finally:
+        for path, mode in zip(folders, modes, strict=True):
+            path.chmod(mode)

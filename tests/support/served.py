@@ -83,6 +83,8 @@ class Site:
     def __init__(self, folder: Path, **settings: Any) -> None:
         self.folder = folder
         self.settings = settings
+        self.prefix: list[str] = []
+        """What the commands of its servers begin with."""
         self.started: list[Served] = []
         self._numbers = itertools.count(1)
         folder.mkdir(parents=True, exist_ok=True)
@@ -110,7 +112,7 @@ class Site:
         more = {f"VOXGATE_{name.upper()}": str(value) for name, value in settings.items()}
         with log.open("wb") as errors, log.with_suffix(".out").open("wb") as words:
             process = subprocess.Popen(
-                [sys.executable, "-m", "voxgate", "serve", "--host", "127.0.0.1", "--port", "0"],
+                [*self.prefix, sys.executable, "-m", "voxgate", "serve", "--host", "127.0.0.1", "--port", "0"],
                 cwd=self.folder,
                 env={**self.environment, **more},
                 stdin=subprocess.DEVNULL,

@@ -19,6 +19,7 @@ __all__ = [
     "Encoded",
     "Encoder",
     "check_size",
+    "default_bitrate",
     "encoder_identity",
     "missing",
     "open_encoder",
@@ -68,9 +69,14 @@ def check_size(format: AudioFormat, samples: int) -> None:  # noqa: A002
     limit = ENCODERS[format].max_samples
     if limit is not None and samples > limit:
         raise InvalidInput(
-            f"this text is too long for {format}, which ends at 4 GiB ({limit} samples, about {samples} are needed); "
+            f"this text is too long for {format}, which ends at 4 GiB ({limit} samples; it may need {samples}); "
             "use mp3, opus or flac"
         )
+
+
+def default_bitrate(format: AudioFormat) -> int | None:  # noqa: A002
+    """The bitrate in kbit/s of a file whose caller asked for none; None for formats without one."""
+    return ENCODERS[format].default_bitrate
 
 
 def encoder_identity(format: AudioFormat) -> str:  # noqa: A002

@@ -91,6 +91,7 @@ class AacEncoder(Encoder):
 
     mimetype = "audio/aac"
     identity = f"aac-adts-av-{_AV}"
+    default_bitrate = _DEFAULT_BITRATE
 
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         super().__init__(path, rate, bitrate)

@@ -40,6 +40,8 @@ class Encoder(ABC):
     mimetype: ClassVar[str]
     identity: ClassVar[str]
     """Names codec, version and settings."""
+    default_bitrate: ClassVar[int | None] = None
+    """In kbit/s; None for formats without one."""
     max_samples: ClassVar[int | None] = None
     """The most a file of this format can hold."""
 

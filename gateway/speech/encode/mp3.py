@@ -32,6 +32,7 @@ class Mp3Encoder(Encoder):
 
     mimetype = "audio/mpeg"
     identity = f"lameenc-{version('lameenc')}-q{_QUALITY}-cbr-info"
+    default_bitrate = _DEFAULT_BITRATE
 
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         bitrate = bitrate or _DEFAULT_BITRATE

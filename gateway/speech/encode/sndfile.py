@@ -74,6 +74,7 @@ class OpusEncoder(_SndfileEncoder):
 
     mimetype = "audio/ogg"
     identity = f"opus-ogg-{sf.__libsndfile_version__}"
+    default_bitrate = _DEFAULT_OPUS_BITRATE
     _options: ClassVar[dict[str, Any]] = {"format": "OGG", "subtype": "OPUS"}
 
     @classmethod

@@ -1,0 +1,21 @@
+"""How long a text becomes, told before it is spoken."""
+
+from __future__ import annotations
+
+from backends.interface import ChunkRule, Limit
+from benchmarks.texts import story
+from gateway.speech.length import most_samples
+from gateway.speech.plan import make_plan
+
+RULE = ChunkRule(40, 40, Limit(280))
+RATE = 24_000
+CHARS_PER_S = 15.7
+"""What the embedded voice made of these very sentences, pauses included."""
+
+
+def test_a_long_text_is_told_to_be_at_least_as_long_as_it_is_spoken_and_not_much_longer():
+    plan = make_plan(story(100_000), "en", RULE)
+    real = plan.chars / CHARS_PER_S * RATE
+    assert real < most_samples(plan, 1.0, RATE) < 1.3 * real
+    half = most_samples(plan, 2.0, RATE)
+    assert abs(half - most_samples(plan, 1.0, RATE) / 2) < 0.01 * half
