@@ -11,7 +11,7 @@ import pytest
 from support.after import missing_files, rows, sound_of, spoken
 from support.served import site
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
 
 SHORT = {"jobs__lease_s": 1.5, "jobs__beat_s": 0.3, "backends__scripted__target_chars": 60}
 LONG = " ".join(f"Sentence {n} of a text that goes on for quite a while." for n in range(12))

@@ -6,23 +6,14 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from support import databases
 from support.after import missing_files, sound_of, spoken
 from support.served import Served, site
 
-pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(autouse=True, params=["sqlite", "postgresql"])
-def on_both(request: pytest.FixtureRequest) -> Iterator[None]:
-    with databases.on(request.param):
-        yield
-
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
 
 SHORT = {"jobs__lease_s": 1.5, "jobs__beat_s": 0.3, "jobs__max_running": 3}
 
