@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import os
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,8 @@ class HibariBackend:
     def load(self, progress: Progress) -> None:
         """About a second: the model, the lexicons, and a first word so that the next one is not slower."""
         progress(0.1, "importing onnxruntime")
+        # Read when it is imported. Else it keeps an id of this machine in the home folder and reports to its makers.
+        os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             from hibari import Hibari  # type: ignore[import-untyped]
         except ImportError as error:

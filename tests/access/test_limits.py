@@ -103,10 +103,12 @@ async def test_two_servers_share_one_limit(tmp_path: Path, database_url: str) ->
         admitted = 0
         for _ in range(90):
             admitted += _admitted(one, principal, 1) + _admitted(two, principal, 1)
-            await asyncio.sleep(0.005)
-        # What a server may be ahead of the database by: requests of one round trip; and behind: one unused share.
-        assert 90 <= admitted <= 106
-        assert _admitted(one, principal, 5) == _admitted(two, principal, 5) == 0
+            await asyncio.sleep(0.02)
+        # What a server may be ahead of the database by: requests of one round trip, which takes its time on a busy
+        # machine; and behind: one unused share. Each by itself they would have let in all 180.
+        assert 90 <= admitted <= 130
+        for server in (one, two):
+            await until(lambda server=server: _admitted(server, principal, 5) == 0)
 
 
 async def test_a_server_that_starts_again_does_not_begin_the_limit_again(tmp_path: Path, database_url: str) -> None:

@@ -17,24 +17,37 @@ from gateway.api import build_app
 from gateway.api.fastlane import FastLane
 from gateway.api.observe import Observed
 from gateway.app import Gateway
+from gateway.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HIT = b'{"text":"known"}'
 
 
+class StandingClock(SystemClock):
+    """Wall time stands still, so that both answers of a pair name the same second."""
+
+    def __init__(self) -> None:
+        self.wall_ms = super().now_ms() // 60_000 * 60_000  # a limit's minute has just begun
+
+    def now_ms(self) -> int:
+        return self.wall_ms
+
+
 class Lanes:
-    """The same gateway with the fast lane, over a real server, and without it."""
+    """The same gateway with the fast lane, over a real server, and without it; and keys by what is wrong with them."""
 
     def __init__(self, gateway: Gateway, fast: httpx.AsyncClient, plain: httpx.AsyncClient) -> None:
         self.gateway = gateway
         self.fast = fast
         self.plain = plain
+        self.keys: dict[str, str] = {}
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def lanes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lanes]:
-    gateway = Gateway(settings_of(tmp_path_factory.mktemp("gateway"), max_body_runsync_bytes=100_000))
+    clock = StandingClock()
+    gateway = Gateway(settings_of(tmp_path_factory.mktemp("gateway"), max_body_runsync_bytes=100_000), clock)
     app = build_app(gateway)
     lane = app._app
     assert isinstance(lane, FastLane)
@@ -47,7 +60,29 @@ async def lanes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lanes
         for content in (BODY, WAV):
             spoken = await fast.post("/v2/default/runsync", content=content, headers=GOOD)
             assert spoken.json()["status"] == "COMPLETED"
-        yield Lanes(gateway, fast, plain)
+        lanes = Lanes(gateway, fast, plain)
+        await make_keys(lanes, clock)
+        yield lanes
+
+
+async def make_keys(lanes: Lanes, clock: StandingClock) -> None:
+    """A key of the same tenant for every reason to refuse it."""
+    access = lanes.gateway.access
+    made = {
+        "without the scope": await access.keys.create(scopes=("voices",)),
+        "spent": await access.keys.create(requests_per_minute=1),
+        "too few characters": await access.keys.create(characters_per_day=1),
+        "revoked": await access.keys.create(),
+        "expired": await access.keys.create(expires_ms=clock.wall_ms + 1000),
+    }
+    lanes.keys = {name: key.secret for name, key in made.items()}
+    await access.refresh()
+    for name in ("spent", "revoked", "expired"):  # each of them was good once
+        headers = {"Authorization": f"Bearer {lanes.keys[name]}"}
+        assert (await lanes.fast.post("/runsync", content=BODY, headers=headers)).status_code == 200
+    await access.keys.revoke(made["revoked"].record.id)
+    await access.refresh()
+    clock.wall_ms += 2000
 
 
 GOOD = {"Authorization": f"Bearer {KEY}"}
@@ -97,12 +132,28 @@ def seen(answer: httpx.Response) -> tuple[int, dict[str, str], bytes]:
     return answer.status_code, headers, content
 
 
+async def both(lanes: Lanes, **changes: Any) -> tuple[httpx.Response, httpx.Response]:
+    request = {"method": "POST", "url": "/v2/default/runsync", "content": BODY, "headers": GOOD} | changes
+    return await lanes.fast.request(**request), await lanes.plain.request(**request)
+
+
 @pytest.mark.parametrize("name", REQUESTS)
 async def test_both_ways_answer_alike(name: str, lanes: Lanes):
-    request = {"method": "POST", "url": "/v2/default/runsync", "content": BODY, "headers": GOOD} | REQUESTS[name]
-    fast, plain = [await client.request(**request) for client in (lanes.fast, lanes.plain)]
+    fast, plain = await both(lanes, **REQUESTS[name])
     assert seen(fast) == seen(plain)
     assert ("x-request-id" in fast.headers) and ("x-request-id" in plain.headers)
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("without the scope", 403), ("spent", 429), ("too few characters", 429), ("revoked", 401), ("expired", 401)],
+)
+async def test_both_ways_refuse_a_key_alike(name: str, status: int, lanes: Lanes):
+    for headers in ({"Authorization": f"Bearer {lanes.keys[name]}"}, {"Authorization": lanes.keys[name]}):
+        fast, plain = await both(lanes, headers=headers)
+        assert fast.status_code == status
+        assert seen(fast) == seen(plain)
+        assert ("retry-after" in fast.headers) is (status == 429)
 
 
 async def test_a_hit_is_answered_without_the_application_and_its_job_can_be_asked_for(lanes: Lanes):

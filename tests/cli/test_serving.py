@@ -112,20 +112,6 @@ def test_a_taken_port_stops_the_start_in_one_line(folder: Path) -> None:
     assert f"VOXGATE_PORT = {port}: already in use" in done.stderr
 
 
-def test_a_database_of_an_older_schema_is_backed_up_and_migrated_at_the_start(folder: Path) -> None:
-    command(["db", "upgrade"], folder)
-    path = folder / "data" / "voxgate.db"
-    with sqlite3.connect(path) as connection:
-        connection.execute("DELETE FROM alembic_version")
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        connection.execute("PRAGMA foreign_keys = OFF")
-        for table in tables:
-            if not table.startswith(("alembic", "sqlite")):
-                connection.execute(f"DROP TABLE {table}")
-    with serving_command(VOXGATE, folder, SCRIPTED) as server:
-        assert _post(server, "runsync", text="Migrated.")["status"] == "COMPLETED"
-
-
 def test_a_database_of_a_newer_schema_is_refused_in_one_line(folder: Path) -> None:
     command(["db", "upgrade"], folder)
     with sqlite3.connect(folder / "data" / "voxgate.db") as connection:

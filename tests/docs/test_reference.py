@@ -100,10 +100,3 @@ def test_every_key_of_a_request_is_documented() -> None:
     page = _page("quickstart.md")
     for field in msgspec.structs.fields(SpeechRequest):
         assert f"| `{field.encode_name}` |" in page, field.encode_name
-
-
-@pytest.mark.parametrize(("profile", "scale"), [("high-volume", (1, 10, 120)), ("low-volume", (0, 3, 30))])
-def test_the_scaling_profiles_are_the_guides(profile: str, scale: tuple[int, int, int]) -> None:
-    settings = load_settings(env={}, toml_path=ROOT / "deploy" / f"{profile}.toml")
-    keys = settings.backends["hibari"]
-    assert (keys["min_workers"], keys["max_workers"], keys["idle_timeout_s"]) == scale

@@ -75,7 +75,7 @@ async def test_stopping_fails_what_is_under_way():
 
 
 async def test_a_hanging_call_fails_and_the_next_one_is_made():
-    dsp = Dsp(limit_s=5)  # a new process has to start within it, on a busy machine too
+    dsp = Dsp(limit_s=10)  # a new process has to start within it, on a busy machine too
     with pytest.raises(ChunkRefused, match="SIGKILL"):
         await dsp.run(nap, 3600)
     assert await dsp.run(nap, 0) == "slept"

@@ -1,16 +1,41 @@
-"""The two scaling profiles of the API guide, with their idle time in tenths of seconds instead of minutes."""
+"""The two scaling profiles of the API guide, from the files that ship, with their idle time a hundred times shorter."""
 
 from __future__ import annotations
 
 import asyncio
 from pathlib import Path
 
-from support.hosting import hosting, order, outcome, until
+import msgspec
+import pytest
+from support.hosting import context, hosting, order, outcome, until
 
-from gateway.engines.scale import Scale
+from backends.hibari import HibariBackend
+from gateway.clock import SystemClock
+from gateway.engines.configure import configure
+from gateway.engines.scale import Scale, scale_of
+from gateway.settings import load_settings
 
-BUSY = Scale(min_workers=1, max_workers=10, idle_timeout_s=1.2)
-OCCASIONAL = Scale(min_workers=0, max_workers=3, idle_timeout_s=0.3)
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+
+
+def shipped(profile: str) -> Scale:
+    """What a gateway makes of one of the files."""
+    settings = load_settings(env={}, toml_path=DEPLOY / f"{profile}.toml")
+    own, host = configure(HibariBackend, settings.backends["hibari"])
+    return scale_of("hibari", host, HibariBackend(own, context()).capabilities())
+
+
+def hurried(scale: Scale) -> Scale:
+    return msgspec.structs.replace(scale, idle_timeout_s=scale.idle_timeout_s / 100)
+
+
+BUSY, OCCASIONAL = hurried(shipped("high-volume")), hurried(shipped("low-volume"))
+
+
+@pytest.mark.parametrize(("profile", "figures"), [("high-volume", (1, 10, 120)), ("low-volume", (0, 3, 30))])
+def test_the_files_that_ship_are_the_guides_profiles(profile: str, figures: tuple[int, int, int]):
+    scale = shipped(profile)
+    assert (scale.min_workers, scale.max_workers, scale.idle_timeout_s) == figures
 
 
 def workers(host) -> int:
@@ -55,8 +80,15 @@ async def test_an_idle_worker_gives_its_memory_back_to_the_machine():
         await until(lambda: not Path(f"/proc/{pid}").exists())
 
 
+class SlowClock(SystemClock):
+    """A burst is short by this one, however busy the machine is."""
+
+    def monotonic(self) -> float:
+        return super().monotonic() / 50
+
+
 async def test_a_short_burst_starts_no_second_worker():
-    async with hosting(Scale(1, 4), start=True) as host:
+    async with hosting(Scale(1, 4), start=True, clock=SlowClock()) as host:
         await until(lambda: host.state().idle == 1)
         tickets = [host.submit(order(f"Number {n}.", index=n)) for n in range(3)]
         await asyncio.gather(*(ticket.future for ticket in tickets))

@@ -14,7 +14,7 @@ from support.running import running
 from gateway.clock import SystemClock
 from gateway.settings import CacheSettings, JobSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
 
 HOUR_MS = 3_600_000
 JOBS = JobSettings(lease_s=1.5, beat_s=0.3, max_running=1)

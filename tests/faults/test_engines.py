@@ -51,19 +51,22 @@ async def test_eight_jobs_outlive_the_worker_that_spoke_them(tmp_path: Path) -> 
 
 
 async def test_eight_jobs_outlive_a_worker_that_was_stopped(tmp_path: Path) -> None:
-    async with running(tmp_path, backends=scripted(chunk_timeout_s=0.8)) as caller:
+    async with running(tmp_path, backends=scripted(chunk_timeout_s=1.5)) as caller:
         ids = await eight(caller, delay_s=0.3)
         await under_way(caller, ids)
-        os.kill(workers(caller)[0], signal.SIGSTOP)
+        (stopped,) = workers(caller)
+        os.kill(stopped, signal.SIGSTOP)
         for job in [await caller.until(job_id) for job_id in ids]:
             sound_of(job)
+            assert "retries" not in job, "a worker's death costs a job no attempt"
+        assert stopped not in workers(caller)
 
 
 @pytest.mark.parametrize("fault", ["hang", "crash", "raises"])
 async def test_a_job_that_ends_its_worker_fails_with_its_text_and_seven_bystanders_are_spoken(
     tmp_path: Path, fault: str
 ) -> None:
-    async with running(tmp_path, backends=scripted(chunk_timeout_s=0.6)) as caller:
+    async with running(tmp_path, backends=scripted(chunk_timeout_s=1.5)) as caller:
         ids = await eight(caller, **{fault: True, "only": "three", "delay_s": 0.1})
         jobs = [await caller.until(job_id) for job_id in ids]
         guilty = jobs.pop(2)

@@ -6,25 +6,16 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
-from support import databases
 from support.after import missing_files, sound_of, spoken
 from support.served import Served, site
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
 
-
-@pytest.fixture(autouse=True, params=["sqlite", "postgresql"])
-def on_both(request: pytest.FixtureRequest) -> Iterator[None]:
-    with databases.on(request.param):
-        yield
-
-
-SHORT = {"jobs__lease_s": 1.5, "jobs__beat_s": 0.3, "jobs__max_running": 3}
+SHORT = {"jobs__lease_s": 5, "jobs__beat_s": 0.3, "jobs__max_running": 3}
 
 
 async def test_two_servers_share_the_work_and_speak_every_text_once(tmp_path: Path) -> None:
@@ -33,7 +24,7 @@ async def test_two_servers_share_the_work_and_speak_every_text_once(tmp_path: Pa
         one, other = await asyncio.gather(place.start(), place.start())
         texts = [f"Text number {n} is spoken once." for n in range(24)]
         ids = await asyncio.gather(
-            *((one, other)[n % 2].caller.run(text, options={"delay_s": 0.1}) for n, text in enumerate(texts))
+            *((one, other)[n % 2].caller.run(text, options={"delay_s": 0.4}) for n, text in enumerate(texts))
         )
         jobs = [await (other, one)[n % 2].caller.until(job_id) for n, job_id in enumerate(ids)]
         for job in jobs:
@@ -49,7 +40,7 @@ async def test_two_servers_share_the_work_and_speak_every_text_once(tmp_path: Pa
         assert [text for text, _ in spoken(record)].count("All ask for this.") == 1
         # Finished audio is a hit at either.
         for server in (one, other):
-            assert (await server.caller.say(texts[0], options={"delay_s": 0.1}))["output"]["cache_hit"] is True
+            assert (await server.caller.say(texts[0], options={"delay_s": 0.4}))["output"]["cache_hit"] is True
         assert not await missing_files(place.data_dir)
         assert [await one.stop(), await other.stop()] == [0, 0]
 
@@ -83,7 +74,7 @@ async def test_a_key_revoked_at_one_server_is_refused_at_all_within_about_a_seco
         gone = place.command("keys", "revoke", public_id)
         assert gone.returncode == 0, gone.stderr
         for server in (one, other):
-            assert await within(1.5, server, key, 401), "a revoked key still works"
+            assert await within(3.0, server, key, 401), "a revoked key still works"
         assert [await one.stop(), await other.stop()] == [0, 0]
 
 

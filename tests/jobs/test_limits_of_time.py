@@ -44,7 +44,7 @@ async def test_a_job_past_its_execution_timeout_keeps_its_takes_and_a_retry_goes
         assert job["status"] == "TIMED_OUT"
         assert "policy.executionTimeout of 5000 ms" in job["error"]
         assert "/retry" in job["error"]
-        assert 4500 <= job["executionTime"] < 8000
+        assert 4500 <= job["executionTime"] < 15_000
         before = spoken(tmp_path / "record")
         # The engine is free at once: the chunk that took so long was withdrawn.
         sound_of(await caller.say("Somebody else has his turn."))
@@ -58,7 +58,7 @@ async def test_a_job_past_its_execution_timeout_keeps_its_takes_and_a_retry_goes
 
 async def test_waiting_behind_others_is_not_execution(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        slow = await caller.run("A slow one goes first.", options={"delay_s": 6})
+        slow = await caller.run("A slow one goes first.", options={"delay_s": 9})
         await caller.until(slow, "IN_PROGRESS")
         await asyncio.sleep(0.2)
         quick = await caller.run("A quick one waits behind it.", policy={"executionTimeout": 5000})
@@ -69,19 +69,20 @@ async def test_waiting_behind_others_is_not_execution(tmp_path: Path) -> None:
 
 
 async def test_a_job_that_stalls_is_timed_out_and_a_long_one_that_gets_on_is_not(tmp_path: Path) -> None:
-    jobs = JobSettings(stall_timeout_s=1.0)
+    jobs = JobSettings(stall_timeout_s=2.0)
     async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
         stalled = await caller.until(await caller.run(TEXT, options={"delay_s": 20, "only": "number 4 "}))
         assert stalled["status"] == "TIMED_OUT"
         assert "VOXGATE_JOBS__STALL_TIMEOUT_S" in stalled["error"]
         long = await caller.until(await caller.run(TEXT + "\n\nThe end.", options={"delay_s": 0.4}))
         sound_of(long)
-        assert long["executionTime"] > 1000
+        assert long["executionTime"] > 2000
 
 
 async def test_a_ttl_ends_what_waits_and_what_runs_and_a_retry_has_a_new_one(tmp_path: Path) -> None:
-    jobs = JobSettings(max_running=1, ttl_s=1.5, beat_s=0.2, lease_s=1)
+    jobs = JobSettings(max_running=1, ttl_s=4, beat_s=0.2, lease_s=1)
     async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
+        await caller.say("The engine is loaded.", cache="off")
         # One right after the other: their time is over together, before the second could be claimed.
         runs = await caller.run("This one runs too long.", options={"delay_s": 60})
         waits = await caller.run("This one waits behind it.")
@@ -130,10 +131,11 @@ async def test_an_execution_timeout_counts_what_was_spent_before_a_restart(tmp_p
     text = "\n\n".join(f"Paragraph {n} says the number {n} in so many words." for n in range(40))
     async with running(tmp_path, backends=scripted(tmp_path), shutdown_grace_s=0) as caller:
         job_id = await caller.run(text, options={"chunk_delay_s": 0.25}, policy={"executionTimeout": 5000})
-        while len(spoken(tmp_path / "record")) < 12:
+        while len(spoken(tmp_path / "record")) < 16:
             await asyncio.sleep(0.05)
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
         job = await caller.until(job_id)
         assert job["status"] == "TIMED_OUT"
-        assert 4500 <= job["executionTime"] < 8000
-        assert len(spoken(tmp_path / "record")) < 30
+        # Begun anew it would be 9 s and 36 chunks.
+        assert 4500 <= job["executionTime"] < 8500
+        assert len(spoken(tmp_path / "record")) < 33

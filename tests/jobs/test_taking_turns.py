@@ -72,7 +72,7 @@ async def test_a_tenant_with_one_job_does_not_wait_for_all_of_another_ones(tmp_p
 async def test_a_short_job_begins_while_a_long_one_is_spoken(tmp_path: Path) -> None:
     text = "\n\n".join(f"Long{n} is a paragraph of a long, long text." for n in range(40))
     async with running(tmp_path, backends=scripted(tmp_path, target_chars=50)) as caller:
-        long = await caller.run(text, options={"chunk_delay_s": 0.05})
+        long = await caller.run(text, options={"chunk_delay_s": 0.15})
         while len(spoken(tmp_path / "record")) < 5:
             await asyncio.sleep(0.01)
         sound_of(await caller.say("Short is only one sentence."))
@@ -123,6 +123,7 @@ async def test_purge_cancels_what_waits_and_nothing_that_runs(tmp_path: Path) ->
         for job_id in waiting:
             assert (await caller.status(job_id))["status"] == "CANCELLED"
         assert (await caller.status(holder))["status"] == "IN_PROGRESS"
+        await caller.post(f"cancel/{holder}")  # or the stop would wait for it
 
 
 async def test_a_full_queue_is_said_with_when_to_come_back(tmp_path: Path) -> None:

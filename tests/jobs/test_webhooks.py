@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.after import rows
 from support.running import running
 
 from gateway.jobs import webhooks
@@ -62,7 +63,7 @@ async def receiving(*statuses: int | None) -> AsyncIterator[Receiver]:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "PAUSES_S", (0.05, 0.05, 0.05, 0.05))
     monkeypatch.setattr(webhooks, "POLL_S", 0.05)
-    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 1.0)
 
 
 @pytest.mark.parametrize(
@@ -160,15 +161,21 @@ async def test_failures_are_tried_again_until_the_receiver_takes_it(tmp_path: Pa
         assert len({headers["x-voxgate-delivery"] for headers, _ in receiver.got}) == 1
 
 
-async def test_what_is_owed_survives_a_restart(tmp_path: Path, quick: None) -> None:
-    async with receiving(500) as receiver:
+async def test_what_is_owed_survives_a_restart(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webhooks, "PAUSES_S", (1.0,) * 20)
+    async with receiving(*(500,) * 20) as receiver:
         async with running(tmp_path, webhook_allow=("127.0.0.1",)) as caller:
             job_id = await caller.run(TEXT, webhook=receiver.url)
             await receiver.until(1)
-            await asyncio.sleep(1)  # stopped before the answer is noted, the next try would wait for the lease
+            # Stopped before the answer is noted, the next try would wait for the lease.
+            while rows(tmp_path, "SELECT tries FROM webhook_deliveries") in ([], [(0,)]):
+                await asyncio.sleep(0.02)
+        refused = len(receiver.got)
+        assert rows(tmp_path, "SELECT state FROM webhook_deliveries") == [("PENDING",)]
+        receiver.statuses.clear()
         async with running(tmp_path, webhook_allow=("127.0.0.1",)):
-            await receiver.until(2)
-        assert json.loads(receiver.got[1][1])["id"] == job_id
+            await receiver.until(refused + 1)
+        assert json.loads(receiver.got[refused][1])["id"] == job_id
 
 
 async def test_private_addresses_are_refused_when_asked_and_again_when_connected(tmp_path: Path, quick: None) -> None:

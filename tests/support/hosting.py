@@ -12,7 +12,7 @@ from support.posting import post
 
 from backends.interface import BackendContext
 from backends.testing.scripted import ScriptedBackend, ScriptedSettings
-from gateway.clock import SystemClock
+from gateway.clock import Clock, SystemClock
 from gateway.engines.dsp import Dsp
 from gateway.engines.host import Host
 from gateway.engines.inline import InlineWorker
@@ -37,7 +37,11 @@ def context() -> BackendContext:
 
 @asynccontextmanager
 async def hosting(
-    scale: Scale | None = None, start: bool = False, backend: type = ScriptedBackend, **settings: Any
+    scale: Scale | None = None,
+    start: bool = False,
+    backend: type = ScriptedBackend,
+    clock: Clock | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Host]:
     own = ScriptedSettings(**settings)
     scale = scale or Scale(0, 1, restart_s=0.05)
@@ -49,7 +53,7 @@ async def hosting(
             return InlineWorker(spec, dsp, on_message, on_exit)
         return ProcessWorker(spec, on_message, on_exit)
 
-    host = Host("scripted", own.revision, own.concurrency, scale, make, SystemClock())
+    host = Host("scripted", own.revision, own.concurrency, scale, make, clock or SystemClock())
     if start:
         host.start()
     try:

@@ -56,7 +56,7 @@ class Caller:
         return dict(answer.json())
 
     async def until(self, job_id: str, *states: str, within_s: float = 60.0) -> dict[str, Any]:
-        """The job once it is in one of these states, or final."""
+        """The job once it is in one of these states; without any, once it is final."""
         wanted = set(states) or {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
         end = time.monotonic() + within_s
         while True:

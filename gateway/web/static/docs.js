@@ -1,8 +1,15 @@
 // The OpenAPI document for people. Everything shown comes from /openapi.json.
 import { ask, make } from "./client.js";
 
-const METHODS = ["get", "post", "head"];
-const TITLES = { jobs: "Jobs", audio: "Audio", voices: "Voices", server: "The server" };
+const METHODS = ["get", "post", "put", "delete", "head"];
+const TITLES = {
+  jobs: "Jobs",
+  openai: "OpenAI's speech API",
+  voices: "Voices",
+  pronunciations: "Pronunciations",
+  audio: "Audio",
+  server: "The server",
+};
 let schemas = {};
 
 const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
@@ -93,7 +100,7 @@ function card({ method, path, operation, also }) {
   const part = (title, content) => content.childNodes.length && body.append(make("h3", {}, title), content);
   if (also.length) part("Also at", make("div", {}, ...also.flatMap((a) => [make("code", {}, a), " "])));
   part("Parameters", parameters(operation));
-  const sent = operation.requestBody?.content["application/json"]?.schema;
+  const sent = Object.values(operation.requestBody?.content || {})[0]?.schema;
   if (sent) part("Body", fields(resolve(sent)));
   part("Answers", responses(operation));
   return make(
@@ -125,7 +132,7 @@ function grouped(document_) {
       original.also.push(`${entry.method.toUpperCase()} ${entry.path}`);
       continue;
     }
-    const tag = entry.operation.tags?.[0] || "server";
+    const tag = entry.operation.tags?.at(-1) || "server"; // the last is the closest: "jobs, voices"
     groups.set(tag, [...(groups.get(tag) || []), entry]);
   }
   return groups;
@@ -137,8 +144,8 @@ async function show() {
   schemas = described.components.schemas;
   const groups = grouped(described);
   place.replaceChildren();
-  for (const tag of Object.keys(TITLES).filter((name) => groups.has(name))) {
-    place.append(make("h2", {}, TITLES[tag]), ...groups.get(tag).map(card));
+  for (const tag of new Set([...Object.keys(TITLES).filter((name) => groups.has(name)), ...groups.keys()])) {
+    place.append(make("h2", {}, TITLES[tag] || tag), ...groups.get(tag).map(card));
   }
   const wanted = document.getElementById(location.hash.slice(1));
   if (wanted) {

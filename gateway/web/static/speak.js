@@ -183,6 +183,8 @@ function openDoor(words = "") {
   $("door").hidden = false;
   $("door-error").textContent = words;
   $("leave-box").hidden = true;
+  for (const name of ["own", "backends"]) $(name).replaceChildren(make("li", { className: "hint" }, "Shown to whoever has a key."));
+  $("queue").textContent = "";
 }
 
 async function enter() {
@@ -222,7 +224,10 @@ function busy(yes) {
 const say = (words) => ($("status").textContent = words);
 
 function complain(error) {
-  if (error.status === 401) return openDoor(key() ? "The server does not know this key." : "");
+  if (error.status === 401) {
+    openDoor(key() ? "The server does not know this key." : "Speaking needs a key.");
+    return $("key").focus();
+  }
   $("error").textContent = error instanceof Refused ? error.message : "The server does not answer.";
 }
 

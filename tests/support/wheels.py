@@ -1,0 +1,71 @@
+"""Copies of the tree, its wheel, and environments outside the checkout with that wheel in them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+OUTSIDE = {"PYTHONPATH": ""}
+"""In the environment of a command of such an environment: it must not find the checkout by name."""
+
+
+def copy_of_the_tree(folder: Path) -> Path:
+    """What is in the tree, without what is ignored in it."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+    ).stdout
+    for name in filter(None, listed.decode().split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    return folder
+
+
+def make_wheel(folder: Path) -> Path:
+    """Built from a copy of what is in the tree, so that nothing is left in it."""
+    source = copy_of_the_tree(folder / "source")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."],
+        cwd=source,
+        check=True,
+    )
+    return next(folder.glob("voxgate-*.whl"))
+
+
+class Installed:
+    """An environment of its own that borrows the locked packages of this one and nothing else.
+
+    A folder named in a .pth file is searched for imports, but .pth files in it are not read: the checkout, which is
+    installed editable beside those packages, stays out.
+    """
+
+    def __init__(self, folder: Path, wheel: Path) -> None:
+        venv.create(folder)
+        self.folder = folder
+        self.python = folder / "bin" / "python"
+        self.voxgate = folder / "bin" / "voxgate"
+        where = self.run(self.python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))")
+        self.pip("install", "--no-deps", str(wheel))
+        (Path(where.stdout.strip()) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+
+    def pip(self, *arguments: str) -> None:
+        """pip for this environment, with nobody to ask for a package it lacks."""
+        pip = (sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check", "-q")
+        self.run(*pip, *arguments, PIP_NO_INDEX="1")
+
+    def run(self, *command: str | Path, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
+        """Run one of its commands to a good end."""
+        done = subprocess.run(
+            command, cwd=cwd, env={**os.environ, **OUTSIDE, **changes}, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done
