@@ -134,7 +134,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise SettingsError(port_problem(settings.host, settings.port) or f"{settings.host}: {error}") from error
+        raise SettingsError(port_problem(settings) or f"{settings.host}: {error}") from error
     listener.listen(_BACKLOG)
     listener.set_inheritable(False)
     return listener

@@ -25,8 +25,8 @@ import msgspec
 
 async def main():
     settings = SimpleNamespace(
-        plugins=("morse",), backends={"morse": {"pitch_hz": "700", "workers": 1}}, models_dir=Path("models"),
-        device="auto", hf_token=None,
+        plugins=("morse",), backends={"morse": {"pitch_hz": "700", "workers": 1}}, origins={},
+        models_dir=Path("models"), device="auto", hf_token=None,
     )
     engines = Engines(settings, post, SystemClock())
     info = next(info for info in engines.infos if info.name == "morse")

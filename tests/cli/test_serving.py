@@ -93,7 +93,7 @@ def test_a_taken_port_stops_the_start_in_one_line(folder: Path) -> None:
         done = command(["serve", "--port", str(port)], folder, SCRIPTED)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
-    assert f"VOXGATE_PORT = {port}: already in use" in done.stderr
+    assert f"--port = {port}: already in use" in done.stderr
 
 
 def test_a_database_of_an_older_schema_is_backed_up_and_migrated_at_the_start(folder: Path) -> None:
