@@ -120,7 +120,9 @@ class Gateway:
         known = {hosted.name: hosted for hosted in self.engines}
         voice_store = VoiceStore(database)
         self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)
-        self.router = router = Router(known, settings.default_backend, self.voices.find, self.voices.names)
+        self.router = router = Router(
+            known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos
+        )
         self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._intake.forget())
         self._intake = intake = Intake(settings, router, self.pronunciations)
         self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)

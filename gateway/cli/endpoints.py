@@ -17,6 +17,7 @@ from gateway.errors import BadRequest, Conflict
 from gateway.routing.arms import resolve
 from gateway.routing.checks import endpoint_problems
 from gateway.routing.endpoints import MAX_ID_LENGTH, Endpoint, Endpoints
+from gateway.routing.speakers import Speakers
 from gateway.settings import Settings
 from gateway.settings.address import address
 from gateway.speech.decode import decode_request
@@ -153,13 +154,14 @@ def _refuse_wrong(settings: Settings, defaults: dict[str, Any], policy: dict[str
     names = installed_names(settings)
     for problem in endpoint_problems(defaults, policy, names, lambda key: flags.get(key, f"--{key}")):
         raise BadRequest(problem)
-    hosted = engines_of(settings).get(defaults.get("backend", ""))
+    engines = engines_of(settings)
+    hosted = engines.get(defaults.get("backend", ""))
     if hosted is None:
         return  # as routed, or not to be had on this machine
     request = decode_request(b'{"text": "a"}', defaults)
     if hosted.capabilities.cloning:  # a tenant's own voice may have any name, and may be made later
         request = msgspec.structs.replace(request, voice="default")
-    resolve(hosted, request, ())
+    resolve(hosted, request, Speakers(engines, engines.infos))
 
 
 async def _read(database: Database, settings: Settings) -> Endpoints:

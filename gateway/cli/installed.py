@@ -40,6 +40,8 @@ def installed(settings: Settings | None = None) -> list[Installed]:
         if not info.enabled:
             remark = f"loads when named: VOXGATE_PLUGINS={info.name}"
         row = Installed(info.name, info.state, info.enabled, info.distribution, info.version, remark=remark)
+        if info.capabilities is not None:
+            row = msgspec.structs.replace(row, languages=info.capabilities.languages)
         if hosted is not None:
             row = msgspec.structs.replace(
                 row,

@@ -9,7 +9,7 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from backends.interface import API_VERSION, ENTRY_POINT_GROUP, Backend
+from backends.interface import API_VERSION, ENTRY_POINT_GROUP, Backend, Capabilities
 from gateway.errors import SettingsError
 from gateway.settings.words import meant
 
@@ -26,6 +26,7 @@ class BackendInfo(msgspec.Struct, frozen=True):
         enabled: whether it may load (see VOXGATE_PLUGINS).
         error: what is wrong, for missing and broken ones.
         cure: the command or setting that mends it.
+        capabilities: of a missing one, as far as it can tell without what it lacks.
     """
 
     name: str
@@ -35,6 +36,7 @@ class BackendInfo(msgspec.Struct, frozen=True):
     enabled: bool = True
     error: str = ""
     cure: str = ""
+    capabilities: Capabilities | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True):

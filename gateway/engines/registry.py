@@ -136,6 +136,8 @@ class Engines:
 
     def _admit(self, candidate: Candidate) -> BackendInfo:
         info = candidate.info
+        if info.state == "missing" and info.enabled:
+            return msgspec.structs.replace(info, capabilities=self._told_by(candidate))
         if info.state != "found" or not info.enabled:
             return info
         try:
@@ -144,7 +146,9 @@ class Engines:
         except SettingsError:
             raise
         except BackendUnavailable as error:
-            return msgspec.structs.replace(info, state="missing", error=error.reason, cure=error.cure)
+            return msgspec.structs.replace(
+                info, state="missing", error=error.reason, cure=error.cure, capabilities=self._told_by(candidate)
+            )
         except Exception as error:  # noqa: BLE001 - a broken plugin is listed and stops nobody
             return msgspec.structs.replace(
                 info,
@@ -153,6 +157,16 @@ class Engines:
                 cure=f"pip install -U {info.distribution}",
             )
         return info
+
+    def _told_by(self, candidate: Candidate) -> Capabilities | None:
+        """What a backend that lacks something could do; many know without it."""
+        try:
+            backend = load_class(candidate.entry_point)
+            raw = self._settings.backends.get(backend.name, {})
+            own, host = configure(backend, raw, self._settings.origins)
+            return backend(own, self._context(host, 1)).capabilities()
+        except Exception:  # noqa: BLE001 - it cannot run anyway
+            return None
 
     def _host(self, backend: type[Backend]) -> HostedBackend:
         own, host_settings = configure(backend, self._settings.backends.get(backend.name, {}), self._settings.origins)

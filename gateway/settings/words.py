@@ -128,7 +128,7 @@ def _bound_in_words(meta: msgspec.Meta) -> str:
 def _find(path: str, annotation: Any) -> tuple[str, Any]:
     """The field a JSON path leads to, as people write it, and its type: `$.policy.ttl` is `policy.ttl`."""
     where = path.removeprefix("$").lstrip(".")
-    for step in re.split(r"[.\[]", where) if where else ():
+    for step in filter(None, re.split(r"[.\[]", where)):
         annotation = _inside(annotation, step.rstrip("]"))
     return where.replace("[...]", ""), annotation
 
