@@ -84,6 +84,14 @@ class Voice(msgspec.Struct, frozen=True):
     """What the backend needs to find the voice (a path, a vendor's voice name); opaque to the gateway."""
 
 
+class Otherwise(msgspec.Struct, frozen=True):
+    """Languages a backend would speak if one of its own settings, `key`, were `value`."""
+
+    key: str
+    value: str
+    languages: tuple[str, ...]
+
+
 class Capabilities(msgspec.Struct, frozen=True):
     """What a backend can do; asked in the gateway, before anything is loaded.
 
@@ -99,6 +107,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         host: where it runs unless the operator says otherwise.
         concurrency: chunks one worker (or the event loop, for `inline`) speaks at a time.
         workers: worker processes unless the operator says otherwise; 0 means one for each core.
+        otherwise: what it would speak under other settings: whoever asks for a language it lacks is told.
         most_workers: more than so many make no sense, whoever asks: one that fills a device needs one worker.
     """
 
@@ -115,6 +124,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     concurrency: int = 1
     workers: int = 1
     most_workers: int | None = None
+    otherwise: tuple[Otherwise, ...] = ()
 
 
 class BackendContext(msgspec.Struct, frozen=True):

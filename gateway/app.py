@@ -38,6 +38,7 @@ from gateway.routing.endpoints import Endpoints
 from gateway.routing.models import Models
 from gateway.routing.router import Router
 from gateway.settings import Settings
+from gateway.settings.address import address as address_of
 from gateway.settings.logs import get_logger
 from gateway.speech.finish import post
 from gateway.speech.fresh import Fresh
@@ -75,8 +76,10 @@ class Gateway:
     jobs: Jobs
     watch: Watch
 
-    def __init__(self, settings: Settings, clock: Clock | None = None) -> None:
+    def __init__(self, settings: Settings, clock: Clock | None = None, address: str | None = None) -> None:
+        """`address` is where it listens, if that is not simply as the settings say."""
         self.settings = settings
+        self._address = address or address_of(settings.host, settings.port)
         self.clock = clock or SystemClock()
         self.metrics = Metrics()
         self.owner = f"w-{os.getpid():x}-{os.urandom(4).hex()}"
@@ -88,11 +91,24 @@ class Gateway:
         self._stopping = False
 
     async def start(self) -> None:
-        """Open the database, load the engines, begin to claim."""
+        """Open the database, load the engines, begin to claim.
+
+        Raises:
+            SettingsError, StorageError, OSError: it cannot; what was opened is closed again.
+        """
+        database = await Database.open(self.settings.database_url)
+        self.access = Access(database, self.settings, self.clock)
+        try:
+            await self.access.start()
+            await self._start(database)
+        except BaseException:
+            await self.access.stop()
+            await database.close()
+            raise
+        self._database = database
+
+    async def _start(self, database: Database) -> None:
         settings, clock, metrics = self.settings, self.clock, self.metrics
-        self._database = database = await Database.open(settings.database_url)
-        self.access = Access(database, settings, clock)
-        await self.access.start()
         audio = AudioStore(settings.audio_dir)
         jobs_kept = Retention(
             run_ms=round(settings.jobs.retention_run_s * 1000),
@@ -105,7 +121,9 @@ class Gateway:
         known = {hosted.name: hosted for hosted in self.engines}
         voice_store = VoiceStore(database)
         self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)
-        self.router = router = Router(known, settings.default_backend, self.voices.find, self.voices.names)
+        self.router = router = Router(
+            known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos
+        )
         self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._intake.forget())
         self._intake = intake = Intake(settings, router, self.pronunciations)
         self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
@@ -164,7 +182,7 @@ class Gateway:
             present,
             allow,
             signing_key(settings),
-            settings.public_url or f"http://{settings.host}:{settings.port}",
+            settings.public_url or self._address,
             clock,
         )
         self.jobs = Jobs(
@@ -196,7 +214,7 @@ class Gateway:
         self._housekeeping.start()
         self._write_behind.start()
         self._webhooks.start()
-        self._refresh = asyncio.create_task(self._keep_fresh(), name="endpoints")
+        self._refresh = asyncio.create_task(self._keep_fresh(database), name="endpoints")
         database.listen(self._heard(signals))
         log.info("started", owner=self.owner, backends=sorted(known))
 
@@ -271,15 +289,14 @@ class Gateway:
         if await self.endpoints.refresh():
             self._intake.forget()
 
-    async def _keep_fresh(self) -> None:
+    async def _keep_fresh(self, database: Database) -> None:
         version: Any = None
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._look.wait(), REFRESH_S)
             self._look.clear()
             try:
-                assert self._database is not None  # started
-                seen = await self._database.data_version()
+                seen = await database.data_version()
                 if seen != version:
                     await self._answers.look()
                     version = seen
@@ -291,6 +308,6 @@ class Gateway:
                 log.exception("endpoints_not_refreshed")
 
 
-def create_app(settings: Settings) -> Any:
-    """The ASGI application of a server with these settings; its lifespan starts and stops it."""
-    return build_app(Gateway(settings), pages())
+def application(gateway: Gateway) -> Any:
+    """The ASGI application of this gateway, with its pages; its lifespan starts and stops it."""
+    return build_app(gateway, pages())

@@ -10,6 +10,7 @@ from msgspec import UNSET
 
 from gateway.errors import BadRequest
 from gateway.jobs.views import TTL_MS, Envelope
+from gateway.settings.words import explain
 
 WAIT_MS = (1_000, 300_000)
 DEFAULT_WAIT_MS = 90_000
@@ -47,7 +48,8 @@ def decode_envelope(body: bytes) -> Envelope:
         except msgspec.DecodeError:
             envelope = _decode(without_half_characters(body))
     except msgspec.ValidationError as error:
-        raise BadRequest(f"the request is invalid: {error}") from None
+        wrong = explain(error, Envelope)
+        raise BadRequest(f'the request is invalid: {wrong}; send {{"input": {{"text": "..."}}}}') from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         hint = "the body is empty" if not body.strip() else str(error)
         raise BadRequest(f'json is invalid: {hint}; send {{"input": {{"text": "..."}}}}') from None

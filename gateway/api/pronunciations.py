@@ -13,6 +13,7 @@ from gateway.api.jobs import json_response
 from gateway.api.openapi import answers, fails
 from gateway.api.security import Caller, Core, authenticated
 from gateway.errors import BadRequest
+from gateway.settings.words import explain
 from gateway.speech.lexicon import ANY, MAX_ENTRIES, MAX_PHRASE_CHARS, MAX_RESPELLING_CHARS
 from gateway.speech.pronunciations import Dictionary
 
@@ -105,8 +106,9 @@ def _read(body: bytes) -> NewPronunciations:
     try:
         return _decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        wrong = explain(error, NewPronunciations) if isinstance(error, msgspec.ValidationError) else error
         raise BadRequest(
-            f'{error}; send {{"entries": [{{"phrase": "Nguyen", "respelling": "Win", "language": "en"}}]}}'
+            f'{wrong}; send {{"entries": [{{"phrase": "Nguyen", "respelling": "Win", "language": "en"}}]}}'
         ) from error
 
 

@@ -17,6 +17,7 @@ from litestar.exceptions import ClientException
 from gateway.api.documents import NewVoice
 from gateway.errors import BadRequest, InvalidInput
 from gateway.settings.nearest import nearest
+from gateway.settings.words import explain
 from gateway.speech.voices import MAX_UPLOAD_BYTES
 
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 100_000
@@ -44,7 +45,9 @@ async def read_upload(request: Request[Any, Any, Any]) -> NewVoice:
     except msgspec.ValidationError as error:
         if "base64" in str(error):
             raise InvalidInput("audio_base64 is not base64") from error
-        raise BadRequest(f"{error}; send name, consent, audio_base64 and, if you like, language") from error
+        raise BadRequest(
+            f"{explain(error, NewVoice)}; send name, consent, audio_base64 and, if you like, language"
+        ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(
             "the body is neither multipart/form-data (file, name, consent, language) nor JSON "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import click
+import msgspec
 
 from gateway.cli.output import echo_json, echo_table, json_option
 
@@ -50,10 +51,11 @@ def list_backends(as_json: bool) -> None:
 def test_backend(name: str, as_json: bool) -> None:
     """Check the backend NAME against the contract; loads it. Exit code 2 if it breaks a promise."""
     from backends.testing.conformance import check
-    from gateway.cli.installed import chosen
+    from gateway.cli.installed import chosen, refuse_missing
 
     backend, own, context = chosen(name)
-    findings = check(backend, own, context)
+    refuse_missing(backend, own, context)
+    findings = check(backend, msgspec.to_builtins(own, enc_hook=str), context)
     failed = [finding for finding in findings if not finding.ok]
     if as_json:
         echo_json(findings)

@@ -12,16 +12,20 @@ import click
 import msgspec
 
 from gateway.access.keys import is_old, state_of
-from gateway.cli.installed import installed
+from gateway.cli.installed import Installed, installed
 from gateway.cli.output import echo_json, in_bytes, json_option, one_line
+from gateway.cli.prepared import installed_names
 from gateway.cli.running import find
 from gateway.clock import SystemClock
 from gateway.errors import SettingsError
+from gateway.routing.checks import endpoint_problems, route_problems
+from gateway.routing.endpoints import decode_record
 from gateway.settings import Settings, load_settings
 from gateway.settings.checks import problems
 from storage import migrate
 from storage.audio import AudioStore
 from storage.database import Database
+from storage.endpoints import EndpointRecord, EndpointStore
 from storage.errors import StorageError
 from storage.keys import KeyRecord, KeyStore
 from storage.sweeper import Sweeper
@@ -62,13 +66,21 @@ def _findings() -> Iterator[Finding]:
         return
     running = find(settings.data_dir)
     wrong = problems(settings, listen=running is None)
+    try:
+        names = installed_names(settings)
+        wrong += route_problems(settings, names)
+        rows = installed(settings)
+    except SettingsError as error:
+        wrong.append(str(error))
+        names, rows = None, None
     yield from (Finding("problem", "settings", line) for line in wrong)
     if not wrong:
         yield Finding("ok", "settings", f"data folder {settings.data_dir.absolute()}")
         yield _space(settings)
     yield Finding("ok", "server", f"runs at {running.url}" if running else f"none; {settings.host}:{settings.port}")
-    yield from _database(settings)
-    yield from _backends(settings)
+    yield from _database(settings, names)
+    if rows is not None:
+        yield from _backends(settings, rows)
 
 
 def _space(settings: Settings) -> Finding:
@@ -78,14 +90,17 @@ def _space(settings: Settings) -> Finding:
     return Finding("ok", "space", f"{in_bytes(free)} free")
 
 
-def _database(settings: Settings) -> Iterator[Finding]:
+def _database(settings: Settings, names: list[str] | None) -> Iterator[Finding]:
     try:
         schema = migrate.check(settings.database_url)
         if schema.state == "ahead":
             yield Finding("problem", "database", f"made by a newer voxgate (schema {schema.current}); install that")
         elif schema.state == "ready":
             yield Finding("ok", "database", f"{'SQLite' if settings.embedded else 'PostgreSQL'}, schema {schema.head}")
-            yield from _keys(settings, asyncio.run(_all_keys(settings)))
+            keys, endpoints = asyncio.run(_read(settings))
+            yield from _keys(settings, keys)
+            if names is not None:
+                yield from _endpoints(endpoints, names)
             yield _audio(settings)
         elif settings.embedded:
             yield Finding("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
@@ -95,10 +110,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
         yield Finding("problem", "database", one_line(str(error)))
 
 
-async def _all_keys(settings: Settings) -> list[KeyRecord]:
+async def _read(settings: Settings) -> tuple[list[KeyRecord], list[EndpointRecord]]:
     database = await Database.open(settings.database_url)
     try:
-        return await KeyStore(database).all()
+        return await KeyStore(database).all(), await EndpointStore(database).all()
     finally:
         await database.close()
 
@@ -127,6 +142,14 @@ async def _missing_audio(settings: Settings) -> list[str]:
         await database.close()
 
 
+def _endpoints(records: list[EndpointRecord], names: list[str]) -> Iterator[Finding]:
+    """Those of the database; the settings' own are looked at with the settings."""
+    for record in records:
+        for words in endpoint_problems(*decode_record(record), names, lambda key: key):
+            cure = f"run: voxgate endpoints create --replace {record.id}"
+            yield Finding("problem", f"endpoint {record.id}", f"{words}; {cure}")
+
+
 def _keys(settings: Settings, records: list[KeyRecord]) -> Iterator[Finding]:
     now = SystemClock().now_ms()
     old = [record for record in records if is_old(record, now)]
@@ -140,8 +163,8 @@ def _keys(settings: Settings, records: list[KeyRecord]) -> Iterator[Finding]:
         yield Finding("ok", "keys", f"{active} active" + (", and VOXGATE_API_KEY" if settings.api_key else ""))
 
 
-def _backends(settings: Settings) -> Iterator[Finding]:
-    rows = [row for row in installed(settings) if row.enabled]
+def _backends(settings: Settings, found: list[Installed]) -> Iterator[Finding]:
+    rows = [row for row in found if row.enabled]
     usable = [row for row in rows if row.state == "found"]
     for row in rows:
         if row.state == "found":

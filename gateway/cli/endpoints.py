@@ -8,12 +8,19 @@ from typing import Any, get_args
 import click
 import msgspec
 
+from gateway.cli.installed import engines_of
 from gateway.cli.output import echo_json, echo_table, json_option
-from gateway.cli.prepared import with_database
+from gateway.cli.prepared import installed_names, with_database
+from gateway.cli.running import find
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict
-from gateway.routing.endpoints import MAX_ID_LENGTH, Endpoint, Endpoints, read_policy
+from gateway.routing.arms import resolve
+from gateway.routing.checks import endpoint_problems
+from gateway.routing.endpoints import MAX_ID_LENGTH, Endpoint, Endpoints
+from gateway.routing.speakers import Speakers
 from gateway.settings import Settings
+from gateway.settings.address import address
+from gateway.speech.decode import decode_request
 from gateway.speech.request import AudioFormat
 from storage.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
@@ -57,11 +64,11 @@ def create(
     wished = {"backend": backend, "voice": voice, "language": language, "format": audio_format, "speed": speed}
     defaults = {name: value for name, value in wished.items() if value is not None}
     policy: dict[str, Any] = {"fallback": fallback} if fallback else {}
-    read_policy(endpoint_id, policy)
 
     async def put(database: Database, settings: Settings) -> Endpoint:
         if endpoint_id in settings.endpoints:
             raise Conflict(f"endpoint {endpoint_id!r} is made by voxgate.toml; change it there")
+        _refuse_wrong(settings, defaults, policy)
         store = EndpointStore(database)
         earlier = await store.get(endpoint_id)
         if earlier is not None and not replace:
@@ -119,14 +126,42 @@ def list_endpoints(as_json: bool) -> None:
 def show(endpoint_id: str, as_json: bool) -> None:
     """Show an endpoint, and the address to call."""
 
-    async def read(database: Database, settings: Settings) -> tuple[Endpoint, str]:
-        base = settings.public_url or f"http://{settings.host}:{settings.port}"
-        return (await _read(database, settings)).resolve(endpoint_id), base.rstrip("/")
+    async def read(database: Database, settings: Settings) -> tuple[Endpoint, Settings]:
+        return (await _read(database, settings)).resolve(endpoint_id), settings
 
-    endpoint, base = with_database(read)
+    endpoint, settings = with_database(read)
     _show(endpoint, as_json)
     if not as_json:
-        click.echo(f"address   {base}/v2/{endpoint.id}/run")
+        click.echo(f"address   {_base(settings)}/v2/{endpoint.id}/run")
+
+
+def _base(settings: Settings) -> str:
+    """Where callers reach the server: as the operator says, else where the one on this data folder listens."""
+    if settings.public_url is not None:
+        return settings.public_url.rstrip("/")
+    running = find(settings.data_dir)
+    return running.url if running is not None else address(settings.host, settings.port)
+
+
+def _refuse_wrong(settings: Settings, defaults: dict[str, Any], policy: dict[str, Any]) -> None:
+    """Refuse what can be known wrong without a request.
+
+    Raises:
+        BadRequest: a backend no package registers, a default no request may have.
+        InvalidInput: the backend that is named cannot speak with these defaults.
+    """
+    flags = {"policy": "--fallback"}
+    names = installed_names(settings)
+    for problem in endpoint_problems(defaults, policy, names, lambda key: flags.get(key, f"--{key}")):
+        raise BadRequest(problem)
+    engines = engines_of(settings)
+    hosted = engines.get(defaults.get("backend", ""))
+    if hosted is None:
+        return  # as routed, or not to be had on this machine
+    request = decode_request(b'{"text": "a"}', defaults)
+    if hosted.capabilities.cloning:  # a tenant's own voice may have any name, and may be made later
+        request = msgspec.structs.replace(request, voice="default")
+    resolve(hosted, request, Speakers(engines, engines.infos))
 
 
 async def _read(database: Database, settings: Settings) -> Endpoints:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from backends.interface import Backend, BackendContext, BackendUnavailable, ModelStore
@@ -11,7 +9,7 @@ from gateway.cli.prepared import settings_for
 from gateway.clock import SystemClock
 from gateway.engines.configure import configure
 from gateway.engines.discovery import discover, load_class
-from gateway.engines.registry import Engines
+from gateway.engines.registry import Engines, unregistered
 from gateway.errors import BadRequest, NotFound
 from gateway.settings import Settings
 from gateway.speech.finish import post
@@ -42,6 +40,8 @@ def installed(settings: Settings | None = None) -> list[Installed]:
         if not info.enabled:
             remark = f"loads when named: VOXGATE_PLUGINS={info.name}"
         row = Installed(info.name, info.state, info.enabled, info.distribution, info.version, remark=remark)
+        if info.capabilities is not None:
+            row = msgspec.structs.replace(row, languages=info.capabilities.languages)
         if hosted is not None:
             row = msgspec.structs.replace(
                 row,
@@ -59,8 +59,8 @@ def engines_of(settings: Settings) -> Engines:
     return Engines(settings, post, SystemClock())
 
 
-def chosen(name: str) -> tuple[type[Backend], dict[str, Any], BackendContext]:
-    """The class of one installed backend, its own keys of `[backends.NAME]`, and what this machine offers it.
+def chosen(name: str) -> tuple[type[Backend], msgspec.Struct, BackendContext]:
+    """The class of one installed backend, its own settings, and what this machine offers it.
 
     Raises:
         NotFound: no installed package registers it.
@@ -70,7 +70,7 @@ def chosen(name: str) -> tuple[type[Backend], dict[str, Any], BackendContext]:
     settings = settings_for()
     candidates = {candidate.info.name: candidate for candidate in discover(None)}
     if name not in candidates:
-        raise NotFound(f"no installed package registers the backend {name!r}; installed: {', '.join(candidates)}")
+        raise NotFound(unregistered(name, candidates))
     info = candidates[name].info
     if info.state != "found":
         raise BackendUnavailable(f"backend {name} is {info.state}: {info.error}", info.cure)
@@ -78,11 +78,23 @@ def chosen(name: str) -> tuple[type[Backend], dict[str, Any], BackendContext]:
         backend = load_class(candidates[name].entry_point)
     except (TypeError, ImportError) as error:
         raise BackendUnavailable(f"backend {name} is broken: {error}") from error
-    raw = settings.backends.get(name, {})
-    _, host = configure(backend, raw)
-    own = {field.encode_name for field in msgspec.structs.fields(backend.Settings)}
-    context = BackendContext(settings.models_dir, host.device or settings.device, 1, settings.hf_token)
-    return backend, {key: value for key, value in raw.items() if key in own}, context
+    own, host = configure(backend, settings.backends.get(name, {}), settings.origins)
+    return backend, own, BackendContext(settings.models_dir, host.device or settings.device, 1, settings.hf_token)
+
+
+def refuse_missing(backend: type[Backend], own: msgspec.Struct, context: BackendContext) -> None:
+    """Say that a backend lacks its package, which is nothing a check could find fault with.
+
+    Raises:
+        BackendUnavailable: it says so itself when it is asked what it is; with the cure.
+    """
+    try:
+        asked = backend(own, context)
+        asked.capabilities(), asked.voices(), asked.revision()
+    except BackendUnavailable as error:
+        raise BackendUnavailable(f"backend {backend.name} is missing: {error.reason}", error.cure) from error
+    except Exception:  # noqa: BLE001 - the kit tells about everything else
+        return
 
 
 def model_stores(name: str | None = None) -> dict[str, ModelStore]:
@@ -103,7 +115,6 @@ def model_stores(name: str | None = None) -> dict[str, ModelStore]:
 
 
 def _model_store(name: str) -> ModelStore | None:
-    backend, raw, context = chosen(name)
-    own, _ = configure(backend, raw)
+    backend, own, context = chosen(name)
     made = backend(own, context)
     return made if isinstance(made, ModelStore) else None

@@ -96,8 +96,10 @@ def _of_json(path: Path, written: str) -> Iterator[tuple[int, dict[str, Any]]]:
             continue
         try:
             row = msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.MsgspecError as error:
-            raise BadRequest(f"{path}, line {number}: {error}") from error
+        except msgspec.ValidationError as error:
+            raise BadRequest(f'{path}, line {number}: must be an object such as {{"text": "Hello."}}') from error
+        except msgspec.DecodeError as error:
+            raise BadRequest(f"{path}, line {number}: not JSON: {error}") from error
         _refuse_unknown(path, number, row)
         yield number, row
 

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
+from gateway.engines.discovery import discover
 from gateway.errors import SettingsError
 from gateway.settings import Settings, load_settings
 from gateway.settings.checks import check_start
@@ -36,6 +37,15 @@ def settings_for(overrides: Mapping[str, Any] | None = None, *, listen: bool = F
             "VOXGATE_DATABASE__URL needs the driver of PostgreSQL; run: pip install 'voxgate[postgres]'"
         )
     return settings
+
+
+def installed_names(settings: Settings) -> list[str]:
+    """Every backend an installed package registers, usable or not.
+
+    Raises:
+        SettingsError: `plugins` names one that none does.
+    """
+    return [candidate.info.name for candidate in discover(settings.plugins, origin=settings.origin("plugins"))]
 
 
 def migrate_or_refuse(settings: Settings) -> None:

@@ -15,6 +15,7 @@ from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest
 from gateway.settings import Settings
+from gateway.settings.words import explain
 from gateway.speech.lexicon import ANY, Pronunciation
 from gateway.speech.pronunciations import Dictionary, Pronunciations
 from storage.database import Database
@@ -92,7 +93,9 @@ def _entries(text: str) -> list[Pronunciation]:
             document = msgspec.json.decode(text)
             listed = document.get("entries", ()) if isinstance(document, dict) else document
             return msgspec.convert(listed, list[Pronunciation])
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        except msgspec.ValidationError as error:
+            raise BadRequest(f"the file is no dictionary: {explain(error, list[Pronunciation])}") from error
+        except msgspec.DecodeError as error:
             raise BadRequest(f"the file is no dictionary: {error}") from error
     rows = list(csv.reader(text.splitlines()))
     if rows and [cell.strip().lower() for cell in rows[0]] == list(_COLUMNS[: len(rows[0])]):

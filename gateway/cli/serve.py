@@ -11,21 +11,22 @@ import socket
 import sys
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Protocol
 
 import click
 import uvicorn
 
 from gateway.cli.connection import Connection
 from gateway.cli.embedded import announcement
-from gateway.cli.prepared import migrate_or_refuse, settings_for
+from gateway.cli.prepared import installed_names, migrate_or_refuse, settings_for
 from gateway.cli.running import strike_out, write_down
 from gateway.errors import SettingsError
+from gateway.routing.checks import route_problems
 from gateway.settings import Settings
+from gateway.settings.address import address
 from gateway.settings.checks import port_problem
 from gateway.settings.logs import setup_logs
 
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not listened on
 _BACKLOG = 2048
 _LAST_ANSWERS_S = 5
 _FORCE_POLL_S = 0.1
@@ -43,6 +44,8 @@ def serve(host: str | None, port: int | None) -> None:
     first line on standard output is the address, printed once it answers; logs go to standard error.
     """
     settings = settings_for({"host": host, "port": port}, listen=True)
+    for problem in route_problems(settings, installed_names(settings)):
+        raise SettingsError(problem)
     setup_logs(settings.log_level, settings.log_format)
     for name in ("uvicorn.error", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # the gateway says itself that it started and stopped
@@ -53,13 +56,15 @@ def serve(host: str | None, port: int | None) -> None:
 
 def _serve(settings: Settings, listener: socket.socket) -> None:
     # By name: the rooms' arrows point down, and gateway.app stands above the commands.
-    app = importlib.import_module("gateway.app").create_app(settings)
+    wiring = importlib.import_module("gateway.app")
+    url = address(settings.host, listener.getsockname()[1])
+    gateway = wiring.Gateway(settings, address=url)
     config = uvicorn.Config(
-        app,
+        wiring.application(gateway),
         loop="auto",
         http=Connection,
         ws="none",
-        lifespan="on",
+        lifespan="off",
         log_config=None,
         access_log=False,
         server_header=False,
@@ -67,7 +72,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_LAST_ANSWERS_S,
     )
-    server = _Server(config, settings.data_dir, _url(settings.host, listener))
+    server = _Server(config, gateway, settings.data_dir, url)
     # uvicorn raises the signal that stopped it once more at its end; stopping as asked is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _already_heard)
@@ -75,19 +80,29 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         server.run(sockets=[listener])
     finally:
         strike_out(settings.data_dir)
-    if not server.started:
-        raise SystemExit(1)  # the lifespan failed and has logged why
+
+
+class _Gateway(Protocol):
+    async def start(self) -> None: ...
+
+    async def stop(self) -> None: ...
 
 
 class _Server(uvicorn.Server):
-    """Says where it listens once it answers."""
+    """Starts and stops the gateway, and says where it listens once it answers.
 
-    def __init__(self, config: uvicorn.Config, data_dir: Path, url: str) -> None:
+    The application's lifespan is not used: uvicorn would log what is wrong as a traceback, where the operator needs
+    its one line, and would let connections end before the gateway.
+    """
+
+    def __init__(self, config: uvicorn.Config, gateway: _Gateway, data_dir: Path, url: str) -> None:
         super().__init__(config)
+        self._gateway = gateway
         self._data_dir = data_dir
         self._url = url
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await self._gateway.start()
         await super().startup(sockets)
         if self.started:
             _spare_the_collector()
@@ -101,10 +116,12 @@ class _Server(uvicorn.Server):
         uvicorn's own order waits for connections first: callers who wait for a job would hold up the stop that
         answers them, and jobs would go on being claimed meanwhile.
         """
-        stopping = asyncio.create_task(self.lifespan.shutdown())
+        stopping = asyncio.create_task(self._gateway.stop())
         while not stopping.done() and not self.force_exit:  # a second Ctrl-C
             await asyncio.wait({stopping}, timeout=_FORCE_POLL_S)
         await super().shutdown(sockets)
+        if stopping.done():
+            await stopping  # what went wrong in it
 
 
 def _spare_the_collector() -> None:
@@ -138,14 +155,7 @@ def _listen(settings: Settings) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise SettingsError(port_problem(settings.host, settings.port) or f"{settings.host}: {error}") from error
+        raise SettingsError(port_problem(settings) or f"{settings.host}: {error}") from error
     listener.listen(_BACKLOG)
     listener.set_inheritable(False)
     return listener
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    """An address that this machine can call."""
-    port: Any = listener.getsockname()[1]
-    host = _ANYWHERE.get(host, host)
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -8,40 +8,26 @@ from typing import Any
 import msgspec
 
 from backends.interface import Backend
-from gateway.engines.names import nearest
 from gateway.engines.scale import HostSettings
-from gateway.errors import SettingsError
+from gateway.settings import decode_section
+from gateway.settings.section import refuse_unknown
 
 
-def configure(backend: type[Backend], raw: Mapping[str, Any]) -> tuple[Any, HostSettings]:
-    """Decode the settings of one backend; values from the environment may be strings.
+def configure(
+    backend: type[Backend], raw: Mapping[str, Any], origins: Mapping[str, str] | None = None
+) -> tuple[Any, HostSettings]:
+    """Decode the settings of one backend; values from the environment are text.
+
+    Args:
+        origins: where each was set, by dotted path.
 
     Raises:
         SettingsError: an unknown key, a wrong type or a value out of range.
     """
-    hosts, plugins = _fields(HostSettings), _fields(backend.Settings)
-    for key in raw:
-        if key not in hosts and key not in plugins:
-            raise SettingsError(
-                f"[backends.{backend.name}] {key} = {raw[key]!r}: no such setting{nearest(key, [*plugins, *hosts])}"
-                f"; known: {', '.join([*plugins, *hosts])}"
-            )
-    settings = _decode(backend.name, {key: value for key, value in raw.items() if key in plugins}, backend.Settings)
-    host = _decode(
-        backend.name, {key: value for key, value in raw.items() if key in hosts and key not in plugins}, HostSettings
-    )
-    return settings, host
-
-
-def _fields(settings: type[msgspec.Struct]) -> dict[str, None]:
-    return {field.encode_name: None for field in msgspec.structs.fields(settings)}
-
-
-def _decode(name: str, raw: Mapping[str, Any], settings: type[msgspec.Struct]) -> Any:
-    try:
-        return msgspec.convert(raw, settings, strict=False)
-    except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$.")
-        key = path.rstrip("`")
-        value = f"{key} = {raw[key]!r}: " if key in raw else ""
-        raise SettingsError(f"[backends.{name}] {value}{problem}") from error
+    where = f"backends.{backend.name}"
+    plugins = {field.encode_name for field in msgspec.structs.fields(backend.Settings)}
+    hosts = {field.encode_name for field in msgspec.structs.fields(HostSettings)} - plugins
+    refuse_unknown(raw, plugins | hosts, where, origins)
+    own = {key: value for key, value in raw.items() if key in plugins}
+    host = {key: value for key, value in raw.items() if key in hosts}
+    return decode_section(backend.Settings, own, where, origins), decode_section(HostSettings, host, where, origins)

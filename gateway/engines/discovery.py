@@ -9,9 +9,9 @@ from typing import Any, Literal, cast
 
 import msgspec
 
-from backends.interface import API_VERSION, ENTRY_POINT_GROUP, Backend
-from gateway.engines.names import nearest
+from backends.interface import API_VERSION, ENTRY_POINT_GROUP, Backend, Capabilities
 from gateway.errors import SettingsError
+from gateway.settings.words import meant
 
 ONLY_BY_NAME = frozenset({"scripted"})
 """Backends for tests: they load only when VOXGATE_PLUGINS names them."""
@@ -26,6 +26,7 @@ class BackendInfo(msgspec.Struct, frozen=True):
         enabled: whether it may load (see VOXGATE_PLUGINS).
         error: what is wrong, for missing and broken ones.
         cure: the command or setting that mends it.
+        capabilities: of a missing one, as far as it can tell without what it lacks.
     """
 
     name: str
@@ -35,6 +36,7 @@ class BackendInfo(msgspec.Struct, frozen=True):
     enabled: bool = True
     error: str = ""
     cure: str = ""
+    capabilities: Capabilities | None = None
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -45,13 +47,16 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 def discover(
-    plugins: Collection[str] | None, entry_points: Iterable[metadata.EntryPoint] | None = None
+    plugins: Collection[str] | None,
+    entry_points: Iterable[metadata.EntryPoint] | None = None,
+    origin: str = "VOXGATE_PLUGINS",
 ) -> list[Candidate]:
     """All registered backends, by name.
 
     Args:
         plugins: exactly those may load; None means all but the ones for tests.
         entry_points: where to look; default is what is installed.
+        origin: where `plugins` was set.
 
     Raises:
         SettingsError: `plugins` names a backend that no installed package registers.
@@ -62,8 +67,8 @@ def discover(
     for name in plugins or ():
         if name not in found:
             raise SettingsError(
-                f"VOXGATE_PLUGINS names {name!r}, which no installed package registers"
-                f"{nearest(name, found)}; installed: {', '.join(sorted(found)) or 'none'}"
+                f"{origin} names {name!r}, which no installed package registers{meant(name, found)}"
+                f"; installed: {', '.join(sorted(found)) or 'none'}"
             )
     return [_candidate(name, found[name], plugins) for name in sorted(found)]
 

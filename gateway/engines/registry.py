@@ -17,12 +17,12 @@ from gateway.engines.discovery import BackendInfo, Candidate, discover, load_cla
 from gateway.engines.dsp import Dsp
 from gateway.engines.host import Host
 from gateway.engines.inline import InlineWorker
-from gateway.engines.names import nearest
 from gateway.engines.order import Post
 from gateway.engines.process import MakeWorker, OnExit, OnMessage, ProcessWorker, Worker
 from gateway.engines.scale import HostSettings, Scale, cores, placement_of, scale_of
 from gateway.engines.worker import Spec
 from gateway.errors import SettingsError
+from gateway.settings.words import meant
 
 
 class EngineSettings(Protocol):
@@ -35,6 +35,10 @@ class EngineSettings(Protocol):
     @property
     def backends(self) -> Mapping[str, Mapping[str, Any]]:
         """`[backends.NAME]`, as written."""
+
+    @property
+    def origins(self) -> Mapping[str, str]:
+        """Where each value was set, by dotted path."""
 
     @property
     def models_dir(self) -> Path:
@@ -66,6 +70,13 @@ class HostedBackend(msgspec.Struct, frozen=True):
     host: Host
 
 
+def unregistered(name: str, known: Iterable[str]) -> str:
+    """What is wrong with a backend's name that no installed package registers."""
+    known = sorted(known)
+    listed = ", ".join(known) or "none"
+    return f"no installed package registers the backend {name!r}{meant(name, known)}; known: {listed}"
+
+
 class Engines:
     """The backends of a gateway.
 
@@ -94,14 +105,13 @@ class Engines:
         self._clock = clock
         self.dsp = Dsp()
         self._hosted: dict[str, HostedBackend] = {}
-        candidates = discover(settings.plugins, entry_points)
+        origins = settings.origins
+        candidates = discover(settings.plugins, entry_points, origins.get("plugins", "VOXGATE_PLUGINS"))
+        known = [candidate.info.name for candidate in candidates]
         for name in settings.backends:
-            if name not in {candidate.info.name for candidate in candidates}:
-                known = sorted(candidate.info.name for candidate in candidates)
-                raise SettingsError(
-                    f"[backends.{name}]: no installed package registers this backend{nearest(name, known)}"
-                    f"; installed: {', '.join(known)}"
-                )
+            if name not in known:
+                where = next((origins[path] for path in origins if path.startswith(f"backends.{name}.")), "")
+                raise SettingsError(f"{where or f'[backends.{name}]'}: {unregistered(name, known)}")
         self.infos = tuple(self._admit(candidate) for candidate in candidates)
 
     def get(self, name: str) -> HostedBackend | None:
@@ -126,6 +136,8 @@ class Engines:
 
     def _admit(self, candidate: Candidate) -> BackendInfo:
         info = candidate.info
+        if info.state == "missing" and info.enabled:
+            return msgspec.structs.replace(info, capabilities=self._told_by(candidate))
         if info.state != "found" or not info.enabled:
             return info
         try:
@@ -134,7 +146,9 @@ class Engines:
         except SettingsError:
             raise
         except BackendUnavailable as error:
-            return msgspec.structs.replace(info, state="missing", error=error.reason, cure=error.cure)
+            return msgspec.structs.replace(
+                info, state="missing", error=error.reason, cure=error.cure, capabilities=self._told_by(candidate)
+            )
         except Exception as error:  # noqa: BLE001 - a broken plugin is listed and stops nobody
             return msgspec.structs.replace(
                 info,
@@ -144,8 +158,18 @@ class Engines:
             )
         return info
 
+    def _told_by(self, candidate: Candidate) -> Capabilities | None:
+        """What a backend that lacks something could do; many know without it."""
+        try:
+            backend = load_class(candidate.entry_point)
+            raw = self._settings.backends.get(backend.name, {})
+            own, host = configure(backend, raw, self._settings.origins)
+            return backend(own, self._context(host, 1)).capabilities()
+        except Exception:  # noqa: BLE001 - it cannot run anyway
+            return None
+
     def _host(self, backend: type[Backend]) -> HostedBackend:
-        own, host_settings = configure(backend, self._settings.backends.get(backend.name, {}))
+        own, host_settings = configure(backend, self._settings.backends.get(backend.name, {}), self._settings.origins)
         asked = backend(own, self._context(host_settings, cores()))
         capabilities = asked.capabilities()
         if host_settings.take_checks is not None:

@@ -9,6 +9,7 @@ import msgspec
 
 from backends.interface import Capabilities
 from gateway.errors import SettingsError
+from gateway.settings.model import Device
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=256)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -31,7 +32,7 @@ class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """
 
     placement: Literal["process", "inline"] | None = None
-    device: str | None = None
+    device: Device | None = None
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None
     min_workers: _Count | None = None
     max_workers: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None

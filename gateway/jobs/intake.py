@@ -150,6 +150,10 @@ class Intake:
             request, arm, source, rule, cache_key(source, recipe), tuple(warnings), spelled_out, respelled
         )
 
+    def who_else(self, assignment: Assignment) -> str:
+        """Which backends could speak the script of a text that this one cannot, in words; "" if nothing is known."""
+        return self._router.speakers.of_text(assignment.request.text, assignment.arm.backend)
+
     def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
         """The request on every arm that may speak it, the one that is meant first."""
         return [self.assign(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]

@@ -13,7 +13,7 @@ from backends.interface import BackendUnavailable, Price
 from gateway.clock import Clock
 from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
-from gateway.errors import InvalidInput, ModelNotInitialized, VoxgateError, code_of
+from gateway.errors import InvalidInput, ModelNotInitialized, UnsupportedText, VoxgateError, code_of
 from gateway.jobs.answers import Answers
 from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
@@ -146,6 +146,10 @@ class Runner:
             try:
                 await self._speak(run, assignment)
                 return
+            except UnsupportedText as error:
+                if who := self._intake.who_else(assignment):
+                    raise UnsupportedText(f"{error}; {who}") from error
+                raise
             except BackendUnavailable as error:
                 refusals.append(error)
                 log.warning("backend_unavailable", job_id=job.id, backend=assignment.arm.backend, reason=error.reason)

@@ -8,14 +8,15 @@ a silent change of voice is worse than an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import msgspec
 
 from backends.interface import Capabilities, Voice
 from gateway.errors import InvalidInput
-from gateway.settings.nearest import nearest
+from gateway.routing.speakers import Speakers
+from gateway.settings.words import explain, meant
 from gateway.speech.decode import language_matches
 from gateway.speech.request import SpeechRequest
 
@@ -74,20 +75,21 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 def resolve(
     candidate: Candidate,
     request: SpeechRequest,
-    known: Iterable[Candidate],
+    speakers: Speakers,
     uploaded: Voice | None = None,
     own: Callable[[], list[str]] = list,
 ) -> Arm:
     """The request as this backend would speak it.
 
     Args:
+        speakers: who else speaks what, for the message that this one does not.
         uploaded: the tenant's own voice of the name that was asked for, if it has one.
         own: the names of the tenant's voices, for the message that a name is none of them.
 
     Raises:
         InvalidInput: its language, voice, options or (under `strict`) its seed cannot be had from this backend.
     """
-    language = _language(candidate, request, known)
+    language = _language(candidate, request, speakers)
     voice = _voice(candidate, request, uploaded, own)
     options = _options(candidate, request)
     warnings: list[tuple[str, str]] = []
@@ -135,28 +137,21 @@ def _named(name: str, source: str, known: Mapping[str, Candidate]) -> Candidate:
     if name in known:
         return known[name]
     raise InvalidInput(
-        f"{source} {name!r} is not loaded{_nearest(name, known)}; loaded: {', '.join(sorted(known)) or 'none'}. "
+        f"{source} {name!r} is not loaded{meant(name, known)}; loaded: {', '.join(sorted(known)) or 'none'}. "
         "`voxgate backends` lists what is missing and the command that installs it"
     )
 
 
-def _language(candidate: Candidate, request: SpeechRequest, known: Iterable[Candidate]) -> str:
+def _language(candidate: Candidate, request: SpeechRequest, speakers: Speakers) -> str:
     spoken = candidate.capabilities.languages
     for tag in spoken:
         if tag == "*":
             return request.language
         if language_matches(request.language, tag):
             return tag
-    others = [
-        other.name
-        for other in known
-        if other.name != candidate.name
-        and any(tag == "*" or language_matches(request.language, tag) for tag in other.capabilities.languages)
-    ]
-    who = f"; {', '.join(others)} can: set 'backend'" if others else "; no loaded backend does"
     raise InvalidInput(
-        f"{candidate.name} speaks {', '.join(spoken)}, not {request.language!r}{who}. "
-        "`voxgate backends` lists the installable ones with their commands"
+        f"{candidate.name} speaks {', '.join(spoken)}, not {request.language!r}; "
+        f"{speakers.of_language(request.language, candidate.name)}"
     )
 
 
@@ -184,7 +179,7 @@ def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None,
     uploads = own() if candidate.capabilities.cloning else []
     yours = f"; yours are: {', '.join(uploads[:20])}" if uploads else ""
     raise InvalidInput(
-        f"{candidate.name} has no voice {request.voice!r}{_nearest(request.voice, [*names, *uploads])}; "
+        f"{candidate.name} has no voice {request.voice!r}{meant(request.voice, [*names, *uploads])}; "
         f"it has: default, {', '.join(names)}{yours}"
     )
 
@@ -195,13 +190,8 @@ def _options(candidate: Candidate, request: SpeechRequest) -> msgspec.Struct:
         if key not in fields:
             allowed = f"it knows: {', '.join(sorted(fields))}" if fields else "it has no options"
             shown = repr(key) if len(key) <= 60 else f"{key[:60]!r}..."
-            raise InvalidInput(f"{candidate.name} has no option {shown}{_nearest(key, fields)}; {allowed}")
+            raise InvalidInput(f"{candidate.name} has no option {shown}{meant(key, fields)}; {allowed}")
     try:
         return msgspec.convert(request.options, candidate.options_type)
     except msgspec.ValidationError as error:
-        raise InvalidInput(f"options of {candidate.name}: {error}") from error
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    close = nearest(name, known)
-    return f", did you mean {close!r}?" if close else ""
+        raise InvalidInput(f"options of {candidate.name}: {explain(error, candidate.options_type)}") from error

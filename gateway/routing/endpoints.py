@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from gateway.errors import NotFound, SettingsError
 from gateway.settings import Settings
-from gateway.settings.nearest import nearest
+from gateway.settings.values import InvalidValue, convert
+from gateway.settings.words import meant
 from storage.endpoints import EndpointRecord, EndpointStore
 
 POLICY_KEYS = ("fallback",)
@@ -47,7 +49,7 @@ class Endpoints:
         self._store = store
         self._on_demand = settings.endpoints_on_demand
         self._fixed = {
-            name: Endpoint(name, table.input_defaults(), read_policy(name, table.policy), "settings")
+            name: Endpoint(name, table.input_defaults(), _policy_of(settings, name), "settings")
             for name, table in settings.endpoints.items()
         }
         self._stored: dict[str, Endpoint] = {}
@@ -85,28 +87,37 @@ class Endpoints:
         )
 
 
-def read_policy(endpoint_id: str, policy: dict[str, Any]) -> tuple[str, ...]:
+def read_policy(where: str, policy: Mapping[str, Any]) -> tuple[str, ...]:
     """The fallback order of a route policy.
+
+    Args:
+        where: it was set, for the message.
 
     Raises:
         SettingsError: a key it does not know, or a value of the wrong shape.
     """
     for key in policy:
         if key not in POLICY_KEYS:
-            close = nearest(key, POLICY_KEYS)
-            hint = f", did you mean {close!r}?" if close else ""
-            raise SettingsError(
-                f"endpoints.{endpoint_id}.policy.{key} is unknown{hint}; known: {', '.join(POLICY_KEYS)}"
-            )
+            known = ", ".join(POLICY_KEYS)
+            raise SettingsError(f"{where}: {key!r} is unknown{meant(key, POLICY_KEYS)}; known: {known}")
+    fallback = policy.get("fallback", ())
     try:
-        return msgspec.convert(policy.get("fallback", ()), tuple[str, ...])
-    except msgspec.ValidationError as error:
-        raise SettingsError(
-            f"endpoints.{endpoint_id}.policy.fallback must be a list of backend names: {error}"
-        ) from error
+        names: tuple[str, ...] = convert(fallback, tuple[str, ...], is_text=isinstance(fallback, str), is_size=False)
+    except InvalidValue as error:
+        raise SettingsError(f'{where}: fallback must be a list of backends, such as ["hibari"]') from error
+    return names
+
+
+def decode_record(record: EndpointRecord) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Defaults and policy of an endpoint of the database."""
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    return decode(record.defaults), decode(record.policy)
+
+
+def _policy_of(settings: Settings, name: str) -> tuple[str, ...]:
+    return read_policy(settings.origin(f"endpoints.{name}.policy"), settings.endpoints[name].policy)
 
 
 def _from_record(record: EndpointRecord) -> Endpoint:
-    policy = msgspec.json.decode(record.policy, type=dict[str, Any])
-    defaults = msgspec.json.decode(record.defaults, type=dict[str, Any])
-    return Endpoint(record.id, defaults, read_policy(record.id, policy), "database")
+    defaults, policy = decode_record(record)
+    return Endpoint(record.id, defaults, read_policy(f"the policy of endpoint {record.id!r}", policy), "database")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from backends.interface import Voice
+from gateway.engines.discovery import BackendInfo
 from gateway.errors import InvalidInput
 from gateway.routing.arms import Arm, Candidate, preferred, resolve
 from gateway.routing.endpoints import Endpoint
+from gateway.routing.speakers import Speakers
 from gateway.speech.request import SpeechRequest
 
 
@@ -18,6 +20,7 @@ class Router:
         known: by name.
         uploaded: finds a tenant's own voice by name.
         own_names: of a tenant's voices.
+        found: every registered backend, for messages: what could be installed.
     """
 
     def __init__(
@@ -26,7 +29,9 @@ class Router:
         default_backend: str | None,
         uploaded: Callable[[str, str], Voice | None],
         own_names: Callable[[str], list[str]] = lambda tenant: [],
+        found: Iterable[BackendInfo] = (),
     ) -> None:
+        self.speakers = Speakers(known.values(), found)
         self._known = known
         self._uploaded = uploaded
         self._own_names = own_names
@@ -58,7 +63,7 @@ class Router:
         """
         candidate = preferred(request.backend, endpoint.backend, self._default_backend, self._known)
         uploaded = self._uploaded(tenant, request.voice)
-        return resolve(candidate, request, self._known.values(), uploaded, lambda: self._own_names(tenant))
+        return resolve(candidate, request, self.speakers, uploaded, lambda: self._own_names(tenant))
 
     def arms(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Arm]:
         """The arm that is meant, then the endpoint's eligible fallbacks.
@@ -77,7 +82,7 @@ class Router:
             if candidate is None or name == arms[0].backend:
                 continue
             try:
-                arms.append(resolve(candidate, request, self._known.values(), uploaded))
+                arms.append(resolve(candidate, request, self.speakers, uploaded))
             except InvalidInput:
                 continue  # not eligible for this request: that is what eligibility means
         return arms

@@ -1,9 +1,10 @@
 """The one settings object: what may be set, where it is read from, and what stops the start."""
 
 from gateway.settings.fields import SettingDoc, describe
-from gateway.settings.load import NOT_SETTINGS, decode_section, load_settings
+from gateway.settings.load import NOT_SETTINGS, load_settings
 from gateway.settings.model import CacheSettings, DatabaseSettings, EndpointSettings, JobSettings, Settings
 from gateway.settings.nearest import nearest
+from gateway.settings.section import decode_section
 
 __all__ = [
     "NOT_SETTINGS",

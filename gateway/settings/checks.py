@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from gateway.errors import SettingsError
 from gateway.settings.model import Settings
+from gateway.settings.origins import instead
 
 _SQLITE_FILE = ("sqlite+aiosqlite:///", "sqlite:///")
+_CUDA = re.compile(r"cuda(:[0-9]+)?")
 
 
 def check_start(settings: Settings, *, listen: bool = True) -> None:
@@ -31,26 +35,42 @@ def check_start(settings: Settings, *, listen: bool = True) -> None:
 def problems(settings: Settings, *, listen: bool = True) -> list[str]:
     """Every problem of these settings on this machine, one line each; for `voxgate doctor`."""
     found = [
-        _folder_problem("VOXGATE_DATA_DIR", settings.data_dir),
-        _folder_problem("VOXGATE_CACHE_DIR", settings.audio_dir) if settings.cache_dir else None,
-        _folder_problem("VOXGATE_MODEL_CACHE_DIR", settings.models_dir) if settings.model_cache_dir else None,
+        *_folder_problems(settings),
         _database_problem(settings),
-        device_problem(settings.device),
-        port_problem(settings.host, settings.port) if listen else None,
+        *_device_problems(settings),
+        port_problem(settings) if listen else None,
     ]
     return [problem for problem in found if problem]
 
 
-def _folder_problem(variable: str, folder: Path) -> str | None:
-    """Found by really writing there: permission bits say little to root, and nothing of a read-only mount."""
+def _folder_problems(settings: Settings) -> Iterator[str | None]:
+    data = settings.origin("data_dir")
+    wrong = _folder_problem(data, settings.data_dir)
+    yield wrong
+    if settings.cache_dir is not None:
+        yield _folder_problem(settings.origin("cache_dir"), settings.audio_dir)
+    elif wrong is None:
+        yield _folder_problem(data, settings.data_dir, settings.audio_dir)
+    if settings.model_cache_dir is not None:
+        yield _folder_problem(settings.origin("model_cache_dir"), settings.models_dir)
+
+
+def _folder_problem(origin: str, folder: Path, used: Path | None = None) -> str | None:
+    """Found by really writing there: permission bits say little to root, and nothing of a read-only mount.
+
+    Args:
+        used: the folder inside it that is looked at, if not itself.
+    """
+    probed = used or folder
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as probe:
+        probed.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=probed) as probe:
             probe.write(b"voxgate")
     except OSError as error:
+        inside = f"{used.name!r} in it " if used else ""
         return (
-            f"{variable} = {str(folder)!r}: cannot be written ({error.strerror}); "
-            f"make it a folder this user ({_user()}) may write, or set {variable} to one"
+            f"{origin} = {str(folder)!r}: {inside}cannot be written ({error.strerror}); "
+            f"make it a folder this user ({_user()}) may write, or set another"
         )
     return None
 
@@ -63,16 +83,19 @@ def _database_problem(settings: Settings) -> str | None:
     url = settings.database.url
     for prefix in _SQLITE_FILE:
         if url and url.startswith(prefix) and (path := url[len(prefix) :].partition("?")[0]) not in ("", ":memory:"):
-            return _folder_problem("VOXGATE_DATABASE__URL", Path(path).parent)
+            return _folder_problem(settings.origin("database.url"), Path(path).parent)
     return None
 
 
-def port_problem(host: str, port: int) -> str | None:
-    """Why the server cannot listen there, or None. Port 0 can always be had."""
+def port_problem(settings: Settings) -> str | None:
+    """Why the server cannot listen where these settings say, or None. Port 0 can always be had."""
+    host, port = settings.host, settings.port
+    named_host, named_port = f"{settings.origin('host')} = {host!r}", f"{settings.origin('port')} = {port}"
+    other_host = f"set {instead(settings.origin('host'), '127.0.0.1')} or 0.0.0.0"
     try:
         family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except socket.gaierror as error:
-        return f"VOXGATE_HOST = {host!r}: no such address ({error.strerror}); set 127.0.0.1 or 0.0.0.0"
+    except (socket.gaierror, UnicodeError) as error:
+        return f"{named_host}: no such address ({getattr(error, 'strerror', None) or 'not a name'}); {other_host}"
     with socket.socket(family, kind, proto) as probe:
         if os.name == "posix":
             # As the server itself does: a port in TIME_WAIT is free.
@@ -81,37 +104,47 @@ def port_problem(host: str, port: int) -> str | None:
             probe.bind(address)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                return (
-                    f"VOXGATE_PORT = {port}: already in use on {host}; stop what listens there, "
-                    f"or take another: VOXGATE_PORT={port + 1 if port < 65_535 else port - 1}"
-                )
+                other = instead(settings.origin("port"), port + 1 if port < 65_535 else port - 1)
+                return f"{named_port}: already in use on {host}; stop what listens there, or take another: {other}"
             if error.errno == errno.EACCES:
-                return (
-                    f"VOXGATE_PORT = {port}: this user may not listen there; take one from 1024 up, VOXGATE_PORT=8000"
-                )
-            return f"VOXGATE_HOST = {host!r}: cannot be listened on ({error.strerror}); set 127.0.0.1 or 0.0.0.0"
+                other = instead(settings.origin("port"), 8000)
+                return f"{named_port}: this user may not listen there; take one from 1024 up, {other}"
+            return f"{named_host}: cannot be listened on ({error.strerror}); {other_host}"
     return None
 
 
-def device_problem(device: str, dev: Path = Path("/dev"), platform: str = sys.platform) -> str | None:
+def _device_problems(settings: Settings) -> Iterator[str | None]:
+    """Of the gateway's device and of each backend's own, where that backend may load."""
+    yield device_problem(settings.device, settings.origin("device"))
+    for name, table in settings.backends.items():
+        device = table.get("device")
+        if isinstance(device, str) and (settings.plugins is None or name in settings.plugins):
+            yield device_problem(device, settings.origin(f"backends.{name}.device"))
+
+
+def device_problem(
+    device: str, origin: str = "VOXGATE_DEVICE", dev: Path = Path("/dev"), platform: str = sys.platform
+) -> str | None:
     """Why this machine cannot offer the device, or None. Asks the system, since torch may not be installed.
 
     Args:
-        device: auto, cpu, cuda, cuda:N or mps.
+        device: auto, cpu, cuda, cuda:N or mps; what is none of these is left to who decodes it.
+        origin: where it was set.
         dev: the folder of device nodes.
     """
-    named = f"VOXGATE_DEVICE = {device!r}"
+    named = f"{origin} = {device!r}"
     if device == "mps" and platform != "darwin":
-        return f"{named}: only a Mac has it; set VOXGATE_DEVICE=auto"
-    if not device.startswith("cuda") or platform != "linux":
+        return f"{named}: only a Mac has it; set {instead(origin, 'auto')}"
+    if not _CUDA.fullmatch(device) or platform != "linux":
         return None
     if (dev / "dxg").exists():  # WSL shows one node for every GPU
         return None
     have = sorted(int(node.name[6:]) for node in dev.glob("nvidia[0-9]*"))
     if not have:
-        return f"{named}: this machine shows no NVIDIA GPU; install its driver, or set VOXGATE_DEVICE=auto"
+        return f"{named}: this machine shows no NVIDIA GPU; install its driver, or set {instead(origin, 'auto')}"
     index = int(device.partition(":")[2] or 0)
     if ":" in device and index >= len(have):
         # Device nodes keep the host's numbers inside a container, CUDA counts from 0: only the count says something.
-        return f"{named}: this machine shows {len(have)} GPU(s), counted from 0; set VOXGATE_DEVICE=cuda:0 or auto"
+        other = instead(origin, "cuda:0")
+        return f"{named}: this machine shows {len(have)} GPU(s), counted from 0; set {other} or auto"
     return None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_origin, get_type_hints
 
 import msgspec
 
 from gateway.settings.model import EndpointSettings, Settings
-
-ENV_PREFIX = "VOXGATE_"
-NESTING = "__"
+from gateway.settings.origins import ENV_PREFIX, env_name
+from gateway.settings.words import in_words
 
 OPEN_TABLES = ("backends", "endpoints")
 """Tables whose keys the operator chooses."""
@@ -41,11 +39,6 @@ class SettingDoc(msgspec.Struct, frozen=True):
     annotation: Any = None
 
 
-def env_name(path: str) -> str:
-    """`jobs.lease_s` -> `VOXGATE_JOBS__LEASE_S`."""
-    return ENV_PREFIX + path.replace(".", NESTING).upper()
-
-
 @functools.cache
 def describe() -> tuple[SettingDoc, ...]:
     """Every setting, in the order of the Structs; tables of the operator's own names end in `NAME` or `ID`."""
@@ -68,6 +61,8 @@ def _walk(struct: type[msgspec.Struct], prefix: str) -> list[SettingDoc]:
     hints = get_type_hints(struct, include_extras=True)
     docs: list[SettingDoc] = []
     for field in msgspec.structs.fields(struct):
+        if field.name == "origins":
+            continue  # no setting: where the settings were set
         path = f"{prefix}{field.name}"
         annotation, description, extra = _unwrap(hints[field.name])
         if path == "endpoints":
@@ -86,7 +81,7 @@ def _walk(struct: type[msgspec.Struct], prefix: str) -> list[SettingDoc]:
                 SettingDoc(
                     name=path,
                     env=env_name(path),
-                    type=extra.get("words") or in_words(annotation),
+                    type=_in_words(annotation),
                     default=_as_toml(default),
                     description=description,
                     alias=extra.get("alias"),
@@ -118,33 +113,9 @@ def _unwrap(hint: Any) -> tuple[Any, str, dict[str, Any]]:
     return inner, description, extra
 
 
-def in_words(annotation: Any) -> str:
-    """What a value of this type may be, for an error message: "an integer from 0 to 65535"."""
-    bounds: list[msgspec.Meta] = []
-    if get_origin(annotation) is Annotated:
-        bounds = list(annotation.__metadata__)
-        annotation = annotation.__origin__
-    origin = get_origin(annotation)
-    if origin in (UnionType, Union):
-        return " or ".join(in_words(part) for part in get_args(annotation) if part is not NoneType)
-    if origin is Literal:
-        return "one of " + ", ".join(str(value) for value in get_args(annotation))
-    if origin is tuple:
-        return "a list of names, separated by commas"
-    if origin is dict:
-        return "a table"
-    words = {int: "an integer", float: "a number", bool: "true or false", str: "text", Path: "a path"}
-    return words.get(annotation, "a value") + "".join(_bound_in_words(meta, annotation) for meta in bounds)
-
-
-def _bound_in_words(meta: msgspec.Meta, annotation: Any) -> str:
-    if meta.min_length is not None:
-        return " that is not empty" if meta.min_length == 1 else f" of at least {meta.min_length} characters"
-    if meta.gt is not None:
-        return f" above {meta.gt}"
-    if meta.le is not None:
-        return f" from {meta.ge} to {meta.le}"
-    return f" of at least {meta.ge}" if meta.ge is not None else ""
+def _in_words(annotation: Any) -> str:
+    words = in_words(annotation)
+    return f"{words}, separated by commas" if words.startswith("a list") else words
 
 
 def _as_toml(value: Any) -> str:

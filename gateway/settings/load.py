@@ -12,21 +12,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from gateway.errors import SettingsError
-from gateway.settings.fields import (
-    ENV_PREFIX,
-    NESTING,
-    OPEN_TABLES,
-    SettingDoc,
-    endpoint_fields,
-    env_name,
-    plain_fields,
-)
+from gateway.settings.fields import OPEN_TABLES, SettingDoc, endpoint_fields, plain_fields
 from gateway.settings.model import CacheSettings, DatabaseSettings, EndpointSettings, JobSettings, Settings
-from gateway.settings.nearest import nearest
+from gateway.settings.origins import ENV_PREFIX, NESTING, env_name
 from gateway.settings.secrets import HIDDEN
+from gateway.settings.section import unknown
 from gateway.settings.values import InvalidValue, Source, convert, from_json_text
 
 CONFIG_VARIABLE = "VOXGATE_CONFIG"
@@ -97,13 +88,13 @@ def _flatten(table: Mapping[str, Any], prefix: str, path: Path) -> Iterator[Sour
             yield Source(tuple(name.split(".")), origin, value)
         elif not prefix and (key in tables or key in OPEN_TABLES):
             if not isinstance(value, dict):
-                raise SettingsError(f"{origin} = {value!r}: must be a table, [{key}]")
+                raise SettingsError(f"{origin}: must be a table, [{key}]")
             yield from _open_table(key, value, path) if key in OPEN_TABLES else _flatten(value, f"{key}.", path)
         else:
             known = [field[len(prefix) :] for field in plain_fields() if field.startswith(prefix)] + (
                 [] if prefix else [*tables, *OPEN_TABLES]
             )
-            raise SettingsError(_unknown(origin, key, known))
+            raise SettingsError(unknown(origin, key, known))
 
 
 def _open_table(table: str, entries: Mapping[str, Any], path: Path) -> Iterator[Source]:
@@ -111,11 +102,11 @@ def _open_table(table: str, entries: Mapping[str, Any], path: Path) -> Iterator[
     for name, keys in entries.items():
         origin = f"{path.name}: [{table}.{name}]"
         if not isinstance(keys, dict):
-            raise SettingsError(f"{origin} = {keys!r}: must be a table")
+            raise SettingsError(f"{origin}: must be a table, as every entry of [{table}]")
         yield Source((table, name), origin, {})
         for key, value in keys.items():
             if table == "endpoints" and key not in endpoint_fields():
-                raise SettingsError(_unknown(f"{origin} {key}", key, endpoint_fields()))
+                raise SettingsError(unknown(f"{origin} {key}", key, endpoint_fields()))
             yield Source((table, name, key), f"{origin} {key}", value)
 
 
@@ -137,12 +128,12 @@ def _from_env(env: Mapping[str, str]) -> Iterator[Source]:
             continue
         parts = variable[len(ENV_PREFIX) :].lower().split(NESTING)
         if parts[0] not in OPEN_TABLES:
-            raise SettingsError(_unknown(variable, variable, [*by_variable, *NOT_SETTINGS]))
+            raise SettingsError(unknown(variable, variable, [*by_variable, *NOT_SETTINGS]))
         if len(parts) < 3 or not all(parts):
             raise SettingsError(f"{variable}: needs a name and a key, {env_name(f'{parts[0]}.NAME.KEY')}")
         if parts[0] == "endpoints" and parts[2] not in endpoint_fields():
             known = [variable[: -len(NESTING.join(parts[2:]))] + key.upper() for key in endpoint_fields()]
-            raise SettingsError(_unknown(variable, variable, known))
+            raise SettingsError(unknown(variable, variable, known))
         if value:
             yield Source(tuple(parts), variable, value, is_text=True)
 
@@ -153,30 +144,30 @@ def _from_flags(overrides: Mapping[str, Any]) -> Iterator[Source]:
             continue
         flag = "--" + path.rpartition(".")[2].replace("_", "-")
         if path not in plain_fields():
-            raise SettingsError(_unknown(flag, path, plain_fields()))
+            raise SettingsError(unknown(flag, path, plain_fields()))
         yield Source(tuple(path.split(".")), flag, value, is_text=isinstance(value, str))
-
-
-def _unknown(origin: str, name: str, known: Any) -> str:
-    meant = nearest(name, known)
-    return f"{origin}: no such setting; " + (
-        f"did you mean {meant}?" if meant else "known: " + ", ".join(sorted(known, key=str.lower))
-    )
 
 
 def _build(sources: Mapping[tuple[str, ...], Source]) -> Settings:
     plain: dict[str, dict[str, Any]] = {"": {}, "database": {}, "jobs": {}, "cache": {}}
+    origins: dict[str, str] = {}
     for name, doc in plain_fields().items():
         if source := sources.get(tuple(name.split("."))):
             table, _, key = name.rpartition(".")
             plain[table][key] = _checked(source, doc)
+            origins[name] = source.origin
+    open_tables = {table: _grouped(table, sources) for table in OPEN_TABLES}
+    for table, entries in open_tables.items():
+        for name, keys in entries.items():
+            origins.update({".".join((table, name, *path)): source.origin for path, source in keys.items()})
     settings = Settings(
         **plain[""],
         database=DatabaseSettings(**plain["database"]),
         jobs=JobSettings(**plain["jobs"]),
         cache=CacheSettings(**plain["cache"]),
-        backends=_named_tables("backends", sources),
-        endpoints={name: _endpoint(keys) for name, keys in _grouped("endpoints", sources).items()},
+        backends={name: _raw_table(keys) for name, keys in open_tables["backends"].items()},
+        endpoints={name: _endpoint(keys) for name, keys in open_tables["endpoints"].items()},
+        origins=origins,
     )
     if settings.jobs.beat_s * 3 > settings.jobs.lease_s:
         origin = next(
@@ -214,14 +205,12 @@ def _as_variable(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _named_tables(table: str, sources: Mapping[tuple[str, ...], Source]) -> dict[str, dict[str, Any]]:
-    """Backends' raw tables: values of the environment stay text, since only the plugin knows their type."""
-    tables: dict[str, dict[str, Any]] = {}
-    for name, keys in _grouped(table, sources).items():
-        tables[name] = {}
-        for path, source in keys.items():
-            _put(tables[name], path, source.value)
-    return tables
+def _raw_table(keys: Mapping[tuple[str, ...], Source]) -> dict[str, Any]:
+    """A backend's raw table: values of the environment stay text, since only the plugin knows their type."""
+    table: dict[str, Any] = {}
+    for path, source in keys.items():
+        _put(table, path, source.value)
+    return table
 
 
 def _endpoint(keys: Mapping[tuple[str, ...], Source]) -> EndpointSettings:
@@ -248,28 +237,3 @@ def _checked(source: Source, doc: SettingDoc) -> Any:
         shown = HIDDEN if doc.secret else repr(source.value)
         left_out = f"left out, it is {doc.default}" if doc.default else "or leave it out"
         raise SettingsError(f"{source.origin} = {shown}: must be {doc.type} ({left_out})") from error
-
-
-def decode_section(struct: type[msgspec.Struct], raw: Mapping[str, Any], where: str) -> Any:
-    """Decode a backend's own table into its Struct; text from the environment is read by each field's type.
-
-    Args:
-        where: the table for error messages, `backends.hibari`.
-
-    Raises:
-        SettingsError: an unknown key (with the nearest known one), a wrong type, a missing required key.
-    """
-    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
-    values: dict[str, Any] = {}
-    for key, value in raw.items():
-        if key not in fields:
-            raise SettingsError(_unknown(f"[{where}] {key}", key, fields))
-        try:
-            values[fields[key].name] = convert(value, fields[key].type, is_text=isinstance(value, str), is_size=False)
-        except InvalidValue as error:
-            # The value may be a vendor's key, so it is not shown.
-            raise SettingsError(f"[{where}] {key} (or {env_name(f'{where}.{key}')}): {error}") from error
-    for name, field in fields.items():
-        if field.required and field.name not in values:
-            raise SettingsError(f"[{where}] {name} is required; set it, or {env_name(f'{where}.{name}')}")
-    return struct(**values)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from gateway.settings.origins import env_name
 from gateway.settings.secrets import hide_password
 
 _SECRET = {"secret": True}
@@ -15,6 +16,11 @@ _SECRET = {"secret": True}
 Positive = Annotated[int, Meta(ge=1)]
 PositiveSeconds = Annotated[float, Meta(gt=0)]
 Text = Annotated[str, Meta(min_length=1)]
+Url = Annotated[str, Meta(pattern=r"^https?://[^\s]+$", extra={"words": "a URL that begins with http:// or https://"})]
+Device = Annotated[
+    str,
+    Meta(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$", extra={"words": "auto, cpu, cuda, cuda:N or mps"}),
+]
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -118,7 +124,9 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     defaults: Annotated[
         dict[str, Any], Meta(description="Any other key of `input` and its default, such as `seed` or `bitrate`.")
     ] = {}
-    policy: Annotated[dict[str, Any], Meta(description="The route policy: match, split, fallback, retry.")] = {}
+    policy: Annotated[
+        dict[str, Any], Meta(description="The route policy; its one key is `fallback`, a list of backends.")
+    ] = {}
 
     def input_defaults(self) -> dict[str, Any]:
         """Defaults for the keys of `input`, only those that are set."""
@@ -165,10 +173,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Who may read `/metrics`: everybody, keys with the scope `admin`, or nobody."),
     ] = "open"
     public_url: Annotated[
-        Annotated[str, Meta(pattern=r"^https?://[^\s]+$")] | None,
+        Url | None,
         Meta(
-            description="Where callers reach this server, for `audio_url`. None: as the request's Host says.",
-            extra={"words": "a URL that begins with http:// or https://"},
+            description="Where callers reach this server, for `audio_url`; set it behind a proxy or in a container. "
+            "None: as the request's Host says, in webhooks the address listened on."
         ),
     ] = None
     auto_endpoints: Annotated[
@@ -180,11 +188,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Limits per endpoint: none, or RunPod's figures for requests and for jobs that wait."),
     ] = "off"
     device: Annotated[
-        Annotated[str, Meta(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")],
-        Meta(
-            description="Where models run: auto, cpu, cuda, cuda:N or mps.",
-            extra={"alias": "DEVICE", "words": "auto, cpu, cuda, cuda:N or mps"},
-        ),
+        Device, Meta(description="Where models run: auto, cpu, cuda, cuda:N or mps.", extra={"alias": "DEVICE"})
     ] = "auto"
     cache_dir: Annotated[
         Path | None,
@@ -240,6 +244,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Annotated[
         dict[str, EndpointSettings], Meta(description="`[endpoints.ID]`: endpoints made by configuration.")
     ] = {}
+    origins: dict[str, str] = {}
+    """Where each value was set, by dotted path; no setting itself."""
+
+    def origin(self, path: str) -> str:
+        """Where the setting at this path was set, or one inside it, or one around it; its variable if nowhere."""
+        if found := next((self.origins[each] for each in self.origins if f"{each}.".startswith(f"{path}.")), None):
+            return found
+        around = path
+        while around := around.rpartition(".")[0]:
+            if around in self.origins:
+                return self.origins[around]
+        return env_name(path)
 
     @property
     def audio_dir(self) -> Path:
@@ -270,6 +286,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Every field but the secrets, which show only whether they are set."""
         shown = []
         for name in self.__struct_fields__:
+            if name == "origins":
+                continue
             value = getattr(self, name)
             if name in ("api_key", "hf_token", "signing_key"):
                 value = None if value is None else "***"

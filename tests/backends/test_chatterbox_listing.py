@@ -20,6 +20,7 @@ from gateway.engines.configure import configure
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError
 from gateway.routing.arms import preferred
+from gateway.routing.speakers import Speakers
 from gateway.settings import Settings
 
 ENTRY_POINTS = tuple(
@@ -68,6 +69,13 @@ def test_a_backend_whose_package_is_missing_is_listed_with_its_cure_and_never_th
     assert "pip install 'voxgate[chatterbox]'" in states["chatterbox"].cure
     known: Any = {hosted.name: hosted for hosted in engines}
     assert preferred(None, None, None, known).name == "hibari"
+
+
+def test_one_whose_package_is_missing_is_named_to_who_needs_its_languages(tmp_path: Path, no_package: None) -> None:
+    settings = Settings(data_dir=tmp_path, backends={"chatterbox": {"model": "multilingual"}})
+    engines = Engines(settings, post, SystemClock(), ENTRY_POINTS)
+    told = Speakers(engines, engines.infos).of_language("de", "hibari")
+    assert told.startswith("chatterbox can once it is installed: pip install 'voxgate[chatterbox]'")
 
 
 def test_an_installed_one_is_the_default(tmp_path: Path, package: None) -> None:
@@ -153,5 +161,5 @@ def test_settings_come_as_text(tmp_path: Path, package: None) -> None:
     settings, host = configure(ChatterboxBackend, raw)
     assert settings == ChatterboxSettings(model_path=str(made), slots=4, deterministic=True)
     assert host.device == "cpu"
-    with pytest.raises(SettingsError, match=r"\[backends\.chatterbox\] slots = '0'"):
+    with pytest.raises(SettingsError, match=r"\[backends\.chatterbox\] slots: must be an integer from 1 to 64"):
         configure(ChatterboxBackend, {"slots": "0"})

@@ -175,7 +175,7 @@ def test_ctrl_c_keeps_what_was_spoken(server: Served, tmp_path: Path) -> None:
         ("a.csv", "text,name\na,x\nb,X\n", "line 3: name 'X' is that of line 2"),
         ("a.csv", "text,speaker\na,Ann\nb,Bob\n", "line 3: speaker 'Bob' has no voice; add --voice-map Bob=VOICE"),
         ("a.jsonl", '{"text": "a"}\n{"text": \n', "line 2: "),
-        ("a.jsonl", '["a"]\n', "line 1: Expected `object`"),
+        ("a.jsonl", '["a"]\n', "line 1: must be an object such as"),
         ("a.jsonl", '{"text": 3}\n', "line 1: text is missing"),
         ("a.txt", "\n\n", "holds nothing to speak"),
         ("a.docx", "a", "a script is .csv, .jsonl or .txt"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -76,7 +77,7 @@ def test_a_mistake_is_one_line_with_its_cure_and_exit_code_2(tmp_path: Path, arg
         ({"VOXGATE_CONFIG": "nowhere.toml"}, "no such file"),
         ({"VOXGATE_DEVICE": "gpu"}, "auto, cpu, cuda, cuda:N or mps"),
         ({"VOXGATE_PLUGINS": "hibary"}, "hibari"),
-        ({"VOXGATE_BACKENDS__HIBARI__WORKRES": "2"}, "workers"),
+        ({"VOXGATE_BACKENDS__HIBARI__WORKRES": "2"}, "did you mean VOXGATE_BACKENDS__HIBARI__WORKERS?"),
         ({"VOXGATE_DATABASE__URL": "mysql://localhost/x"}, "use sqlite or postgresql"),
     ],
 )
@@ -151,6 +152,17 @@ def test_doctor_names_each_problem_with_its_cure(tmp_path: Path) -> None:
     problems = [line for line in done.stdout.splitlines() if line.startswith("PROBLEM")]
     assert any("VOXGATE_DATA_DIR" in line for line in problems)
     assert any("VOXGATE_DEVICE" in line for line in problems)
+
+
+def test_doctor_names_old_keys_and_how_they_are_replaced(tmp_path: Path) -> None:
+    made = json.loads(command(["keys", "create", "--json"], tmp_path).stdout)["id"]
+    command(["keys", "create"], tmp_path)
+    with sqlite3.connect(tmp_path / "data" / "voxgate.db") as connection:
+        connection.execute("UPDATE api_keys SET created_ms = created_ms - 91 * 86400000 WHERE id = ?", (made,))
+    done = command(["doctor"], tmp_path, {"VOXGATE_PORT": "0"})
+    assert done.returncode == 0, "a warning is no problem"
+    about_keys = [line for line in done.stdout.splitlines() if "  keys: " in line]
+    assert about_keys == [f"warning  keys: {made} is 91 days old; run: voxgate keys rotate {made}"]
 
 
 def test_backends_are_listed_with_what_enables_or_mends_them(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import httpx
 import numpy as np
@@ -109,7 +111,49 @@ def test_a_taken_port_stops_the_start_in_one_line(folder: Path) -> None:
         done = command(["serve", "--port", str(port)], folder, SCRIPTED)
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
-    assert f"VOXGATE_PORT = {port}: already in use" in done.stderr
+    assert f"--port = {port}: already in use" in done.stderr
+
+
+class _Hook(BaseHTTPRequestHandler):
+    """Keeps what it was sent."""
+
+    bodies: ClassVar[list[dict[str, Any]]] = []
+
+    def do_POST(self) -> None:
+        self.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_server_names_the_address_it_really_has(folder: Path, host: str) -> None:
+    receiver = ThreadingHTTPServer(("127.0.0.1", 0), _Hook)
+    _Hook.bodies.clear()
+    threading.Thread(target=receiver.serve_forever, daemon=True).start()
+    try:
+        changes = {**SCRIPTED, "VOXGATE_HOST": host, "VOXGATE_WEBHOOK_ALLOW": "127.0.0.1"}
+        with serving_command(VOXGATE, folder, changes) as server:
+            answer = httpx.post(
+                f"{server.url}/runsync",
+                headers={"Authorization": f"Bearer {server.key}"},
+                json={"input": {"text": "Tell me."}, "webhook": f"http://127.0.0.1:{receiver.server_port}/"},
+                timeout=60,
+            )
+            assert answer.json()["status"] == "COMPLETED"
+            deadline = time.monotonic() + 60
+            while not _Hook.bodies and time.monotonic() < deadline:
+                time.sleep(0.05)
+            url = _Hook.bodies[0]["output"]["audio_url"]
+            assert url.startswith(f"{server.url}/")
+            assert httpx.get(url, timeout=60).status_code == 200
+            shown = command(["endpoints", "show", "default"], folder, {"VOXGATE_HOST": host}).stdout
+            assert f"address   {server.url}/v2/default/run\n" in shown
+    finally:
+        receiver.shutdown()
+        receiver.server_close()
 
 
 def test_a_database_of_a_newer_schema_is_refused_in_one_line(folder: Path) -> None:
@@ -157,7 +201,7 @@ def test_say_tells_why_its_own_server_did_not_start(folder: Path) -> None:
     done = command(["say", "Hello."], folder, {"VOXGATE_BACKENDS__HIBARI__WORKRES": "2"})
     assert done.returncode == 2
     assert len(done.stderr.strip().splitlines()) == 1
-    assert "workers" in done.stderr
+    assert "did you mean VOXGATE_BACKENDS__HIBARI__WORKERS?" in done.stderr
 
 
 def test_usage_and_cache_tell_what_a_server_spoke(server: Served, folder: Path) -> None:

@@ -16,6 +16,7 @@ from gateway.clock import SystemClock
 from gateway.engines.registry import Engines
 from gateway.engines.scale import cores
 from gateway.errors import SettingsError
+from gateway.settings import Settings, load_settings
 
 GROUP = "voxgate.backends"
 SCRIPTED = EntryPoint("scripted", "backends.testing.scripted:ScriptedBackend", GROUP)
@@ -36,7 +37,7 @@ def registered(name: str, value: str, /, **package) -> EntryPoint:
 
 def engines(*entry_points: EntryPoint, plugins=("scripted",), **backends) -> Engines:
     settings = SimpleNamespace(
-        plugins=plugins, backends=backends, models_dir=Path("models"), device="cpu", hf_token=None
+        plugins=plugins, backends=backends, origins={}, models_dir=Path("models"), device="cpu", hf_token=None
     )
     return Engines(settings, post, SystemClock(), entry_points or (SCRIPTED,))
 
@@ -56,8 +57,7 @@ async def test_a_named_backend_is_found_and_speaks():
 
 
 def test_installed_backends_are_found_by_their_metadata():
-    settings = SimpleNamespace(plugins=None, backends={}, models_dir=Path("models"), device="cpu", hf_token=None)
-    found = Engines(settings, post, SystemClock())
+    found = Engines(Settings(model_cache_dir=Path("models"), device="cpu"), post, SystemClock())
     assert found.get("hibari").revision.startswith("0.2.1-")
     assert found.get("hibari").scale.max_workers == cores()
     assert not info(found, "scripted").enabled
@@ -94,9 +94,11 @@ def test_settings_for_a_backend_nobody_registers_stop_the_start():
 @pytest.mark.parametrize(
     ("raw", "words"),
     [
-        ({"wokers": 2}, r"\[backends.scripted\] wokers = 2: no such setting: did you mean 'workers'"),
-        ({"load_s": "long"}, r"load_s = 'long': Expected `float`"),
-        ({"max_workers": 0}, r"max_workers = 0: Expected `int` >= 1"),
+        ({"wokers": 2}, r"\[backends.scripted\] wokers: no such setting; did you mean workers\?"),
+        ({"load_s": "long"}, r"\[backends.scripted\] load_s: must be a number \(or leave it out\)"),
+        ({"load_fails": "crsh"}, r'load_fails: must be one of "", unavailable, raise, crash, hang'),
+        ({"max_workers": 0}, r"max_workers: must be an integer from 1 to 256"),
+        ({"device": "gpu"}, r"device: must be auto, cpu, cuda, cuda:N or mps"),
         ({"min_workers": 3, "max_workers": 2}, "min_workers = 3 is above its maximum of 2"),
         ({"placement": "inline"}, "placement = 'inline': it runs as 'process' only"),
     ],
@@ -105,6 +107,38 @@ def test_a_wrong_setting_stops_the_start_in_one_line(raw, words: str):
     with pytest.raises(SettingsError, match=words) as caught:
         engines(scripted=raw)
     assert "\n" not in str(caught.value)
+
+
+def test_settings_of_a_backend_are_read_from_the_environment_as_those_of_the_gateway_are():
+    env = {
+        "VOXGATE_PLUGINS": "scripted",
+        "VOXGATE_BACKENDS__SCRIPTED__LANGUAGES": "en-US, de",
+        "VOXGATE_BACKENDS__SCRIPTED__SPELL_OUT": "yes",
+        "VOXGATE_BACKENDS__SCRIPTED__CLONING": "off",
+        "VOXGATE_BACKENDS__SCRIPTED__MAX_WORKERS": "2",
+    }
+    backend = Engines(load_settings(env), post, SystemClock(), (SCRIPTED,)).get("scripted")
+    assert backend.capabilities.languages == ("en-US", "de")
+    assert backend.capabilities.spell_out
+    assert not backend.capabilities.cloning
+    assert backend.scale.max_workers == 2
+
+
+@pytest.mark.parametrize(
+    ("variable", "words"),
+    [
+        ("VOXGATE_BACKENDS__SCRIPTED__LOAD_S", "VOXGATE_BACKENDS__SCRIPTED__LOAD_S: must be a number"),
+        ("VOXGATE_BACKENDS__SCRIPTED__LOAD_T", "did you mean VOXGATE_BACKENDS__SCRIPTED__LOAD_S?"),
+        ("VOXGATE_BACKENDS__SCRIPTED__WORKERS", "VOXGATE_BACKENDS__SCRIPTED__WORKERS: must be an integer from 1"),
+        ("VOXGATE_BACKENDS__SCRIPTAD__REVISION", "VOXGATE_BACKENDS__SCRIPTAD__REVISION: no installed package"),
+    ],
+)
+def test_a_wrong_variable_of_a_backend_is_named_and_its_value_never_shown(variable: str, words: str):
+    settings = load_settings({"VOXGATE_PLUGINS": "scripted", variable: "a-vendors-key"})
+    with pytest.raises(SettingsError) as caught:
+        Engines(settings, post, SystemClock(), (SCRIPTED,))
+    assert words in str(caught.value)
+    assert "a-vendors-key" not in str(caught.value)
 
 
 def test_a_backend_that_cannot_be_imported_is_broken_and_stops_nobody():

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+import re
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from gateway.errors import SettingsError
-from gateway.settings import DatabaseSettings, Settings
+from gateway.settings import DatabaseSettings, Settings, load_settings
 from gateway.settings.checks import check_start, device_problem, port_problem, problems
 
 
@@ -27,8 +29,14 @@ def test_a_folder_that_cannot_be_written_stops_the_start_by_name(tmp_path: Path)
             data_dir=tmp_path, database=DatabaseSettings(url=f"sqlite:///{tmp_path}/file/x/db")
         ),
     }.items():
-        with pytest.raises(SettingsError, match=rf"^{name} = .*/file.*cannot be written.*set {name} to one$"):
+        with pytest.raises(SettingsError, match=rf"^{name} = .*/file.*cannot be written.*or set another$"):
             check_start(settings, listen=False)
+
+
+def test_the_folder_of_audio_is_tried_where_it_is_not_set_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "audio").write_text("in the way")
+    with pytest.raises(SettingsError, match=r"^VOXGATE_DATA_DIR = .*: 'audio' in it cannot be written"):
+        check_start(Settings(data_dir=tmp_path), listen=False)
 
 
 def test_a_taken_port_stops_the_start_and_another_is_offered(tmp_path: Path) -> None:
@@ -40,25 +48,62 @@ def test_a_taken_port_stops_the_start_and_another_is_offered(tmp_path: Path) -> 
         with pytest.raises(SettingsError, match=rf"^VOXGATE_PORT = {port}: already in use on 127.0.0.1.*VOXGATE_PORT="):
             check_start(settings)
         check_start(settings, listen=False)
-    assert port_problem("127.0.0.1", port) is None
+    assert port_problem(settings) is None
 
 
 def test_an_address_of_another_machine_is_refused() -> None:
-    problem = port_problem("192.0.2.1", 0)
+    problem = port_problem(Settings(host="192.0.2.1", port=0))
     assert problem is not None
     assert problem.startswith("VOXGATE_HOST = '192.0.2.1': cannot be listened on")
 
 
 def test_an_absent_device_is_named_with_what_to_set_instead(tmp_path: Path) -> None:
-    assert device_problem("auto", tmp_path) is None
-    assert device_problem("cpu", tmp_path) is None
-    assert "no NVIDIA GPU" in str(device_problem("cuda", tmp_path, "linux"))
+    def problem(device: str) -> str | None:
+        return device_problem(device, "VOXGATE_DEVICE", tmp_path, "linux")
+
+    assert problem("auto") is None
+    assert problem("cpu") is None
+    assert "no NVIDIA GPU; install its driver, or set VOXGATE_DEVICE=auto" in str(problem("cuda"))
     (tmp_path / "nvidia0").touch()
     (tmp_path / "nvidiactl").touch()
-    assert device_problem("cuda", tmp_path, "linux") is None
-    assert device_problem("cuda:0", tmp_path, "linux") is None
-    assert "VOXGATE_DEVICE = 'cuda:3': this machine shows 1 GPU(s)" in str(device_problem("cuda:3", tmp_path, "linux"))
-    assert "only a Mac" in str(device_problem("mps", tmp_path, "linux"))
+    assert problem("cuda") is None
+    assert problem("cuda:0") is None
+    assert "VOXGATE_DEVICE = 'cuda:3': this machine shows 1 GPU(s)" in str(problem("cuda:3"))
+    assert "only a Mac" in str(problem("mps"))
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have the device")
+def test_the_device_of_one_backend_is_looked_for_too(tmp_path: Path) -> None:
+    env = {"VOXGATE_DATA_DIR": str(tmp_path), "VOXGATE_BACKENDS__HIBARI__DEVICE": "mps"}
+    (found,) = problems(load_settings(env), listen=False)
+    assert found == (
+        "VOXGATE_BACKENDS__HIBARI__DEVICE = 'mps': only a Mac has it; set VOXGATE_BACKENDS__HIBARI__DEVICE=auto"
+    )
+    assert problems(load_settings({**env, "VOXGATE_PLUGINS": "scripted"}), listen=False) == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="a Mac may have the device")
+def test_a_problem_names_what_was_set_and_how_it_is_set_otherwise(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    data = {"VOXGATE_DATA_DIR": str(tmp_path)}
+    (aliased,) = problems(load_settings({**data, "DEVICE": "mps"}), listen=False)
+    assert aliased == "DEVICE = 'mps': only a Mac has it; set DEVICE=auto"
+    (folder,) = problems(load_settings({**data, "CACHE_DIR": str(tmp_path / "file" / "x")}), listen=False)
+    assert folder.startswith("CACHE_DIR = ")
+    toml = tmp_path / "voxgate.toml"
+    toml.write_text('device = "mps"\n[backends.hibari]\ndevice = "mps"\n')
+    assert problems(load_settings(data, toml), listen=False) == [
+        "voxgate.toml: device = 'mps': only a Mac has it; set device = 'auto' in voxgate.toml",
+        "voxgate.toml: [backends.hibari] device = 'mps': only a Mac has it; "
+        "set [backends.hibari] device = 'auto' in voxgate.toml",
+    ]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        (flag,) = problems(load_settings(data, overrides={"port": port}))
+    assert flag.startswith(f"--port = {port}: already in use on 127.0.0.1;")
+    assert re.search(r"take another: --port [0-9]+$", flag)
 
 
 def test_every_problem_is_listed_for_the_doctor(tmp_path: Path) -> None:

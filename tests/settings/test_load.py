@@ -159,6 +159,23 @@ def test_backends_keep_their_tables_and_the_environment_adds_to_them(tmp_path: P
     }
 
 
+def test_settings_know_where_they_were_set(tmp_path: Path) -> None:
+    toml = _toml(
+        tmp_path, 'host = "0.0.0.0"\n[backends.my-cloud]\nregion = "eu"\n[endpoints.A-b.policy]\nfallback = []\n'
+    )
+    env = {"DEVICE": "cpu", "VOXGATE_BACKENDS__MY_CLOUD__ZONE": "b"}
+    settings = load_settings(env, toml, {"port": 9000})
+    assert {path: settings.origin(path) for path in ("host", "device", "port", "data_dir")} == {
+        "host": "voxgate.toml: host",
+        "device": "DEVICE",
+        "port": "--port",
+        "data_dir": "VOXGATE_DATA_DIR",
+    }
+    assert settings.origin("backends.my-cloud.region") == "voxgate.toml: [backends.my-cloud] region"
+    assert settings.origin("backends.my-cloud.zone") == "VOXGATE_BACKENDS__MY_CLOUD__ZONE"
+    assert settings.origin("endpoints.A-b.policy.fallback") == "voxgate.toml: [endpoints.A-b] policy"
+
+
 def test_endpoints_come_from_the_file_and_the_environment(tmp_path: Path) -> None:
     toml = _toml(
         tmp_path,
@@ -181,8 +198,11 @@ def test_a_backends_own_table_is_decoded_with_the_same_care() -> None:
         decode_section(Mine, {"region": "eu", "wokers": 1}, "backends.mine")
     with pytest.raises(SettingsError, match="VOXGATE_BACKENDS__MINE__REGION"):
         decode_section(Mine, {}, "backends.mine")
-    with pytest.raises(SettingsError, match="VOXGATE_BACKENDS__MINE__WORKERS"):
-        decode_section(Mine, {"region": "eu", "workers": "many"}, "backends.mine")
+    env = {"VOXGATE_BACKENDS__MINE__WORKERS": "many"}
+    with pytest.raises(
+        SettingsError, match=r"^VOXGATE_BACKENDS__MINE__WORKERS: must be an integer \(or leave it out\)$"
+    ):
+        decode_section(Mine, {"region": "eu", "workers": "many"}, "backends.mine", load_settings(env).origins)
 
 
 def test_no_secret_is_ever_printed() -> None:

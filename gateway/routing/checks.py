@@ -1,0 +1,57 @@
+"""What is wrong with a route before a request finds it out: names of backends, policy, defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+from gateway.engines.registry import unregistered
+from gateway.errors import InvalidInput, SettingsError
+from gateway.routing.endpoints import read_policy
+from gateway.settings import EndpointSettings, Settings
+from gateway.speech.decode import decode_request
+
+_ANY_INPUT = b'{"text": "a"}'
+
+
+def route_problems(settings: Settings, installed: Collection[str]) -> list[str]:
+    """Every problem of `default_backend` and `[endpoints.ID]`, one line each.
+
+    Args:
+        installed: the names of backends that installed packages register, whether they can be used or not.
+    """
+    found = []
+    if settings.default_backend is not None and settings.default_backend not in installed:
+        found.append(f"{settings.origin('default_backend')}: {unregistered(settings.default_backend, installed)}")
+    for name, endpoint in settings.endpoints.items():
+
+        def where(key: str, name: str = name, endpoint: EndpointSettings = endpoint) -> str:
+            own = getattr(endpoint, key, None) is not None
+            return settings.origin(f"endpoints.{name}.{key if own else f'defaults.{key}'}")
+
+        found += endpoint_problems(endpoint.input_defaults(), endpoint.policy, installed, where)
+    return found
+
+
+def endpoint_problems(
+    defaults: Mapping[str, Any], policy: Mapping[str, Any], installed: Collection[str], where: Callable[[str], str]
+) -> Iterator[str]:
+    """Every problem of one endpoint.
+
+    Args:
+        where: what a key of it is called where it was set.
+    """
+    backend = defaults.get("backend")
+    if isinstance(backend, str) and backend not in installed:
+        yield f"{where('backend')}: {unregistered(backend, installed)}"
+    try:
+        fallback = read_policy(where("policy"), policy)
+    except SettingsError as error:
+        yield str(error)
+    else:
+        yield from (f"{where('policy')}: {unregistered(name, installed)}" for name in fallback if name not in installed)
+    try:
+        decode_request(_ANY_INPUT, defaults)
+    except InvalidInput as error:
+        key = str(error).partition(" ")[0]
+        yield f"{where(key if key in defaults else 'defaults')}: {error}"

@@ -1,0 +1,11 @@
+"""The address of a listener, for who calls it."""
+
+from __future__ import annotations
+
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104 - compared with, not listened on
+
+
+def address(host: str, port: int) -> str:
+    """A URL that this machine can call: of a host that means every interface, the loopback."""
+    host = _ANYWHERE.get(host, host)
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

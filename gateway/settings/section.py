@@ -1,0 +1,80 @@
+"""The own table of a backend, `[backends.NAME]`, into the Struct that knows its keys."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import msgspec
+
+from gateway.errors import SettingsError
+from gateway.settings.nearest import nearest
+from gateway.settings.origins import env_name, sibling
+from gateway.settings.values import InvalidValue, convert
+from gateway.settings.words import in_words
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+def decode_section(struct: type[T], raw: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None) -> T:
+    """Decode a table into its Struct; text, as the environment has it, is read by each field's type.
+
+    Args:
+        where: the table, `backends.hibari`.
+        origins: where each of its values was set, by dotted path.
+
+    Raises:
+        SettingsError: an unknown key (with the nearest known one), a wrong type, a missing required key. It never
+            shows a value: that may be a vendor's key.
+    """
+    origins = origins or {}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
+    refuse_unknown(raw, fields, where, origins)
+    values: dict[str, Any] = {}
+    for key, value in raw.items():
+        field = fields[key]
+        # A table made of variables holds text as well.
+        is_text = isinstance(value, str | dict)
+        try:
+            values[field.name] = convert(value, field.type, is_text=is_text, is_size=key.endswith("_bytes"))
+        except InvalidValue as error:
+            left_out = "; set it" if field.required else " (or leave it out)"
+            origin = origin_of(key, where, origins)
+            raise SettingsError(f"{origin}: must be {in_words(field.type)}{left_out}") from error
+    for name, field in fields.items():
+        if field.required and field.name not in values:
+            raise SettingsError(f"[{where}] {name} is required; set it, or {env_name(f'{where}.{name}')}")
+    try:
+        return struct(**values)
+    except (ValueError, TypeError) as error:  # of its own `__post_init__`
+        raise SettingsError(f"[{where}]: {error}") from error
+
+
+def refuse_unknown(
+    raw: Iterable[str], known: Iterable[str], where: str, origins: Mapping[str, str] | None = None
+) -> None:
+    """Refuse a key that is none of the known ones.
+
+    Raises:
+        SettingsError: it names the nearest known key, else all.
+    """
+    known = list(known)
+    for key in raw:
+        if key not in known:
+            raise SettingsError(unknown(origin_of(key, where, origins or {}), key, known))
+
+
+def unknown(origin: str, key: str, known: Iterable[str]) -> str:
+    """The message about a key nobody knows, with the nearest one spelled as that place spells it."""
+    known = list(known)
+    meant = nearest(key, known)
+    return f"{origin}: no such setting; " + (
+        f"did you mean {sibling(origin, key, meant)}?"
+        if meant
+        else "known: " + (", ".join(sorted(known, key=str.lower)) or "none")
+    )
+
+
+def origin_of(key: str, where: str, origins: Mapping[str, str]) -> str:
+    """Where this key was set, as far as that is known."""
+    return origins.get(f"{where}.{key}", f"[{where}] {key}")
