@@ -204,7 +204,7 @@ class Gateway:
             self.access.note_usage,
             self.owner,
         )
-        followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals)
+        followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
         self.streams = Streams(followers, store)
         self.live = Live(self.jobs, followers, store)
         self.models = Models(self.endpoints, known, settings.default_backend)

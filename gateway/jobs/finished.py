@@ -49,6 +49,11 @@ class WriteBehind:
         """A job that is not written yet."""
         return self._jobs.get(job_id)
 
+    async def settle(self, job_id: str) -> None:
+        """Have this job's row written before it is changed or read in SQL."""
+        if job_id in self._jobs:
+            await self.flush()
+
     async def flush(self) -> None:
         """Write the rows that wait."""
         jobs = list(self._jobs.values())

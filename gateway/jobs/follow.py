@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 import msgspec
 
@@ -105,7 +105,11 @@ class Following:
 
 
 class Followers:
-    """Begins followings."""
+    """Begins followings.
+
+    Args:
+        settle: has the row of a job that was answered from memory written.
+    """
 
     def __init__(
         self,
@@ -116,6 +120,7 @@ class Followers:
         endpoints: Endpoints,
         intake: Intake,
         signals: Signals,
+        settle: Callable[[str], Awaitable[None]],
     ) -> None:
         self.store = store
         self.audio = audio
@@ -124,9 +129,11 @@ class Followers:
         self._endpoints = endpoints
         self._intake = intake
         self.signals = signals
+        self._settle = settle
 
     async def begin(self, job_id: str, fresh: bool = False) -> Following | None:
         """A way through the job from its first chunk; None where there is no job or nothing was understood of it."""
+        await self._settle(job_id)
         job = await self.store.get(job_id)
         if job is None or not job.request or job.error_code == InvalidInput.code:
             return None

@@ -201,6 +201,7 @@ class Jobs:
         """
         job = await self.find(principal, endpoint_id, job_id)
         if ttl_ms is not None and job.state.final:
+            await self._write_behind.settle(job.id)
             await self._store.shorten_retention(job.id, self._clock.now_ms() + ttl_ms)
             self._recent.forget(job.id)
         return await self._present.view(job, base_url)

@@ -234,3 +234,13 @@ async def test_a_failed_job_says_why_and_a_long_wav_chunk_comes_in_several_files
         assert all(len(base64.b64decode(item["audio_base64"])) <= 1_000_000 for item in items)
         whole, _ = pcm_of(await caller.status(job_id))
         assert np.array_equal(joined(items), whole)
+
+
+async def test_a_job_answered_from_memory_streams_at_once_and_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as caller:
+        spoken = await caller.say(TEXT, format="wav")
+        hit = await caller.say(TEXT, format="wav")
+        assert hit["output"]["cache_hit"] is True and hit["id"] != spoken["id"]
+        items, _ = await drain(caller, hit["id"])  # its row may not be written yet
+        np.testing.assert_array_equal(joined(items), pcm_of(hit)[0])
+        assert (await poll(caller, hit["id"]))["stream"] == []
