@@ -29,6 +29,7 @@ serve: $(RUNTIME) ## keep a gateway running on 127.0.0.1:8000 (or VOXGATE_HOST, 
 
 test: $(DEV) $(CHATTERBOX)/.stamp ## every test, Chatterbox's in an environment of their own
 	@scripts/clients
+	@scripts/browser
 	@failed=0; \
 	$(BIN)/python -m pytest $(PYTEST_FLAGS) || failed=1; \
 	echo "voxgate: the Chatterbox suite ($(CHATTERBOX))"; \
