@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import datetime
 import re
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import TypeVar
 
 import click
@@ -12,16 +14,24 @@ import msgspec
 
 from gateway.access.keys import Keys, NewKey, is_old, state_of
 from gateway.access.principal import ENVIRONMENTS, SCOPES, Environment
+from gateway.access.signing import write_private
 from gateway.cli.output import echo_json, echo_table, json_option, when
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Conflict, Unavailable
+from gateway.settings import Settings
+from storage.database import Database
 from storage.keys import KeyRecord, KeyStore
 
 T = TypeVar("T")
 
 _SPAN = re.compile(r"([0-9]+)\s*([mhdwy])")
 _UNIT_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
+
+_show_option = click.option("--show", is_flag=True, help="Print the key even where the output is no terminal.")
+_output_option = click.option(
+    "-o", "--output", type=click.Path(path_type=Path), help="A new file for the key, which only this user can read."
+)
 
 
 @click.group()
@@ -38,6 +48,8 @@ def keys() -> None:
 @click.option("--expires", help="From when it is refused: 90d, 12h, or a date such as 2027-01-31 (UTC).")
 @click.option("--requests-per-minute", type=int, help="The most it may ask for, over all servers.")
 @click.option("--characters-per-day", type=int, help="The most it may have spoken per UTC day, over all servers.")
+@_show_option
+@_output_option
 @json_option
 def create(
     tenant: str,
@@ -47,11 +59,17 @@ def create(
     expires: str | None,
     requests_per_minute: int | None,
     characters_per_day: int | None,
+    show: bool,
+    output: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a key and show it, once."""
+    """Make a key and show it, once.
+
+    It is shown on a terminal only; else it is written to a file that only this user can read, `keys/ID.key` in the
+    data folder unless --output names another.
+    """
     expires_ms = None if expires is None else _end(expires)
-    made = _with_keys(
+    _hand_out(
         lambda service: service.create(
             tenant=tenant,
             env=env,
@@ -60,9 +78,11 @@ def create(
             expires_ms=expires_ms,
             requests_per_minute=requests_per_minute,
             characters_per_day=characters_per_day,
-        )
+        ),
+        show,
+        output,
+        as_json,
     )
-    _show_once(made, as_json)
 
 
 @keys.command(name="list")
@@ -100,10 +120,15 @@ def list_keys(tenant: str | None, as_json: bool) -> None:
 @keys.command()
 @click.argument("key_id")
 @click.option("--overlap", default="24h", show_default=True, help="How long the old key still works: 24h, 7d, 0m.")
+@_show_option
+@_output_option
 @json_option
-def rotate(key_id: str, overlap: str, as_json: bool) -> None:
-    """Replace a key by a new one with the same tenant, scopes and limits."""
-    _show_once(_with_keys(lambda service: service.rotate(key_id, _span_s(overlap))), as_json)
+def rotate(key_id: str, overlap: str, show: bool, output: Path | None, as_json: bool) -> None:
+    """Replace a key by a new one with the same tenant, scopes and limits.
+
+    The new one is shown or written as `keys create` does.
+    """
+    _hand_out(lambda service: service.rotate(key_id, _span_s(overlap)), show, output, as_json)
 
 
 @keys.command()
@@ -118,12 +143,41 @@ def _with_keys(use: Callable[[Keys], Awaitable[T]]) -> T:
     return with_database(lambda database, settings: use(Keys(KeyStore(database), SystemClock())))
 
 
-def _show_once(made: NewKey, as_json: bool) -> None:
+def _hand_out(make: Callable[[Keys], Awaitable[NewKey]], show: bool, output: Path | None, as_json: bool) -> None:
+    """Make a key and give it to who asked for it: on a terminal or by `--show` in print, else in a private file.
+
+    What is printed into a pipe ends in the logs of whatever ran the command.
+    """
+    if show and output is not None:
+        raise BadRequest("--show prints the key and --output writes it to a file; take one of them")
+    if output is not None and output.exists():
+        raise Conflict(f"--output {str(output)!r} is there already; name a new file")
+    printed = output is None and (show or sys.stdout.isatty())
+
+    async def made_and_kept(database: Database, settings: Settings) -> tuple[NewKey, Path | None]:
+        made = await make(Keys(KeyStore(database), SystemClock()))
+        return made, None if printed else _keep(made, output or settings.data_dir / "keys" / f"{made.record.id}.key")
+
+    made, path = with_database(made_and_kept)
     if as_json:
-        echo_json({"key": made.secret, **_document(made.record, made.record.created_ms)})
-        return
-    click.echo(made.secret)
-    click.echo("shown once: keep it where your app reads its secrets", err=True)
+        where = {"key": made.secret} if path is None else {"key_file": str(path)}
+        echo_json({**where, **_document(made.record, made.record.created_ms)})
+    elif path is None:
+        click.echo(made.secret)
+        click.echo("shown once: keep it where your app reads its secrets", err=True)
+    else:
+        click.echo(f"key {made.record.id} is in {path}, which only this user can read (--show prints it)", err=True)
+
+
+def _keep(made: NewKey, path: Path) -> Path:
+    try:
+        if write_private(path, made.secret):
+            return path
+        reason = "it is there already"
+    except OSError as error:
+        reason = str(error.strerror)
+    key = made.record.id
+    raise Unavailable(f"the key could not be written to {path} ({reason}); revoke it: voxgate keys revoke {key}")
 
 
 def _document(record: KeyRecord, now: int) -> dict[str, object]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from support.command import command
+from support.command import VOXGATE, command, environment
 
 from gateway.cli.run import root, run
 from voxgate import __version__
@@ -92,14 +93,16 @@ def test_keys_are_made_listed_rotated_and_revoked(tmp_path: Path) -> None:
     made = json.loads(
         command(
             ["keys", "create", "--tenant", "books", "--env", "prod", "--scope", "speak", "--scope", "voices",
-             "--expires", "90d", "--requests-per-minute", "600", "--characters-per-day", "100000", "--json"],
+             "--expires", "90d", "--requests-per-minute", "600", "--characters-per-day", "100000", "--show", "--json"],
             tmp_path,
         ).stdout
     )  # fmt: skip
     assert made["key"].startswith("vg_prod_")
     assert (made["tenant"], made["scopes"], made["requests_per_minute"]) == ("books", ["speak", "voices"], 600)
 
-    rotated = json.loads(command(["keys", "rotate", made["id"], "--overlap", "1h", "--json"], tmp_path).stdout)
+    rotated = json.loads(
+        command(["keys", "rotate", made["id"], "--overlap", "1h", "--show", "--json"], tmp_path).stdout
+    )
     assert rotated["rotated_from"] == made["id"]
     assert rotated["key"] != made["key"]
     assert (rotated["tenant"], rotated["characters_per_day"]) == ("books", 100_000)
@@ -110,6 +113,50 @@ def test_keys_are_made_listed_rotated_and_revoked(tmp_path: Path) -> None:
     assert listed[made["id"]]["state"] == "active"
     assert made["key"] not in json.dumps(listed) + command(["keys", "list"], tmp_path).stdout
     assert command(["keys", "list", "--tenant", "nobody", "--json"], tmp_path).stdout.strip() == "[]"
+
+
+def test_a_key_is_never_printed_into_a_pipe_unless_asked_for(tmp_path: Path) -> None:
+    done = command(["keys", "create"], tmp_path)
+    (file,) = (tmp_path / "data" / "keys").iterdir()
+    assert done.stdout == ""
+    assert str(file) in done.stderr
+    secret = file.read_text().strip()
+    assert secret.startswith("vg_dev_") and secret not in done.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+
+    told = json.loads(command(["keys", "create", "--json", "--output", "app.key"], tmp_path).stdout)
+    assert told["key_file"] == "app.key"
+    assert "key" not in told
+    assert (tmp_path / "app.key").read_text().split("_")[2] == told["id"]
+    assert (tmp_path / "app.key").stat().st_mode & 0o777 == 0o600
+    again = command(["keys", "rotate", told["id"], "--output", "app.key"], tmp_path)
+    assert (again.returncode, again.stdout) == (2, "")
+    assert "name a new file" in again.stderr
+
+    rotated = command(["keys", "rotate", told["id"], "--show"], tmp_path).stdout
+    assert rotated.startswith("vg_dev_") and len(rotated.splitlines()) == 1
+    assert "take one of them" in command(["keys", "create", "--show", "-o", "x"], tmp_path).stderr
+    assert len(json.loads(command(["keys", "list", "--json"], tmp_path).stdout)) == 3
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no pseudo-terminals")
+def test_a_key_is_shown_on_a_terminal(tmp_path: Path) -> None:
+    import pty
+
+    ours, theirs = pty.openpty()
+    try:
+        arguments = [*VOXGATE, "keys", "create"]
+        done = subprocess.run(
+            arguments, cwd=tmp_path, env=environment(tmp_path / "data"), stdin=subprocess.DEVNULL, stdout=theirs,
+            stderr=subprocess.PIPE, text=True, check=False, timeout=180,
+        )  # fmt: skip
+        assert done.returncode == 0
+        assert os.read(ours, 1000).decode().startswith("vg_dev_")
+        assert "shown once" in done.stderr
+        assert not (tmp_path / "data" / "keys").exists()
+    finally:
+        os.close(ours)
+        os.close(theirs)
 
 
 def test_endpoints_are_made_changed_and_shown(tmp_path: Path) -> None:

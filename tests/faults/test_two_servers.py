@@ -66,7 +66,7 @@ async def test_a_job_is_cancelled_and_retried_at_either_server(tmp_path: Path) -
 async def test_a_key_revoked_at_one_server_is_refused_at_all_within_about_a_second(tmp_path: Path) -> None:
     async with site(tmp_path, **SHORT) as place:
         one, other = await asyncio.gather(place.start(), place.start())
-        made = place.command("keys", "create", "--tenant", "default", "--env", "dev", "--scope", "speak", "--json")
+        made = place.command("keys", "create", "--tenant", "default", "--scope", "speak", "--show", "--json")
         assert made.returncode == 0, made.stderr
         key = json.loads(made.stdout)["key"]
         public_id = key.split("_")[2]
