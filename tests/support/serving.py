@@ -17,7 +17,15 @@ async def serving(app: Any, http: Any = "httptools") -> AsyncIterator[str]:
     # The protocol is named: asyncio turns Nagle's algorithm off only where it is, and with it an answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=http, lifespan="on", log_config=None, access_log=False, server_header=False)
+    config = uvicorn.Config(
+        app,
+        http=http,
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=75,  # as `voxgate serve`: a client must not meet a connection that is just being closed
+    )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
