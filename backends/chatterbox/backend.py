@@ -22,6 +22,7 @@ from backends.interface import (
     Feed,
     Limit,
     ModelFiles,
+    Otherwise,
     Progress,
     Voice,
 )
@@ -67,6 +68,11 @@ class ChatterboxBackend:
             spell_out=True,
             concurrency=self._settings.slots if self._settings.batches else 1,
             most_workers=1,
+            otherwise=tuple(
+                Otherwise("model", name, model.languages)
+                for name, model in MODELS.items()
+                if name != self._settings.model
+            ),
         )
 
     def voices(self) -> tuple[Voice, ...]:
