@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Protocol
 
-from backends.chatterbox import inventory
+from backends.chatterbox import inventory, segmenter
 from backends.chatterbox.models import MODELS
 from backends.chatterbox.settings import ChatterboxOptions, ChatterboxSettings
 from backends.chatterbox.weights import locate
@@ -27,6 +27,10 @@ from backends.interface import (
 
 DISTRIBUTIONS = ("videopython-chatterbox", "chatterbox-tts")
 """Packages that bring the module `chatterbox`, the preferred one first."""
+
+_ENGLISH_CHUNKS = ChunkRule(40, 240, Limit(300))
+_CHUNKS = ChunkRule(40, 240, Limit(300, "utf8_bytes"))
+"""Of any language: 300 Chinese characters would be a minute of speech, and no model speaks more than 40 s."""
 
 _CURE = "pip install 'voxgate[chatterbox]'"
 
@@ -59,7 +63,7 @@ class ChatterboxBackend:
         return Capabilities(
             languages=MODELS[self._settings.model].languages,
             sample_rate=24_000,
-            chunk=ChunkRule(40, 240, Limit(300)),
+            chunk=_ENGLISH_CHUNKS if MODELS[self._settings.model].languages == ("en",) else _CHUNKS,
             seed=True,
             checks=True,
             spell_out=True,
@@ -78,7 +82,7 @@ class ChatterboxBackend:
         settings, version = self._settings, _version()
         shaping = (
             settings.model, settings.engine, settings.dtype, settings.deterministic, settings.flow_steps,
-            settings.reference_s, locate(settings, self._context).identity(),
+            settings.reference_s, self._files(),
         )  # fmt: skip
         return f"{version}-{hashlib.sha256(repr(shaping).encode()).hexdigest()[:12]}"
 
@@ -135,6 +139,12 @@ class ChatterboxBackend:
         """See ModelStore."""
         return inventory.verify(self._settings, self._context)
 
+    def _files(self) -> tuple[Any, ...]:
+        """What is read from the disk."""
+        weights = locate(self._settings, self._context)
+        words = segmenter.identity(self._context.model_dir) if "zh" in weights.model.languages else ()
+        return weights.identity(), *words
+
     def _build(self, model: Any, device: Any) -> Engine:
         from backends.chatterbox.device import choose_dtype
 
@@ -142,6 +152,8 @@ class ChatterboxBackend:
         if not settings.batches:
             from backends.chatterbox.reference import ReferenceEngine
 
+            if "zh" in facts.languages:
+                model.tokenizer.cangjie_converter.segmenter = segmenter.find_segmenter(self._context.model_dir)
             return ReferenceEngine(model, facts, settings)
         from backends.chatterbox.engine import FastEngine
 

@@ -19,6 +19,7 @@ class Model(msgspec.Struct, frozen=True):
         files: all of them are needed.
         loader: upstream's module and class.
         repetition_penalty, min_p, top_p: upstream's defaults.
+        longer_than_s: a recording to speak like must be.
     """
 
     repo: str
@@ -29,6 +30,7 @@ class Model(msgspec.Struct, frozen=True):
     repetition_penalty: float = 1.2
     min_p: float = 0.05
     top_p: float = 1.0
+    longer_than_s: float = 0.0
 
 
 _COMMIT = "5bb1f6ee58e50c3b8d408bc82a6d3740c2db6e18"
@@ -64,5 +66,6 @@ MODELS = {
         ("chatterbox.tts_turbo", "ChatterboxTurboTTS"),
         min_p=0.0,
         top_p=0.95,
+        longer_than_s=5.0,
     ),
 }  # fmt: skip

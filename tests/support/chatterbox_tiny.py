@@ -6,6 +6,8 @@ from typing import Any
 from unittest import mock
 
 from backends.chatterbox import ChatterboxBackend, compat
+from backends.chatterbox.models import MODELS
+from backends.chatterbox.weights import Weights
 from backends.interface import Progress
 from benchmarks.checkpoints import tiny_chatterbox
 
@@ -19,9 +21,10 @@ class TinyChatterbox(ChatterboxBackend):
 
         true_load = loading.load_model
 
-        def load_model(*args: Any) -> Any:
-            with tiny_chatterbox():
-                return true_load(*args)
+        def load_model(weights: Weights, *rest: Any) -> Any:
+            [name] = (name for name, model in MODELS.items() if model == weights.model)
+            with tiny_chatterbox(name):
+                return true_load(weights, *rest)
 
         # Only while the model itself is made: a load that fails before that stays as quick as the real one.
         with mock.patch.object(loading, "load_model", load_model):
