@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 LANGUAGES = (
@@ -69,3 +71,28 @@ MODELS = {
         longer_than_s=5.0,
     ),
 }  # fmt: skip
+
+
+def choose_model(allowed: Sequence[str], language: str, asked: str | None = None) -> str:
+    """The model of a request: the one it asks for, else the first that speaks its language.
+
+    Args:
+        language: BCP 47.
+
+    Raises:
+        ValueError: no such model may be loaded, or it does not speak that language.
+    """
+    primary = language.partition("-")[0].lower()
+    if asked is not None and asked not in allowed:
+        raise ValueError(
+            f"option 'model': {asked!r} is not loaded here, only {', '.join(allowed)}; the server's setting `models` "
+            "says which may be"
+        )
+    candidates = allowed if asked is None else (asked,)
+    for name in candidates:
+        if primary in MODELS[name].languages:
+            return name
+    spoken = "; ".join(f"{name} speaks {', '.join(MODELS[name].languages)}" for name in candidates)
+    others = [name for name in MODELS if name not in candidates and primary in MODELS[name].languages]
+    cure = f"; {', '.join(others)} would: see the setting `models`" if others else ""
+    raise ValueError(f"{spoken}; not {language!r}{cure}")

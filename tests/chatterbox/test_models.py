@@ -53,7 +53,8 @@ def loaded(model: str, folder: Path, model_dir: Path, **settings: Any) -> TinyCh
 
 
 def model_of(backend: TinyChatterbox) -> Any:
-    engine: Any = backend._engine
+    switch: Any = backend._engine
+    [engine] = switch._engines.values()
     return engine._model
 
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from backends.chatterbox import ChatterboxBackend, compat
+from backends.chatterbox import ChatterboxBackend
 from backends.chatterbox.models import MODELS
 from backends.chatterbox.weights import Weights
-from backends.interface import Progress
 from benchmarks.checkpoints import tiny_chatterbox
 
 
 class TinyChatterbox(ChatterboxBackend):
     """Loads a tiny checkpoint; everything else is the real thing."""
 
-    def load(self, progress: Progress) -> None:
-        compat.prepare()
+    def _start(self, *args: Any) -> Any:
         from backends.chatterbox import loading
 
         true_load = loading.load_model
@@ -28,7 +26,7 @@ class TinyChatterbox(ChatterboxBackend):
 
         # Only while the model itself is made: a load that fails before that stays as quick as the real one.
         with mock.patch.object(loading, "load_model", load_model):
-            super().load(progress)
+            return super()._start(*args)
 
     def _build(self, *args: Any) -> Any:
         with tiny_chatterbox():
