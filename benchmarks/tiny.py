@@ -8,28 +8,28 @@ from __future__ import annotations
 from typing import Any
 from unittest import mock
 
-from backends.chatterbox import ChatterboxBackend, compat
-from backends.interface import Progress
+from backends.chatterbox import ChatterboxBackend
+from backends.chatterbox.models import MODELS
+from backends.chatterbox.weights import Weights
 from benchmarks.checkpoints import tiny_chatterbox
 
 
 class TinyChatterbox(ChatterboxBackend):
     """Loads a tiny checkpoint; everything else is the real thing."""
 
-    def load(self, progress: Progress) -> None:
-        """See ChatterboxBackend.load."""
-        compat.prepare()
+    def _start(self, *args: Any) -> Any:
         from backends.chatterbox import loading
 
         true_load = loading.load_model
 
-        def load_model(*args: Any) -> Any:
-            with tiny_chatterbox():
-                return true_load(*args)
+        def load_model(weights: Weights, *rest: Any) -> Any:
+            [name] = (name for name, model in MODELS.items() if model == weights.model)
+            with tiny_chatterbox(name):
+                return true_load(weights, *rest)
 
         # Only while the model itself is made: a load that fails before that stays as quick as the real one.
         with mock.patch.object(loading, "load_model", load_model):
-            super().load(progress)
+            return super()._start(*args)
 
     def _build(self, *args: Any) -> Any:
         with tiny_chatterbox():

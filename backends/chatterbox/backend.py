@@ -6,12 +6,13 @@ import hashlib
 import importlib.metadata
 import sys
 from collections.abc import Iterator
-from typing import Any, Protocol
+from typing import Any
 
-from backends.chatterbox import inventory
-from backends.chatterbox.models import MODELS
+from backends.chatterbox import inventory, segmenter
+from backends.chatterbox.models import MODELS, choose_model
 from backends.chatterbox.presets import presets
 from backends.chatterbox.settings import ChatterboxOptions, ChatterboxSettings
+from backends.chatterbox.switch import Engine, Switch
 from backends.chatterbox.weights import locate
 from backends.interface import (
     BackendContext,
@@ -30,21 +31,15 @@ from backends.interface import (
 DISTRIBUTIONS = ("videopython-chatterbox", "chatterbox-tts")
 """Packages that bring the module `chatterbox`, the preferred one first."""
 
+_ENGLISH_CHUNKS = ChunkRule(40, 240, Limit(300))
+_CHUNKS = ChunkRule(40, 240, Limit(300, "utf8_bytes"))
+"""Of any language: 300 Chinese characters would be a minute of speech, and no model speaks more than 40 s."""
+
 _CURE = "pip install 'voxgate[chatterbox]'"
 
 
-class Engine(Protocol):
-    """What speaks, once loaded."""
-
-    def synthesize(self, feed: Feed) -> Iterator[Event]:
-        """See Backend.synthesize."""
-
-    def close(self) -> None:
-        """Stop helper threads."""
-
-
 class ChatterboxBackend:
-    """One model on one device in one worker process."""
+    """One or more models on one device in one worker process."""
 
     name = "chatterbox"
     api_version = 1
@@ -54,14 +49,14 @@ class ChatterboxBackend:
     def __init__(self, settings: ChatterboxSettings, context: BackendContext) -> None:
         self._settings = settings
         self._context = context
-        self._engine: Engine | None = None
+        self._engine: Switch | None = None
 
     def capabilities(self) -> Capabilities:
         """The same seed gives the same tokens in any company; with `deterministic`, or on a CPU, the same bytes."""
         return Capabilities(
-            languages=MODELS[self._settings.model].languages,
+            languages=self._languages(),
             sample_rate=24_000,
-            chunk=ChunkRule(40, 240, Limit(300)),
+            chunk=_ENGLISH_CHUNKS if self._languages() == ("en",) else _CHUNKS,
             seed=True,
             cloning=True,
             checks=True,
@@ -71,23 +66,23 @@ class ChatterboxBackend:
             otherwise=tuple(
                 Otherwise("model", name, model.languages)
                 for name, model in MODELS.items()
-                if name != self._settings.model
+                if name not in self._settings.allowed
             ),
         )
 
     def voices(self) -> tuple[Voice, ...]:
         """The voice that comes with the model, and the presets of this server."""
-        languages = MODELS[self._settings.model].languages
-        weights = locate(self._settings, self._context)
-        builtin = Voice("default", languages, weights.voice_hash(), "the voice that comes with Chatterbox")
-        return (builtin, *presets(self._settings.voices_dir, languages))
+        hashes = [locate(settings, self._context).voice_hash() for settings in self._each()]
+        content = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+        builtin = Voice("default", self._languages(), content, "the voice that comes with Chatterbox")
+        return (builtin, *presets(self._settings.voices_dir, self._languages()))
 
     def revision(self) -> str:
         """Version of the package, identity of the weights, and every setting that shapes the sound."""
         settings, version = self._settings, _version()
         shaping: tuple[object, ...] = (
-            settings.model, settings.engine, settings.dtype, settings.deterministic, settings.steps,
-            settings.heard_s, locate(settings, self._context).identity(),
+            settings.allowed, settings.engine, settings.dtype, settings.deterministic, settings.steps,
+            settings.heard_s, self._files(),
         )  # fmt: skip
         if settings.deterministic:  # its fixed shapes, and how sums are parted, are part of its bytes
             shaping += (settings.slots, self._context.threads)
@@ -104,23 +99,18 @@ class ChatterboxBackend:
             import torch
 
             from backends.chatterbox import device as devices
-            from backends.chatterbox import loading
         except ImportError as error:
             raise BackendUnavailable(f"Chatterbox cannot be imported: {error}", _CURE) from error
         torch.set_num_threads(max(1, self._context.threads))
         device = devices.choose_device(self._context.device)
         devices.fix_arithmetic(self._settings.deterministic)
-        weights = locate(self._settings, self._context)
-        inventory.fetch(
-            weights,
-            self._context,
-            lambda share, text: progress(0.05 + 0.35 * share, text),
-            forbidden=self._settings.offline,
+        allowed = self._settings.allowed
+        self._engine = Switch(
+            allowed[0],
+            self._start(allowed[0], device, progress),
+            lambda name: self._start(name, device, _unheard),
+            lambda chunk: choose_model(allowed, chunk.language, chunk.options.model),
         )
-        progress(0.4, f"loading the {self._settings.model} model on {device}")
-        model = loading.load_model(weights, device)
-        progress(0.9, "preparing the engine")
-        self._engine = self._build(model, device)
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
         """Speak until the feed is closed."""
@@ -135,31 +125,75 @@ class ChatterboxBackend:
         self._engine = None
 
     def models(self) -> tuple[ModelFiles, ...]:
-        """The files of the chosen model."""
-        return (inventory.listed(self._settings, self._context),)
+        """The files of the models that may be loaded."""
+        return tuple(inventory.listed(settings, self._context) for settings in self._each())
 
     def pull(self, progress: Progress) -> None:
         """See ModelStore."""
-        inventory.pull(self._settings, self._context, progress)
+        for nth, settings in enumerate(self._each()):
+            inventory.pull(settings, self._context, _part(progress, nth, len(self._settings.allowed)))
 
     def verify(self) -> tuple[str, ...]:
         """See ModelStore."""
-        return inventory.verify(self._settings, self._context)
+        faults = [
+            (settings.model, fault) for settings in self._each() for fault in inventory.verify(settings, self._context)
+        ]
+        several = len(self._settings.allowed) > 1
+        return tuple(f"{name}: {fault}" if several else fault for name, fault in faults)
 
-    def _build(self, model: Any, device: Any) -> Engine:
-        from backends.chatterbox.device import choose_dtype
+    def _each(self) -> list[ChatterboxSettings]:
+        """The settings as each model that may be loaded reads them."""
+        return [self._settings.of(name) for name in self._settings.allowed]
 
-        facts, settings = MODELS[self._settings.model], self._settings
+    def _languages(self) -> tuple[str, ...]:
+        spoken = {language for name in self._settings.allowed for language in MODELS[name].languages}
+        return tuple(sorted(spoken))
+
+    def _files(self) -> tuple[object, ...]:
+        """What is read from the disk."""
+        words = segmenter.identity(self._context.model_dir) if "zh" in self._languages() else ()
+        return *(locate(settings, self._context).identity() for settings in self._each()), *words
+
+    def _start(self, name: str, device: Any, progress: Progress) -> Engine:
+        """Get the files of a model, load them, build its engine."""
+        from backends.chatterbox import loading
+
+        settings = self._settings.of(name)
+        weights = locate(settings, self._context)
+        inventory.fetch(
+            weights,
+            self._context,
+            lambda share, text: progress(0.05 + 0.35 * share, text),
+            forbidden=settings.offline,
+        )
+        progress(0.4, f"loading the {name} model on {device}")
+        model = loading.load_model(weights, device)
+        progress(0.9, "preparing the engine")
+        return self._build(model, settings, device)
+
+    def _build(self, model: Any, settings: ChatterboxSettings, device: Any) -> Engine:
+        facts = MODELS[settings.model]
         if not settings.batches:
             from backends.chatterbox.reference import ReferenceEngine
 
+            if "zh" in facts.languages:
+                model.tokenizer.cangjie_converter.segmenter = segmenter.find_segmenter(self._context.model_dir)
             return ReferenceEngine(model, facts, settings)
+        from backends.chatterbox.device import choose_dtype
         from backends.chatterbox.engine import FastEngine
 
         dtype = choose_dtype(settings, device)
         engine = FastEngine(model, facts, settings, dtype=dtype, threads=self._context.threads)
         del model.t3.tfmr.layers[:]  # the engine has its own copy, fused
         return engine
+
+
+def _unheard(_share: float, _text: str) -> None:
+    """For a model that is loaded while the worker is already up."""
+
+
+def _part(progress: Progress, nth: int, of: int) -> Progress:
+    return lambda share, text: progress((nth + share) / of, text)
 
 
 def _version() -> str:

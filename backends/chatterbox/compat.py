@@ -1,8 +1,9 @@
-"""What the packages under Chatterbox need before they can be imported beside a current PyTorch."""
+"""What Chatterbox and the packages under it need to be imported and to load beside a current PyTorch, offline."""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import os
@@ -11,6 +12,9 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+_ANALYZER = "chatterbox.models.t3.inference.alignment_stream_analyzer"
+_SHORT_TEXT = 5
 
 
 def prepare() -> None:
@@ -58,17 +62,67 @@ def ensure_pkg_resources() -> None:
 
 @contextlib.contextmanager
 def files_from(folder: Path) -> Iterator[None]:
-    """Let the multilingual tokenizer read its table of Chinese characters from `folder`, not from the hub.
+    """Let the multilingual tokenizer read its table of Chinese characters from `folder`, and fetch nothing.
 
-    Upstream downloads it again, at any revision, into a folder of its own choosing.
+    Upstream downloads the table again, at any revision, and for each language the model of a word segmenter that
+    Chinese alone needs, both into folders of their own choosing. See segmenter.py for the latter.
     """
     tokenizer: Any = importlib.import_module("chatterbox.models.tokenizers.tokenizer")
-    theirs = tokenizer.hf_hub_download
+    converter = tokenizer.ChineseCangjieConverter
+    download, init = tokenizer.hf_hub_download, converter._init_segmenter
     tokenizer.hf_hub_download = lambda filename, **_: str(folder / filename)
+    converter._init_segmenter = lambda self: None
     try:
         yield
     finally:
-        tokenizer.hf_hub_download = theirs
+        tokenizer.hf_hub_download, converter._init_segmenter = download, init
+
+
+def mend() -> None:
+    """Mend what of upstream's own code stands in the way; once it can be imported.
+
+    Turbo's mel decoder prints a line for each chunk. The multilingual model of chatterbox-tts 0.1.7 fails on texts
+    of up to five tokens.
+    """
+    flow: Any = importlib.import_module("chatterbox.models.s3gen.flow_matching")
+    flow.print = _say_nothing
+    guard_short_texts(importlib.import_module(_ANALYZER).AlignmentStreamAnalyzer)
+
+
+def guard_short_texts(analyzer: Any) -> None:
+    """Make a step of upstream's alignment analyzer work for texts of up to five tokens (upstream issue 548).
+
+    0.1.7 looks for repetitions among all but the last five text tokens, of which there are none then: IndexError, in
+    the middle of the step. The rest of it is done here as 0.1.7.post2 does it, which leaves that one check out.
+    """
+    theirs = analyzer.step
+    if theirs.__module__ == __name__:
+        return
+
+    @functools.wraps(theirs, assigned=())
+    def step(self: Any, logits: Any, next_token: int | None = None) -> Any:
+        try:
+            return theirs(self, logits, next_token)
+        except IndexError:
+            if self.alignment.shape[1] > _SHORT_TEXT:
+                raise
+        if next_token is not None:
+            self.generated_tokens = [*self.generated_tokens, next_token][-8:]
+        tail = self.alignment[self.completed_at :, -3:].sum(dim=0).max() >= 5
+        repeats = len(self.generated_tokens) >= 3 and len(set(self.generated_tokens[-2:])) == 1
+        if tail or repeats:
+            logits = logits.new_full(logits.shape, -(2.0**15))
+            logits[..., self.eos_idx] = 2**15
+        self.curr_frame_pos += 1
+        return logits
+
+    analyzer.step = step
+
+
+def mend_loudness(model: Any) -> None:
+    """Let Turbo prepare a voice beside NumPy 2, where its loudness normalising turns float32 into float64."""
+    theirs = model.norm_loudness
+    model.norm_loudness = lambda wav, *rest, **named: theirs(wav, *rest, **named).astype(wav.dtype, copy=False)
 
 
 def _resource_filename(package: str, name: str) -> str:
@@ -78,3 +132,7 @@ def _resource_filename(package: str, name: str) -> str:
 
 def _without_alignment(function: Any) -> Any:
     return function
+
+
+def _say_nothing(*_: Any, **__: Any) -> None:
+    """In place of `print`."""

@@ -9,6 +9,7 @@ from typing import Any
 import soundfile  # type: ignore[import-untyped]
 import torch
 
+from backends.chatterbox.device import is_lost, is_out_of_memory
 from backends.interface import Voice
 
 KEPT = 64
@@ -47,13 +48,15 @@ class VoiceConditionals:
 
     Args:
         model: upstream's; its `conds` are the built-in voice.
+        longer_than_s: a recording must be.
     """
 
-    def __init__(self, model: Any, reference_s: float = 10.0, kept: int = KEPT) -> None:
+    def __init__(self, model: Any, reference_s: float = 10.0, kept: int = KEPT, *, longer_than_s: float = 0.0) -> None:
         self._model = model
         self._builtin = model.conds
         self._reference_s = reference_s
         self._kept = kept
+        self._longer_than_s = longer_than_s
         self._known: OrderedDict[str, VoiceConds] = OrderedDict()
 
     def __len__(self) -> int:
@@ -79,12 +82,20 @@ class VoiceConditionals:
             return self._builtin
         recording = Path(voice.material)
         try:
-            soundfile.info(recording)  # librosa would go on to try every decoder of the machine
-            with torch.inference_mode():
-                self._model.prepare_conditionals(str(recording))
+            seconds = soundfile.info(recording).duration  # librosa would go on to try every decoder of the machine
+            if seconds > self._longer_than_s:
+                with torch.inference_mode():
+                    self._model.prepare_conditionals(str(recording))
         except (OSError, RuntimeError, AssertionError, ValueError) as error:
+            if is_out_of_memory(error) or is_lost(error):
+                raise  # not the recording's fault
             kind = type(error).__name__
             raise ValueError(f"the recording of voice {voice.name!r} cannot be used ({kind})") from error
+        if seconds <= self._longer_than_s:
+            raise ValueError(
+                f"this model needs a recording of more than {self._longer_than_s:g} s; that of voice {voice.name!r} "
+                f"has {seconds:.1f} s"
+            )
         made, self._model.conds = self._model.conds, self._builtin
         return made
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import unicodedata
+from functools import lru_cache
+
 import msgspec
 
 from backends.chatterbox.models import Model
 from backends.chatterbox.settings import ChatterboxOptions
 
 TOKENS_PER_S = 25
-_CHARS_PER_S = 14.0  # of English read aloud
+_CHAR_S = 1 / 14  # of English read aloud
+# Scripts whose characters are more than a letter: syllables, words.
+_SCRIPTS_S = {"CJK": 0.21, "HIRAGANA": 0.13, "KATAKANA": 0.13, "HANGUL": 0.18}
+_WORD_S = 0.38  # of a digit or a sign, where they are not spelled out
 _MIN_TOKENS, _MAX_TOKENS = 75, 1000
 
 
@@ -40,5 +46,13 @@ def token_cap(text: str) -> int:
 
     Without it a missed end speaks noise up to upstream's limit of 1000 tokens, 40 s.
     """
-    usual = TOKENS_PER_S * len(text) / _CHARS_PER_S
+    usual = TOKENS_PER_S * sum(map(_seconds, text))
     return min(_MAX_TOKENS, max(_MIN_TOKENS, round(2 * usual) + 2 * TOKENS_PER_S))
+
+
+@lru_cache(maxsize=4096)
+def _seconds(char: str) -> float:
+    kind = unicodedata.category(char)[0]
+    if kind == "L":
+        return _SCRIPTS_S.get(unicodedata.name(char, "").partition(" ")[0], _CHAR_S)
+    return _WORD_S if kind in "NS" or char in "%@&#" else _CHAR_S

@@ -26,6 +26,7 @@ def load_model(weights: Weights, device: torch.device) -> Any:
     weights.require()
     module, name = weights.model.loader
     loader: Any = getattr(importlib.import_module(module), name)
+    compat.mend()
     broken = _safetensors_error()
     try:
         with compat.files_from(weights.folder):
@@ -41,6 +42,8 @@ def load_model(weights: Weights, device: torch.device) -> Any:
     _check_mel_decoder(model, weights)
     if model.conds is None:
         raise BackendUnavailable(f"{weights.folder}/conds.pt holds no voice", _CURE)
+    if hasattr(model, "norm_loudness"):
+        compat.mend_loudness(model)
     return model
 
 

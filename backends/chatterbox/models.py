@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 LANGUAGES = (
@@ -19,6 +21,7 @@ class Model(msgspec.Struct, frozen=True):
         files: all of them are needed.
         loader: upstream's module and class.
         repetition_penalty, min_p, top_p: upstream's defaults.
+        longer_than_s: a recording to speak like must be.
     """
 
     repo: str
@@ -29,6 +32,7 @@ class Model(msgspec.Struct, frozen=True):
     repetition_penalty: float = 1.2
     min_p: float = 0.05
     top_p: float = 1.0
+    longer_than_s: float = 0.0
 
 
 _COMMIT = "5bb1f6ee58e50c3b8d408bc82a6d3740c2db6e18"
@@ -64,5 +68,31 @@ MODELS = {
         ("chatterbox.tts_turbo", "ChatterboxTurboTTS"),
         min_p=0.0,
         top_p=0.95,
+        longer_than_s=5.0,
     ),
 }  # fmt: skip
+
+
+def choose_model(allowed: Sequence[str], language: str, asked: str | None = None) -> str:
+    """The model of a request: the one it asks for, else the first that speaks its language.
+
+    Args:
+        language: BCP 47.
+
+    Raises:
+        ValueError: no such model may be loaded, or it does not speak that language.
+    """
+    primary = language.partition("-")[0].lower()
+    if asked is not None and asked not in allowed:
+        raise ValueError(
+            f"option 'model': {asked!r} is not loaded here, only {', '.join(allowed)}; the server's setting `models` "
+            "says which may be"
+        )
+    candidates = allowed if asked is None else (asked,)
+    for name in candidates:
+        if primary in MODELS[name].languages:
+            return name
+    spoken = "; ".join(f"{name} speaks {', '.join(MODELS[name].languages)}" for name in candidates)
+    others = [name for name in MODELS if name not in candidates and primary in MODELS[name].languages]
+    cure = f"; {', '.join(others)} would: see the setting `models`" if others else ""
+    raise ValueError(f"{spoken}; not {language!r}{cure}")

@@ -9,14 +9,18 @@ import numpy as np
 import torch
 
 from backends.chatterbox.conditionals import VoiceConditionals
-from backends.chatterbox.knobs import Knobs, knobs_of
+from backends.chatterbox.device import is_lost
+from backends.chatterbox.knobs import Knobs, knobs_of, token_cap
 from backends.chatterbox.models import Model
 from backends.chatterbox.pulse import Abandoned, Pulse
 from backends.chatterbox.settings import ChatterboxSettings
+from backends.chatterbox.upstream import TokenBound, left_as_found
 from backends.interface import Chunk, ChunkFailed, Event, Feed, Pcm, Take
 
 _ALMOST_ZERO = 5e-324
 """Above zero for upstream's `if cfg_weight > 0`, whose other branch crashes; zero once it is a float32 tensor."""
+
+_UNSEGMENTED = "Chinese is read without word boundaries: the segmenter's files are not in MODEL_CACHE_DIR"
 
 
 class ReferenceEngine:
@@ -31,8 +35,9 @@ class ReferenceEngine:
         self._model = model
         self._facts = facts
         self._kind = settings.model
-        self._voices = VoiceConditionals(model, settings.heard_s)
+        self._voices = VoiceConditionals(model, settings.heard_s, longer_than_s=facts.longer_than_s)
         self._pulse = Pulse(model.t3, model.s3gen)
+        self._bound = TokenBound(model.t3)
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
         """Chunk by chunk; a cancelled one is left in the middle."""
@@ -47,6 +52,7 @@ class ReferenceEngine:
     def close(self) -> None:
         """Leave the model as it was."""
         self._pulse.remove()
+        self._bound.remove()
 
     def _try(self, chunk: Chunk, feed: Feed) -> Event | None:
         def listen() -> None:
@@ -55,27 +61,36 @@ class ReferenceEngine:
 
         self._pulse.listen = listen
         try:
-            pcm = self._speak(chunk)
+            return self._speak(chunk)
         except Abandoned:
             return None
         except ValueError as error:
             return ChunkFailed(chunk.id, str(error), kind="invalid_input")
-        except Exception as error:  # noqa: BLE001 - one bad chunk must not end the engine
+        except Exception as error:  # one bad chunk must not end the engine
+            if is_lost(error):
+                raise
             return ChunkFailed(chunk.id, f"{type(error).__name__}: {error}", retryable=True)
         finally:
             self._pulse.listen = None
-        return Take(chunk.id, pcm, self._model.sr)
 
-    def _speak(self, chunk: Chunk) -> Pcm:
+    def _speak(self, chunk: Chunk) -> Take:
         knobs = knobs_of(chunk.options, self._facts)
         conds = self._voices.of(chunk.voice)
         # A new one each time: upstream writes into the conditionals it is given.
         self._model.conds = type(self._model.conds)(conds.t3_cond(knobs.exaggeration), dict(conds.gen))
+        self._bound.cap = token_cap(chunk.text)
         torch.manual_seed(chunk.seed)
-        with torch.inference_mode():  # also for the watermarker, which otherwise keeps its autograd graph
+        # inference_mode also for the watermarker, which otherwise keeps its autograd graph
+        with torch.inference_mode(), left_as_found(self._model.t3):
             wav = self._model.generate(chunk.text, **self._arguments(chunk, knobs))
         pcm: Pcm = np.ascontiguousarray(wav.squeeze(0).numpy(), np.float32)
-        return pcm
+        return Take(chunk.id, pcm, self._model.sr, tuple(self._warnings(chunk)))
+
+    def _warnings(self, chunk: Chunk) -> Iterator[str]:
+        if self._bound.cut:
+            yield f"missed_eos: cut at {self._bound.cap} speech tokens, before the model found an end"
+        if _primary(chunk) == "zh" and self._model.tokenizer.cangjie_converter.segmenter is None:
+            yield _UNSEGMENTED
 
     def _arguments(self, chunk: Chunk, knobs: Knobs) -> dict[str, Any]:
         if self._kind == "turbo":
@@ -93,5 +108,9 @@ class ReferenceEngine:
             "repetition_penalty": knobs.repetition_penalty,
         }
         if self._kind == "multilingual":
-            arguments["language_id"] = chunk.language.partition("-")[0].lower()
+            arguments["language_id"] = _primary(chunk)
         return arguments
+
+
+def _primary(chunk: Chunk) -> str:
+    return chunk.language.partition("-")[0].lower()

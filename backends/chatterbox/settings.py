@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 from msgspec import Meta
 
+ModelName = Literal["english", "multilingual", "turbo"]
 _Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
@@ -15,13 +16,16 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     Args:
         model: `english`, `multilingual` (23 languages) or `turbo` (English, smaller).
+        models: the models requests may ask for, `["english", "multilingual"]`, as a variable `english,multilingual`;
+            absent means `model` alone. `model` is loaded at the start, each other one when it is first needed.
         engine: `fast` decodes many chunks at once; `reference` calls upstream's `generate()`, one chunk at a time.
             Multilingual and Turbo always go the second way.
         dtype: of the token decoder's weights; `auto` is bf16 on a CUDA GPU, else fp32.
         deterministic: the same bytes for a chunk in any company: fp32, fixed batch shapes, no shared mel batches.
         slots: chunks decoded at a time by the fast engine.
-        model_path: a folder with the model's files; absent means the hub.
-        repo: a repository of the hub with the same files; absent means Resemble AI's.
+        model_path: a folder with the model's files, or with `models` one folder for each in it, named like the model;
+            absent means the hub.
+        repo: a repository of the hub with the same files as `model`; absent means Resemble AI's.
         hub_revision: commit or branch of that repository; absent means the one this version was made for.
         offline: never ask the hub.
         voices_dir: a folder of recordings, 3 to 60 s each (WAV, FLAC, Ogg, MP3), that everybody may speak with; a
@@ -32,7 +36,8 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         reference_s: seconds of the recording the mel decoder hears; absent means the preset's (10 or 5).
     """
 
-    model: Literal["english", "multilingual", "turbo"] = "english"
+    model: ModelName = "english"
+    models: tuple[ModelName, ...] | str | None = None
     engine: Literal["fast", "reference"] = "fast"
     dtype: Literal["auto", "fp32", "bf16"] = "auto"
     deterministic: bool = False
@@ -56,16 +61,37 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         """Seconds of the recording the mel decoder hears."""
         return self.reference_s or (10.0 if self.preset == "faithful" else 5.0)
 
+    def __post_init__(self) -> None:
+        known = get_args(ModelName)
+        if unknown := [name for name in self.allowed if name not in known]:
+            raise ValueError(f"models: {unknown[0]!r} is none of {', '.join(known)}")
+
     @property
     def batches(self) -> bool:
         """Whether the fast engine runs."""
-        return self.engine == "fast" and self.model == "english"
+        return self.engine == "fast" and "english" in self.allowed
+
+    @property
+    def allowed(self) -> tuple[str, ...]:
+        """The models that may be loaded, the first one at the start."""
+        names = self.models.replace(" ", "").split(",") if isinstance(self.models, str) else self.models or ()
+        return tuple(dict.fromkeys((self.model, *names)))
+
+    def of(self, name: str) -> ChatterboxSettings:
+        """The settings as one of the allowed models reads them."""
+        own: dict[str, Any] = {"model": name, "models": None}
+        if self.model_path is not None and len(self.allowed) > 1:
+            own["model_path"] = f"{self.model_path}/{name}"
+        if name != self.model:
+            own |= {"repo": None, "hub_revision": None}
+        return msgspec.structs.replace(self, **own)
 
 
 class ChatterboxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """`input.options`. An absent value is the model's own default.
 
     Args:
+        model: one of the server's; absent means the first that speaks the language.
         exaggeration: how expressive; 0.5 is neutral. Turbo ignores it.
         cfg_weight: how closely the pace follows the text; 0 costs half the work. Turbo ignores it.
         temperature: of sampling.
@@ -74,6 +100,7 @@ class ChatterboxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
         repetition_penalty: against tokens that were already chosen; 1.2, multilingual 2.
     """
 
+    model: ModelName | None = None
     exaggeration: Annotated[float, Meta(ge=0.0, le=2.0)] = 0.5
     cfg_weight: _Share = 0.5
     temperature: Annotated[float, Meta(ge=0.05, le=5.0)] = 0.8

@@ -14,7 +14,7 @@ from support.posting import post
 
 from backends.chatterbox import ChatterboxBackend, ChatterboxSettings
 from backends.chatterbox import backend as module
-from backends.interface import BackendContext, BackendUnavailable
+from backends.interface import BackendContext, BackendUnavailable, Limit
 from gateway.clock import SystemClock
 from gateway.engines.configure import configure
 from gateway.engines.registry import Engines
@@ -110,6 +110,8 @@ def test_capabilities_follow_the_model(tmp_path: Path) -> None:
     multilingual = backend(tmp_path, model="multilingual").capabilities()
     assert len(multilingual.languages) == 23
     assert multilingual.concurrency == 1
+    assert multilingual.chunk.max == Limit(300, "utf8_bytes")  # 300 Chinese characters would take a minute
+    assert backend(tmp_path, model="turbo").capabilities().chunk.max == Limit(300)
 
 
 def test_the_revision_changes_with_files_and_with_settings_that_shape_the_sound(tmp_path: Path, package: None) -> None:

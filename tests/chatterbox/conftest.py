@@ -17,7 +17,7 @@ collect_ignore_glob = [] if INSTALLED else ["test_*.py"]
 if INSTALLED:
     import torch
 
-    from benchmarks.checkpoints import make_english, tiny_chatterbox
+    from benchmarks.checkpoints import make_english, make_multilingual, make_turbo, tiny_chatterbox
 
     torch.set_num_threads(1)
 
@@ -36,3 +36,15 @@ def upstream(checkpoint: Path) -> Iterator[Any]:
 
         model = ChatterboxTTS.from_local(checkpoint, "cpu")
     yield model
+
+
+@pytest.fixture(scope="session")
+def multilingual_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 23 languages, ends after 12 speech tokens at the latest."""
+    return make_multilingual(tmp_path_factory.mktemp("chatterbox") / "multilingual")
+
+
+@pytest.fixture(scope="session")
+def turbo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """English, ends at a position: those of the voice come first, then the letters of the text, then speech tokens."""
+    return make_turbo(tmp_path_factory.mktemp("chatterbox") / "turbo")

@@ -13,8 +13,10 @@ from backends.interface import Chunk, ChunkFailed, Event, Take, Voice
 BUILTIN = Voice("default", ("en",), "builtin")
 
 
-def chunk(number: int, text: str, seed: int | None = None, voice: Voice = BUILTIN, **options: Any) -> Chunk:
-    return Chunk(number, text, voice, "en", 100 + number if seed is None else seed, ChatterboxOptions(**options))
+def chunk(
+    number: int, text: str, seed: int | None = None, voice: Voice = BUILTIN, language: str = "en", **options: Any
+) -> Chunk:
+    return Chunk(number, text, voice, language, 100 + number if seed is None else seed, ChatterboxOptions(**options))
 
 
 class ListFeed:

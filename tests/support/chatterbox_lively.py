@@ -1,0 +1,22 @@
+"""Chatterbox whose sound gives nothing away: only what its engine says can be found wrong with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+import numpy as np
+
+from backends.interface import Event, Feed, Take
+from benchmarks.tiny import TinyChatterbox
+
+
+class LivelyChatterbox(TinyChatterbox):
+    """A random model hums at one level, which the gateway hears; this one's takes swell like syllables."""
+
+    def synthesize(self, feed: Feed) -> Iterator[Event]:
+        for event in super().synthesize(feed):
+            if isinstance(event, Take):
+                swell = 0.5 + 0.5 * np.sin(2 * np.pi * 3 * np.arange(event.pcm.size) / event.rate)
+                event = msgspec.structs.replace(event, pcm=(event.pcm * swell).astype(np.float32))
+            yield event
