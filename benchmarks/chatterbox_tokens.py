@@ -31,6 +31,7 @@ def main(scale: float = 1.0) -> None:
         with tempfile.TemporaryDirectory(prefix="voxgate-bench-") as folder:
             model = load(checkpoints.make_english(Path(folder), eos_at=None, full=full), full)
         compare(report, name, model, most, timing.cpu)
+        agreement(report, name, model, most)
     report.write()
 
 
@@ -88,6 +89,28 @@ def compare(
         rows,
         f"{most} tokens a chunk, prompts read before. The floor is the time of one pass of two rows through the same "
         f"matrices and nothing else, {1000 * floor:.1f} ms here; its share says how much of a step it is.",
+    )
+
+
+def agreement(report: Report, name: str, model: Any, most: int) -> None:
+    """How long bf16 says what fp32 says, with the same random numbers."""
+    import torch
+
+    from benchmarks import timing
+
+    exact = timing.batched(model, 8, most, timing.cpu).tokens
+    rounded = timing.batched(model, 8, most, timing.cpu, dtype=torch.bfloat16).tokens
+    first = [
+        next((n for n, (a, b) in enumerate(zip(left, right, strict=False)) if a != b), most)
+        for left, right in zip(exact, rounded, strict=True)
+    ]
+    report.table(
+        (f"{name}, bf16 beside fp32, 8 chunks of {most} tokens", ""),
+        [
+            ("tokens before the first that differs, median and least", f"{median(first):.0f} and {min(first)}"),
+            ("chunks with the very same tokens", f"{sum(n == most for n in first)} of 8"),
+        ],
+        "Random weights leave many tokens about as likely as the next; a trained model is surer of what it says.",
     )
 
 

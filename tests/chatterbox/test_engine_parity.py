@@ -141,3 +141,13 @@ def test_options_out_of_range_are_refused() -> None:
         with pytest.raises(msgspec.ValidationError):
             msgspec.convert(wrong, ChatterboxOptions)
     assert BUILTIN.material == ""
+
+
+def test_in_bf16_takes_are_whole_marked_and_about_as_long(upstream: Any, generated: Any) -> None:
+    takes = speak(fast(upstream, dtype=torch.bfloat16), ListFeed([chunk(n, TEXTS[n]) for n in range(4)]))
+    assert sorted(takes) == [0, 1, 2, 3]
+    for n, take in takes.items():
+        assert np.isfinite(take.pcm).all() and take.warnings == ()
+        assert 0.5 < take.pcm.size / generated(n).size < 2.0, "24 tokens but for those that are no sounds"
+        with torch.inference_mode():
+            assert upstream.watermarker.get_watermark(take.pcm, sample_rate=24_000).mean() == 1.0
