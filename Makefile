@@ -14,7 +14,7 @@ PYTEST_FLAGS ?=
 # What runs in under a minute: the rooms without servers, and one whole way of an utterance.
 FAST := tests/cache tests/settings tests/speech tests/engines/test_fair_queue.py tests/engines/test_feeds.py \
 	tests/engines/test_wire.py tests/backends/test_scripted.py tests/api/test_envelope.py tests/jobs/test_speaking.py
-ORIGINAL_TESTS := $(addprefix tests/chatterbox/,test_distribution.py test_t3_parity.py test_engine_parity.py)
+ORIGINAL_TESTS := $(addprefix tests/chatterbox/,test_distribution.py test_t3_parity.py test_engine_parity.py test_models.py)
 
 help: ## what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / && $$1 != "help" { printf "  make %-13s %s\n", $$1, $$2 }' Makefile

@@ -254,7 +254,7 @@ class FastEngine:
         else:
             if not decoded.ended:
                 # The gateway counts what begins so as a flaw, and has the chunk spoken again.
-                cut = f"missed_eos: cut at {len(decoded.tokens)} speech tokens, the model found no end"
+                cut = f"missed_eos: cut at {len(decoded.tokens)} speech tokens, before the model found an end"
                 self._notes[job.key] = (cut,)
             speech = Speech(job.key, torch.tensor(sounds, device=self._device), job.conds.gen, job.draws)
             self._spoken.append((speech, self._turns))

@@ -286,7 +286,7 @@ def test_an_end_that_is_not_found_is_cut_and_said(upstream: Any, monkeypatch: An
     takes, failures = run(FastEngine(upstream, ENGLISH, ChatterboxSettings()), ListFeed([chunk(0, TEXTS[0])]))
     assert not failures
     (warning,) = takes[0].warnings
-    assert warning == "missed_eos: cut at 10 speech tokens, the model found no end"
+    assert warning == "missed_eos: cut at 10 speech tokens, before the model found an end"
 
 
 def test_a_chunk_cancelled_while_it_is_made_audible_is_left_there(upstream: Any, alone: Any, monkeypatch: Any) -> None:
