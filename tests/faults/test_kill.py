@@ -114,8 +114,8 @@ async def test_a_server_killed_at_any_moment_loses_no_job_and_repeats_no_finishe
         assert not [text for text, seed in spoken(record)[heard:] if key_of(source, text, seed) in finished]
         assert await served.stop() == 0
     assert not await missing_files(place.data_dir)
-    # Or else nothing above would have been found. A chunk may be missing: takes are stored beside the finished file, and
-    # a kill between the two leaves a job that has ended, to which its takes are nothing any more.
+    # Or else nothing above would have been found. A chunk may be missing: takes are stored beside the finished file,
+    # and a kill between the two leaves a job that has ended, to which its takes are nothing any more.
     kept = {row[0] for row in rows(place.data_dir, "SELECT key FROM takes")}
     assert kept
     assert kept <= {key_of(source, text, seed) for text, seed in spoken(record)}
