@@ -12,7 +12,7 @@ from typing import Any
 from gateway.access.service import Access
 from gateway.access.signing import Signer, signing_key
 from gateway.api import build_app
-from gateway.clock import Clock, SystemClock
+from gateway.clock import Clock, SystemClock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answers import Answers
@@ -292,8 +292,7 @@ class Gateway:
     async def _keep_fresh(self, database: Database) -> None:
         version: Any = None
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), REFRESH_S)
+            await set_within(self._look, REFRESH_S)
             self._look.clear()
             try:
                 seen = await database.data_version()

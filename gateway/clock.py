@@ -34,3 +34,17 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """`asyncio.sleep`."""
         await asyncio.sleep(seconds)
+
+
+async def set_within(event: asyncio.Event, seconds: float) -> bool:
+    """Wait until the event is set, at most so long; whether it was.
+
+    A cancel always ends it. `asyncio.wait_for` of Python 3.11 forgets one that comes in the moment in which the event
+    is set, and a loop around it then goes on for ever.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True

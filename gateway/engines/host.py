@@ -11,7 +11,7 @@ import itertools
 from collections.abc import Callable
 
 from backends.interface import BackendUnavailable
-from gateway.clock import Clock
+from gateway.clock import Clock, set_within
 from gateway.engines import wire
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped
 from gateway.engines.fair import Entry, FairQueue
@@ -127,9 +127,7 @@ class Host:
         self._pump()
         while self._seats and (left := deadline - self._clock.monotonic()) > 0:
             self._gone.clear()
-            try:
-                await asyncio.wait_for(self._gone.wait(), left)
-            except TimeoutError:
+            if not await set_within(self._gone, left):
                 break
         for seat in list(self._seats):
             seat.worker.kill()

@@ -7,9 +7,8 @@ never execution. A backend that cannot be loaded does not hold its jobs: they ar
 from __future__ import annotations
 
 import asyncio
-import contextlib
 
-from gateway.clock import Clock
+from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
 from gateway.jobs.runner import Run, Runner
 from gateway.jobs.turns import Turns
@@ -130,8 +129,7 @@ class Claimer:
             finally:
                 self._looking = False
             if not self._stopping:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look.wait(), POLL_S)
+                await set_within(self._look, POLL_S)
 
     async def _claim_some(self) -> bool:
         """Claim up to the free places; whether another round may find more."""

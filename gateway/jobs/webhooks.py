@@ -8,14 +8,13 @@ The first three tries are RunPod's, ten seconds apart; then the pauses grow unti
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import hmac
 
 import httpx
 import msgspec
 
-from gateway.clock import Clock
+from gateway.clock import Clock, set_within
 from gateway.errors import code_of
 from gateway.jobs.outside import AllowList, guarded_client
 from gateway.jobs.present import Presenter
@@ -107,8 +106,7 @@ class Webhooks:
                 log.error("webhooks_not_read", code=error.code, reason=str(error))
             except Exception:
                 log.exception("webhooks_crashed")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._look.wait(), POLL_S)
+            await set_within(self._look, POLL_S)
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]

@@ -7,9 +7,9 @@ for ten takes cost a fifth of what ten cost, and a take that was not stored yet 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
+from gateway.clock import set_within
 from gateway.engines.order import TakeResult
 from gateway.speech.finish import Finish
 from gateway.speech.fresh import Fresh
@@ -140,7 +140,6 @@ class Keeper:
 
     async def _linger(self) -> None:
         if not self._closing:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), LINGER_S)
+            await set_within(self._hurry, LINGER_S)
             if not self._closing:
                 self._hurry.clear()
