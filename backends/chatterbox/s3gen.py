@@ -92,7 +92,7 @@ def decode_mels(
     speakers = torch.cat([torch.atleast_2d(speech.gen["embedding"]) for speech in speeches])
     ramp = torch.linspace(0, 1, steps + 1, device=device, dtype=mu.dtype)
     mask = _mask(2 * counts, frames)[:, None].to(mu.dtype)
-    with _without_waiting():
+    with _masks(needed=min(lengths) < longest):
         mel = flow.decoder.solve_euler(
             noise,
             t_span=1 - torch.cos(ramp * 0.5 * math.pi),
@@ -136,12 +136,18 @@ def _mask(counts: torch.Tensor, longest: int) -> torch.Tensor:
 
 
 @contextlib.contextmanager
-def _without_waiting() -> Iterator[None]:
-    """Upstream's estimator looks at each mask on the host, 14 times a step, to warn of an empty row; we have none."""
+def _masks(needed: bool) -> Iterator[None]:
+    """Let upstream's estimator make no more of its masks than it must.
+
+    It looks at each of them on the host, 14 times a step, to warn of an empty row; we have none. Where no row is padded
+    the masks say nothing: attention then adds no zeros to its scores, and a GPU may take its fastest kernel.
+    """
     decoder: Any = importlib.import_module("chatterbox.models.s3gen.decoder")
-    theirs = decoder.add_optional_chunk_mask
+    theirs = decoder.add_optional_chunk_mask, decoder.mask_to_bias
     decoder.add_optional_chunk_mask = lambda _, masks, *rest: masks
+    if not needed:
+        decoder.mask_to_bias = lambda *_: None
     try:
         yield
     finally:
-        decoder.add_optional_chunk_mask = theirs
+        decoder.add_optional_chunk_mask, decoder.mask_to_bias = theirs
