@@ -30,7 +30,7 @@ async def flight(caller: Caller, followers: int = 3, **fields: Any) -> tuple[str
 
 async def test_followers_are_finished_by_their_leader_and_cost_nothing(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        leader, followers = await flight(caller, options={"delay_s": 0.4})
+        leader, followers = await flight(caller, options={"delay_s": 2.0})
         first = await caller.until(leader)
         for job in [await caller.until(job_id) for job_id in followers]:
             sound_of(job)
@@ -44,7 +44,7 @@ async def test_followers_are_finished_by_their_leader_and_cost_nothing(tmp_path:
 
 async def test_a_cancelled_leader_hands_on_to_the_oldest_follower(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        leader, followers = await flight(caller, options={"delay_s": 0.5})
+        leader, followers = await flight(caller, options={"delay_s": 2.0})
         assert (await caller.post(f"cancel/{leader}")).json()["status"] == "CANCELLED"
         jobs = [await caller.until(job_id) for job_id in followers]
         for job in jobs:
@@ -56,7 +56,7 @@ async def test_a_cancelled_leader_hands_on_to_the_oldest_follower(tmp_path: Path
 
 async def test_a_cancelled_follower_leaves_the_flight_alone(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        leader, followers = await flight(caller, options={"delay_s": 0.5})
+        leader, followers = await flight(caller, options={"delay_s": 2.0})
         await caller.post(f"cancel/{followers[0]}")
         sound_of(await caller.until(leader))
         sound_of(await caller.until(followers[1]))
@@ -65,7 +65,7 @@ async def test_a_cancelled_follower_leaves_the_flight_alone(tmp_path: Path) -> N
 
 async def test_what_is_wrong_with_the_input_is_wrong_for_all_who_sent_it(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        options = {"delay_s": 0.4, "fail": "these letters are not mine", "kind": "unsupported_text"}
+        options = {"delay_s": 2.0, "fail": "these letters are not mine", "kind": "unsupported_text"}
         leader, followers = await flight(caller, options=options)
         for job_id in (leader, *followers):
             job = await caller.until(job_id)
@@ -109,7 +109,7 @@ async def test_followers_of_a_leader_that_fell_back_get_what_it_spoke(tmp_path: 
 
 async def test_chunks_in_flight_are_shared_by_jobs_that_differ_only_in_form(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        options = {"delay_s": 0.5}
+        options = {"delay_s": 2.0}
         slow = asyncio.create_task(caller.say(TEXT, options=options, speed=0.8))
         forms = [caller.say(TEXT, options=options, format=form) for form in ("mp3", "wav", "flac", "opus")]
         jobs = await asyncio.gather(*forms, slow)
@@ -121,7 +121,7 @@ async def test_chunks_in_flight_are_shared_by_jobs_that_differ_only_in_form(tmp_
 
 async def test_a_job_whose_chunk_was_led_by_a_cancelled_one_is_spoken_all_the_same(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
-        options = {"delay_s": 0.6}
+        options = {"delay_s": 2.0}
         leader = await caller.run(TEXT, options=options, format="mp3")
         await caller.until(leader, "IN_PROGRESS")
         other = await caller.run(TEXT, options=options, format="wav")
