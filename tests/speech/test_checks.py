@@ -99,6 +99,7 @@ def test_flaws_are_told_at_other_sample_rates_too(voice, rate: int):
     assert flaws(pcm[: pcm.size // 3], TEXT, rate) >= {"too_short"}
 
 
+@pytest.mark.slow
 def test_good_speech_is_left_alone(voice, capsys):
     """A false alarm costs another take. One in a hundred of this corpus (which repeats itself on purpose, has bare
     figures and single words, at 0.75, 1.0 and 1.4 times the pace) would double the price of one chunk in a hundred."""
@@ -115,6 +116,7 @@ def test_good_speech_is_left_alone(voice, capsys):
     assert len(alarms) <= takes // 100
 
 
+@pytest.mark.slow
 def test_most_loops_are_found_in_any_text(voice, capsys):
     """A loop is told by likeness, so some are missed; none of these texts says anything twice itself."""
     rng = np.random.default_rng(8)
