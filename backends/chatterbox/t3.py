@@ -211,7 +211,8 @@ class T3Decoder:
         """Go on with so many slots and a new cache. Must be empty."""
         assert not self._active
         self._prompts.clear()
-        del self._cache  # before the new one is made: there may not be room for both
+        if hasattr(self, "_cache"):  # not where the last try found no room either
+            del self._cache  # before the new one is made: there may not be room for both
         self._reserve(slots)
 
     # -- rows -----------------------------------------------------------------------------------

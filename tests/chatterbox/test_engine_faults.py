@@ -232,6 +232,22 @@ def test_slots_come_back_when_memory_does(upstream: Any, alone: Any, monkeypatch
     assert_spoken(takes, alone, ALL)
 
 
+def test_slots_that_do_not_come_back_yet_are_done_without(upstream: Any, alone: Any, monkeypatch: Any) -> None:
+    from backends.chatterbox import engine as module
+
+    monkeypatch.setattr(module, "_TRY_AGAIN", 1)
+    scarce = Scarce(CACHE, 4 * 4 * 16 * 64)  # two chunks, found out at the start
+    engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=8), allocate=scarce)
+    scarce.limit = 2 * 4 * 16 * 128  # and now room for one to grow in
+    before = scarce.refused
+    for n in (1, 4):
+        takes, failures = spoken(engine.synthesize(ListFeed([chunk(n, TEXTS[n])])))
+        assert not failures
+        assert_spoken(takes, alone, [n])
+    engine.close()
+    assert scarce.refused > before and engine.slots < 8
+
+
 def test_a_deterministic_engine_keeps_its_shapes_and_fails_the_chunk_instead(upstream: Any) -> None:
     scarce = Scarce(CACHE)
     engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=2, deterministic=True), allocate=scarce)
