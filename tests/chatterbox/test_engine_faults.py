@@ -236,16 +236,23 @@ def test_slots_that_do_not_come_back_yet_are_done_without(upstream: Any, alone: 
     from backends.chatterbox import engine as module
 
     monkeypatch.setattr(module, "_TRY_AGAIN", 1)
-    scarce = Scarce(CACHE, 4 * 4 * 16 * 64)  # two chunks, found out at the start
-    engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=8), allocate=scarce)
-    scarce.limit = 2 * 4 * 16 * 128  # and now room for one to grow in
-    before = scarce.refused
+    refused = 0
+
+    def allocate(shape: Any, *rest: Any) -> Any:
+        nonlocal refused
+        if len(shape) == CACHE and shape[0] > 4:  # two chunks, two rows each
+            refused += 1
+            raise torch.OutOfMemoryError("scarce")
+        return allocate_zeros(shape, *rest)
+
+    engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=8), allocate=allocate)
+    before = refused
     for n in (1, 4):
         takes, failures = spoken(engine.synthesize(ListFeed([chunk(n, TEXTS[n])])))
         assert not failures
         assert_spoken(takes, alone, [n])
     engine.close()
-    assert scarce.refused > before and engine.slots < 8
+    assert refused > before and engine.slots == 2
 
 
 def test_a_deterministic_engine_keeps_its_shapes_and_fails_the_chunk_instead(upstream: Any) -> None:
