@@ -19,6 +19,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 NOBODYS = "01890000-0000-7000-8000-000000000000-v1"
 NOBODYS_SYNC = "sync-01890000-0000-7000-8000-000000000000-v1"
 SCOPES = ("speak", "voices", "admin")
+BACKGROUND = ("INSERT", "UPDATE jobs SET beat")
+"""Written whatever anybody asks: answers, written behind, and the heartbeat of a job that is being spoken."""
 
 
 @contextmanager
@@ -27,7 +29,7 @@ def statements_about(job_id: str) -> Iterator[list[str]]:
     found: list[str] = []
 
     def executed(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if job_id in str(parameters) and not statement.startswith("INSERT"):  # answers are written behind
+        if job_id in str(parameters) and not statement.startswith(BACKGROUND):
             found.append(statement)
 
     event.listen(Engine, "before_cursor_execute", executed)
