@@ -196,6 +196,8 @@ class Runner:
                 spoken = await self._speaker.speak(
                     utterance, hosted.host, spool, run.timing, on_take, lambda: self._on_kept(job.id)
                 )
+            if assignment.arm.uploaded:
+                await self._kept(run, spoken)  # who hears of the end may delete the voice, and with it all it spoke
             try:
                 blob = await self._complete(run, assignment, plan, spoken, began)
             finally:
