@@ -11,6 +11,8 @@ ORIGINAL := .venv-chatterbox-original
 # `make env GPU=1` adds Chatterbox on CUDA to .venv, GPU=0 on the CPU; without GPU there is no PyTorch in it.
 SERVING := $(if $(GPU),.venv/.stamp-$(if $(filter 1,$(GPU)),cuda,cpu))
 PYTEST_FLAGS ?=
+# Two files of tests at a time: they wait for servers more than they compute.
+SIDE_BY_SIDE ?= -n 2 --dist loadfile
 # What runs in under a minute: the rooms without servers, and one whole way of an utterance.
 FAST := tests/cache tests/settings tests/speech tests/engines/test_fair_queue.py tests/engines/test_feeds.py \
 	tests/engines/test_wire.py tests/backends/test_scripted.py tests/api/test_envelope.py tests/jobs/test_speaking.py
@@ -31,9 +33,9 @@ test: $(DEV) $(CHATTERBOX)/.stamp ## every test, Chatterbox's in an environment 
 	@scripts/clients
 	@scripts/browser
 	@failed=0; \
-	$(BIN)/python -m pytest $(PYTEST_FLAGS) || failed=1; \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS) || failed=1; \
 	echo "voxgate: the Chatterbox suite ($(CHATTERBOX))"; \
-	$(CHATTERBOX)/bin/python -m pytest tests/chatterbox $(PYTEST_FLAGS) || failed=1; \
+	$(CHATTERBOX)/bin/python -m pytest tests/chatterbox $(SIDE_BY_SIDE) $(PYTEST_FLAGS) || failed=1; \
 	exit $$failed
 
 test-original: $(ORIGINAL)/.stamp ## Chatterbox's parity with upstream's own package

@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.errors import SettingsError
@@ -186,8 +186,6 @@ class Database:
         self._read_engine = make_readers(url, busy_timeout_ms)
         self._peek_engine = make_engine(url, write=False, busy_timeout_ms=0) if self.dialect == "sqlite" else None
         self._peeker: Connection | None = None
-        self._watcher: AsyncConnection | None = None
-        self._watching = asyncio.Lock()
         self._patience = Patience(patience_s)
         self._listener: Listener | None = None
         self.writer = Writer(self._write_engine, self.place, patience_s)
@@ -286,30 +284,14 @@ class Database:
 
     async def data_version(self) -> int:
         """A number that changes whenever any connection, of any process, has committed; for polling."""
-        statement = _DATA_VERSION[self.dialect]
-        if self.dialect == "postgresql":
-            return int(await self.read(lambda conn: conn.execute(statement).scalar_one()))
-        # SQLite counts the commits of *other* connections, so it must always be asked on the same one.
-        async with self._watching:
-            try:
-                if self._watcher is None:
-                    self._watcher = await self._read_engine.connect()
-                version = await self._watcher.scalar(statement)
-                await self._watcher.rollback()
-            except DBAPIError as error:
-                await self._stop_watching()
-                meant = translate(error, self.place)
-                if meant is error:
-                    raise
-                raise meant from error
-        return int(version)
+        # SQLite counts the commits of *other* connections; point reads always use the same one, which never writes.
+        return await self.peek(lambda conn: int(conn.execute(_DATA_VERSION[self.dialect]).scalar_one()))
 
     async def close(self) -> None:
         """Finish what is queued for the writer and close every connection."""
         if self._listener is not None:
             await self._listener.close()
         await self.writer.close()
-        await self._stop_watching()
         await self._read_engine.dispose()
         if self._peeker is not None:
             self._peeker.close()
@@ -317,8 +299,3 @@ class Database:
         for engine in (self._write_engine, self._peek_engine):
             if engine is not None:
                 engine.dispose()
-
-    async def _stop_watching(self) -> None:
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            await watcher.close()

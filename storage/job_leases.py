@@ -32,12 +32,18 @@ class JobLeases(JobTable):
             if self._db.dialect == "postgresql":
                 rows = conn.execute(job_sql.HEADS_SHARED, params | {"excluded": list(exclude_tenants)}).all()
             else:
-                tenants = [t for t in conn.execute(job_sql.TENANTS).scalars() if t not in exclude_tenants]
-                rows = [row for t in tenants for row in conn.execute(job_sql.HEADS, params | {"tenant": t}).all()]
+                waiting = [t for t in tenants if t not in exclude_tenants]
+                rows = [row for t in waiting for row in conn.execute(job_sql.HEADS, params | {"tenant": t}).all()]
             found = [Candidate(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
             found.sort(key=lambda job: (job.low_priority, job.created_ms, job.id))
             return found
 
+        tenants: list[str] = []
+        if self._db.dialect == "sqlite":
+            # Mostly nobody waits.
+            tenants = await self._db.peek(lambda conn: list(conn.execute(job_sql.TENANTS).scalars()))
+            if not tenants:
+                return []
         return await self._db.read(heads)
 
     async def claim(self, ids: Sequence[str], owner: str, now: int | None = None) -> list[JobRecord]:
@@ -89,7 +95,7 @@ class JobLeases(JobTable):
 
     async def observe_leases(self) -> list[Lease]:
         """Every lease as it stands; whoever watches expires those that stand still."""
-        return await self._db.read(lambda conn: [Lease(*row) for row in conn.execute(job_sql.LEASES)])
+        return await self._db.peek(lambda conn: [Lease(*row) for row in conn.execute(job_sql.LEASES)])
 
     async def expire(
         self,

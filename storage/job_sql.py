@@ -191,6 +191,12 @@ TTL_QUEUED = text(f"{_TTL} 'IN_QUEUE' AND expires_at_ms <= :now {_ENDED}")
 TTL_RUNNING = text(f"{_TTL} 'IN_PROGRESS' AND expires_at_ms <= :now {_ENDED}")
 """End what runs past its ttl."""
 
+TTL_OVER = text(
+    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND expires_at_ms <= :now) "
+    "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND expires_at_ms <= :now)"
+)
+"""Whether there is anything to end for its ttl: mostly there is not, and nobody need write."""
+
 SHORTEN = text("UPDATE jobs SET retain_until_ms = :until WHERE id = :id AND retain_until_ms > :until")
 """Keep a finished job for less long; never for longer."""
 DELETE_RETAINED = text(
@@ -207,6 +213,8 @@ COUNTS = text("SELECT state, COUNT(*), SUM(retries) FROM jobs GROUP BY state")
 """How many jobs stand where, everywhere."""
 COUNTS_OF = text("SELECT state, COUNT(*), SUM(retries) FROM jobs WHERE endpoint_id = :endpoint_id GROUP BY state")
 """How many jobs of an endpoint stand where."""
+WAITING = text("SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' LIMIT :limit) AS waiting")
+"""How many jobs wait, counted up to a limit."""
 AHEAD = text(
     "SELECT COUNT(*) FROM (SELECT 1 FROM jobs q JOIN jobs me ON me.id = :id WHERE me.state = 'IN_QUEUE' "
     "AND q.state = 'IN_QUEUE' AND q.backend = me.backend "

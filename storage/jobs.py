@@ -6,7 +6,7 @@ moved on or the job has ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -27,6 +27,8 @@ from storage.records import (
 )
 
 _PLACE_LIMIT = 1_000
+_FEW_WAIT = 1_000
+"""So many are counted where one stands, more in a thread."""
 
 
 class JobStore(JobLeases, JobEnds):
@@ -137,6 +139,15 @@ class JobStore(JobLeases, JobEnds):
             return JobCounts(states, sum(int(row[2]) for row in rows))
 
         return await self._db.read(count)
+
+    async def waiting(self) -> int:
+        """How many jobs wait, everywhere."""
+
+        def counted(limit: int) -> Callable[[Connection], int]:
+            return lambda conn: int(conn.execute(job_sql.WAITING, {"limit": limit}).scalar_one())
+
+        few = await self._db.peek(counted(_FEW_WAIT))
+        return few if few < _FEW_WAIT else await self._db.read(counted(2**31 - 1))
 
     async def position(self, job_id: str) -> int:
         """The job's place in its backend's line, from 1; counted up to 1,000; 0 when it does not wait."""

@@ -1,4 +1,4 @@
-"""The ASGI application: routes, errors and lifespan, behind the fast lane, behind the observer."""
+"""The ASGI application: routes, errors and lifespan, behind the observer; and the fast lane beside it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from gateway.api.errors import HANDLERS
 from gateway.api.fastlane import FastLane
 from gateway.api.jobs import job_routers
 from gateway.api.lists import LISTS
-from gateway.api.observe import Observed
+from gateway.api.observe import Observed, Requests
 from gateway.api.openai import openai_router
 from gateway.api.openapi import document
 from gateway.api.operations import live, metrics, openapi_json, ready, usage
@@ -33,7 +33,7 @@ from gateway.api.voices import VOICES
 REQUEST_ID = "X-Request-ID"
 
 
-def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -> App:
+def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -> Observed:
     """Everything the server answers.
 
     Args:
@@ -77,4 +77,5 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
         request_max_body_size=settings.max_body_runsync_bytes,
         state=State({"gateway": gateway, "openapi": cache(lambda: document(api, dependencies))}),
     )
-    return Observed(FastLane(cast(App, app), gateway, cors=cors is not None), gateway.metrics)
+    requests = Requests(gateway.metrics)
+    return Observed(cast(App, app), requests, FastLane(gateway, requests, cors=cors is not None))

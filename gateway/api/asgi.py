@@ -9,4 +9,6 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
+Lane: TypeAlias = Callable[[Scope, bytes, bytes | bytearray], tuple[bytes, bytes] | None]
+"""Header lines and body of an answer to a whole POST (scope, target, body) that needs no application, or None."""
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]

@@ -1,21 +1,25 @@
-"""The fast lane: answers in-memory cache hits of `/runsync` and of OpenAI's speech before Litestar is asked.
+"""The fast lane: answers in-memory cache hits of `/runsync` and of OpenAI's speech before there is an ASGI request.
 
-It calls what the handler calls, in the same order: authenticate, limit, look up; the wrapper around it observes.
-Whatever is not a plain hit, every error included, is replayed into the application with the body it has read, so
-that there is one place for each rule and each message.
+It calls what the handler calls, in the same order: authenticate, limit, look up; and it is counted and headed as
+`gateway.api.observe` counts and heads all others. Whatever is not a plain hit, every error included, is left to the
+application, so that there is one place for each rule and each message. The connection asks it, once a request is
+there whole (`gateway.cli.connection`); under another server than `voxgate serve` the application answers hits, too.
 """
 
 from __future__ import annotations
 
+import logging
 import re
+import time
 from typing import Any
 
 import msgspec
 from msgspec import UNSET
 
-from gateway.api.asgi import App, Message, Receive, Scope, Send
+from gateway.api.asgi import Scope
 from gateway.api.envelope import WAIT_MS, characters_of, decode_envelope
 from gateway.api.jobs import DEFAULT_ENDPOINT
+from gateway.api.observe import Requests, request_id_of
 from gateway.api.openai import SPEECH_PATH, VERB, headers_of
 from gateway.api.openai_errors import Refused
 from gateway.api.openai_request import Wanted, translate
@@ -25,17 +29,29 @@ from gateway.cache.hot import HotTier
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.hits import HotAudio
 
+_log = logging.getLogger(__name__)
 _WAIT = re.compile(rb"wait=([0-9]{1,9})").fullmatch
-_JSON = (b"content-type", b"application/json")
 _ROOT = "/runsync"
 _PREFIX, _SUFFIX = "/v2/", "/runsync"
+_SPEECH = SPEECH_PATH.encode()
+_RUNSYNC = "runsync"
+
+_JSON = (
+    b"content-type: application/json\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
+    b"cache-control: no-store\r\nx-request-id: %b\r\ncontent-length: %d\r\n"
+)
+_AUDIO = (
+    b"content-type: %b\r\n%bx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
+    b"cache-control: no-store\r\nx-request-id: %b\r\ncontent-length: %d\r\n"
+)
+"""The headers of the application's answers, in its order."""
 
 
 def endpoint_of(path: str) -> str | None:
     """The endpoint whose `/runsync` this path is, or None."""
     if path == _ROOT:
         return DEFAULT_ENDPOINT
-    if path.startswith(_PREFIX) and path.endswith(_SUFFIX):
+    if path.startswith(_PREFIX) and path.endswith(_SUFFIX) and "%" not in path:
         endpoint_id = path[len(_PREFIX) : -len(_SUFFIX)]
         if endpoint_id and "/" not in endpoint_id:
             return endpoint_id
@@ -68,67 +84,61 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class FastLane:
-    """Wrap the application.
+    """Answers what can be answered at once.
 
     Args:
-        app: what everything else is replayed into.
         gateway: whose access and jobs are asked.
+        requests: where answers are counted.
         cors: whether CORS is on; requests with an Origin are the application's then.
     """
 
-    def __init__(self, app: App, gateway: Gateway, *, cors: bool) -> None:
+    def __init__(self, gateway: Gateway, requests: Requests, *, cors: bool) -> None:
         """Hold what it asks."""
-        self._app = app
         self._gateway = gateway
+        self._requests = requests
         self._never = {b"idempotency-key", b"origin"} if cors else {b"idempotency-key"}
         self._translated: HotTier[tuple[int, Wanted]] = HotTier(TRANSLATED_BYTES)
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
         self._known: HotTier[Asked] = HotTier(KNOWN_BYTES)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a hit, or pass the request on untouched."""
-        if scope["type"] != "http" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        spoken = scope["path"] == SPEECH_PATH
-        endpoint_id = None if spoken else endpoint_of(scope["path"])
-        if (endpoint_id is None and not spoken) or not plain_query(scope["query_string"]):
-            await self._app(scope, receive, send)
-            return
+    def __call__(self, scope: Scope, target: bytes, body: bytes | bytearray) -> tuple[bytes, bytes] | None:
+        """Header lines and body of the answer, whose status is 200; None: ask the application.
+
+        Args:
+            scope: of the ASGI request that is made if this gives None; its scheme and headers are read.
+            target: of the request line of this POST.
+            body: the whole.
+        """
+        started = time.perf_counter()
+        if _log.isEnabledFor(logging.DEBUG):
+            return None  # every answer has its line then, and the application's wrapper writes it
+        path, _, query = target.partition(b"?")
+        spoken = path == _SPEECH
+        endpoint_id = None if spoken else endpoint_of(path.decode("latin-1"))
+        if (endpoint_id is None and not spoken) or len(body) > self._max_body or not plain_query(query):
+            return None
         key, host = "", b""
         for name, value in scope["headers"]:
             if name == b"authorization":
                 key = value.decode("latin-1")
             elif name == b"host":
                 host = value
-            elif name in self._never or (name == b"content-length" and not self._acceptable(value)):
-                await self._app(scope, receive, send)
-                return
+            elif name in self._never:
+                return None
         try:
             caller = self._gateway.access.authenticate(key)
             self._gateway.access.require(caller, "speak")
         except VoxgateError:
-            await self._app(scope, receive, send)
-            return
-        first = await receive()
-        if first["type"] == "http.request" and not first.get("more_body", False):
-            body = first.get("body", b"")
-            if endpoint_id is not None:
-                asked = self._read(endpoint_id, scope["scheme"], host, body)
-                answer = None if asked is None else self._look_up(scope, caller, endpoint_id, asked)
-                if answer is not None:
-                    await self._answer(scope, send, answer)
-                    return
-            elif (found := self._look_up_speech(scope, caller, body)) is not None:
-                scope["path_template"] = SPEECH_PATH
-                audio, wanted = found
-                headers = {"content-type": audio.mimetype} | headers_of(audio, wanted)
-                await _send(send, audio.data, [(name.encode(), value.encode()) for name, value in headers.items()])
-                return
-        await self._app(scope, _replay(first, receive), send)
-
-    def _acceptable(self, length: bytes) -> bool:
-        return length.isdigit() and int(length) <= self._max_body
+            return None
+        if endpoint_id is None:
+            return self._speech(scope, caller, bytes(body), started)
+        asked = self._read(endpoint_id, scope["scheme"], host, bytes(body))
+        answer = None if asked is None else self._look_up(scope, caller, endpoint_id, asked)
+        if answer is None:
+            return None
+        head = _JSON % (request_id_of(scope["headers"]), len(answer))
+        self._requests.count(_RUNSYNC, 200, time.perf_counter() - started)
+        return head, answer
 
     def _read(self, endpoint_id: str, scheme: str, host: bytes, body: bytes) -> Asked | None:
         """What the body asks for, from memory where this very body was read before; None: not for the fast lane."""
@@ -143,7 +153,7 @@ class FastLane:
         if envelope.webhook is not None or envelope.policy is not None or envelope.s3Config is not UNSET:
             return None
         raw_input = envelope.input
-        if raw_input is UNSET or len(body) > self._max_body:
+        if raw_input is UNSET:
             return None
         asked = Asked(bytes(raw_input), characters_of(raw_input), base_url(scheme, ((b"host", host),)))
         self._known.put(name, asked, 3 * len(body) + ASKED_OVERHEAD_BYTES)
@@ -151,16 +161,25 @@ class FastLane:
 
     def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, asked: Asked) -> bytes | None:
         try:
-            self._gateway.access.admit(caller, endpoint_id, "runsync", asked.characters)
+            self._gateway.access.admit(caller, endpoint_id, _RUNSYNC, asked.characters)
         except TooManyRequests:
             return None
         # Counted now: the application, if it must answer after all, shall not count it again.
         scope[ADMITTED] = True
         return self._gateway.jobs.hot(caller, endpoint_id, asked.raw_input, asked.base_url)
 
-    def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, Wanted] | None:
-        if len(body) > self._max_body:
+    def _speech(self, scope: Scope, caller: Any, body: bytes, started: float) -> tuple[bytes, bytes] | None:
+        found = self._look_up_speech(scope, caller, body)
+        if found is None:
             return None
+        audio, wanted = found
+        said = b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in headers_of(audio, wanted).items()])
+        request_id = request_id_of(scope["headers"])
+        head = _AUDIO % (audio.mimetype.encode(), said, request_id, len(audio.data))
+        self._requests.count(VERB, 200, time.perf_counter() - started)
+        return head, audio.data
+
+    def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, Wanted] | None:
         try:
             wanted = self._wanted(caller, body)
             if wanted.events:
@@ -182,24 +201,3 @@ class FastLane:
         wanted = translate(self._gateway, caller, body)
         self._translated.put(name, (reading, wanted), 2 * len(body) + len(wanted.raw_input) + OVERHEAD_BYTES)
         return wanted
-
-    async def _answer(self, scope: Scope, send: Send, answer: bytes) -> None:
-        template = _ROOT if scope["path"] == _ROOT else "/v2/{endpoint_id}/runsync"
-        scope["path_template"] = template
-        await _send(send, answer, [_JSON])
-
-
-async def _send(send: Send, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
-    headers.append((b"content-length", str(len(body)).encode()))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})
-
-
-def _replay(first: Message, receive: Receive) -> Receive:
-    """A receive that gives what was read already, then goes on where it stopped."""
-    pending = [first]
-
-    async def replayed() -> Message:
-        return pending.pop() if pending else await receive()
-
-    return replayed

@@ -1,6 +1,7 @@
 """The outermost wrapper: request id, default headers, metrics and the log line of every answer.
 
-It wraps the fast lane and Litestar alike, so that an answer looks the same whichever of them gave it.
+The fast lane, which is no ASGI application, counts here and writes the same headers, so that an answer looks the same
+whichever of them gave it.
 """
 
 from __future__ import annotations
@@ -9,11 +10,12 @@ import logging
 import os
 import re
 import time
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.api.asgi import App, Message, Receive, Scope, Send
+from gateway.api.asgi import App, Lane, Message, Receive, Scope, Send
 from gateway.metrics import Metrics
 from gateway.settings.logs import get_logger
 
@@ -47,22 +49,53 @@ def verb_of(path_template: str | None) -> str:
     return (found.group(1) if found else "") or "page"
 
 
+def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """The caller's own id of its request, if it is a plain one, else a new one."""
+    for name, value in headers:
+        if name == b"x-request-id" and _ACCEPTABLE_ID(value):
+            return value
+    return os.urandom(8).hex().encode()
+
+
+class Requests:
+    """Counts answers by verb and status."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        """`metrics`: where they are counted."""
+        self._metrics = metrics
+        # `labels()` builds and looks up a tuple under a lock; a dict of what it returned costs a tenth.
+        self._counters: dict[tuple[str, int], Counter] = {}
+        self._timers: dict[str, Histogram] = {}
+
+    def count(self, verb: str, status: int, seconds: float) -> None:
+        """An answer was given."""
+        counter = self._counters.get((verb, status))
+        if counter is None:
+            counter = self._counters[verb, status] = self._metrics.http_requests.labels(verb, str(status))
+        counter.inc()
+        timer = self._timers.get(verb)
+        if timer is None:
+            timer = self._timers[verb] = self._metrics.http_seconds.labels(verb)
+        timer.observe(seconds)
+
+
 class Observed:
     """Wrap an ASGI app.
 
     Args:
         app: what answers.
-        metrics: where requests are counted.
+        requests: where requests are counted.
+
+    Attributes:
+        lane: what may answer before `app` is asked, for servers that can; see `gateway.api.fastlane`.
     """
 
-    def __init__(self, app: App, metrics: Metrics) -> None:
+    def __init__(self, app: App, requests: Requests, lane: Lane | None = None) -> None:
         """Hold what it asks."""
         self._app = app
-        self._metrics = metrics
+        self._requests = requests
         self._verbs: dict[str | None, str] = {}
-        # `labels()` builds and looks up a tuple under a lock; a dict of what it returned costs a tenth.
-        self._counters: dict[tuple[str, int], Counter] = {}
-        self._timers: dict[str, Histogram] = {}
+        self.lane = lane
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on the lifespan."""
@@ -70,13 +103,7 @@ class Observed:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        request_id = b""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id" and _ACCEPTABLE_ID(value):
-                request_id = value
-                break
-        if not request_id:
-            request_id = os.urandom(8).hex().encode()
+        request_id = request_id_of(scope["headers"])
         id_text = request_id.decode()
         state = scope.setdefault("state", {})
         state["request_id"] = id_text
@@ -112,14 +139,7 @@ class Observed:
         verb = self._verbs.get(template)
         if verb is None:
             verb = self._verbs[template] = verb_of(template)
-        counter = self._counters.get((verb, status))
-        if counter is None:
-            counter = self._counters[verb, status] = self._metrics.http_requests.labels(verb, str(status))
-        counter.inc()
-        timer = self._timers.get(verb)
-        if timer is None:
-            timer = self._timers[verb] = self._metrics.http_seconds.labels(verb)
-        timer.observe(seconds)
+        self._requests.count(verb, status, seconds)
         if status >= 400:
             # The query is left out: a signed address is a secret. Successes are counted above; a line for
             # each poll would bury everything else.

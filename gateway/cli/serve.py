@@ -9,9 +9,10 @@ import logging
 import signal
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import click
 import uvicorn
@@ -59,10 +60,11 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     wiring = importlib.import_module("gateway.app")
     url = address(settings.host, listener.getsockname()[1])
     gateway = wiring.Gateway(settings, address=url)
+    application = wiring.application(gateway)
     config = uvicorn.Config(
-        wiring.application(gateway),
+        application,
         loop="auto",
-        http=Connection,
+        http=cast(Any, partial(Connection, lane=application.lane)),
         ws="none",
         lifespan="off",
         log_config=None,

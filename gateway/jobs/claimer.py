@@ -90,7 +90,7 @@ class Claimer:
         finally:
             self._promised -= 1
         for claimed in jobs:
-            self._begin(claimed)
+            self._begin(claimed, missed=job.flight_key)
         if not jobs:
             self.wake()
 
@@ -158,11 +158,11 @@ class Claimer:
             self._begin(job)
         return 0 < len(jobs) < len(chosen)  # another server was quicker with some; behind them others may wait
 
-    def _begin(self, job: JobRecord) -> None:
+    def _begin(self, job: JobRecord, missed: str | None = None) -> None:
         earlier = self.running.get(job.id)
         if earlier is not None:
             earlier.lose()  # our own lease on it ran out before we noticed
-        run = Run(job)
+        run = Run(job, missed)
         self.running[job.id] = run
         run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
         self._metrics.jobs_running.set(len(self.running))

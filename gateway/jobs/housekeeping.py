@@ -97,8 +97,7 @@ class Housekeeping:
             self._ended(*ended)
             log.info("ttl_expired", jobs=len(ended))
         await self._note_used()
-        counts = await self._jobs.counts()
-        self._metrics.jobs_queued.set(sum(n for state, n in counts.states.items() if state.value == "IN_QUEUE"))
+        self._metrics.jobs_queued.set(await self._jobs.waiting())
         self._metrics.hot_bytes.set(self._answers.hot_bytes)
 
     async def _note_used(self) -> None:

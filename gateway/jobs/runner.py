@@ -54,10 +54,15 @@ class Lost(Exception):
 
 
 class Run:
-    """The state of one attempt that others look at: the heartbeat, the claimer, `/status`."""
+    """The state of one attempt that others look at: the heartbeat, the claimer, `/status`.
 
-    def __init__(self, job: JobRecord) -> None:
+    Args:
+        missed: the cache key under which nothing was found when the job came, a moment ago.
+    """
+
+    def __init__(self, job: JobRecord, missed: str | None = None) -> None:
         self.job = job
+        self.missed = missed
         self.timing = Timing()
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total
@@ -157,7 +162,7 @@ class Runner:
 
     async def _speak(self, run: Run, assignment: Assignment) -> None:
         job, request = run.job, assignment.request
-        if request.cache == "use" and await self._from_cache(run, assignment):
+        if request.cache == "use" and assignment.key != run.missed and await self._from_cache(run, assignment):
             return
         plan = await plan_of(assignment)
         run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
@@ -191,19 +196,29 @@ class Runner:
                 spoken = await self._speaker.speak(
                     utterance, hosted.host, spool, run.timing, on_take, lambda: self._on_kept(job.id)
                 )
+            if assignment.arm.uploaded:
+                await self._kept(run, spoken)  # who hears of the end may delete the voice, and with it all it spoke
             try:
-                await self._complete(run, assignment, plan, spoken, began)
+                blob = await self._complete(run, assignment, plan, spoken, began)
             finally:
                 await self._kept(run, spoken)
+            await self._settled(run, blob)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
 
     async def _kept(self, run: Run, spoken: Spoken) -> None:
-        """Takes are stored beside the finished file, which does not need them; a caller does not wait for them."""
+        """Takes are stored after the finished file, which does not need them; a caller does not wait for them."""
         try:
             await spoken.kept()
         except StorageError as error:
             log.warning("takes_not_kept", job_id=run.job.id, code=error.code, reason=str(error))
+
+    async def _settled(self, run: Run, blob: BlobRecord) -> None:
+        """The row is there: drop the spool, which answers could be read from had a sweeper taken the file."""
+        try:
+            await self._audio.settle(blob)
+        except StorageError as error:
+            log.warning("file_not_settled", job_id=run.job.id, code=error.code, reason=str(error))
 
     def _deadline(self, run: Run) -> Deadline:
         limit_ms = run.job.execution_timeout_ms
@@ -217,7 +232,7 @@ class Runner:
         limit = self._settings.jobs.stall_timeout_s
         return f"no chunk was finished for {limit:g} s (VOXGATE_JOBS__STALL_TIMEOUT_S): {done}"
 
-    async def _complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> None:
+    async def _complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> BlobRecord:
         job, request, arm = run.job, assignment.request, assignment.arm
         now = self._clock.now_ms()
         delay_ms, execution_ms = self._times(run)
@@ -278,9 +293,9 @@ class Runner:
                 now=now,
             ),
         )
-        await self._audio.settle(blob)
         self._pause.over()
         if not done.ok:
+            await self._audio.settle(blob)
             raise Lost
         self._answers.forget([assignment.key])  # a refresh has replaced it
         self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
@@ -301,6 +316,7 @@ class Runner:
             backend=arm.backend,
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
+        return blob
 
     async def _from_cache(self, run: Run, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""

@@ -30,6 +30,8 @@ class Keeper:
         fresh: where takes are heard until they are stored.
         on_kept: called whenever a take is committed.
         own_voice: tenant and content hash, where the tenant's own voice speaks.
+        at_once: False where the first take is the last: it is stored when somebody waits for that (`settled`), so
+            that it does not compete for disk and writer with the file its caller is waiting for.
 
     Attributes:
         error: why a take could not be stored, if so; the utterance cannot be finished then.
@@ -42,7 +44,9 @@ class Keeper:
         ref: JobRef,
         on_kept: Callable[[], None],
         own_voice: tuple[str, str] | tuple[None, None] = (None, None),
+        at_once: bool = True,
     ) -> None:
+        self._at_once = at_once
         self._own_voice = own_voice
         self._shelf = shelf
         self._fresh = fresh
@@ -93,24 +97,22 @@ class Keeper:
         if self.error is not None:
             raise self.error
 
-    def hurry(self) -> None:
-        """Nothing more will come: store what waits for company now."""
-        self._closing = True
-        self._hurry.set()
-
     async def kept(self) -> None:
         """Wait until every take is committed, and raise what kept one from it."""
         await self.settled()
         self.check()
 
     async def settled(self) -> None:
-        """Wait until every take is stored or could not be; nothing lingers any more."""
-        self.hurry()
+        """Store what waits for company, and wait until every take is stored or could not be; nothing lingers again."""
+        self._closing = True
+        self._hurry.set()
+        if self._waiting or self._used:
+            self._begin()
         if self._task is not None:
             await asyncio.wait({self._task})
 
     def _begin(self) -> None:
-        if self._task is None:
+        if self._task is None and (self._at_once or self._closing):
             self._task = asyncio.create_task(self._store())
 
     async def _store(self) -> None:

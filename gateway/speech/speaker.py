@@ -28,7 +28,7 @@ from gateway.speech.fresh import Fresh
 from gateway.speech.keeper import Keeper
 from gateway.speech.loudness import LevelMeter, gain_for
 from gateway.speech.plan import split_again
-from gateway.speech.render import Renderer
+from gateway.speech.render import Rendered, Renderer
 from gateway.speech.retakes import FLAW_WARNING, best_take
 from gateway.speech.script import Line, line, lines
 from gateway.speech.seeds import chunk_seed, occurrences
@@ -178,11 +178,11 @@ class _Work:
         self.timing = timing
         self._on_take = on_take
         own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
-        self.keeper = Keeper(speaker.shelf, speaker.fresh, utterance.ref, on_kept, own)
         self.finish = Finish(speed=utterance.request.speed)
         self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
+        self.keeper = Keeper(speaker.shelf, speaker.fresh, utterance.ref, on_kept, own, at_once=len(self._lines) > 1)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
         self._fresh: dict[str, tuple[TakeResult, Finish]] = {}
@@ -206,6 +206,8 @@ class _Work:
         if request.loudness is not None:
             gain = await self._measure(request.loudness)
         renderer: Renderer | None = None
+        rendered: Rendered | None = None
+        left = len(self._lines)
         try:
             async for part in self._in_order():
                 if renderer is None:
@@ -222,16 +224,15 @@ class _Work:
                     raise SynthesisFailed(
                         f"the backend changed its sample rate from {renderer.rate} to {part.rate} Hz in one utterance"
                     )
-                await _maybe_in_thread(len(part.pcm) / part.rate, renderer.add, part.pcm)
-            if renderer is None:
+                left -= 1
+                rendered = await _rendered(renderer, part, last=not left)
+            if rendered is None:
                 raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
-            rendered = await asyncio.to_thread(renderer.finish)
         except BaseException:
             if renderer is not None:
                 renderer.abandon()
             raise
         self.keeper.check()
-        self.keeper.hurry()
         return Spoken(
             rendered=rendered,
             chunks=len(self._lines),
@@ -435,8 +436,13 @@ def _named(refusal: ChunkRefused, text: str) -> Exception:
     return SynthesisFailed(message)
 
 
-async def _maybe_in_thread(seconds: float, function: Callable[[Samples], None], pcm: Samples) -> None:
-    if seconds >= IN_THREAD_S:
-        await asyncio.to_thread(function, pcm)
-    else:
-        function(pcm)
+async def _rendered(renderer: Renderer, part: _Part, *, last: bool) -> Rendered | None:
+    """Append a part; with the last one, complete the file in the same turn of a thread."""
+
+    def render() -> Rendered | None:
+        renderer.add(part.pcm)
+        return renderer.finish() if last else None
+
+    if last or len(part.pcm) >= IN_THREAD_S * part.rate:
+        return await asyncio.to_thread(render)
+    return render()

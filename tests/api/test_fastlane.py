@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -14,8 +15,7 @@ from support.running import KEY, settings_of
 from support.serving import serving
 
 from gateway.api import build_app
-from gateway.api.fastlane import FastLane
-from gateway.api.observe import Observed
+from gateway.api.asgi import Lane
 from gateway.app import Gateway
 from gateway.clock import SystemClock
 
@@ -37,10 +37,11 @@ class StandingClock(SystemClock):
 class Lanes:
     """The same gateway with the fast lane, over a real server, and without it; and keys by what is wrong with them."""
 
-    def __init__(self, gateway: Gateway, fast: httpx.AsyncClient, plain: httpx.AsyncClient) -> None:
+    def __init__(self, gateway: Gateway, lane: Lane, fast: httpx.AsyncClient, plain: httpx.AsyncClient) -> None:
         self.gateway = gateway
         self.fast = fast
         self.plain = plain
+        self.lane = lane
         self.keys: dict[str, str] = {}
 
 
@@ -49,9 +50,8 @@ async def lanes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lanes
     clock = StandingClock()
     gateway = Gateway(settings_of(tmp_path_factory.mktemp("gateway"), max_body_runsync_bytes=100_000), clock)
     app = build_app(gateway)
-    lane = app._app
-    assert isinstance(lane, FastLane)
-    without = httpx.ASGITransport(app=Observed(lane._app, gateway.metrics))
+    assert app.lane is not None
+    without = httpx.ASGITransport(app=app)
     async with (
         serving(app) as url,
         httpx.AsyncClient(base_url=url) as fast,
@@ -60,7 +60,7 @@ async def lanes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lanes
         for content in (BODY, WAV):
             spoken = await fast.post("/v2/default/runsync", content=content, headers=GOOD)
             assert spoken.json()["status"] == "COMPLETED"
-        lanes = Lanes(gateway, fast, plain)
+        lanes = Lanes(gateway, app.lane, fast, plain)
         await make_keys(lanes, clock)
         yield lanes
 
@@ -157,15 +157,78 @@ async def test_both_ways_refuse_a_key_alike(name: str, status: int, lanes: Lanes
 
 
 async def test_a_hit_is_answered_without_the_application_and_its_job_can_be_asked_for(lanes: Lanes):
-    async def application(scope: Any, receive: Any, send: Any) -> None:
-        raise AssertionError("the application was asked")
-
-    sent: list[Any] = []
-    await ask(FastLane(application, lanes.gateway, cors=False), BODY, sent)
-    job = json.loads(sent[1]["body"])
+    scope = {"scheme": "http", "headers": [(b"authorization", f"Bearer {KEY}".encode())]}
+    answer = lanes.lane(scope, b"/runsync", BODY)
+    assert answer is not None
+    job = json.loads(answer[1])
     assert job["output"]["cache_hit"] is True
     status = await lanes.fast.get(f"/status/{job['id']}", headers=GOOD)
     assert status.json()["output"]["audio_base64"] == job["output"]["audio_base64"]
+
+
+async def test_what_goes_wrong_in_the_lane_is_left_to_the_application(lanes: Lanes, monkeypatch: pytest.MonkeyPatch):
+    def crash(*_: Any) -> Any:
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr(type(lanes.gateway.jobs), "hot", crash)
+    answer = await lanes.fast.post("/runsync", content=BODY, headers=GOOD)
+    assert (answer.status_code, answer.json()["status"]) == (200, "COMPLETED")
+
+
+def written(path: str, body: bytes, version: str = "1.1", *headers: str) -> bytes:
+    lines = [f"POST {path} HTTP/{version}", "Host: x", f"Authorization: Bearer {KEY}", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, *headers, "", ""]).encode() + body
+
+
+async def next_answer(reader: asyncio.StreamReader) -> tuple[str, dict[str, Any]]:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+    length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+    return head, json.loads(await reader.readexactly(length))
+
+
+async def test_requests_in_one_packet_are_answered_in_their_order(lanes: Lanes):
+    slow = b'{"input": {"text": "not known yet", "options": {"delay_s": 0.2}}}'
+    sent = [BODY, slow, BODY, b'{"input": {}}', BODY]
+    reader, writer = await asyncio.open_connection(lanes.fast.base_url.host, lanes.fast.base_url.port)
+    async with asyncio.timeout(60):
+        writer.write(b"".join(written("/runsync", body) for body in sent))
+        answers = [(await next_answer(reader))[1] for _ in sent]
+    writer.close()
+    assert [answer["status"] for answer in answers] == ["COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
+    assert [answer.get("output", {}).get("cache_hit") for answer in answers] == [True, False, True, None, True]
+
+
+@pytest.mark.parametrize("cut", [1, 60, 120, -1])
+async def test_a_hit_that_comes_in_two_packets_is_answered(cut: int, lanes: Lanes):
+    request = written("/runsync", BODY)
+    reader, writer = await asyncio.open_connection(lanes.fast.base_url.host, lanes.fast.base_url.port)
+    async with asyncio.timeout(60):
+        for _ in range(2):  # and the connection goes on
+            writer.write(request[:cut])
+            await asyncio.sleep(0.05)
+            writer.write(request[cut:])
+            assert (await next_answer(reader))[1]["output"]["cache_hit"] is True
+    writer.close()
+
+
+@pytest.mark.parametrize(("version", "headers"), [("1.1", ["Connection: close"]), ("1.0", [])])
+async def test_a_caller_who_wants_no_more_is_hung_up_on(version: str, headers: list[str], lanes: Lanes):
+    reader, writer = await asyncio.open_connection(lanes.fast.base_url.host, lanes.fast.base_url.port)
+    async with asyncio.timeout(60):
+        writer.write(written("/runsync", BODY, version, *headers))
+        head, answer = await next_answer(reader)
+        assert answer["output"]["cache_hit"] is True and "connection: close" in head
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_hits_are_counted_like_all_other_answers(lanes: Lanes):
+    def counted() -> float:
+        return lanes.gateway.metrics.http_requests.labels("runsync", "200")._value.get()
+
+    before = counted()
+    assert (await lanes.fast.post("/runsync", content=BODY, headers=GOOD)).status_code == 200
+    assert counted() == before + 1
 
 
 async def test_a_body_that_comes_in_pieces_is_replayed_whole(lanes: Lanes):
@@ -204,21 +267,3 @@ async def test_without_cors_no_page_of_another_origin_is_let_in(lanes: Lanes):
     answer = await lanes.fast.post("/runsync", content=BODY, headers={**GOOD, "Origin": "https://app.example"})
     assert answer.status_code == 200
     assert "access-control-allow-origin" not in answer.headers
-
-
-async def ask(app: Any, body: bytes, sent: list[Any]) -> None:
-    async def receive() -> Any:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message: Any) -> None:
-        sent.append(message)
-
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/runsync",
-        "scheme": "http",
-        "query_string": b"",
-        "headers": [(b"authorization", f"Bearer {KEY}".encode())],
-    }
-    await app(scope, receive, send)

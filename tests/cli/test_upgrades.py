@@ -12,7 +12,7 @@ import pytest
 from support.command import VOXGATE, Served, command, serving_command
 from support.releases import next_release
 
-from storage import migrate
+import migrations
 
 pytestmark = pytest.mark.slow
 
@@ -70,7 +70,7 @@ def test_the_database_of_the_release_before_is_backed_up_and_migrated_at_the_sta
     assert _rows(database, "SELECT id FROM later") == [(1,)], "the migration saw the job that was there"
     for copy in copies:
         assert _rows(copy, "PRAGMA integrity_check") == [("ok",)]
-        assert _rows(copy, "SELECT version_num FROM alembic_version") == [(migrate.head(),)]
+        assert _rows(copy, "SELECT version_num FROM alembic_version") == [(migrations.HEAD,)]
         assert _rows(copy, "SELECT id, state FROM jobs") == [(before["id"], "COMPLETED")]
         assert _rows(copy, "SELECT name FROM sqlite_master WHERE name = 'later'") == []
     copies[-1].replace(database)
@@ -90,6 +90,6 @@ def test_a_migration_that_fails_changes_nothing_and_leaves_a_copy(tmp_path: Path
     assert "cannot be migrated" in why
     assert len(_copies(tmp_path)) == 1
     database = tmp_path / "data" / "voxgate.db"
-    assert _rows(database, "SELECT version_num FROM alembic_version") == [(migrate.head(),)]
+    assert _rows(database, "SELECT version_num FROM alembic_version") == [(migrations.HEAD,)]
     assert _rows(database, "SELECT name FROM sqlite_master WHERE name = 'later'") == []
     assert _rows(database, "SELECT id, state FROM jobs") == [(before["id"], "COMPLETED")]

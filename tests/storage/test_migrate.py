@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from support.storage import a_job, database_in, new_database_url
 
+import migrations
 from storage import migrate
 from storage.database import make_engine, parse_url
 from storage.errors import StorageError
@@ -30,7 +32,11 @@ def test_a_new_database_is_empty_then_ready_and_upgrading_again_changes_nothing(
     assert not (tmp_path / "new.db").exists()
     migrate.upgrade(url)
     migrate.upgrade(url)
-    assert migrate.check(url) == migrate.Schema("ready", migrate.head(), migrate.head())
+    assert migrate.check(url) == migrate.Schema("ready", migrations.HEAD, migrations.HEAD)
+
+
+def test_the_wanted_revision_is_the_last_one_there_is() -> None:
+    assert ScriptDirectory(migrations.__path__[0]).get_current_head() == migrations.HEAD
 
 
 def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import migrations
-from storage import migrate
 
 _MIGRATION = """
 from alembic import op
@@ -33,7 +32,8 @@ def next_release(folder: Path, revision: str, statements: Sequence[str]) -> dict
     """
     copy = folder / "migrations"
     shutil.copytree(Path(migrations.__path__[0]), copy, ignore=shutil.ignore_patterns("__pycache__"))
-    step = _MIGRATION.format(revision=revision, before=migrate.head(), statements=list(statements))
+    step = _MIGRATION.format(revision=revision, before=migrations.HEAD, statements=list(statements))
     (copy / "versions" / f"{revision}_of_the_next_release.py").write_text(step)
+    (copy / "__init__.py").write_text(f"HEAD = {revision!r}\n")
     paths = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {"PYTHONPATH": os.pathsep.join(paths)}

@@ -76,7 +76,7 @@ def settings_of(folder: Path, **fields: Any) -> Settings:
         fields = {"database": DatabaseSettings(url=url), "auto_endpoints": True, **fields}
     settings = Settings(**fields)
     folder.mkdir(parents=True, exist_ok=True)
-    if migrate.current(settings.database_url) != migrate.head():
+    if migrate.check(settings.database_url).state != "ready":
         migrate.upgrade(settings.database_url)
     return settings
 

@@ -6,20 +6,23 @@ import asyncio
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
+from gateway.cli.connection import Connection
+
 
 @asynccontextmanager
-async def serving(app: Any, http: Any = "httptools") -> AsyncIterator[str]:
-    """The base URL of a server that runs while the block does; `http` is uvicorn's protocol."""
+async def serving(app: Any, connection: type[Connection] = Connection) -> AsyncIterator[str]:
+    """The base URL of a server that runs while the block does, with the connections of `voxgate serve`."""
     # The protocol is named: asyncio turns Nagle's algorithm off only where it is, and with it an answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=http,
+        http=cast(Any, partial(connection, lane=getattr(app, "lane", None))),
         lifespan="on",
         log_config=None,
         access_log=False,
