@@ -149,7 +149,8 @@ class Pronunciations:
         raise Conflict("the dictionary is being changed by others all the time: try again")
 
     def _keep(self, tenant: str, dictionary: Dictionary) -> None:
-        self._dictionaries[tenant] = dictionary
+        if dictionary.version >= self.get(tenant).version:  # a look may have begun before a change we made meanwhile
+            self._dictionaries[tenant] = dictionary
 
 
 def _read(record: DictionaryRecord) -> Dictionary:

@@ -67,10 +67,15 @@ class VoiceLibrary:
         self._dsp = dsp
         self._clock = clock
         self._voices: dict[tuple[str, str], VoiceRecord] = {}
+        self._changes = 0
 
     async def refresh(self) -> bool:
         """Read the database's voices; whether they changed."""
-        voices = {(record.tenant, record.name): record for record in await self._store.all()}
+        while True:
+            changes = self._changes
+            voices = {(record.tenant, record.name): record for record in await self._store.all()}
+            if changes == self._changes:  # else what was read may be from before a change we made meanwhile
+                break
         changed = voices != self._voices
         gone = any(voices.get(key) != record for key, record in self._voices.items())
         self._voices = voices
@@ -151,6 +156,7 @@ class VoiceLibrary:
             await self._audio.settle(blob)
         finally:
             await asyncio.to_thread(_drop, source, target)
+        self._changes += 1
         self._voices[tenant, name] = record
         self._on_change(False)
         return _shown(record)
@@ -173,6 +179,7 @@ class VoiceLibrary:
         """
         self._mine(tenant, name)
         await self._store.remove(tenant, name, self._clock.now_ms())
+        self._changes += 1
         self._voices.pop((tenant, name), None)
         self._on_change(True)
 

@@ -19,6 +19,7 @@ from support.voices import CONSENT, encoded, recording, tenant, upload
 
 from gateway.api.uploads import MAX_BODY_BYTES
 from gateway.settings.model import CacheSettings
+from storage.voices import VoiceRecord
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 TEXT = "A sentence to be spoken."
@@ -318,3 +319,30 @@ async def test_a_server_that_has_not_heard_of_a_voice_yet_looks_before_it_fails_
         async with asyncio.timeout(30):
             while (await other.http.get("/voices")).json()["own"]:
                 await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("change", ["made", "deleted"])
+async def test_a_look_that_began_before_a_change_does_not_undo_it(tmp_path: Path, change: str) -> None:
+    async with running(tmp_path, backends=CLONING) as caller:
+        library = caller.gateway.voices
+        read, begun, go_on = library._store.all, asyncio.Event(), asyncio.Event()
+
+        async def slowly() -> list[VoiceRecord]:
+            found = await read()
+            begun.set()
+            await go_on.wait()
+            return found
+
+        if change == "deleted":
+            assert (await upload(caller, "ann", recording())).status_code == 200
+        library._store.all = slowly  # type: ignore[method-assign]
+        look = asyncio.create_task(library.refresh())
+        await begun.wait()
+        if change == "made":
+            assert (await upload(caller, "ann", recording())).status_code == 200
+        else:
+            assert (await caller.http.delete("/voices/ann")).status_code == 200
+        go_on.set()
+        await look
+        own = (await caller.http.get("/voices")).json()["own"]
+        assert [voice["name"] for voice in own] == (["ann"] if change == "made" else [])
