@@ -1,4 +1,4 @@
-"""An hour of speech beside a single-core script that speaks the same chunks with the same settings."""
+"""Long text beside a single-core script that speaks the same chunks with the same settings, and beside two of them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ def main(scale: float = 1.0) -> None:
     report = Report("long_text", "Long text beside a single-core script on the same chunks, mp3 at 64 kbit/s")
     characters = max(3_000, round(CHARACTERS * scale))
     rows, cpu_ratios, speed_ratios, pairs = [], [], [], []
-    with servers.gateway(VOXGATE_BACKENDS__HIBARI__MIN_WORKERS=cores()) as server, Direct() as direct:
+    hibari = {"VOXGATE_BACKENDS__HIBARI__MIN_WORKERS": cores()}
+    with servers.gateway(**hibari) as server, Direct() as direct, Direct() as second:
         server.speak(texts.story(4_000, seed=99), delivery="url")  # every worker is loaded and has spoken
         for nth in range(ROUNDS):
             progress(f"round {nth + 1}, {characters} characters")
@@ -39,6 +41,10 @@ def main(scale: float = 1.0) -> None:
             mine = _speak(server, text)
             pairs.append((alone, mine))
             rows.append((nth + 1, "script", *_cells(alone.wall_s, alone.cpu_s, alone.audio_s), "", ""))
+            wall_s, halves = _side_by_side((direct, second), _chunks(text))
+            cpu_s_, audio_s = sum(half.cpu_s for half in halves), sum(half.audio_s for half in halves)
+            ratios = f"{cpu_s_ / alone.cpu_s:.3f}", f"{alone.wall_s / wall_s:.2f}"
+            rows.append((nth + 1, "two scripts, half each", *_cells(wall_s, cpu_s_, audio_s), *ratios))
             gateway_cpu, workers_cpu = mine["gateway"], mine["workers"]
             cpu = gateway_cpu + workers_cpu
             cpu_ratio = cpu / alone.cpu_s
@@ -60,6 +66,15 @@ def main(scale: float = 1.0) -> None:
     report.target("long text, CPU of the script's", median(cpu_ratios), 1.05)
     report.target("long text, speed of the script's", median(speed_ratios), 1.8, at_least=True)
     report.write()
+
+
+def _side_by_side(scripts: tuple[Direct, Direct], chunks: tuple[tuple[str, int], ...]) -> tuple[float, list[Outcome]]:
+    """What the machine gives to two scripts at once, each with every other chunk: seconds of wall time, outcomes."""
+    began = time.perf_counter()
+    with ThreadPoolExecutor(len(scripts)) as pool:
+        orders = [Order(chunks[nth :: len(scripts)], "mp3") for nth in range(len(scripts))]
+        outcomes = list(pool.map(lambda script, order: script.run(order), scripts, orders))
+    return time.perf_counter() - began, outcomes
 
 
 def _finishing(text: str) -> dict[str, float]:

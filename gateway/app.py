@@ -129,7 +129,7 @@ class Gateway:
         self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
         await self.voices.refresh()
         await self.pronunciations.refresh()
-        signals, recent = Signals(), Recent(clock)
+        signals, recent = Signals(), Recent(clock, settings.cache.hot_bytes)
 
         def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
             if finished is not None:

@@ -37,6 +37,8 @@ BUSY_TIMEOUT_MS = 5_000
 PATIENCE_S = 5.0
 """Seconds that reads and writes wait for a PostgreSQL that does not answer, from the first that found it so."""
 READERS = 4
+_READER_CACHE_KB = 500
+"""SQLite's pages in the memory of each connection that reads; the system has them in its own, too."""
 LONGEST_TRANSACTION_S = 15
 """PostgreSQL hangs up on a server that stands still in a transaction for longer: it may hold others' rows."""
 _DATA_VERSION = {
@@ -105,6 +107,7 @@ def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
             cursor.execute("PRAGMA secure_delete = FAST")
         else:
             cursor.execute("PRAGMA query_only = ON")
+            cursor.execute(f"PRAGMA cache_size = -{_READER_CACHE_KB}")
         cursor.close()
 
     if write:
@@ -170,6 +173,7 @@ def make_readers(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> AsyncEngin
         connection.isolation_level = None
         cursor = connection.cursor()
         cursor.execute("PRAGMA query_only = ON")
+        cursor.execute(f"PRAGMA cache_size = -{_READER_CACHE_KB}")
         cursor.close()
 
     return engine

@@ -25,7 +25,7 @@ from gateway.api.openai_errors import Refused
 from gateway.api.openai_request import Wanted, translate
 from gateway.api.ports import Gateway
 from gateway.api.security import ADMITTED, base_url
-from gateway.cache.hot import HotTier
+from gateway.cache.hot import HotTier, beside
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.hits import HotAudio
 
@@ -66,12 +66,12 @@ def plain_query(query: bytes) -> bool:
     return found is not None and WAIT_MS[0] <= int(found.group(1)) <= WAIT_MS[1]
 
 
-TRANSLATED_BYTES = 4_000_000
+TRANSLATED_SHARE = 32
 OVERHEAD_BYTES = 500
 MAX_BODY_BYTES = 65_536
 """Longer bodies are the application's: it reads them in a thread."""
 
-KNOWN_BYTES = 4_000_000
+KNOWN_SHARE = 32
 ASKED_OVERHEAD_BYTES = 600
 
 
@@ -94,12 +94,13 @@ class FastLane:
 
     def __init__(self, gateway: Gateway, requests: Requests, *, cors: bool) -> None:
         """Hold what it asks."""
+        hot_bytes = gateway.settings.cache.hot_bytes
         self._gateway = gateway
         self._requests = requests
         self._never = {b"idempotency-key", b"origin"} if cors else {b"idempotency-key"}
-        self._translated: HotTier[tuple[int, Wanted]] = HotTier(TRANSLATED_BYTES)
+        self._translated: HotTier[tuple[int, Wanted]] = HotTier(beside(hot_bytes, TRANSLATED_SHARE))
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
-        self._known: HotTier[Asked] = HotTier(KNOWN_BYTES)
+        self._known: HotTier[Asked] = HotTier(beside(hot_bytes, KNOWN_SHARE))
 
     def __call__(self, scope: Scope, target: bytes, body: bytes | bytearray) -> tuple[bytes, bytes] | None:
         """Header lines and body of the answer, whose status is 200; None: ask the application.

@@ -10,6 +10,13 @@ from typing import Generic, TypeVar
 
 V = TypeVar("V")
 
+LEAST_BYTES = 1_000_000
+
+
+def beside(hot_bytes: int, share: int) -> int:
+    """How many bytes of what makes answers quick may be kept beside `hot_bytes` of audio: one part in `share`."""
+    return max(LEAST_BYTES, hot_bytes // share)
+
 
 class HotTier(Generic[V]):
     """An LRU map whose entries say how many bytes they hold.

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.access.principal import Principal
-from gateway.cache.hot import HotTier
+from gateway.cache.hot import HotTier, beside
 from gateway.clock import Clock
 from gateway.errors import InvalidInput, NotFound
 from gateway.jobs.answers import Answers, Entry
@@ -25,8 +25,8 @@ from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from storage.records import JobRecord, UsageDelta
 
-MAX_BYTES = 8_000_000
-RAW_BYTES = 16_000_000
+PREPARED_SHARE = 16
+RAW_SHARE = 8
 """Of audio kept as it is, beside its base64: decoding 20 KB costs as much as the rest of an answer."""
 
 OVERHEAD_BYTES = 4_000
@@ -77,6 +77,7 @@ class Hits:
 
     Args:
         finish: makes the row of a finished job.
+        hot_bytes: of audio that is kept in memory.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Hits:
         metrics: Metrics,
         note_usage: Callable[[Principal, str, str, UsageDelta], None],
         finish: Callable[[Principal, Endpoint, Assignment, Entry], JobRecord],
+        hot_bytes: int,
     ) -> None:
         self._clock = clock
         self._endpoints = endpoints
@@ -99,8 +101,8 @@ class Hits:
         self._note_usage = note_usage
         self._finish = finish
         self._hot = metrics.cache_answers.labels("hot")
-        self._prepared: HotTier[Prepared] = HotTier(MAX_BYTES)
-        self._raw: HotTier[bytes] = HotTier(RAW_BYTES)
+        self._prepared: HotTier[Prepared] = HotTier(beside(hot_bytes, PREPARED_SHARE))
+        self._raw: HotTier[bytes] = HotTier(beside(hot_bytes, RAW_SHARE))
 
     def answer(
         self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str

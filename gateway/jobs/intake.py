@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from backends.interface import ChunkRule
-from gateway.cache.hot import HotTier
+from gateway.cache.hot import HotTier, beside
 from gateway.cache.keys import Recipe, Source, cache_key
 from gateway.errors import InvalidInput
 from gateway.routing.arms import Arm
@@ -23,7 +23,7 @@ from gateway.speech.spell import can_spell_out
 
 READ_IN_THREAD_BYTES = 200_000
 SEARCH_IN_THREAD_BYTES = 20_000
-MEMO_BYTES = 8_000_000
+MEMO_SHARE = 16
 MEMO_OVERHEAD_BYTES = 3_000
 
 _OPERATORS_WARNINGS = ("max_chars_clamped",)
@@ -70,7 +70,7 @@ class Intake:
         self._scope = settings.cache.scope
         self._max_chars = settings.max_chars_per_chunk
         self._take_retries = settings.jobs.take_retries
-        self._memo: HotTier[Assignment] = HotTier(MEMO_BYTES)
+        self._memo: HotTier[Assignment] = HotTier(beside(settings.cache.hot_bytes, MEMO_SHARE))
         self.reading = 0
         """Grows when endpoints or voices have changed, so that what was read before can be told."""
 

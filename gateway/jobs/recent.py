@@ -5,21 +5,22 @@ Only COMPLETED jobs are kept: that state can never change, whatever another serv
 
 from __future__ import annotations
 
-from gateway.cache.hot import HotTier
+from gateway.cache.hot import HotTier, beside
 from gateway.clock import Clock
 from storage.records import JobRecord
 
 KEEP_S = 120.0
-MAX_BYTES = 4_000_000
+SHARE = 32
 OVERHEAD_BYTES = 1_500
 
 
 class Recent:
     """Completed jobs by id, bounded in bytes and age."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, hot_bytes: int) -> None:
+        """`hot_bytes`: of audio that is kept in memory."""
         self._clock = clock
-        self._jobs: HotTier[tuple[JobRecord, float]] = HotTier(MAX_BYTES)
+        self._jobs: HotTier[tuple[JobRecord, float]] = HotTier(beside(hot_bytes, SHARE))
 
     def add(self, job: JobRecord) -> None:
         """Remember a completed job."""

@@ -95,8 +95,9 @@ class Jobs:
         self._note_usage = note_usage
         self._owner = owner
         self._hits = Hits(
-            clock, endpoints, intake, answers, write_behind, metrics, note_usage, finish=self._finished_runsync
-        )
+            clock, endpoints, intake, answers, write_behind, metrics, note_usage,
+            finish=self._finished_runsync, hot_bytes=settings.cache.hot_bytes,
+        )  # fmt: skip
         self._stopping = False
 
     def refuse_new(self) -> None:

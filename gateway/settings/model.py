@@ -94,7 +94,11 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Seconds after which an unused entry goes. None: age alone never evicts."),
     ] = None
     hot_bytes: Annotated[
-        Annotated[int, Meta(ge=0)], Meta(description="Bytes of audio kept in memory, ready to be sent.")
+        Annotated[int, Meta(ge=0)],
+        Meta(
+            description="Bytes of audio kept in memory, ready to be sent. What was read of requests and made ready of "
+            "answers is kept beside it, up to another third."
+        ),
     ] = 128_000_000
     takes_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
