@@ -64,6 +64,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         """The first byte of a request."""
+        self._unset_keepalive_if_required()  # set a moment ago, if the one before it was in the same packet
         super().on_message_begin()
         self._begin("head")
 

@@ -17,6 +17,7 @@ from support.serving import serving
 from gateway.api import build_app
 from gateway.api.asgi import Lane
 from gateway.app import Gateway
+from gateway.cli.connection import Connection
 from gateway.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -196,6 +197,25 @@ async def test_requests_in_one_packet_are_answered_in_their_order(lanes: Lanes):
     writer.close()
     assert [answer["status"] for answer in answers] == ["COMPLETED", "COMPLETED", "COMPLETED", "FAILED", "COMPLETED"]
     assert [answer.get("output", {}).get("cache_hit") for answer in answers] == [True, False, True, None, True]
+
+
+async def test_a_slow_request_behind_a_hit_is_not_taken_for_an_idle_connection(tmp_path: Path):
+    class Hasty(Connection):
+        def __init__(self, *args: Any, **others: Any) -> None:
+            super().__init__(*args, **others)
+            self.timeout_keep_alive = 0.2
+
+    slow = b'{"input": {"text": "slower than idle callers are kept", "options": {"delay_s": 1}}}'
+    app = build_app(Gateway(settings_of(tmp_path)))
+    async with serving(app, Hasty) as url, asyncio.timeout(60), httpx.AsyncClient(base_url=url) as client:
+        for _ in range(2):  # the second time it is in memory
+            await client.post("/runsync", content=BODY, headers=GOOD)
+        where = httpx.URL(url)
+        reader, writer = await asyncio.open_connection(where.host, where.port)
+        writer.write(written("/runsync", BODY) + written("/runsync", slow))
+        assert (await next_answer(reader))[1]["output"]["cache_hit"] is True
+        assert (await next_answer(reader))[1]["status"] == "COMPLETED"
+        writer.close()
 
 
 @pytest.mark.parametrize("cut", [1, 60, 120, -1])
