@@ -32,18 +32,17 @@ class JobLeases(JobTable):
             if self._db.dialect == "postgresql":
                 rows = conn.execute(job_sql.HEADS_SHARED, params | {"excluded": list(exclude_tenants)}).all()
             else:
-                waiting = [t for t in tenants if t not in exclude_tenants]
-                rows = [row for t in waiting for row in conn.execute(job_sql.HEADS, params | {"tenant": t}).all()]
+                tenants = [t for t in conn.execute(job_sql.TENANTS).scalars() if t not in exclude_tenants]
+                rows = [row for t in tenants for row in conn.execute(job_sql.HEADS, params | {"tenant": t}).all()]
             found = [Candidate(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
             found.sort(key=lambda job: (job.low_priority, job.created_ms, job.id))
             return found
 
-        tenants: list[str] = []
-        if self._db.dialect == "sqlite":
-            # Mostly nobody waits.
-            tenants = await self._db.peek(lambda conn: list(conn.execute(job_sql.TENANTS).scalars()))
-            if not tenants:
-                return []
+        # Mostly nobody waits. (PostgreSQL says so in the same journey.)
+        if self._db.dialect == "sqlite" and not await self._db.peek(
+            lambda conn: bool(conn.execute(job_sql.ANY_WAITING).scalar_one())
+        ):
+            return []
         return await self._db.read(heads)
 
     async def claim(self, ids: Sequence[str], owner: str, now: int | None = None) -> list[JobRecord]:

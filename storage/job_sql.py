@@ -191,9 +191,11 @@ TTL_QUEUED = text(f"{_TTL} 'IN_QUEUE' AND expires_at_ms <= :now {_ENDED}")
 TTL_RUNNING = text(f"{_TTL} 'IN_PROGRESS' AND expires_at_ms <= :now {_ENDED}")
 """End what runs past its ttl."""
 
+ANY_WAITING = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '')")
+"""Whether anybody waits."""
 TTL_OVER = text(
-    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND expires_at_ms <= :now) "
-    "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND expires_at_ms <= :now)"
+    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '' AND expires_at_ms <= :now) "
+    "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '' AND expires_at_ms <= :now)"
 )
 """Whether there is anything to end for its ttl: mostly there is not, and nobody need write."""
 
@@ -213,8 +215,10 @@ COUNTS = text("SELECT state, COUNT(*), SUM(retries) FROM jobs GROUP BY state")
 """How many jobs stand where, everywhere."""
 COUNTS_OF = text("SELECT state, COUNT(*), SUM(retries) FROM jobs WHERE endpoint_id = :endpoint_id GROUP BY state")
 """How many jobs of an endpoint stand where."""
-WAITING = text("SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' LIMIT :limit) AS waiting")
-"""How many jobs wait, counted up to a limit."""
+WAITING = text(
+    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '' LIMIT :limit) AS waiting"
+)
+"""How many jobs wait, counted up to a limit. Every tenant's name is `>= ''`: SQLite takes the queue's index for it."""
 AHEAD = text(
     "SELECT COUNT(*) FROM (SELECT 1 FROM jobs q JOIN jobs me ON me.id = :id WHERE me.state = 'IN_QUEUE' "
     "AND q.state = 'IN_QUEUE' AND q.backend = me.backend "

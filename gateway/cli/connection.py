@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import msgspec
+from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from gateway.settings.logs import get_logger
@@ -58,7 +59,7 @@ class Connection(HttpToolsProtocol):
         self._received += len(data)
         super().data_received(data)
         if self._held is not None:
-            self._let_go()  # the rest of the body is still on its way
+            self._go_on()
         if self._part == "head" and self._received > self.MAX_HEAD_BYTES:
             self._refuse(431, f"the request line and headers are too large; at most {self.MAX_HEAD_BYTES} bytes")
 
@@ -113,6 +114,16 @@ class Connection(HttpToolsProtocol):
             and not self.flow.write_paused
         )
 
+    def _go_on(self) -> None:
+        """The rest of the body is still on its way, or what came of it was no HTTP and has been refused."""
+        if self.transport.is_closing():
+            self._held = None
+            return
+        try:
+            self._let_go()
+        except HttpParserError:  # the target; inside of the parser, uvicorn would have heard of it
+            self.send_400_response("")
+
     def _let_go(self) -> None:
         """Make the request that was held back, with what there is of its body."""
         held, self._held = self._held, None
@@ -159,7 +170,7 @@ class Connection(HttpToolsProtocol):
         """Say why, unless an answer is on its way already, and hang up."""
         cycle = self.cycle
         answering = cycle is not None and cycle.response_started and not cycle.response_complete
-        answered = cycle is not None and cycle.response_complete and self._part == "body"
+        answered = self._held is None and cycle is not None and cycle.response_complete and self._part == "body"
         waiting = cycle is not None and not cycle.response_started and self._part != "body"
         if not (answering or answered or waiting or self.transport.is_closing()):
             body = msgspec.json.encode({"error": message})

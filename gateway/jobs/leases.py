@@ -81,7 +81,8 @@ class Leases:
 
     async def beat(self) -> None:
         """Tell that our jobs are alive; stop working on those that are not ours any more."""
-        running = dict(self._claimer.running)
+        # One that has ended here may still be storing takes: it has no lease any more, and needs none.
+        running = {job_id: run for job_id, run in self._claimer.running.items() if not run.completed}
         if not running:
             return
         attempts = {job_id: run.job.attempt for job_id, run in running.items()}

@@ -182,6 +182,7 @@ class Runner:
             chunk_rule=assignment.rule,
             own_takes=own_takes(request),
             own_voice=assignment.arm.uploaded,
+            waited_for=job.kind == "runsync",
         )
 
         deadline = self._deadline(run)
@@ -198,11 +199,15 @@ class Runner:
                 )
             if assignment.arm.uploaded:
                 await self._kept(run, spoken)  # who hears of the end may delete the voice, and with it all it spoke
+            blob = None
             try:
                 blob = await self._complete(run, assignment, plan, spoken, began)
             finally:
-                await self._kept(run, spoken)
-            await self._settled(run, blob)
+                try:
+                    await self._kept(run, spoken)
+                finally:
+                    if blob is not None:
+                        await self._settled(run, blob)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
 

@@ -213,7 +213,7 @@ class Jobs:
         if not job.state.final:
             job = await self._store.cancel(job_id) or job
             run = self._claimer.running.get(job_id)
-            if run is not None:
+            if run is not None and not run.completed:
                 run.lose()
             self._ended(job_id)
             self._claimer.wake()

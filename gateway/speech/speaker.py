@@ -182,7 +182,8 @@ class _Work:
         self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
-        self.keeper = Keeper(speaker.shelf, speaker.fresh, utterance.ref, on_kept, own, at_once=len(self._lines) > 1)
+        at_once = len(self._lines) > 1 or not utterance.waited_for
+        self.keeper = Keeper(speaker.shelf, speaker.fresh, utterance.ref, on_kept, own, at_once)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
         self._fresh: dict[str, tuple[TakeResult, Finish]] = {}

@@ -30,6 +30,7 @@ class Utterance(msgspec.Struct, frozen=True):
         source: who speaks, in the words of the cache key.
         own_takes: what other jobs have spoken is spoken again.
         own_voice: the voice is one the tenant uploaded.
+        waited_for: its caller waits for the whole, and nobody listens to it chunk by chunk from its stored takes.
     """
 
     ref: JobRef
@@ -43,6 +44,7 @@ class Utterance(msgspec.Struct, frozen=True):
     chunk_rule: ChunkRule
     own_takes: bool = False
     own_voice: bool = False
+    waited_for: bool = False
 
 
 class Spoken(msgspec.Struct, frozen=True):

@@ -80,6 +80,7 @@ class VoiceLibrary:
         gone = any(voices.get(key) != record for key, record in self._voices.items())
         self._voices = voices
         if changed:
+            self._changes += 1  # for a look that began before this one and is not back yet
             self._on_change(gone)
         return changed
 

@@ -120,6 +120,29 @@ async def test_what_is_no_http_is_told_so_in_json(impatient: Caller, sent: bytes
     assert status in (400, 401, 404, 405) and len(body["error"]) > 10
 
 
+@pytest.mark.parametrize("target", ["http://a:b:c/x", "http://[::1/x", "http://a:99999999/x"])
+@pytest.mark.parametrize("cut", [None, -2])
+async def test_a_target_that_is_none_is_told_so_however_it_comes(
+    impatient: Caller, target: str, cut: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    request = f"POST {target} HTTP/1.1\r\n{HEAD}Content-Length: {len(RUN)}\r\n\r\n".encode() + RUN
+    async with opened(url_of(impatient)) as (reader, writer):
+        writer.write(request[:cut])
+        if cut is not None:
+            await asyncio.sleep(0.1)
+            writer.write(request[cut:])
+        assert (await answer_of(reader))[0] == 400
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def test_what_is_no_http_behind_an_answer_is_told_so_too(impatient: Caller) -> None:
+    async with opened(url_of(impatient)) as (reader, writer):
+        writer.write(f"POST /run HTTP/1.1\r\n{HEAD}Content-Length: {len(RUN)}\r\n\r\n".encode() + RUN)
+        assert (await answer_of(reader))[0] == 200
+        writer.write(f"POST /run HTTP/1.1\r\n{HEAD}Transfer-Encoding: chunked\r\n\r\nZZ\r\n".encode())
+        assert (await answer_of(reader))[0] == 400
+
+
 async def test_a_head_without_end_is_431(impatient: Caller) -> None:
     for begun in (b"GET /", b"GET / HTTP/1.1\r\nX-Long: ", f"POST /run HTTP/1.1\r\n{HEAD}X: ".encode()):
         async with opened(url_of(impatient)) as (reader, writer):

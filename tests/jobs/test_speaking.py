@@ -2,10 +2,13 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
+import pytest
 from support.running import pcm_of, running
 
 from benchmarks.texts import story
+from gateway.speech.shelf import Shelf
 
 TEXT = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background."
 
@@ -79,3 +82,35 @@ async def test_a_text_that_no_wav_can_hold_is_refused_before_a_word_is_spoken(tm
         assert job["status"] == "FAILED"
         assert "use mp3" in job["error"]
         assert caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get() == 0
+
+
+@pytest.mark.parametrize("meanwhile", ["beat", "cancel", "stop"])
+async def test_what_happens_while_the_takes_of_an_answered_job_are_stored_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
+) -> None:
+    keep, begun, go_on = Shelf.keep, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: Shelf, *args: Any) -> None:
+        begun.set()
+        await go_on.wait()
+        await keep(self, *args)
+
+    monkeypatch.setattr(Shelf, "keep", slowly)
+    async with running(tmp_path, shutdown_grace_s=0.1) as caller:
+        job = await caller.say("Only one chunk.")
+        assert job["status"] == "COMPLETED"
+        await begun.wait()
+        if meanwhile == "beat":
+            await caller.gateway._leases.beat()
+        elif meanwhile == "cancel":
+            await caller.post(f"cancel/{job['id']}")
+        else:
+            asyncio.get_running_loop().call_later(0.5, go_on.set)
+        if meanwhile != "stop":
+            go_on.set()
+            async with asyncio.timeout(30):
+                while caller.gateway._claimer.running:
+                    await asyncio.sleep(0.02)
+            assert (await caller.say("Only one chunk.", format="wav"))["output"]["cache_hit"] is False
+            assert caller.gateway.metrics.takes.labels("scripted", "stored")._value.get() == 1, "the take was kept"
+    assert list((tmp_path / "audio" / "tmp").iterdir()) == []
