@@ -174,7 +174,10 @@ class FastLane:
         if found is None:
             return None
         audio, wanted = found
-        said = b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in headers_of(audio, wanted).items()])
+        if wanted.warnings or audio.warnings:
+            said = b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in headers_of(audio, wanted).items()])
+        else:
+            said = b"x-voxgate-job-id: %b\r\n" % audio.job_id.encode()
         request_id = request_id_of(scope["headers"])
         head = _AUDIO % (audio.mimetype.encode(), said, request_id, len(audio.data))
         self._requests.count(VERB, 200, time.perf_counter() - started)
