@@ -1,7 +1,8 @@
 """A text of twenty chunks by Chatterbox: our engine and the whole gateway beside upstream's `generate()`.
 
-Runs where Chatterbox is installed: `.venv-chatterbox/bin/python -m benchmarks chatterbox_text`. The weights are tiny;
-`VOXGATE_BENCH_FULL=1` takes full-size ones, and about an hour.
+Runs where Chatterbox is installed: `.venv-chatterbox/bin/python -m benchmarks chatterbox_text`. The weights are tiny.
+With `VOXGATE_BENCH_FULL=1` the parts of one chunk are measured with full-size ones as well (some ten minutes), and what
+they come to for a long text is calculated: all of it would take hours on a CPU.
 """
 
 from __future__ import annotations
@@ -26,6 +27,11 @@ TOKENS = 250
 
 ROUNDS = 3
 
+STEPS = 8
+"""Of the token decoders, with full-size weights."""
+
+AT_A_TIME = 8
+
 Run: TypeAlias = tuple[float, float, list[Any]]
 """CPU seconds, wall seconds, the takes."""
 
@@ -36,19 +42,70 @@ def main(scale: float = 1.0) -> None:
     import torch
 
     torch.set_num_threads(1)
-    full = os.environ.get("VOXGATE_BENCH_FULL") == "1"
-    chunks, tokens = max(3, round(CHUNKS * scale)), 60 if full else TOKENS
-    size = "full-size" if full else "tiny"
-    report = Report("chatterbox_text", f"Chatterbox, {size} weights: {chunks} chunks of {tokens} tokens, one thread")
+    if os.environ.get("VOXGATE_BENCH_FULL") == "1":
+        _parts()
+        return
+    chunks = max(3, round(CHUNKS * scale))
+    report = Report("chatterbox_text", f"Chatterbox, tiny weights: {chunks} chunks of {TOKENS} tokens, one thread")
     said = [" ".join(itertools.islice(texts.sentences(3 + nth), 2)) for nth in range(chunks)]
     with tempfile.TemporaryDirectory(prefix="voxgate-bench-") as folder:
-        progress(f"making a {size} checkpoint")
-        checkpoint = checkpoints.make_english(Path(folder), eos_at=tokens, full=full)
-        model = load(checkpoint, full)
-        _compare(report, model, said, 1 if full else ROUNDS)
+        progress("making a tiny checkpoint")
+        checkpoint = checkpoints.make_english(Path(folder), eos_at=TOKENS, full=False)
+        model = load(checkpoint, False)
+        _compare(report, model, said, ROUNDS)
         del model
-        _through_the_gateway(report, checkpoint, full, said)
+        _through_the_gateway(report, checkpoint, said)
     report.write()
+
+
+def _parts() -> None:
+    """Each stage of one chunk of TOKENS tokens with full-size weights, by upstream and by us; what they come to."""
+    import torch
+
+    from backends.chatterbox.draws import Draws
+    from backends.chatterbox.s3gen import Speech, decode_mels, vocode
+    from benchmarks import timing
+
+    report = Report("chatterbox_text_full", f"Chatterbox, full-size weights: the parts of a chunk of {TOKENS} tokens")
+    with tempfile.TemporaryDirectory(prefix="voxgate-bench-") as folder:
+        progress("making a full-size checkpoint")
+        model = load(checkpoints.make_english(Path(folder), eos_at=None, full=True), True)
+    rows: list[tuple[str, float, float]] = []
+    progress("tokens")
+    alone = timing.upstream(model, STEPS, timing.cpu, compared=2).per_s
+    together = timing.batched(model, AT_A_TIME, STEPS, timing.cpu).per_s
+    rows.append((f"T3, {AT_A_TIME} chunks at a time", TOKENS / alone, TOKENS / together))
+    s3gen, gen = model.s3gen, model.conds.gen
+    tokens = torch.randint(0, 6561, (TOKENS,), generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        progress("upstream's mel decoder")
+        torch.manual_seed(0)
+        theirs, their_s = _spent(lambda: s3gen.flow_inference(tokens[None], ref_dict=gen, finalize=True))
+        progress("ours")
+        speech = Speech(0, tokens, dict(gen), Draws(0, torch.device("cpu")))
+        (mel,), our_s = _spent(lambda: decode_mels(s3gen, [speech]))
+        rows.append(("flow", their_s, our_s))
+        (wave, _), their_s = _spent(lambda: s3gen.hift_inference(theirs))
+        _, our_s = _spent(lambda: vocode(s3gen, mel, Draws(0, torch.device("cpu"))))
+        rows.append(("vocoder", their_s, our_s))
+        _, both_s = _spent(lambda: model.watermarker.apply_watermark(wave[0].numpy(), sample_rate=model.sr))
+        rows.append(("watermark", both_s, both_s))
+    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
+    report.table(
+        ("stage of one chunk", "upstream, CPU s", "voxgate, CPU s", "times upstream's"),
+        [(name, f"{their:.1f}", f"{our:.1f}", f"{their / our:.2f}") for name, their, our in rows],
+        f"Token decoders timed over {STEPS} steps and multiplied; the others once, on {TOKENS} tokens. Both mel "
+        f"decoders gave {'the same' if torch.equal(theirs[0], mel) else 'different'} mels.",
+    )
+    ratio = rows[-1][1] / rows[-1][2]
+    report.target("a long text, times upstream's generate(), CPU, calculated of its parts", ratio, 1.35, at_least=True)
+    report.write()
+
+
+def _spent(function: Callable[[], Any]) -> tuple[Any, float]:
+    """What it gives, and the CPU seconds it takes."""
+    began = time.process_time()
+    return function(), time.process_time() - began
 
 
 def _compare(report: Report, model: Any, said: list[str], rounds: int) -> None:
@@ -135,7 +192,7 @@ def _timed(shares: dict[str, float], stage: str, function: Callable[..., Any]) -
     return timed
 
 
-def _through_the_gateway(report: Report, checkpoint: Path, full: bool, said: list[str]) -> None:
+def _through_the_gateway(report: Report, checkpoint: Path, said: list[str]) -> None:
     """The same as one job: a paragraph each, so that chunks are the same. CPU of the server beside its worker's."""
     settings = {
         "VOXGATE_BACKENDS__CHATTERBOX__MODEL_PATH": checkpoint,
@@ -143,7 +200,7 @@ def _through_the_gateway(report: Report, checkpoint: Path, full: bool, said: lis
         "VOXGATE_DEVICE": "cpu",
     }
     progress("the same through a gateway")
-    with servers.gateway("chatterbox", "voxgate" if full else "benchmarks.tiny", **settings) as server:
+    with servers.gateway("chatterbox", "benchmarks.tiny", **settings) as server:
         workers = [pid for pid in family(server.pid) if pid != server.pid]
         before = cpu_s(server.pid), sum(cpu_s(pid) for pid in workers)
         began = time.perf_counter()

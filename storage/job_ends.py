@@ -143,6 +143,8 @@ class JobEnds(JobTable):
         """End what has outlived its ttl, waiting or running, as TIMED_OUT; gives the ids."""
         when = self._clock.now_ms() if now is None else now
         error = "the job did not finish within its ttl: raise policy.ttl, or retry it"
+        if not await self._db.peek(lambda conn: bool(conn.execute(job_sql.ANY_UNFINISHED).scalar_one())):
+            return []
         if not await self._db.read(lambda conn: bool(conn.execute(job_sql.TTL_OVER, {"now": when}).scalar_one())):
             return []
 

@@ -193,6 +193,11 @@ TTL_RUNNING = text(f"{_TTL} 'IN_PROGRESS' AND expires_at_ms <= :now {_ENDED}")
 
 ANY_WAITING = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '')")
 """Whether anybody waits."""
+ANY_UNFINISHED = text(
+    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '') "
+    "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '')"
+)
+"""Whether anything waits or runs."""
 TTL_OVER = text(
     "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '' AND expires_at_ms <= :now) "
     "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '' AND expires_at_ms <= :now)"

@@ -15,6 +15,7 @@ from storage import job_sql, webhooks
 POLLED = {
     "waiting": job_sql.WAITING,
     "any waiting": job_sql.ANY_WAITING,
+    "any unfinished": job_sql.ANY_UNFINISHED,
     "tenants": job_sql.TENANTS,
     "leases": job_sql.LEASES,
     "held": job_sql.HELD,
