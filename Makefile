@@ -42,7 +42,7 @@ test-original: $(ORIGINAL)/.stamp ## Chatterbox's parity with upstream's own pac
 	@$(ORIGINAL)/bin/python -m pytest $(ORIGINAL_TESTS) $(PYTEST_FLAGS)
 
 test-fast: $(DEV) ## the tests that need no server, under a minute
-	@$(BIN)/python -m pytest -m "not slow" $(FAST) $(PYTEST_FLAGS)
+	@$(BIN)/python -m pytest -m "not slow" $(SIDE_BY_SIDE) $(FAST) $(PYTEST_FLAGS)
 
 lint: $(DEV) ## ruff, mypy --strict, and the rooms (import-linter)
 	@$(BIN)/ruff check .
