@@ -84,6 +84,7 @@ async def test_a_text_that_no_wav_can_hold_is_refused_before_a_word_is_spoken(tm
         assert caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("meanwhile", ["beat", "cancel", "stop"])
 async def test_what_happens_while_the_takes_of_an_answered_job_are_stored_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
