@@ -88,8 +88,9 @@ class Leases:
         attempts = {job_id: run.job.attempt for job_id, run in running.items()}
         progress = {job_id: (run.chunks_done, run.chunks_total) for job_id, run in running.items()}
         for job_id in await self._store.beat(self._owner, attempts, progress):
-            log.info("lease_lost", job_id=job_id)
-            running[job_id].lose()
+            if not running[job_id].completed:  # it may have ended while we asked
+                log.info("lease_lost", job_id=job_id)
+                running[job_id].lose()
 
     async def observe(self) -> None:
         """Look at every lease; end those that stood still too long."""

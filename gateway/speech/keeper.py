@@ -97,17 +97,21 @@ class Keeper:
         if self.error is not None:
             raise self.error
 
+    def hurry(self) -> None:
+        """Nothing more will come: store what waits for company now."""
+        self._closing = True
+        self._hurry.set()
+        if self._waiting or self._used:
+            self._begin()
+
     async def kept(self) -> None:
         """Wait until every take is committed, and raise what kept one from it."""
         await self.settled()
         self.check()
 
     async def settled(self) -> None:
-        """Store what waits for company, and wait until every take is stored or could not be; nothing lingers again."""
-        self._closing = True
-        self._hurry.set()
-        if self._waiting or self._used:
-            self._begin()
+        """Wait until every take is stored or could not be; nothing lingers any more."""
+        self.hurry()
         if self._task is not None:
             await asyncio.wait({self._task})
 

@@ -234,6 +234,8 @@ class _Work:
                 renderer.abandon()
             raise
         self.keeper.check()
+        if not self.utterance.waited_for:
+            self.keeper.hurry()
         return Spoken(
             rendered=rendered,
             chunks=len(self._lines),
