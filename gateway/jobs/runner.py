@@ -199,15 +199,10 @@ class Runner:
                 )
             if assignment.arm.uploaded:
                 await self._kept(run, spoken)  # who hears of the end may delete the voice, and with it all it spoke
-            blob = None
             try:
-                blob = await self._complete(run, assignment, plan, spoken, began)
+                await self._complete(run, assignment, plan, spoken, began)
             finally:
-                try:
-                    await self._kept(run, spoken)
-                finally:
-                    if blob is not None:
-                        await self._settled(run, blob)
+                await self._kept(run, spoken)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
 
@@ -237,7 +232,7 @@ class Runner:
         limit = self._settings.jobs.stall_timeout_s
         return f"no chunk was finished for {limit:g} s (VOXGATE_JOBS__STALL_TIMEOUT_S): {done}"
 
-    async def _complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> BlobRecord:
+    async def _complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> None:
         job, request, arm = run.job, assignment.request, assignment.arm
         now = self._clock.now_ms()
         delay_ms, execution_ms = self._times(run)
@@ -300,7 +295,7 @@ class Runner:
         )
         self._pause.over()
         if not done.ok:
-            await self._audio.settle(blob)
+            await self._settled(run, blob)
             raise Lost
         self._answers.forget([assignment.key])  # a refresh has replaced it
         self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
@@ -321,7 +316,7 @@ class Runner:
             backend=arm.backend,
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
-        return blob
+        await self._settled(run, blob)
 
     async def _from_cache(self, run: Run, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
