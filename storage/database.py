@@ -265,14 +265,19 @@ class Database:
         That takes some 40 microseconds, a third of the hop to a thread. In WAL mode readers wait for nobody; in
         the rare case that they would (recovery after a crash), the readers do the waiting.
         """
-        if self._peeker is not None:
-            try:
-                return fn(self._peeker)
-            except OperationalError:
-                pass  # busy, or worse: `read` waits, or says what is wrong
-            finally:
-                self._peeker.rollback()
-        return await self.read(fn)
+        found = self._peek(fn)
+        return await self.read(fn) if found is None else found[0]
+
+    def _peek(self, fn: Callable[[Connection], T]) -> tuple[T] | None:
+        """What `fn` gives on the connection of the point reads; None where there is none, or it would have to wait."""
+        if self._peeker is None:
+            return None
+        try:
+            return (fn(self._peeker),)
+        except OperationalError:
+            return None  # busy, or worse: `read` waits, or says what is wrong
+        finally:
+            self._peeker.rollback()
 
     async def answers(self) -> None:
         """Nothing, if the database answers now.
@@ -293,19 +298,14 @@ class Database:
         def version(connection: Connection) -> int:
             return int(connection.execute(_DATA_VERSION[self.dialect]).scalar_one())
 
-        if self._peeker is not None:
-            # SQLite counts the commits of *other* connections, each connection for itself: this one never writes.
-            try:
-                return version(self._peeker)
-            except OperationalError:
-                pass
-            finally:
-                self._peeker.rollback()
-        found = await self.read(version)
+        # SQLite counts the commits of *other* connections, each connection for itself: this one never writes.
+        if (found := self._peek(version)) is not None:
+            return found[0]
+        seen = await self.read(version)
         if self.dialect == "sqlite":
             self._unknown -= 1
             return self._unknown  # another connection's number says nothing: a new one says "look"
-        return found
+        return seen
 
     async def close(self) -> None:
         """Finish what is queued for the writer and close every connection."""
