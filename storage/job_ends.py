@@ -145,8 +145,6 @@ class JobEnds(JobTable):
         error = "the job did not finish within its ttl: raise policy.ttl, or retry it"
         if not await self._db.peek(lambda conn: bool(conn.execute(job_sql.ANY_UNFINISHED).scalar_one())):
             return []
-        if not await self._db.read(lambda conn: bool(conn.execute(job_sql.TTL_OVER, {"now": when}).scalar_one())):
-            return []
 
         def end(conn: Connection) -> list[str]:
             ended: list[str] = []

@@ -198,12 +198,6 @@ ANY_UNFINISHED = text(
     "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '')"
 )
 """Whether anything waits or runs."""
-TTL_OVER = text(
-    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '' AND expires_at_ms <= :now) "
-    "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '' AND expires_at_ms <= :now)"
-)
-"""Whether there is anything to end for its ttl: mostly there is not, and nobody need write."""
-
 SHORTEN = text("UPDATE jobs SET retain_until_ms = :until WHERE id = :id AND retain_until_ms > :until")
 """Keep a finished job for less long; never for longer."""
 DELETE_RETAINED = text(

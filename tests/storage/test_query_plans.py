@@ -19,7 +19,6 @@ POLLED = {
     "tenants": job_sql.TENANTS,
     "leases": job_sql.LEASES,
     "held": job_sql.HELD,
-    "over its ttl": job_sql.TTL_OVER,
     "heads": job_sql.HEADS,
     "webhooks due": webhooks._NEXT,
 }
