@@ -19,7 +19,7 @@ from msgspec import UNSET
 from gateway.api.asgi import Scope
 from gateway.api.envelope import WAIT_MS, characters_of, decode_envelope
 from gateway.api.jobs import DEFAULT_ENDPOINT
-from gateway.api.observe import Requests, request_id_of
+from gateway.api.observe import DEFAULT_LINES, Requests, request_id_of
 from gateway.api.openai import SPEECH_PATH, VERB, headers_of
 from gateway.api.openai_errors import Refused
 from gateway.api.openai_request import Wanted, translate
@@ -36,15 +36,9 @@ _PREFIX, _SUFFIX = "/v2/", "/runsync"
 _SPEECH = SPEECH_PATH.encode()
 _RUNSYNC = "runsync"
 
-_JSON = (
-    b"content-type: application/json\r\nx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
-    b"cache-control: no-store\r\nx-request-id: %b\r\ncontent-length: %d\r\n"
-)
-_AUDIO = (
-    b"content-type: %b\r\n%bx-content-type-options: nosniff\r\nreferrer-policy: no-referrer\r\n"
-    b"cache-control: no-store\r\nx-request-id: %b\r\ncontent-length: %d\r\n"
-)
-"""The headers of the application's answers, in its order."""
+_JSON = b"content-type: application/json\r\n" + DEFAULT_LINES + b"x-request-id: %b\r\ncontent-length: %d\r\n"
+_AUDIO = b"content-type: %b\r\n%b" + DEFAULT_LINES + b"x-request-id: %b\r\ncontent-length: %d\r\n"
+"""The headers of the application's answers."""
 
 
 def endpoint_of(path: str) -> str | None:

@@ -35,6 +35,8 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _NO_STORE = (b"cache-control", b"no-store")
+DEFAULT_LINES = b"".join(b"%b: %b\r\n" % header for header in (_NOSNIFF, _NO_REFERRER, _NO_STORE))
+"""What every answer without a cache rule of its own says, as it is written."""
 
 
 def verb_of(path_template: str | None) -> str:
