@@ -42,9 +42,9 @@ def main(scale: float = 1.0) -> None:
             pairs.append((alone, mine))
             rows.append((nth + 1, "script", *_cells(alone.wall_s, alone.cpu_s, alone.audio_s), "", ""))
             wall_s, halves = _side_by_side((direct, second), _chunks(text))
-            cpu_s_, audio_s = sum(half.cpu_s for half in halves), sum(half.audio_s for half in halves)
-            ratios = f"{cpu_s_ / alone.cpu_s:.3f}", f"{alone.wall_s / wall_s:.2f}"
-            rows.append((nth + 1, "two scripts, half each", *_cells(wall_s, cpu_s_, audio_s), *ratios))
+            their_cpu, audio_s = sum(half.cpu_s for half in halves), sum(half.audio_s for half in halves)
+            ratios = f"{their_cpu / alone.cpu_s:.3f}", f"{alone.wall_s / wall_s:.2f}"
+            rows.append((nth + 1, "two scripts, half each", *_cells(wall_s, their_cpu, audio_s), *ratios))
             gateway_cpu, workers_cpu = mine["gateway"], mine["workers"]
             cpu = gateway_cpu + workers_cpu
             cpu_ratio = cpu / alone.cpu_s
