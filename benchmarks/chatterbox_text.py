@@ -1,8 +1,7 @@
 """A text of twenty chunks by Chatterbox: our engine and the whole gateway beside upstream's `generate()`.
 
 Runs where Chatterbox is installed: `.venv-chatterbox/bin/python -m benchmarks chatterbox_text`. The weights are tiny.
-With `VOXGATE_BENCH_FULL=1` the parts of one chunk are measured with full-size ones instead (a quarter of an hour), and
-what they come to for a long text is calculated: all of it would take hours on a CPU.
+For full-size ones see `chatterbox_parts`: all of this would take hours with them on a CPU.
 """
 
 from __future__ import annotations
@@ -27,13 +26,6 @@ TOKENS = 250
 
 ROUNDS = 3
 
-STEPS = 24
-"""Of the token decoders, with full-size weights."""
-
-PART_ROUNDS = 3
-
-AT_A_TIME = 8
-
 Run: TypeAlias = tuple[float, float, list[Any]]
 """CPU seconds, wall seconds, the takes."""
 
@@ -44,9 +36,6 @@ def main(scale: float = 1.0) -> None:
     import torch
 
     torch.set_num_threads(1)
-    if os.environ.get("VOXGATE_BENCH_FULL") == "1":
-        _parts()
-        return
     chunks = max(3, round(CHUNKS * scale))
     report = Report("chatterbox_text", f"Chatterbox, tiny weights: {chunks} chunks of {TOKENS} tokens, one thread")
     said = [" ".join(itertools.islice(texts.sentences(3 + nth), 2)) for nth in range(chunks)]
@@ -58,57 +47,6 @@ def main(scale: float = 1.0) -> None:
         del model
         _through_the_gateway(report, checkpoint, said)
     report.write()
-
-
-def _parts() -> None:
-    """Each stage of one chunk of TOKENS tokens with full-size weights, by upstream and by us; what they come to."""
-    import torch
-
-    from backends.chatterbox.draws import Draws
-    from backends.chatterbox.s3gen import Speech, decode_mels, vocode
-    from benchmarks import timing
-
-    report = Report("chatterbox_text_full", f"Chatterbox, full-size weights: the parts of a chunk of {TOKENS} tokens")
-    with tempfile.TemporaryDirectory(prefix="voxgate-bench-") as folder:
-        progress("making a full-size checkpoint")
-        model = load(checkpoints.make_english(Path(folder), eos_at=None, full=True), True)
-    found: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
-    s3gen, gen = model.s3gen, model.conds.gen
-    tokens = torch.randint(0, 6561, (TOKENS,), generator=torch.Generator().manual_seed(5))
-    for nth in range(PART_ROUNDS):
-        progress(f"round {nth + 1}")
-        alone = timing.upstream(model, STEPS, timing.cpu, compared=1).per_s
-        together = timing.batched(model, AT_A_TIME, STEPS, timing.cpu).per_s
-        found[f"T3, {AT_A_TIME} chunks at a time"].append((TOKENS / alone, TOKENS / together))
-        with torch.inference_mode():
-            torch.manual_seed(0)
-            theirs, their_s = _spent(lambda: s3gen.flow_inference(tokens[None], ref_dict=gen, finalize=True))
-            speech = Speech(0, tokens, dict(gen), Draws(0, torch.device("cpu")))
-            (mel,), our_s = _spent(lambda speech=speech: decode_mels(s3gen, [speech]))
-            found["flow"].append((their_s, our_s))
-            (wave, _), their_s = _spent(lambda theirs=theirs: s3gen.hift_inference(theirs))
-            _, our_s = _spent(lambda mel=mel: vocode(s3gen, mel, Draws(0, torch.device("cpu"))))
-            found["vocoder"].append((their_s, our_s))
-            pcm = wave[0].numpy()
-            _, both_s = _spent(lambda pcm=pcm: model.watermarker.apply_watermark(pcm, sample_rate=model.sr))
-            found["watermark"].append((both_s, both_s))
-    rows = [(name, *(median([one[side] for one in times]) for side in (0, 1))) for name, times in found.items()]
-    rows.append(("all", sum(row[1] for row in rows), sum(row[2] for row in rows)))
-    report.table(
-        ("stage of one chunk", "upstream, CPU s", "voxgate, CPU s", "times upstream's"),
-        [(name, f"{their:.1f}", f"{our:.1f}", f"{their / our:.2f}") for name, their, our in rows],
-        f"Token decoders timed over {STEPS} steps and multiplied; medians of {PART_ROUNDS} rounds in turn. Both mel "
-        f"decoders gave {'the same' if torch.equal(theirs[0], mel) else 'different'} mels.",
-    )
-    ratio = rows[-1][1] / rows[-1][2]
-    report.target("a long text, times upstream's generate(), CPU, calculated of its parts", ratio, 1.35, at_least=True)
-    report.write()
-
-
-def _spent(function: Callable[[], Any]) -> tuple[Any, float]:
-    """What it gives, and the CPU seconds it takes."""
-    began = time.process_time()
-    return function(), time.process_time() - began
 
 
 def _compare(report: Report, model: Any, said: list[str], rounds: int) -> None:
