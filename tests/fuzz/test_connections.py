@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
@@ -183,7 +184,9 @@ async def test_a_body_that_trickles_is_408_and_no_defect(impatient: Caller, verb
         # Whoever needs no body may have answered before.
         assert (status, "bytes per second" in body["error"]) in ((408, True), (404, False))
         assert status == 408 or verb == "status-sync/x"
-        assert await reader.read() == b"", "it hangs up"
+        # It hangs up; what was on its way by then makes that a reset.
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
 
 
 async def test_a_caller_that_leaves_in_the_middle_of_its_body_is_no_defect(impatient: Caller) -> None:

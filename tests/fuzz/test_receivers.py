@@ -127,7 +127,9 @@ async def test_a_harmful_receiver_is_given_up_on(tmp_path: Path, quick: None, na
         other = await caller.run(TEXT + " And another one.", webhook=f"http://127.0.0.1:{good.port}/")
         assert (await given_up(caller, other))["status"] == "DELIVERED"
         told = await given_up(caller, job)
-        assert (told["status"], told["tries"], len(bad.got)) == ("FAILED", 2, 2)
+        assert (told["status"], told["tries"]) == ("FAILED", 2)
+        # On a busy machine a try may run out of time before its body is there.
+        assert 1 <= len(bad.got) <= 2
         assert 0 < len(told["error"]) <= 500
 
 
