@@ -88,7 +88,7 @@ async def hangs(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(webhooks, "PAUSES_S", (0.05,))
     monkeypatch.setattr(webhooks, "POLL_S", 0.05)
-    monkeypatch.setattr(webhooks, "TIMEOUT_S", 0.3)
+    monkeypatch.setattr(webhooks, "TIMEOUT_S", 1.0)
 
 
 async def given_up(caller: Caller, job_id: str) -> dict[str, Any]:
