@@ -46,6 +46,31 @@ async def test_audio_is_found_by_the_hash_of_its_bytes_and_leaves_no_spool(audio
     assert spools(audio) == []
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc which file was synced")
+async def test_a_row_waits_for_a_spool_on_the_disk_and_a_spool_stays_until_its_folders_are(
+    audio: AudioStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[Path, int]] = []
+    really = os.fsync
+
+    def fsync(handle: int) -> None:
+        really(handle)
+        synced.append((Path(os.readlink(f"/proc/self/fd/{handle}")), len(spools(audio))))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    for known in (False, True):
+        blob = await put_audio(audio)
+        assert {path for path, _ in synced} == {audio.tmp, Path(blob.spool)}
+        assert Path(blob.spool).name.startswith(blob.hash), "who misses the file finds it by its hash"
+        synced.clear()
+        await audio.settle(blob)
+        folder = (await audio.path(blob.hash)).parent
+        assert synced == [(each, 1) for each in ((folder,) if known else (folder, folder.parent, audio.root))]
+        assert spools(audio) == []
+        synced.clear()
+        (await audio.path(blob.hash)).unlink()
+
+
 @pytest.mark.parametrize("name", ["0" * 64, "../../../etc/passwd", "", "0" * 62 + "..", "x" * 10_000])
 async def test_audio_that_is_not_there_is_a_blob_missing(audio: AudioStore, name: str) -> None:
     with pytest.raises(BlobMissing):
