@@ -227,9 +227,8 @@ class AudioStore:
     def _make_sure(self, hashes: Sequence[str]) -> None:
         """That the files' names are on the disk, and the folders above them; each folder once, the innermost first."""
         new = {name for each in hashes for name in (each[:2], each[:4])} - self._sure
-        folders = {self._folder(each): None for each in hashes}
-        folders |= {self.root / name[:2]: None for name in new if len(name) == 4}
-        folders |= {self.root: None for name in new if len(name) == 2}
+        folders = {self._folder(each) for each in hashes}
+        folders |= {self.root if len(name) == 2 else self.root / name[:2] for name in new}
         for folder in sorted(folders, key=lambda path: -len(path.parts)):
             _fsync_folder(folder)
         self._sure |= new

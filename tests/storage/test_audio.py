@@ -55,7 +55,7 @@ async def test_a_row_waits_for_a_spool_on_the_disk_and_a_spool_stays_until_its_f
 
     def fsync(handle: int) -> None:
         really(handle)
-        synced.append((Path(os.readlink(f"/proc/self/fd/{handle}")), len(spools(audio))))
+        synced.append((Path(f"/proc/self/fd/{handle}").readlink(), len(spools(audio))))
 
     monkeypatch.setattr(os, "fsync", fsync)
     for known in (False, True):
