@@ -13,6 +13,9 @@ SERVING := $(if $(GPU),.venv/.stamp-$(if $(filter 1,$(GPU)),cuda,cpu))
 PYTEST_FLAGS ?=
 # Two files of tests at a time: they wait for servers more than they compute.
 SIDE_BY_SIDE ?= -n 2 --dist loadfile
+# Servers, browsers and databases share the cores with each other: a test that fails is tried once more, and counted
+# and named as "rerun" at the end. `make test TRIES=` tries none again.
+TRIES ?= --reruns 1 --reruns-delay 2 -r fER
 # What runs in under a minute: the rooms without servers, and one whole way of an utterance.
 FAST := tests/cache tests/settings tests/speech tests/engines/test_fair_queue.py tests/engines/test_feeds.py \
 	tests/engines/test_wire.py tests/backends/test_scripted.py tests/api/test_envelope.py tests/jobs/test_speaking.py
@@ -33,9 +36,9 @@ test: $(DEV) $(CHATTERBOX)/.stamp ## every test, Chatterbox's in an environment 
 	@scripts/clients
 	@scripts/browser
 	@failed=0; \
-	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(PYTEST_FLAGS) || failed=1; \
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TRIES) $(PYTEST_FLAGS) || failed=1; \
 	echo "voxgate: the Chatterbox suite ($(CHATTERBOX))"; \
-	$(CHATTERBOX)/bin/python -m pytest tests/chatterbox $(SIDE_BY_SIDE) $(PYTEST_FLAGS) || failed=1; \
+	$(CHATTERBOX)/bin/python -m pytest tests/chatterbox $(SIDE_BY_SIDE) $(TRIES) $(PYTEST_FLAGS) || failed=1; \
 	exit $$failed
 
 test-original: $(ORIGINAL)/.stamp ## Chatterbox's parity with upstream's own package
