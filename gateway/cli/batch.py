@@ -14,7 +14,7 @@ import msgspec
 
 from gateway.cli.client import speak
 from gateway.cli.joined import join
-from gateway.cli.lines import Line, read_lines
+from gateway.cli.lines import Line, read_script
 from gateway.cli.manifest import Manifest, Spoken
 from gateway.cli.output import one_line
 from gateway.cli.prepared import settings_for
@@ -80,19 +80,22 @@ def batch(
     if target is not None and form in ("pcm", "aac"):
         raise BadRequest(f"--format {form} cannot be joined; leave it out, or say flac or wav")
     wished = {"format": form, **{name: value for name, value in shared.items() if value is not None}}
-    lines = read_lines(script, wished, _voices(voice_map))
+    found = read_script(script, wished, _voices(voice_map))
+    lines, total = found.lines, len(found.lines) + len(found.unusable)
+    for wrong in found.unusable:
+        click.echo(f"line {wrong.number}: {one_line(wrong.why)}", err=True)
     output.mkdir(parents=True, exist_ok=True)
     manifest = Manifest(output)
     spoken = {line.name: manifest.finished(line, f"{line.name}.{form}") for line in lines}
     left = [line for line in lines if spoken[line.name] is None]
     if len(left) < len(lines):
-        click.echo(f"{len(lines) - len(left)} of {len(lines)} lines are there already", err=True)
+        click.echo(f"{len(lines) - len(left)} of {total} lines are there already", err=True)
     progress = Progress(len(left), sum(len(line.text) for line in left))
     if left:
         with reach(settings_for(), url or os.environ.get("VOXGATE_URL")) as (address, key):
             spoken |= _speak_all(left, jobs, progress, manifest, form, (address, key, endpoint))
-    failed = sum(one is None for one in spoken.values())
-    click.echo(f"{output}: {len(lines) - failed} lines, {span(progress.audio_ms / 1000)} of new speech"
+    failed = len(found.unusable) + sum(one is None for one in spoken.values())
+    click.echo(f"{output}: {total - failed} lines, {span(progress.audio_ms / 1000)} of new speech"
                + (f", {failed} failed; run it again to try those" if failed else ""), err=True)  # fmt: skip
     if target is not None and joined_form is not None and not failed:
         whole = [(line, one) for line in lines if (one := spoken[line.name]) is not None]

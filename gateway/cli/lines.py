@@ -5,19 +5,28 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, InvalidInput
 from gateway.settings.nearest import nearest
+from gateway.speech.decode import decode_request
 
 COLUMNS = ("text", "name", "speaker", "chapter", "voice", "language", "speed", "seed", "backend")
-_NUMBERS = {"speed": float, "seed": int}
+_OF_REQUEST = ("voice", "language", "speed", "seed", "backend")
+_NUMBERS: dict[str, Callable[[str], float]] = {"speed": float, "seed": int}
 _NAME = re.compile(r"[\w][\w .-]{0,150}").fullmatch
+_LONGEST_NAME_BYTES = 200
+"""File systems take 255, and an ending and the mark of an unfinished file come to it."""
+_CLIPPED = 60
+_LIKE = 'a line is an object such as {"text": "Hello."}'
+
+Row: TypeAlias = dict[str, Any]
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -46,8 +55,22 @@ class Line(msgspec.Struct, frozen=True):
         return hashlib.sha256(msgspec.json.encode(self.request, order="sorted")).hexdigest()
 
 
-def read_lines(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]) -> list[Line]:
-    """Every utterance of a script.
+class Unusable(msgspec.Struct, frozen=True):
+    """A line that cannot be spoken as it stands: its number in the file, and what is wrong and what is allowed."""
+
+    number: int
+    why: str
+
+
+class Script(msgspec.Struct, frozen=True):
+    """What a file holds, line by line."""
+
+    lines: tuple[Line, ...]
+    unusable: tuple[Unusable, ...]
+
+
+def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]) -> Script:
+    """Every utterance of a script, and every line that is none.
 
     Args:
         path: `.csv` with a head, `.jsonl` (or `.ndjson`), or a text with one utterance a line.
@@ -55,97 +78,147 @@ def read_lines(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str])
         voices: the voice of each speaker; `*` is every other one.
 
     Raises:
-        BadRequest: the line and what is wrong with it.
+        BadRequest: the script as a whole is wrong: its encoding, its head, a speaker without a voice, or it is empty.
+        InvalidInput: what `shared` holds can be had by no line.
     """
+    _check({"text": "Hello.", **shared, "format": None})
+    written = _read(path)
+    lines: list[Line] = []
+    unusable: list[Unusable] = []
+    named: dict[str, int] = {}
+    mute: dict[str, int] = {}
+    for number, found in _rows(path, written):
+        try:
+            row = _object(found) if isinstance(found, str) else found
+            _refuse_unknown(row)
+            name = _claimed(row, number, named)
+            speaker = _words(row, "speaker")
+            given = _given(row, speaker, voices)
+            if speaker and voices and "voice" not in given:
+                mute.setdefault(speaker, number)
+            _check(given)
+            request = {**shared, **given, "text": given["text"].strip()}
+            lines.append(Line(number, name, speaker, _words(row, "chapter"), request))
+        except InvalidInput as error:
+            unusable.append(Unusable(number, str(error)))
+    if mute:
+        listed = ", ".join(f"{speaker!r} (line {number})" for speaker, number in mute.items())
+        raise BadRequest(
+            f"{path}: no voice for {listed}; add --voice-map {next(iter(mute))}=VOICE, or '*=VOICE' for the rest"
+        )
+    if not lines and not unusable:
+        raise BadRequest(f"{path} holds nothing to speak")
+    return Script(tuple(lines), tuple(unusable))
+
+
+def _read(path: Path) -> str:
     try:
-        written = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise BadRequest(f"{path} is not UTF-8 ({error.reason} at byte {error.start}); save it as UTF-8") from error
+
+
+def _rows(path: Path, written: str) -> Iterable[tuple[int, Row | str]]:
+    """What stands in each line that is not blank; JSON is not yet decoded."""
     kind = path.suffix.lower()
     if kind == ".csv":
-        rows = _of_table(path, written)
-    elif kind in (".jsonl", ".ndjson"):
-        rows = _of_json(path, written)
-    elif kind in (".txt", ".md", ""):
-        rows = ((number, {"text": text}) for number, text in enumerate(written.splitlines(), 1) if text.strip())
-    else:
-        raise BadRequest(f"{path}: a script is .csv, .jsonl or .txt")
-    lines = [_line(path, number, row, shared, voices) for number, row in rows]
-    if not lines:
-        raise BadRequest(f"{path} holds nothing to speak")
-    _refuse_twins(path, lines)
-    return lines
+        return _of_table(path, written)
+    if kind in (".jsonl", ".ndjson"):
+        # A text may hold the line ends of Unicode, which `splitlines` knows and JSON does not.
+        return ((number, line) for number, line in enumerate(written.split("\n"), 1) if line.strip())
+    if kind in (".txt", ".md", ""):
+        return ((number, {"text": line}) for number, line in enumerate(written.splitlines(), 1) if line.strip())
+    raise BadRequest(f"{path}: a script is .csv, .jsonl or .txt")
 
 
-def _of_table(path: Path, written: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _of_table(path: Path, written: str) -> Iterator[tuple[int, Row]]:
+    csv.field_size_limit(max(csv.field_size_limit(), len(written)))  # a text may be of any length
     reader = csv.DictReader(io.StringIO(written, newline=""))
-    _refuse_unknown(path, 1, reader.fieldnames or ())
+    try:
+        _refuse_unknown(reader.fieldnames or ())
+    except InvalidInput as error:
+        raise BadRequest(f"{path}, line 1: {error}") from None
     if "text" not in (reader.fieldnames or ()):
         raise BadRequest(f"{path}, line 1: the head names no column text; known: {', '.join(COLUMNS)}")
     for row in reader:
-        if None in row:
-            raise BadRequest(f"{path}, line {reader.line_num}: more cells than the head has; quote a text with commas")
         found = {name: value for name, value in row.items() if value}
         if found:
             yield reader.line_num, found
 
 
-def _of_json(path: Path, written: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in enumerate(written.splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = msgspec.json.decode(line, type=dict[str, Any])
-        except msgspec.ValidationError as error:
-            raise BadRequest(f'{path}, line {number}: must be an object such as {{"text": "Hello."}}') from error
-        except msgspec.DecodeError as error:
-            raise BadRequest(f"{path}, line {number}: not JSON: {error}") from error
-        _refuse_unknown(path, number, row)
-        yield number, row
+def _object(written: str) -> Row:
+    """A line of JSON; like the job API, without halves of characters, which JavaScript writes and nobody can hear."""
+    try:
+        # Unlike stricter parsers this one reads "\ud83d", NaN and 1e999: what is wrong with those, if anything, is told
+        # of the value.
+        row = json.loads(written)
+    except (ValueError, RecursionError) as error:
+        where = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
+        raise InvalidInput(f"not JSON: {where}; {_LIKE}") from None
+    if not isinstance(row, dict):
+        raise InvalidInput(f"not an object; {_LIKE}")
+    return {key: _plain(key, value) for key, value in row.items() if value is not None}
 
 
-def _refuse_unknown(path: Path, number: int, names: Iterable[str]) -> None:
+def _plain(key: str, value: Any) -> Any:
+    if isinstance(value, dict | list):
+        kind = "an object" if isinstance(value, dict) else "a list"
+        raise InvalidInput(f"{_shown(key)} is {kind}; it must be a string or a number")
+    return value.encode("utf-8", "ignore").decode() if isinstance(value, str) else value
+
+
+def _refuse_unknown(names: Iterable[str | None]) -> None:
     for name in names:
+        if name is None:  # where `csv` puts what is left over
+            raise InvalidInput("more cells than the head has; quote a text with commas")
         if name not in COLUMNS:
             meant = nearest(name, COLUMNS)
             hint = f"did you mean {meant}?" if meant else f"known: {', '.join(COLUMNS)}"
-            raise BadRequest(f"{path}, line {number}: unknown column {name!r}; {hint}")
+            raise InvalidInput(f"unknown column {_shown(name)}; {hint}")
 
 
-def _line(
-    path: Path, number: int, row: Mapping[str, Any], shared: Mapping[str, Any], voices: Mapping[str, str]
-) -> Line:
-    def refuse(words: str) -> BadRequest:
-        return BadRequest(f"{path}, line {number}: {words}")
+def _claimed(row: Row, number: int, named: dict[str, int]) -> str:
+    """The line's name, which is no other line's; also of a line that is wrong elsewhere and will be mended."""
+    name = _words(row, "name") or f"{number:04}"
+    if not _NAME(name) or len(name.encode()) > _LONGEST_NAME_BYTES:
+        raise InvalidInput(
+            f"name {_shown(name)} cannot be a file's; use letters, digits, spaces, '.', '_' and '-', at most "
+            f"{_LONGEST_NAME_BYTES} bytes of them"
+        )
+    if named.setdefault(name.lower(), number) != number:
+        raise InvalidInput(f"name {_shown(name)} is that of line {named[name.lower()]}; give it one of its own")
+    return name
 
-    text, speaker = row.get("text"), str(row.get("speaker", ""))
-    if not isinstance(text, str) or not text.strip():
-        raise refuse("text is missing")
-    name = str(row.get("name", f"{number:04}"))
-    if not _NAME(name):
-        raise refuse(f"name {name!r} cannot be a file's; use letters, digits, spaces, '.', '_' and '-'")
-    own = {key: row[key] for key in ("voice", "language", "speed", "seed", "backend") if row.get(key) is not None}
+
+def _given(row: Row, speaker: str, voices: Mapping[str, str]) -> Row:
+    """What the line asks for, with the voice of who speaks."""
+    if "text" not in row:
+        raise InvalidInput(f"text is missing; known: {', '.join(COLUMNS)}")
+    given = {key: row[key] for key in ("text", *_OF_REQUEST) if key in row}
     for key, number_of in _NUMBERS.items():
-        if isinstance(own.get(key), str):
+        if isinstance(given.get(key), str):
             try:
-                own[key] = number_of(own[key])
+                given[key] = number_of(given[key])
             except ValueError:
-                raise refuse(f"{key} must be a number, got {own[key]!r}") from None
-    if speaker and "voice" not in own and voices:
-        voice = voices.get(speaker, voices.get("*"))
-        if voice is None:
-            raise refuse(
-                f"speaker {speaker!r} has no voice; add --voice-map {speaker}=VOICE, or '*=VOICE' for the rest"
-            )
-        own["voice"] = voice
-    return Line(number, name, speaker, str(row.get("chapter", "")), {**shared, **own, "text": text.strip()})
+                continue  # told in the words of the check
+    voice = voices.get(speaker, voices.get("*"))
+    if speaker and voice is not None:
+        given.setdefault("voice", voice)
+    return given
 
 
-def _refuse_twins(path: Path, lines: list[Line]) -> None:
-    seen: dict[str, int] = {}
-    for line in lines:
-        if line.name.lower() in seen:
-            raise BadRequest(
-                f"{path}, line {line.number}: name {line.name!r} is that of line {seen[line.name.lower()]}"
-            )
-        seen[line.name.lower()] = line.number
+def _check(given: Row) -> None:
+    """Refuse what no server speaks, in its words."""
+    decode_request(json.dumps(given).encode())
+
+
+def _words(row: Row, key: str) -> str:
+    value = row.get(key, "")
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise InvalidInput(f"{key} must be a string, got {_shown(value)}")
+    return str(value)
+
+
+def _shown(value: object) -> str:
+    words = repr(value)
+    return words if len(words) <= _CLIPPED else f"{words[: _CLIPPED - 3]}..."

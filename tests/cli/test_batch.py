@@ -19,10 +19,10 @@ import soundfile
 from support.command import KEY, VOXGATE, Served, command, environment, serving_command
 
 from gateway.cli.joined import join
-from gateway.cli.lines import COLUMNS, read_lines
+from gateway.cli.lines import COLUMNS, Line, read_script
 from gateway.cli.manifest import Manifest
 from gateway.cli.progress import Progress, bar, span
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, InvalidInput
 
 INLINE_BYTES = 20_000
 LONG = "This line is so long that its audio is not in the answer itself."
@@ -37,6 +37,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def batch(server: Served, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return command(["batch", *arguments], folder, {"VOXGATE_URL": server.url, "VOXGATE_API_KEY": KEY})
+
+
+def lines_of(path: Path) -> tuple[Line, ...]:
+    script = read_script(path, {"format": "mp3"}, {})
+    assert not script.unusable
+    return script.lines
+
+
+def told_of(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What it says of single lines."""
+    return [line for line in done.stderr.splitlines() if line.startswith("line ")]
 
 
 def test_a_text_becomes_a_file_for_each_line_and_a_second_run_speaks_only_what_is_new(
@@ -64,18 +75,73 @@ def test_a_text_becomes_a_file_for_each_line_and_a_second_run_speaks_only_what_i
 def test_a_line_that_fails_is_one_line_on_stderr_and_exit_code_1(server: Served, tmp_path: Path) -> None:
     rows = [
         {"text": "Fine."},
-        {"text": "Too fast.", "name": "fast", "speed": 9},
-        {"text": "Fine too.", "voice": "nobody"},
+        {"text": "A stranger's words.", "name": "far", "voice": "nobody"},
+        {"text": "Fine too.", "backend": "absent"},
     ]
     script = tmp_path / "script.jsonl"
     script.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = batch(server, tmp_path, "script.jsonl", "-o", "out", "--join", "all.mp3")
     assert done.returncode == 1
-    told = [line for line in done.stderr.splitlines() if line.startswith("line ")]
-    assert sorted(line.partition(":")[0] for line in told) == ["line 2 (fast)", "line 3 (0003)"]
-    assert "between 0.5 and 2.0" in next(line for line in told if "fast" in line)
+    assert sorted(line.partition(":")[0] for line in told_of(done)) == ["line 2 (far)", "line 3 (0003)"]
+    assert "no voice 'nobody'" in next(line for line in told_of(done) if "far" in line)
     assert "2 failed" in done.stderr and "all.mp3 is not written" in done.stderr
     assert not (tmp_path / "all.mp3").exists() and (tmp_path / "out" / "0001.flac").exists()
+
+
+def test_lines_that_cannot_be_used_are_told_one_by_one_and_the_others_are_spoken(
+    server: Served, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.jsonl"
+    good, half, broken = (
+        '{"text": "Fine."}',
+        r'{"text": "Half \ud83d an emoji.", "chapter": "\ude00"}',
+        '{"text": "Cut sh',
+    )
+    written = [
+        good,
+        '{"text": ""}',
+        '{"text": 5}',
+        '{"text": "x", "speed": "a"}',
+        broken,
+        half,
+        '{"text": "x", "speed": 9}',
+        '{"text": "Two\u2028lines."}',
+    ]
+    script.write_text("\n".join(written), encoding="utf-8")
+    arguments = ("script.jsonl", "-o", "out", "--join", "all.wav")
+    done = batch(server, tmp_path, *arguments)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert told_of(done) == [
+        "line 2: text is empty",
+        "line 3: text must be a string, got 5",
+        'line 4: speed must be a number between 0.5 and 2.0, got "a"',
+        "line 5: not JSON: Unterminated string starting at at character 10; a line is an object such as "
+        '{"text": "Hello."}',
+        "line 7: speed must be between 0.5 and 2.0, got 9",
+    ]
+    assert "out: 3 lines" in done.stderr and "5 failed" in done.stderr
+    assert "all.wav is not written" in done.stderr and not (tmp_path / "all.wav").exists()
+    files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.flac")}
+    assert sorted(path.stem for path in files) == ["0001", "0006", "0008"]
+
+    # Once they are mended, only they are spoken, and the whole has no hole.
+    script.write_text("\n".join(line if line in (good, half, written[-1]) else good for line in written), "utf-8")
+    again = batch(server, tmp_path, *arguments)
+    assert again.returncode == 0, again.stderr
+    assert "3 of 8 lines are there already" in again.stderr and not told_of(again)
+    assert all(path.stat().st_mtime_ns == before for path, before in files.items())
+    frames = [soundfile.info(path).frames for path in sorted((tmp_path / "out").glob("*.flac"))]
+    assert len(frames) == 8
+    whole = soundfile.info(tmp_path / "all.wav")
+    assert whole.frames == sum(frames) + 7 * round(0.4 * whole.samplerate)
+
+
+def test_a_script_in_which_no_line_can_be_used_needs_no_server(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('text,speed\nhello,fast\n"",2\n')
+    done = command(["batch", "a.csv", "-o", "out", "--url", "http://127.0.0.1:9"], tmp_path)
+    assert done.returncode == 1
+    assert [line.partition(":")[0] for line in told_of(done)] == ["line 2", "line 3"]
+    assert "out: 0 lines" in done.stderr and "2 failed" in done.stderr
 
 
 def test_audio_too_large_for_the_answer_is_fetched(server: Served, tmp_path: Path) -> None:
@@ -160,7 +226,7 @@ def test_ctrl_c_keeps_what_was_spoken(server: Served, tmp_path: Path) -> None:
     process.stderr.close()
     left = len(list(out.glob("*.mp3")))
     assert 3 <= left < 400
-    lines = read_lines(tmp_path / "long.txt", {"format": "mp3"}, {})
+    lines = lines_of(tmp_path / "long.txt")
     assert sum(Manifest(out).finished(line, f"{line.name}.mp3") is not None for line in lines) == left
 
 
@@ -169,25 +235,85 @@ def test_ctrl_c_keeps_what_was_spoken(server: Served, tmp_path: Path) -> None:
     [
         ("a.csv", "txet\nhello\n", "line 1: unknown column 'txet'; did you mean text?"),
         ("a.csv", "name\nhello\n", "names no column text"),
-        ("a.csv", "text\nhello, you\n", "line 2: more cells"),
-        ("a.csv", "text,speed\nhello,fast\n", "line 2: speed must be a number, got 'fast'"),
-        ("a.csv", "text,name\nhello,../up\n", "line 2: name '../up' cannot be a file's"),
-        ("a.csv", "text,name\na,x\nb,X\n", "line 3: name 'X' is that of line 2"),
-        ("a.csv", "text,speaker\na,Ann\nb,Bob\n", "line 3: speaker 'Bob' has no voice; add --voice-map Bob=VOICE"),
-        ("a.jsonl", '{"text": "a"}\n{"text": \n', "line 2: "),
-        ("a.jsonl", '["a"]\n', "line 1: must be an object such as"),
-        ("a.jsonl", '{"text": 3}\n', "line 1: text is missing"),
+        (
+            "a.csv",
+            "text,speaker\na,Ann\nb,Bob\nc,Cy\n",
+            "no voice for 'Bob' (line 3), 'Cy' (line 4); add --voice-map Bob=VOICE",
+        ),
         ("a.txt", "\n\n", "holds nothing to speak"),
         ("a.docx", "a", "a script is .csv, .jsonl or .txt"),
     ],
 )
-def test_a_wrong_script_is_refused_with_its_line_before_anything_is_spoken(
+def test_a_script_that_is_wrong_as_a_whole_is_refused_before_anything_is_spoken(
     tmp_path: Path, name: str, script: str, words: str
 ) -> None:
     (tmp_path / name).write_text(script)
     with pytest.raises(BadRequest) as raised:
-        read_lines(tmp_path / name, {}, {"Ann": "default"})
+        read_script(tmp_path / name, {}, {"Ann": "default"})
     assert words in str(raised.value)
+    done = command(["batch", name, "-o", "out", "--voice-map", "Ann=default"], tmp_path)
+    assert done.returncode == 2 and words in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("shared", [{"speed": 9.0}, {"speed": float("nan")}, {"seed": -1}, {"language": "\udcff"}])
+def test_what_no_line_can_have_is_refused_once(tmp_path: Path, shared: dict[str, object]) -> None:
+    (tmp_path / "a.txt").write_text("one\ntwo\n")
+    with pytest.raises(InvalidInput, match=next(iter(shared))):
+        read_script(tmp_path / "a.txt", shared, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "words"),
+    [
+        ("a.csv", "hello, you,,", "more cells than the head has; quote a text with commas"),
+        ("a.csv", "hello,fast", 'speed must be a number between 0.5 and 2.0, got "fast"'),
+        ("a.csv", "hello,nan", "speed must be between 0.5 and 2.0, got NaN"),
+        ("a.csv", "hello,,../up", "name '../up' cannot be a file's; use letters"),
+        ("a.csv", f"hello,,{'ō' * 120}", "at most 200 bytes"),
+        ("a.csv", "hello,,FIRST", "name 'FIRST' is that of line 2; give it one of its own"),
+        ("a.csv", ",1.5", "text is missing"),
+        ("a.jsonl", '["a"]', "not an object; a line is an object such as"),
+        ("a.jsonl", "[" * 100_000, "not JSON: "),
+        ("a.jsonl", '{"text": "a"} b', "not JSON: Extra data at character 15"),
+        ("a.jsonl", '{"txet": "a"}', "unknown column 'txet'; did you mean text?"),
+        ("a.jsonl", r'{"text": "\ud83d"}', "text is empty"),
+        ("a.jsonl", '{"text": ' + "[" * 900 + "]" * 900 + "}", "'text' is a list; it must be a string or a number"),
+        ("a.jsonl", '{"text": null}', "text is missing"),
+        ("a.jsonl", '{"text": "a", "speaker": true}', "speaker must be a string, got True"),
+        ("a.jsonl", '{"text": "a", "speed": 1e999}', "speed must be between 0.5 and 2.0, got Infinity"),
+        ("a.jsonl", '{"text": "a", "seed": 1.5}', "seed must be a whole number between 0 and"),
+        ("a.jsonl", '{"text": "a", "seed": ' + "9" * 5_000 + "}", "not JSON: "),
+        ("a.jsonl", '{"text": "a", "language": 5}', "language must be a BCP 47 tag such as 'en'"),
+    ],
+    ids=range(19),
+)
+def test_a_wrong_line_says_what_is_wrong_and_leaves_the_others(
+    tmp_path: Path, name: str, line: str, words: str
+) -> None:
+    around = (
+        ("text,speed,name\nbefore,,first\n", "after")
+        if name == "a.csv"
+        else ('\n{"text": "before"}\n', '{"text": "after"}')
+    )
+    (tmp_path / name).write_text(f"{around[0]}{line}\n{around[1]}\n", encoding="utf-8")
+    script = read_script(tmp_path / name, {}, {})
+    assert [(one.number, one.text) for one in script.lines] == [(2, "before"), (4, "after")]
+    ((number, why),) = [(one.number, one.why) for one in script.unusable]
+    assert number == 3 and words in why and len(why) < 250
+
+
+def test_a_line_that_is_wrong_keeps_its_name_until_it_is_mended(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "", "name": "x"}\n{"text": "Hello.", "name": "x"}\n')
+    script = read_script(tmp_path / "a.jsonl", {}, {})
+    assert not script.lines and [one.number for one in script.unusable] == [1, 2]
+
+
+def test_a_cell_may_hold_a_whole_book(tmp_path: Path) -> None:
+    book = "Once upon a time, " * 20_000
+    (tmp_path / "a.csv").write_text(f'text,name\n"{book}",book\n')
+    (line,) = lines_of(tmp_path / "a.csv")
+    assert line.text == book.strip()
 
 
 def test_every_column_is_documented() -> None:
@@ -199,12 +325,12 @@ def test_every_column_is_documented() -> None:
 def test_a_script_that_is_not_utf8_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("Grüße".encode("latin-1"))
     with pytest.raises(BadRequest, match="is not UTF-8"):
-        read_lines(tmp_path / "a.txt", {}, {})
+        read_script(tmp_path / "a.txt", {}, {})
 
 
 def test_a_record_that_was_cut_short_counts_as_not_spoken(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
-    one, two = read_lines(tmp_path / "a.txt", {}, {})
+    one, two = lines_of(tmp_path / "a.txt")
     kept = Manifest(tmp_path)
     kept.keep(one, "0001.mp3", b"audio", 10, ())
     kept.keep(two, "0002.mp3", b"audio", 10, ())
@@ -217,7 +343,7 @@ def test_a_record_that_was_cut_short_counts_as_not_spoken(tmp_path: Path) -> Non
 
 def test_lines_of_different_rates_are_not_joined(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
-    lines = read_lines(tmp_path / "a.txt", {}, {})
+    lines = lines_of(tmp_path / "a.txt")
     kept = Manifest(tmp_path)
     spoken = []
     for line, rate in zip(lines, (24_000, 16_000), strict=True):
@@ -233,7 +359,7 @@ def test_a_joined_mp3_has_its_chapters_in_itself_and_decodes_to_every_sample(tmp
     (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": f"Nº {n} “ō”"}) + "\n" for n in range(count)))
     kept, spoken = Manifest(tmp_path), []
     pieces = []
-    for n, line in enumerate(read_lines(tmp_path / "a.jsonl", {}, {})):
+    for n, line in enumerate(lines_of(tmp_path / "a.jsonl")):
         t = np.arange(2_400 + 7 * n)
         pieces.append((8_000 * np.sin(t * (0.05 + 0.001 * n))).astype(np.int16))
         soundfile.write(tmp_path / "x.wav", pieces[-1], 24_000)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 import pytest_asyncio
 from support.running import KEY, Caller, settings_of
-from support.served import Served, site
+from support.served import site
 from support.serving import serving
 
 from gateway.api import build_app
@@ -217,12 +217,6 @@ async def test_pipelined_requests_are_answered_in_order(impatient: Caller) -> No
         assert [(await answer_of(reader))[0] for _ in paths] == [200, 404, 404]
 
 
-def rss_mb(served: Served) -> float:
-    """Memory of a server process, its engine workers not counted."""
-    status = Path(f"/proc/{served.process.pid}/status").read_text()
-    return int(status.split("VmRSS:")[1].split()[0]) / 1024
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="asks /proc for the memory of a process")
 async def test_a_server_keeps_its_memory_whatever_is_sent(tmp_path: Path) -> None:
@@ -243,9 +237,9 @@ async def test_a_server_keeps_its_memory_whatever_is_sent(tmp_path: Path) -> Non
                 await caller.http.get(f"/v2/{'e' * 60}{n}/requests?{'x' * 20_000}")
 
         await batter(6)
-        before = rss_mb(served)
+        before = served.memory_mb()
         await batter(18)
-        assert rss_mb(served) < before + 60, "it grows with what is sent"
+        assert served.memory_mb() < before + 60, "it grows with what is sent"
         assert (await caller.say("It still speaks."))["status"] == "COMPLETED"
         assert "Traceback" not in served.log.read_text() and "unexpected error" not in served.log.read_text()
         await served.stop()

@@ -50,6 +50,11 @@ class Served:
         """Lines it printed for people."""
         return [line + "\n" for line in self.log.with_suffix(".out").read_text().split("\n")[:-1]]
 
+    def memory_mb(self, field: str = "VmRSS") -> float:
+        """Memory of the server process as /proc has it, its engine workers not counted; `VmHWM` is its peak."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.split(f"{field}:")[1].split()[0]) / 1024
+
     def send(self, number: signal.Signals) -> None:
         if self.process.poll() is None:
             os.kill(self.process.pid, number)
