@@ -130,6 +130,14 @@ _FOREIGN_STATUS = {
     "blob_missing": 404,
 }
 
+JOB_CODES = {
+    "timed_out": (504, "`policy.executionTimeout` ran out, or no chunk was finished for too long; `/retry` resumes."),
+    "ttl_expired": (504, "The job did not end within `policy.ttl` of its submission."),
+    "worker_lost": (502, "The servers that ran the job ended or fell silent, one after the other."),
+    "cancelled": (503, "Somebody cancelled the job that was waited for."),
+}
+"""Jobs that no error of the tree ended: the HTTP status of an answer that is about one, and what happened."""
+
 
 def code_of(error: BaseException) -> str:
     """The error's code in JSON, logs and metrics."""
@@ -144,10 +152,12 @@ def status_of(error: BaseException) -> int:
 
 
 def status_of_code(code: str) -> int:
-    """The HTTP status of the errors with this code."""
+    """The HTTP status of the errors, and of the ends of jobs, with this code."""
     classes = [VoxgateError]
     for each in classes:
         if each.code == code:
             return each.status
         classes += each.__subclasses__()
+    if code in JOB_CODES:
+        return JOB_CODES[code][0]
     return _FOREIGN_STATUS.get(code, 500)

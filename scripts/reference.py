@@ -23,6 +23,7 @@ import storage
 from backends.chatterbox import ChatterboxOptions, ChatterboxSettings
 from backends.chatterbox.models import MODELS
 from gateway import errors
+from gateway.api import openai_errors
 from gateway.cli.run import root
 from gateway.engines.scale import HostSettings
 from gateway.metrics import Metrics
@@ -126,7 +127,14 @@ def errors_table() -> str:
         if isinstance(code, str) and code not in rows:
             status = errors.status_of(kind.__new__(kind))
             rows[code] = (f"`{code}`", str(status), " ".join(str(kind.__doc__).partition("\n\n")[0].split()))
+    rows |= {code: (f"`{code}`", str(status), words) for code, (status, words) in errors.JOB_CODES.items()}
     return _table(("code", "HTTP status", "meaning"), rows.values())
+
+
+def openai_errors_table() -> str:
+    """The error codes that only OpenAI's API has."""
+    rows = [(f"`{code}`", str(status), words) for code, (status, words) in openai_errors.CODES.items()]
+    return _table(("code", "HTTP status", "meaning"), rows)
 
 
 def _errors_of_ours() -> Iterator[type[Exception]]:
@@ -181,6 +189,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
     "chatterbox options": ("chatterbox.md", chatterbox_options_table),
     "metrics": ("metrics.md", metrics_table),
     "errors": ("errors.md", errors_table),
+    "openai errors": ("coming-from-openai.md", openai_errors_table),
     "commands": ("cli.md", commands),
 }
 

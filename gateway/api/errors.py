@@ -11,7 +11,7 @@ from litestar.exceptions import HTTPException, ValidationException
 
 from gateway.api.envelope import RANGES, out_of_range
 from gateway.api.openai_errors import Refused, openai_error, speaks_openai
-from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of, status_of_code
+from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of
 from gateway.settings.logs import get_logger
 
 log = get_logger(__name__)
@@ -57,11 +57,6 @@ def _told(
     if speaks_openai(request.scope["path"]):
         return openai_error(status, message, code, headers=headers)
     return error_response(status, message, headers)
-
-
-def status_of_job(code: str) -> int:
-    """The HTTP status of an answer that is about a job which ended with this code, or in this state."""
-    return {"timed_out": 504, "cancelled": 503}.get(code) or status_of_code(code)
 
 
 def on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[bytes]:

@@ -14,7 +14,6 @@ from litestar import Request, Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, RawBody
 
-from gateway.api.errors import status_of_job
 from gateway.api.files import read_range
 from gateway.api.jobs import CLIENT_GONE, gone_away, json_response
 from gateway.api.openai_errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
@@ -22,7 +21,7 @@ from gateway.api.openai_request import Wanted, refused, translate
 from gateway.api.openapi import succeeds
 from gateway.api.security import ADMITTED, Caller, Core, authenticated
 from gateway.api.sending import Sent
-from gateway.errors import InvalidInput, VoxgateError, code_of, status_of
+from gateway.errors import InvalidInput, VoxgateError, code_of, status_of, status_of_code
 from gateway.jobs.hits import HotAudio
 from gateway.jobs.live import JobEnded, Listening, Whole
 
@@ -123,7 +122,7 @@ async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller,
     except InvalidInput as error:
         raise refused(error) from error
     except JobEnded as error:
-        return openai_error(status_of_job(error.job_code), str(error), error.job_code)
+        return openai_error(status_of_code(error.job_code), str(error), error.job_code)
     finally:
         if answer is None:
             gone.cancel()
@@ -145,7 +144,7 @@ async def models(gateway: Core) -> Response[bytes]:
 async def one_model(gateway: Core, model: FromPath[str]) -> Response[bytes]:
     """One model."""
     if gateway.models.find(model) is None:
-        raise Refused(f"the model {model[:80]!r} does not exist", "model", "model_not_found", 404)
+        raise Refused(f"the model {model[:80]!r} does not exist", "model", "model_not_found")
     return json_response(ModelInfo(model))
 
 
@@ -205,5 +204,5 @@ def _event(event: msgspec.Struct) -> bytes:
 
 def _named(error: JobEnded | VoxgateError) -> tuple[str, int]:
     if isinstance(error, JobEnded):
-        return error.job_code, status_of_job(error.job_code)
+        return error.job_code, status_of_code(error.job_code)
     return code_of(error), status_of(error)

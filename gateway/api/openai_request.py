@@ -122,7 +122,9 @@ def refused(error: InvalidInput) -> Refused:
         return Refused(f"{_RENAMED[word]} {rest}", _RENAMED[word])
     if " has no voice " in message or " with your voice " in message:
         return Refused(message, "voice")
-    return Refused(message, word if word in _KNOWN else None, error.code)
+    found = Refused(message, word if word in _KNOWN else None)
+    found.refusal, found.status = error.code, error.status
+    return found
 
 
 def _decode(body: bytes) -> dict[str, Any]:
@@ -162,7 +164,7 @@ def _model(gateway: Gateway, name: str) -> Model:
         meant = nearest(name, known)
         hint = f", did you mean {meant!r}?" if meant else ""
         message = f"the model {_shown(name)} does not exist{hint}; there are: {', '.join(known)}"
-        raise Refused(message, "model", "model_not_found", 404)
+        raise Refused(message, "model", "model_not_found")
     return model
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.access.principal import Principal
-from gateway.errors import NotFound, SynthesisFailed, Unavailable
+from gateway.errors import NotFound, SynthesisFailed, Unavailable, VoxgateError
 from gateway.jobs.follow import LOOK_S, Followers, Following
 from gateway.jobs.output import MIMETYPES
 from gateway.jobs.service import Jobs
@@ -193,4 +193,5 @@ class Live:
 
 
 def _ended(job: JobRecord) -> JobEnded:
-    return JobEnded(job.error or f"the job is {job.state.value}", job.error_code or job.state.value.lower())
+    code = "cancelled" if job.state is JobState.CANCELLED else VoxgateError.code
+    return JobEnded(job.error or f"the job is {job.state.value}", job.error_code or code)

@@ -299,7 +299,7 @@ async def test_what_cannot_be_done_as_asked_is_refused_in_openais_form_and_makes
         ("POST", "/v1/audio/speech", "Bearer wrong", b"{}", 401, "invalid_api_key"),
         ("POST", "/v1/audio/speech", None, b"{", 400, "invalid_json"),
         ("POST", "/v1/audio/speech", None, b"[]", 400, "invalid_value"),
-        ("POST", "/v1/audio/speech", None, b"x" * 200_000, 413, None),
+        ("POST", "/v1/audio/speech", None, b"x" * 200_000, 413, "payload_too_large"),
         ("GET", "/v1/audio/speech", None, b"", 405, "method_not_supported"),
         ("POST", "/v1/chat/completions", None, b"{}", 404, "unknown_url"),
         ("GET", "/v1/models/nobody", None, b"", 404, "model_not_found"),
@@ -355,6 +355,26 @@ async def test_a_job_that_fails_after_its_first_audio_is_broken_off(tmp_path: Pa
         if events:
             last = json.loads(heard.decode().rstrip().rpartition("data: ")[2])
             assert last["type"] == "error" and "cursed" in last["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "code"),
+    [(JobSettings(ttl_s=1), "ttl_expired"), (JobSettings(stall_timeout_s=1), "timed_out")],
+)
+async def test_a_job_that_takes_too_long_is_a_504(tmp_path: Path, jobs: JobSettings, code: str):
+    async with running(tmp_path, jobs=jobs) as caller:
+        answer = await ask(caller, "This takes long.", options={"delay_s": 120})
+        assert (answer.status_code, error_of(answer)["code"]) == (504, code)
+
+
+async def test_a_job_that_somebody_cancels_is_a_503(spoken: Caller):
+    asked = asyncio.create_task(ask(spoken, "This is never heard.", options={"delay_s": 120}))
+    async with asyncio.timeout(60):
+        while not (found := (await spoken.http.get("/requests?status=IN_PROGRESS")).json()["requests"]):
+            await asyncio.sleep(0.02)
+    await spoken.http.post(f"/cancel/{found[0]['id']}")
+    answer = await asked
+    assert (answer.status_code, error_of(answer)["code"]) == (503, "cancelled")
 
 
 async def test_a_limit_is_429_with_retry_after(tmp_path: Path):
