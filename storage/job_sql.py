@@ -107,7 +107,7 @@ BEAT = text(
 """Say that the owner is alive, and how far it is."""
 HELD = text("SELECT id, attempt FROM jobs WHERE owner = :owner AND state = 'IN_PROGRESS'")
 """What an owner still holds."""
-LEASES = text("SELECT id, owner, beat, attempt FROM jobs WHERE state = 'IN_PROGRESS'")
+LEASES = text("SELECT id, owner, beat, attempt, request_id FROM jobs WHERE state = 'IN_PROGRESS'")
 """Every lease, for the observer."""
 
 EXPIRE = text(

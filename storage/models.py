@@ -107,6 +107,7 @@ class Job(Base):
     flight_key: Mapped[str | None]
     cache_key: Mapped[str | None]
     webhook: Mapped[str | None]
+    request_id: Mapped[str | None]
     execution_timeout_ms: Mapped[int | None]
     expires_at_ms: Mapped[int | None]
     started_ms: Mapped[int | None]

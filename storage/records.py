@@ -31,6 +31,8 @@ class JobRecord(msgspec.Struct, frozen=True):
         backend: the planned arm while queued, the one that spoke once COMPLETED.
         chars: length of the text, what fairness and usage count.
         flight_key: the planned cache key; one running job per flight, the others follow it.
+        request_id: of the request that brought the job, for its log lines; at most 64 characters. None where there was
+            no request, and for hits answered from memory.
         expires_at_ms: end of the ttl.
         available_ms: not claimed before; 0 is at once, whatever the clock says.
         attempt: the fence: plus one at each claim.
@@ -56,6 +58,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     flight_key: str | None = None
     cache_key: str | None = None
     webhook: str | None = None
+    request_id: str | None = None
     execution_timeout_ms: int | None = None
     expires_at_ms: int | None = None
     started_ms: int | None = None
@@ -105,6 +108,7 @@ class Lease(msgspec.Struct, frozen=True):
     owner: str
     beat: int
     attempt: int
+    request_id: str | None = None
 
 
 class BlobRecord(msgspec.Struct, frozen=True):

@@ -27,7 +27,8 @@ _DUE = text(
 """What is due, but for tenants and receivers (`TENANT RECEIVER`) that have their share already."""
 _TAKE = text(
     "UPDATE webhook_deliveries SET tries = tries + 1, due_ms = :until "
-    "WHERE id IN :ids AND state = 'PENDING' AND due_ms <= :now RETURNING id, job_id, tenant, receiver, url, tries"
+    "WHERE id IN :ids AND state = 'PENDING' AND due_ms <= :now RETURNING id, job_id, tenant, receiver, url, tries, "
+    "(SELECT j.request_id FROM jobs j WHERE j.id = webhook_deliveries.job_id)"
 ).bindparams(bindparam("ids", expanding=True))
 """Take these, but for what another server has taken meanwhile."""
 _TRIED = "RETURNING job_id, tries"
@@ -70,7 +71,7 @@ _NEXT = text("SELECT MIN(due_ms) FROM webhook_deliveries WHERE state = 'PENDING'
 
 
 class DeliveryRecord(msgspec.Struct, frozen=True):
-    """One webhook to send now; `tries` counts this one."""
+    """One webhook to send now; `tries` counts this one, `request_id` is of the request that brought its job."""
 
     id: int
     job_id: str
@@ -78,6 +79,7 @@ class DeliveryRecord(msgspec.Struct, frozen=True):
     receiver: str
     url: str
     tries: int
+    request_id: str | None = None
 
 
 class DeliveryState(StrEnum):

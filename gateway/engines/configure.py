@@ -30,4 +30,7 @@ def configure(
     refuse_unknown(raw, plugins | hosts, where, origins)
     own = {key: value for key, value in raw.items() if key in plugins}
     host = {key: value for key, value in raw.items() if key in hosts}
-    return decode_section(backend.Settings, own, where, origins), decode_section(HostSettings, host, where, origins)
+    return (
+        decode_section(backend.Settings, own, where, origins),
+        decode_section(HostSettings, host, where, origins, secrets=False),
+    )

@@ -21,7 +21,7 @@ from gateway.engines.process import MakeWorker
 from gateway.engines.scale import Scale
 from gateway.engines.seat import Phase, Seat
 from gateway.engines.state import HostState
-from gateway.settings.logs import get_logger
+from gateway.settings.logs import get_logger, lines_of
 
 log = get_logger("voxgate.engines")
 
@@ -206,13 +206,14 @@ class Host:
     # -- workers --------------------------------------------------------------------------------
     def _open(self, now: float) -> bool:
         seat = Seat(now)
-        try:
-            seat.worker = self._make_worker(
-                lambda message: self._heard(seat, message), lambda reason: self._exited(seat, reason)
-            )
-        except OSError as error:  # the machine has no room for another process
-            self._died(seat, [], f"cannot start: {error.strerror}", now)
-            return False
+        with lines_of(None):  # what it says later is not about the job that it was started for
+            try:
+                seat.worker = self._make_worker(
+                    lambda message: self._heard(seat, message), lambda reason: self._exited(seat, reason)
+                )
+            except OSError as error:  # the machine has no room for another process
+                self._died(seat, [], f"cannot start: {error.strerror}", now)
+                return False
         self._seats.append(seat)
         self._wanted = False
         self._notify()

@@ -19,7 +19,7 @@ from gateway.engines.host import Host
 from gateway.engines.inline import InlineWorker
 from gateway.engines.order import Post
 from gateway.engines.process import MakeWorker, OnExit, OnMessage, ProcessWorker, Worker
-from gateway.engines.scale import HostSettings, Scale, cores, placement_of, scale_of
+from gateway.engines.scale import HostSettings, Scale, cores, scale_of
 from gateway.engines.worker import Spec
 from gateway.errors import SettingsError
 from gateway.settings.words import meant
@@ -174,13 +174,13 @@ class Engines:
         capabilities = asked.capabilities()
         if host_settings.take_checks is not None:
             capabilities = msgspec.structs.replace(capabilities, checks=host_settings.take_checks)
-        scale = scale_of(backend.name, host_settings, capabilities)
+        scale = scale_of(backend.name, host_settings, capabilities, self._settings.origins)
         context = self._context(host_settings, max(1, cores() // scale.max_workers))
         spec = Spec(backend, own, context, self._post, beat_s=min(5.0, scale.chunk_timeout_s / 4))
         revision, voices = asked.revision(), asked.voices()
         if not voices:
             raise TypeError("it has no voices")
-        make = self._maker(spec, placement_of(backend.name, host_settings, capabilities))
+        make = self._maker(spec, capabilities.host)
         host = Host(backend.name, revision, capabilities.concurrency, scale, make, self._clock)
         return HostedBackend(backend.name, capabilities, voices, revision, backend.RequestOptions, scale, host)
 

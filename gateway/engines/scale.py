@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from functools import partial
 from typing import Annotated, Literal
 
 import msgspec
@@ -10,6 +12,8 @@ import msgspec
 from backends.interface import Capabilities
 from gateway.errors import SettingsError
 from gateway.settings.model import Device
+from gateway.settings.origins import instead
+from gateway.settings.section import origin_of
 
 _Count = Annotated[int, msgspec.Meta(ge=0, le=256)]
 _Seconds = Annotated[float, msgspec.Meta(gt=0)]
@@ -62,36 +66,50 @@ def cores() -> int:
     return max(1, os.cpu_count() or 1)
 
 
-def scale_of(name: str, settings: HostSettings, capabilities: Capabilities) -> Scale:
+def scale_of(
+    name: str, settings: HostSettings, capabilities: Capabilities, origins: Mapping[str, str] | None = None
+) -> Scale:
     """The scale of a backend.
 
+    Args:
+        origins: where each setting was set, by dotted path.
+
     Raises:
-        SettingsError: `min_workers` is above the maximum, or more workers are asked for than make sense.
+        SettingsError: the operator asks for a place the backend is not made for, for more workers than make sense, or
+            for more that are kept than there may be.
     """
-    asked = settings.max_workers or settings.workers or capabilities.workers or cores()
-    most_workers = capabilities.most_workers
-    if most_workers is not None and asked > most_workers:
-        key = "max_workers" if settings.max_workers else "workers"
+    at = partial(origin_of, where=f"backends.{name}", origins=origins or {})
+    host = capabilities.host
+    if settings.placement not in (None, host):
+        origin = at("placement")
         raise SettingsError(
-            f"[backends.{name}] {key} = {asked} is more than the {most_workers} that one device can feed"
+            f"{origin} = {settings.placement!r}: {name} runs as {host!r} only; set {instead(origin, host)}, or leave "
+            "it out"
         )
-    most = 1 if placement_of(name, settings, capabilities) == "inline" else asked
+    key = "max_workers" if settings.max_workers else "workers"
+    asked = settings.max_workers or settings.workers
+    limit = capabilities.most_workers
+    if asked and limit is not None and asked > limit:
+        raise SettingsError(
+            f"{at(key)} = {asked}: more than the {limit} that one device can feed; set {instead(at(key), limit)}, or "
+            "leave it out"
+        )
+    most = asked or capabilities.workers or cores()
+    if limit is not None:
+        most = min(most, limit)
+    if host == "inline":
+        most = 1
     least = min(1, most) if settings.min_workers is None else settings.min_workers
     if least > most:
-        raise SettingsError(f"[backends.{name}] min_workers = {least} is above its maximum of {most} workers")
+        origin = at("min_workers")
+        cure = f"set {instead(origin, most)} or less"
+        if host == "inline" or most == limit:
+            why = f"{name} can have {most} at most"
+        elif asked:
+            why, cure = f"more than {at(key)} = {most} allows", f"{cure}, or raise {at(key)}"
+        else:
+            why, cure = f"more than the {most} it has without max_workers", f"{cure}, or set max_workers"
+        raise SettingsError(f"{origin} = {least}: {why}; {cure}")
     return Scale(
         least, most, settings.idle_timeout_s, settings.chunk_timeout_s, settings.load_timeout_s, settings.cancel_grace_s
     )
-
-
-def placement_of(name: str, settings: HostSettings, capabilities: Capabilities) -> Literal["process", "inline"]:
-    """Where the backend runs.
-
-    Raises:
-        SettingsError: the operator asks for a place the backend is not made for.
-    """
-    if settings.placement not in (None, capabilities.host):
-        raise SettingsError(
-            f"[backends.{name}] placement = {settings.placement!r}: it runs as {capabilities.host!r} only"
-        )
-    return capabilities.host

@@ -14,7 +14,7 @@ from gateway.jobs.runner import Run, Runner
 from gateway.jobs.turns import Turns
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from gateway.settings.logs import get_logger
+from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.records import JobRecord
@@ -181,17 +181,23 @@ class Claimer:
 
     async def _run(self, run: Run) -> None:
         try:
-            await self._runner.run(run)
-        except StorageError as error:
-            # The end of the job could not be written. Its lease runs out, and it is tried again.
-            log.error("job_end_not_written", job_id=run.job.id, code=error.code, reason=str(error))
-        except asyncio.CancelledError:
-            log.info("job_stopped", job_id=run.job.id)
-        except Exception:
-            log.exception("job_end_not_written", job_id=run.job.id)
+            # Begun in this loop or while a request is answered: its lines are its own all the same.
+            with lines_of(run.job.request_id, job_id=run.job.id):
+                await self._work(run)
         finally:
             if self.running.get(run.job.id) is run:
                 del self.running[run.job.id]
             self._metrics.jobs_running.set(len(self.running))
             if self._more or not run.completed:  # the followers of a job that failed may be claimed now
                 self.wake()
+
+    async def _work(self, run: Run) -> None:
+        try:
+            await self._runner.run(run)
+        except StorageError as error:
+            # The end of the job could not be written. Its lease runs out, and it is tried again.
+            log.error("job_end_not_written", code=error.code, reason=str(error))
+        except asyncio.CancelledError:
+            log.info("job_stopped")
+        except Exception:
+            log.exception("job_end_not_written")

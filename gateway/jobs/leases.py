@@ -15,7 +15,7 @@ from gateway.clock import Clock
 from gateway.jobs.claimer import Claimer
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from gateway.settings.logs import get_logger
+from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.records import Lease
@@ -89,7 +89,8 @@ class Leases:
         progress = {job_id: (run.chunks_done, run.chunks_total) for job_id, run in running.items()}
         for job_id in await self._store.beat(self._owner, attempts, progress):
             if not running[job_id].completed:  # it may have ended while we asked
-                log.info("lease_lost", job_id=job_id)
+                with lines_of(running[job_id].job.request_id, job_id=job_id):
+                    log.info("lease_lost")
                 running[job_id].lose()
 
     async def observe(self) -> None:
@@ -116,7 +117,8 @@ class Leases:
                 reason=f"the server that ran it was silent for {self._jobs.lease_s:g} s",
             )
             if expired:
-                log.warning("lease_expired", job_id=lease.job_id, attempt=lease.attempt)
+                with lines_of(lease.request_id, job_id=lease.job_id):
+                    log.warning("lease_expired", attempt=lease.attempt)
                 self._metrics.leases_expired.inc()
                 self._claimer.wake()
         self._seen = seen

@@ -115,7 +115,7 @@ class Runner:
         self._pause = Pause()
 
     async def run(self, run: Run) -> None:
-        """Work on the job until it has ended, was handed back or was lost."""
+        """Work on the job until it has ended, was handed back or was lost; inside of `lines_of` it."""
         job = run.job
         try:
             await self._attempt(run)
@@ -123,7 +123,7 @@ class Runner:
             if not run.lost:
                 await self._hand_back(run, "the server is stopping", count_failure=False)
         except Lost:
-            log.info("lease_lost", job_id=job.id, attempt=job.attempt)
+            log.info("lease_lost", attempt=job.attempt)
         except HostStopped:
             await self._hand_back(run, "the server is stopping", count_failure=False)
         except DeadlineOver:
@@ -138,7 +138,7 @@ class Runner:
             if isinstance(meant, StorageError):
                 await self._storage_failed(run, meant)
                 return
-            log.exception("job_crashed", job_id=job.id, attempt=job.attempt)
+            log.exception("job_crashed", attempt=job.attempt)
             await self._try_later(run, f"internal error ({type(error).__name__}); see the server's log", "internal")
 
     async def _attempt(self, run: Run) -> None:
@@ -157,7 +157,7 @@ class Runner:
                 raise
             except BackendUnavailable as error:
                 refusals.append(error)
-                log.warning("backend_unavailable", job_id=job.id, backend=assignment.arm.backend, reason=error.reason)
+                log.warning("backend_unavailable", backend=assignment.arm.backend, reason=error.reason)
         raise ModelNotInitialized("; ".join(str(error) for error in refusals))
 
     async def _speak(self, run: Run, assignment: Assignment) -> None:
@@ -211,14 +211,14 @@ class Runner:
         try:
             await spoken.kept()
         except StorageError as error:
-            log.warning("takes_not_kept", job_id=run.job.id, code=error.code, reason=str(error))
+            log.warning("takes_not_kept", code=error.code, reason=str(error))
 
     async def _settled(self, run: Run, blob: BlobRecord) -> None:
         """The row is there: drop the spool, which answers could be read from had a sweeper taken the file."""
         try:
             await self._audio.settle(blob)
         except StorageError as error:
-            log.warning("file_not_settled", job_id=run.job.id, code=error.code, reason=str(error))
+            log.warning("file_not_settled", code=error.code, reason=str(error))
 
     def _deadline(self, run: Run) -> Deadline:
         limit_ms = run.job.execution_timeout_ms
@@ -376,7 +376,7 @@ class Runner:
             execution_ms=execution_ms,
             worker_id=self._owner,
         )
-        log.info("job_ended", job_id=run.job.id, state=state.value, code=code)
+        log.info("job_ended", state=state.value, code=code)
         self._ended(run, None, done, state, run.job.backend)
 
     def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
@@ -404,7 +404,7 @@ class Runner:
 
     async def _storage_failed(self, run: Run, error: StorageError) -> None:
         """A full disk, a read-only folder, a locked database: not the job's fault, so it waits until that is mended."""
-        log.error("storage_failed", job_id=run.job.id, code=error.code, reason=str(error))
+        log.error("storage_failed", code=error.code, reason=str(error))
         if isinstance(error, StorageUnavailable):
             await self._hand_back_at_last(run, str(error))
         elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked)):

@@ -39,6 +39,7 @@ from gateway.jobs.watch import Watch
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from gateway.settings import Settings
+from gateway.settings.logs import current_request_id
 from storage.errors import BlobMissing
 from storage.jobs import JobStore
 from storage.records import Idempotency, JobRecord, JobState, UsageDelta
@@ -154,7 +155,7 @@ class Jobs:
             assignment = await self._read(raw, endpoint, principal.tenant)
         except InvalidInput as error:
             return await self._refuse(principal, endpoint, envelope, policy, kind, idempotency, error)
-        job = self._record(principal, endpoint, envelope, policy, kind, assignment)
+        job = self._record(principal, endpoint, envelope, policy, kind, assignment, current_request_id())
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
         if assignment.request.cache == "use":
             for _ in range(2):
@@ -339,7 +340,8 @@ class Jobs:
     def _finished_runsync(
         self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: Entry
     ) -> JobRecord:
-        job = self._record(principal, endpoint, Envelope(), Policy(), "runsync", assignment)
+        # It is the row of many hits, each of a request of its own.
+        job = self._record(principal, endpoint, Envelope(), Policy(), "runsync", assignment, request_id=None)
         return self._finished(job, assignment, entry, self._clock.now_ms())
 
     def _finished(self, job: JobRecord, assignment: Assignment, entry: Entry, now: int) -> JobRecord:
@@ -382,6 +384,7 @@ class Jobs:
             finished_ms=now,
             retain_until_ms=retained_until(self._settings.jobs, kind, now),
             webhook=envelope.webhook,
+            request_id=current_request_id(),
             request=bytes(envelope.input).decode("utf-8", "replace") if envelope.input is not UNSET else "",
             error=str(error),
             error_code=error.code,
@@ -402,6 +405,7 @@ class Jobs:
         policy: Policy,
         kind: Kind,
         assignment: Assignment,
+        request_id: str | None,
     ) -> JobRecord:
         now = self._clock.now_ms()
         request = assignment.request
@@ -417,6 +421,7 @@ class Jobs:
             chars=len(request.text),
             flight_key=assignment.key if request.cache == "use" else None,
             webhook=envelope.webhook,
+            request_id=request_id,
             execution_timeout_ms=policy.executionTimeout,
             expires_at_ms=now + (policy.ttl or round(self._settings.jobs.ttl_s * 1000)),
             created_ms=now,

@@ -18,7 +18,7 @@ from gateway.clock import Clock, set_within
 from gateway.errors import code_of
 from gateway.jobs.outside import AllowList, guarded_client
 from gateway.jobs.present import Presenter
-from gateway.settings.logs import get_logger
+from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.records import JobRecord
@@ -113,12 +113,13 @@ class Webhooks:
         self._look.set()  # there is a place for the next
 
     async def _send(self, owed: DeliveryRecord) -> None:
-        try:
-            await self._deliver(owed)
-        except StorageError as error:  # its lease ends, and it is tried again
-            log.error("webhook_not_noted", job_id=owed.job_id, code=error.code, reason=str(error))
-        except Exception:
-            log.exception("webhooks_crashed", job_id=owed.job_id)
+        with lines_of(owed.request_id, job_id=owed.job_id):
+            try:
+                await self._deliver(owed)
+            except StorageError as error:  # its lease ends, and it is tried again
+                log.error("webhook_not_noted", code=error.code, reason=str(error))
+            except Exception:
+                log.exception("webhooks_crashed")
 
     async def _deliver(self, owed: DeliveryRecord) -> None:
         job = await self._jobs.get(owed.job_id)
@@ -151,14 +152,14 @@ class Webhooks:
 
     async def _failed(self, owed: DeliveryRecord, status: int | None, error: str) -> None:
         pause_s = PAUSES_S[owed.tries - 1] if owed.tries <= len(PAUSES_S) else None
-        log.warning("webhook_failed", job_id=owed.job_id, tries=owed.tries, status=status, again_in_s=pause_s)
+        log.warning("webhook_failed", tries=owed.tries, status=status, again_in_s=pause_s)
         await self._store.failed(owed.id, status, error[:500], None if pause_s is None else pause_s * 1000)
 
     async def _body(self, job: JobRecord, url: str) -> bytes:
         try:
             view = await self._present.view(job, self._base_url)
         except StorageError as error:
-            log.error("webhook_without_audio", job_id=job.id, code=code_of(error))
+            log.error("webhook_without_audio", code=code_of(error))
             view = await self._present.view(msgspec.structs.replace(job, output=None), self._base_url)
         fields = {field: getattr(view, field) for field in view.__struct_fields__}
         sent = {name: value for name, value in fields.items() if value is not msgspec.UNSET}

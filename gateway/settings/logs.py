@@ -12,7 +12,6 @@ import logging
 import re
 import sys
 import traceback
-import uuid
 from collections.abc import Iterator, Mapping, MutableMapping
 from typing import Any, TextIO
 
@@ -128,12 +127,28 @@ def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
+def current_request_id() -> str | None:
+    """The id of the request that is being answered here; None outside of one."""
+    found: str | None = structlog.contextvars.get_contextvars().get("request_id")
+    return found
+
+
 @contextlib.contextmanager
-def request_context(request_id: str | None = None, **fields: Any) -> Iterator[str]:
-    """Bind a request id (the caller's if it is a plain one, else a new one) to every line inside; gives the id."""
-    plain = request_id if request_id and re.fullmatch(r"[\w.:-]{1,128}", request_id) else uuid.uuid4().hex
-    with structlog.contextvars.bound_contextvars(request_id=plain, **fields):
-        yield plain
+def lines_of(request_id: str | None, **fields: Any) -> Iterator[None]:
+    """Every line inside is of this request (None: of none) and has these fields, and none that it was begun under.
+
+    Work outlives the request that brought it, and is begun wherever there is room for it: in the middle of another
+    request, too.
+    """
+    outside = structlog.contextvars.get_contextvars()
+    structlog.contextvars.clear_contextvars()
+    known = fields if request_id is None else {"request_id": request_id, **fields}
+    structlog.contextvars.bind_contextvars(**known)
+    try:
+        yield
+    finally:
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**outside)
 
 
 def hide_private(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from enum import Enum
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 
 import msgspec
 
 from gateway.errors import SettingsError
 from gateway.settings.nearest import nearest
 from gateway.settings.origins import env_name, sibling
+from gateway.settings.secrets import HIDDEN
 from gateway.settings.values import InvalidValue, convert
 from gateway.settings.words import in_words
 
 T = TypeVar("T", bound=msgspec.Struct)
 
 
-def decode_section(struct: type[T], raw: Mapping[str, Any], where: str, origins: Mapping[str, str] | None = None) -> T:
+def decode_section(
+    struct: type[T],
+    raw: Mapping[str, Any],
+    where: str,
+    origins: Mapping[str, str] | None = None,
+    *,
+    secrets: bool = True,
+) -> T:
     """Decode a table into its Struct; text, as the environment has it, is read by each field's type.
 
     Args:
         where: the table, `backends.hibari`.
         origins: where each of its values was set, by dotted path.
+        secrets: whether there may be a vendor's key among its values.
 
     Raises:
-        SettingsError: an unknown key (with the nearest known one), a wrong type, a missing required key. It never
-            shows a value: that may be a vendor's key.
+        SettingsError: an unknown key (with the nearest known one), a wrong type, a missing required key. The value is
+            `***` where its setting may be a secret: a number, a switch or a choice is none.
     """
     origins = origins or {}
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
@@ -40,7 +51,8 @@ def decode_section(struct: type[T], raw: Mapping[str, Any], where: str, origins:
         except InvalidValue as error:
             left_out = "; set it" if field.required else " (or leave it out)"
             origin = origin_of(key, where, origins)
-            raise SettingsError(f"{origin}: must be {in_words(field.type)}{left_out}") from error
+            shown = HIDDEN if secrets and _may_be_secret(field.type) else repr(value)
+            raise SettingsError(f"{origin} = {shown}: must be {in_words(field.type)}{left_out}") from error
     for name, field in fields.items():
         if field.required and field.name not in values:
             raise SettingsError(f"[{where}] {name} is required; set it, or {env_name(f'{where}.{name}')}")
@@ -78,3 +90,14 @@ def unknown(origin: str, key: str, known: Iterable[str]) -> str:
 def origin_of(key: str, where: str, origins: Mapping[str, str]) -> str:
     """Where this key was set, as far as that is known."""
     return origins.get(f"{where}.{key}", f"[{where}] {key}")
+
+
+def _may_be_secret(annotation: Any) -> bool:
+    """Whether a setting of this type may hold a secret: text may, and what has text in it."""
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        return _may_be_secret(annotation.__origin__)
+    if origin in (UnionType, Union):
+        return any(_may_be_secret(part) for part in get_args(annotation))
+    is_choice = origin is Literal or (isinstance(annotation, type) and issubclass(annotation, Enum))
+    return not is_choice and annotation not in (int, float, bool, NoneType)

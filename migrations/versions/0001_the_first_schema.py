@@ -181,6 +181,7 @@ def upgrade() -> None:
         _text("flight_key", null=True),
         _text("cache_key", null=True),
         _text("webhook", null=True),
+        _text("request_id", null=True),
         _int("execution_timeout_ms", null=True),
         _int("expires_at_ms", null=True),
         _int("started_ms", null=True),

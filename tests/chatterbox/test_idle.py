@@ -78,5 +78,5 @@ async def test_an_idle_worker_is_gone_with_its_memory_and_the_next_job_starts_on
 def test_a_device_gets_one_worker(checkpoint: Path, key: str) -> None:
     asked = TinyChatterbox(ChatterboxSettings(model_path=str(checkpoint)), BackendContext(Path("unused"), "cpu"))
     assert scale_of("chatterbox", HostSettings(), asked.capabilities()).max_workers == 1
-    with pytest.raises(SettingsError, match=rf"\[backends\.chatterbox\] {key} = 2 is more than the 1 that one device"):
+    with pytest.raises(SettingsError, match=rf"\[backends\.chatterbox\] {key} = 2: more than the 1 that one device"):
         scale_of("chatterbox", HostSettings(**{key: 2}), asked.capabilities())

@@ -54,7 +54,13 @@ LINES = {
     "a backend's setting": (
         {"VOXGATE_BACKENDS__HIBARI__WORKERS": "many"},
         "",
-        "VOXGATE_BACKENDS__HIBARI__WORKERS: must be an integer from 1 to 256 (or leave it out)",
+        "VOXGATE_BACKENDS__HIBARI__WORKERS = 'many': must be an integer from 1 to 256 (or leave it out)",
+    ),
+    "more workers kept than there may be": (
+        {"VOXGATE_BACKENDS__HIBARI__MIN_WORKERS": "5", "VOXGATE_BACKENDS__HIBARI__MAX_WORKERS": "2"},
+        "",
+        "VOXGATE_BACKENDS__HIBARI__MIN_WORKERS = 5: more than VOXGATE_BACKENDS__HIBARI__MAX_WORKERS = 2 allows; set "
+        "VOXGATE_BACKENDS__HIBARI__MIN_WORKERS=2 or less, or raise VOXGATE_BACKENDS__HIBARI__MAX_WORKERS",
     ),
     "a plugin": (
         {},
@@ -92,7 +98,7 @@ def test_the_doctor_lists_all_of_them(tmp_path: Path) -> None:
         ["voxgate.toml", "[endpoints.b] backend"],
         ["voxgate.toml", "[endpoints.b] policy"],
         ["voxgate.toml", "[endpoints.c] language"],
-        ["voxgate.toml", "[backends.hibari] workers"],
+        ["voxgate.toml", "[backends.hibari] workers = 0"],
     ]
 
 

@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 
 from support.hosting import GUARD_S, hosting, order, outcome, until
+from support.lines import logged
 from support.small_device import VARIABLE, SmallDeviceBackend
 
 from backends.interface import BackendUnavailable
 from gateway.engines.errors import ChunkPoisoned, HostStopped
 from gateway.engines.scale import Scale
+from gateway.settings.logs import lines_of
 
 EIGHT = ["One.", "Two.", "Three.", "Four.", "Five.", "Six.", "Seven.", "Eight."]
 
@@ -32,6 +34,18 @@ async def test_the_chunks_of_a_killed_worker_are_spoken_by_the_next_one():
         os.kill(host.state().pids[0], signal.SIGKILL)
         assert all([(await outcome(ticket)).samples for ticket in tickets])
         assert host.state().restarts == 1
+
+
+async def test_what_a_worker_says_is_not_about_the_job_that_it_was_started_for():
+    with logged() as lines:
+        async with hosting(scale()) as host:
+            with lines_of("req-1", job_id="job-1"):
+                ticket = host.submit(order())
+            await outcome(ticket)
+            os.kill(host.state().pids[0], signal.SIGKILL)
+            await until(lambda: lines.of("worker_died"))
+    assert [line["event"] for line in lines.of()] == ["worker_ready", "worker_died"]
+    assert not [line for line in lines.of() if "request_id" in line or "job_id" in line]
 
 
 async def test_a_stopped_worker_is_killed_and_its_chunks_are_spoken_by_the_next_one():

@@ -95,18 +95,65 @@ def test_settings_for_a_backend_nobody_registers_stop_the_start():
     ("raw", "words"),
     [
         ({"wokers": 2}, r"\[backends.scripted\] wokers: no such setting; did you mean workers\?"),
-        ({"load_s": "long"}, r"\[backends.scripted\] load_s: must be a number \(or leave it out\)"),
-        ({"load_fails": "crsh"}, r'load_fails: must be one of "", unavailable, raise, crash, hang'),
-        ({"max_workers": 0}, r"max_workers: must be an integer from 1 to 256"),
-        ({"device": "gpu"}, r"device: must be auto, cpu, cuda, cuda:N or mps"),
-        ({"min_workers": 3, "max_workers": 2}, "min_workers = 3 is above its maximum of 2"),
-        ({"placement": "inline"}, "placement = 'inline': it runs as 'process' only"),
+        ({"load_s": "long"}, r"\[backends.scripted\] load_s = 'long': must be a number \(or leave it out\)"),
+        ({"load_fails": "crsh"}, r"load_fails = 'crsh': must be one of \"\", unavailable, raise, crash, hang"),
+        ({"max_workers": 0}, r"max_workers = 0: must be an integer from 1 to 256"),
+        ({"device": "gpu"}, r"device = 'gpu': must be auto, cpu, cuda, cuda:N or mps"),
+        (
+            {"min_workers": 3, "max_workers": 2},
+            r"min_workers = 3: more than \[backends.scripted\] max_workers = 2 allows",
+        ),
+        ({"placement": "inline"}, "placement = 'inline': scripted runs as 'process' only"),
     ],
 )
 def test_a_wrong_setting_stops_the_start_in_one_line(raw, words: str):
     with pytest.raises(SettingsError, match=words) as caught:
         engines(scripted=raw)
     assert "\n" not in str(caught.value)
+
+
+AT = "VOXGATE_BACKENDS__SCRIPTED__"
+FILE = "voxgate.toml: [backends.scripted] "
+
+
+@pytest.mark.parametrize(
+    ("env", "toml", "line"),
+    [
+        ({"PLACEMENT": "x"}, "", f"{AT}PLACEMENT = 'x': must be one of process, inline (or leave it out)"),
+        ({"IDLE_TIMEOUT_S": "x"}, "", f"{AT}IDLE_TIMEOUT_S = 'x': must be a number above 0 (or leave it out)"),
+        ({}, "workers = 0", f"{FILE}workers = 0: must be an integer from 1 to 256 (or leave it out)"),
+        (
+            {},
+            'placement = "inline"',
+            f"{FILE}placement = 'inline': scripted runs as 'process' only; "
+            "set [backends.scripted] placement = 'process' in voxgate.toml, or leave it out",
+        ),
+        (
+            {"MIN_WORKERS": "3"},
+            "workers = 2",
+            f"{AT}MIN_WORKERS = 3: more than {FILE}workers = 2 allows; "
+            f"set {AT}MIN_WORKERS=2 or less, or raise {FILE}workers",
+        ),
+        (
+            {"MIN_WORKERS": "3"},
+            "default_workers = 2",
+            f"{AT}MIN_WORKERS = 3: more than the 2 it has without max_workers; "
+            f"set {AT}MIN_WORKERS=2 or less, or set max_workers",
+        ),
+        (
+            {"MIN_WORKERS": "3"},
+            'host = "inline"',
+            f"{AT}MIN_WORKERS = 3: scripted can have 1 at most; set {AT}MIN_WORKERS=1 or less",
+        ),
+    ],
+)
+def test_a_wrong_setting_of_the_host_is_told_by_its_place_value_and_cure(tmp_path: Path, env, toml: str, line: str):
+    file = tmp_path / "voxgate.toml"
+    file.write_text(f"[backends.scripted]\n{toml}\n")
+    variables = {"VOXGATE_PLUGINS": "scripted"} | {f"{AT}{key}": value for key, value in env.items()}
+    with pytest.raises(SettingsError) as caught:
+        Engines(load_settings(variables, file), post, SystemClock(), (SCRIPTED,))
+    assert str(caught.value) == line
 
 
 def test_settings_of_a_backend_are_read_from_the_environment_as_those_of_the_gateway_are():
@@ -127,13 +174,12 @@ def test_settings_of_a_backend_are_read_from_the_environment_as_those_of_the_gat
 @pytest.mark.parametrize(
     ("variable", "words"),
     [
-        ("VOXGATE_BACKENDS__SCRIPTED__LOAD_S", "VOXGATE_BACKENDS__SCRIPTED__LOAD_S: must be a number"),
         ("VOXGATE_BACKENDS__SCRIPTED__LOAD_T", "did you mean VOXGATE_BACKENDS__SCRIPTED__LOAD_S?"),
-        ("VOXGATE_BACKENDS__SCRIPTED__WORKERS", "VOXGATE_BACKENDS__SCRIPTED__WORKERS: must be an integer from 1"),
+        ("VOXGATE_BACKENDS__SCRIPTED__REVISION__X", "[backends.scripted] revision = ***: must be text"),
         ("VOXGATE_BACKENDS__SCRIPTAD__REVISION", "VOXGATE_BACKENDS__SCRIPTAD__REVISION: no installed package"),
     ],
 )
-def test_a_wrong_variable_of_a_backend_is_named_and_its_value_never_shown(variable: str, words: str):
+def test_what_may_be_a_vendors_key_is_never_shown(variable: str, words: str):
     settings = load_settings({"VOXGATE_PLUGINS": "scripted", variable: "a-vendors-key"})
     with pytest.raises(SettingsError) as caught:
         Engines(settings, post, SystemClock(), (SCRIPTED,))

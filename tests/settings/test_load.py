@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 import pytest
@@ -200,9 +201,37 @@ def test_a_backends_own_table_is_decoded_with_the_same_care() -> None:
         decode_section(Mine, {}, "backends.mine")
     env = {"VOXGATE_BACKENDS__MINE__WORKERS": "many"}
     with pytest.raises(
-        SettingsError, match=r"^VOXGATE_BACKENDS__MINE__WORKERS: must be an integer \(or leave it out\)$"
+        SettingsError, match=r"^VOXGATE_BACKENDS__MINE__WORKERS = 'many': must be an integer \(or leave it out\)$"
     ):
         decode_section(Mine, {"region": "eu", "workers": "many"}, "backends.mine", load_settings(env).origins)
+
+
+@pytest.mark.parametrize(
+    ("key", "shown"),
+    [
+        ("level", "7"),
+        ("share", "7"),
+        ("warm", "7"),
+        ("model", "7"),
+        ("api_key", "***"),
+        ("key_or_level", "***"),
+        ("keys", "***"),
+    ],
+)
+def test_of_a_backends_own_values_only_one_that_cannot_be_a_secret_is_shown(key: str, shown: str) -> None:
+    class Mine(msgspec.Struct, frozen=True):
+        level: Annotated[int, msgspec.Meta(le=3)] | None = None
+        share: Annotated[float, msgspec.Meta(le=1)] = 0.0
+        warm: bool = False
+        model: Literal["small", "large"] | None = None
+        api_key: Annotated[str, msgspec.Meta(min_length=8)] | None = None
+        key_or_level: Annotated[str, msgspec.Meta(min_length=8)] | Annotated[int, msgspec.Meta(le=3)] = 0
+        keys: tuple[Annotated[str, msgspec.Meta(min_length=8)], ...] = ()
+
+    with pytest.raises(SettingsError) as caught:
+        decode_section(Mine, {key: "7"}, "backends.mine")
+    assert f"{key} = {shown if shown == '***' else repr('7')}: must be" in str(caught.value)
+    assert "(or leave it out)" in str(caught.value)
 
 
 def test_no_secret_is_ever_printed() -> None:

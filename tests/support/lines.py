@@ -1,0 +1,40 @@
+"""The lines that a server in this process logs, read as a machine reads them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import structlog
+
+from gateway.settings.logs import setup_logs
+
+
+class Lines:
+    """What was logged so far."""
+
+    def __init__(self, stream: io.StringIO) -> None:
+        self._stream = stream
+
+    def of(self, *events: str) -> list[dict[str, Any]]:
+        """The lines of these events, in their order; of all without any."""
+        lines = [json.loads(line) for line in self._stream.getvalue().splitlines()]
+        return [line for line in lines if not events or line["event"] in events]
+
+
+@contextmanager
+def logged(level: str = "info") -> Iterator[Lines]:
+    """While this lasts, lines from this level up are kept instead of written."""
+    root = logging.getLogger()
+    handlers, before = root.handlers, root.level
+    stream = io.StringIO()
+    setup_logs(level, "json", stream)
+    try:
+        yield Lines(stream)
+    finally:
+        root.handlers, root.level = handlers, before
+        structlog.reset_defaults()
