@@ -8,23 +8,14 @@ from typing import Any
 
 import pytest
 from support.after import sound_of, spoken
+from support.clocks import JumpyClock
 from support.running import Caller, running
 
-from gateway.clock import SystemClock
 from gateway.settings import JobSettings
 
 pytestmark = pytest.mark.slow
 
 TEXT = "\n\n".join(f"Paragraph {n} says the number {n} in so many words." for n in range(6))
-
-
-class JumpyClock(SystemClock):
-    """The machine's clock, and what somebody made of it."""
-
-    ahead_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.ahead_ms
 
 
 def scripted(tmp_path: Path, **settings: Any) -> dict[str, dict[str, Any]]:
