@@ -211,6 +211,9 @@ class Jobs:
         """Stop a job; one that has ended stays as it is."""
         job = await self.find(principal, endpoint_id, job_id)
         if not job.state.final:
+            run = self._claimer.running.get(job_id)
+            if run is not None:  # its last beat: the end says how long it was worked on
+                await self._store.beat(self._owner, {job_id: run.job.attempt}, {job_id: run.progress})
             job = await self._store.cancel(job_id) or job
             run = self._claimer.running.get(job_id)
             if run is not None and not run.completed:
