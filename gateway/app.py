@@ -178,7 +178,6 @@ class Gateway:
         self.lists = Lists(self.endpoints, JobPages(database), webhooks)
         self._webhooks = Webhooks(
             webhooks,
-            store,
             present,
             allow,
             signing_key(settings),

@@ -15,6 +15,9 @@ from storage.job_table import JobTable
 from storage.notices import Topic, tell
 from storage.records import Completed, Completion, JobRecord, JobState
 
+RETRIED = "the job was retried before it was delivered"
+"""The error of a webhook that tells an end which is none any more."""
+
 
 class JobEnds(JobTable):
     """Each end is one transaction: final state, followers, usage, webhooks, events."""
@@ -127,12 +130,15 @@ class JobEnds(JobTable):
         return await self._db.writer.run(end)
 
     async def retry(self, job_id: str) -> JobRecord | None:
-        """Queue a FAILED or TIMED_OUT job again, its ttl anew; None when it is neither, or no longer kept."""
+        """Queue a FAILED or TIMED_OUT job again, its ttl anew; None when it is neither, or no longer kept.
+
+        What is still owed of the end it had is given up: its next end is a webhook of its own."""
         now = self._clock.now_ms()
 
         def again(conn: Connection) -> JobRecord | None:
             job = maybe_job(conn.execute(job_sql.RETRY, {"id": job_id, "now": now}).first())
             if job is not None:
+                conn.execute(statements.CLOSE_WEBHOOKS, {"job_id": job.id, "error": RETRIED})
                 log_events(conn, "retried", [(job.id, job.attempt)], now)
                 tell(conn, Topic.QUEUE)
             return job

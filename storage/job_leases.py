@@ -70,9 +70,10 @@ class JobLeases(JobTable):
             return [job for i in ids for job in await self.claim([i], owner, when)]
 
     async def beat(
-        self, owner: str, jobs: Mapping[str, int], progress: Mapping[str, tuple[int, int]] | None = None
+        self, owner: str, jobs: Mapping[str, int], progress: Mapping[str, tuple[int, int, int]] | None = None
     ) -> set[str]:
-        """Renew the leases of `jobs` (id -> attempt) and tell their progress (id -> chunks done, total).
+        """Renew the leases of `jobs` (id -> attempt) and tell their progress (id -> chunks done, chunks there are,
+        ms of execution so far).
 
         Returns:
             The ids that are no longer ours: cancelled, timed out, or expired and perhaps another's.
@@ -82,8 +83,9 @@ class JobLeases(JobTable):
         steps = progress or {}
         rows = []
         for job_id, attempt in jobs.items():
-            done, total = steps.get(job_id, (None, None))
-            rows.append({"id": job_id, "owner": owner, "attempt": attempt, "done": done, "total": total})
+            done, total, execution_ms = steps.get(job_id, (None, None, None))
+            told = {"done": done, "total": total, "execution_ms": execution_ms}
+            rows.append({"id": job_id, "owner": owner, "attempt": attempt} | told)
 
         def renew(conn: Connection) -> set[str]:
             conn.execute(job_sql.BEAT, rows)

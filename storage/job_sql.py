@@ -22,6 +22,7 @@ _RETAIN = "retain_until_ms = CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :k
 _MINE = "WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'IN_PROGRESS'"
 _AVAILABLE = f"(available_ms <= :now OR available_ms > :now + {PAUSE_AT_MOST_MS})"
 _WAITED = "CASE WHEN :now > created_ms THEN :now - created_ms ELSE 0 END"
+_NOT_RUNNING = "CASE WHEN :now > created_ms + execution_ms THEN :now - created_ms - execution_ms ELSE 0 END"
 
 _VALUES = f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join(':' + name for name in COLUMNS)})"
 INSERT = text(_VALUES)
@@ -102,9 +103,9 @@ CLAIM_SHARED = text(
 
 BEAT = text(
     "UPDATE jobs SET beat = beat + 1, chunks_done = COALESCE(:done, chunks_done), "
-    f"chunks_total = COALESCE(:total, chunks_total) {_MINE}"
+    f"chunks_total = COALESCE(:total, chunks_total), execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE}"
 )
-"""Say that the owner is alive, and how far it is."""
+"""Say that the owner is alive, how far it is, and how long it has worked: others may end the job, and must know."""
 HELD = text("SELECT id, attempt FROM jobs WHERE owner = :owner AND state = 'IN_PROGRESS'")
 """What an owner still holds."""
 LEASES = text("SELECT id, owner, beat, attempt, request_id FROM jobs WHERE state = 'IN_PROGRESS'")
@@ -116,7 +117,7 @@ EXPIRE = text(
     "finished_ms = CASE WHEN failures + 1 >= :max_failures THEN :now END, "
     "retain_until_ms = CASE WHEN failures + 1 >= :max_failures THEN "
     "CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END END, "
-    "delay_ms = CASE WHEN started_ms > created_ms THEN started_ms - created_ms ELSE 0 END, "
+    f"delay_ms = {_NOT_RUNNING}, worker_id = CASE WHEN failures + 1 >= :max_failures THEN owner ELSE worker_id END, "
     "error = :error, error_code = :code, owner = NULL, beat = 0 "
     "WHERE id = :id AND owner = :owner AND beat = :beat AND attempt = :attempt AND state = 'IN_PROGRESS' "
     f"{_ENDED}, state"
@@ -158,10 +159,11 @@ FAIL_FOLLOWERS = text(
 )
 """The same input fails the same way for everybody who waits for it."""
 
-_CANCELLED = (
-    "state = 'CANCELLED', cancel_requested = TRUE, owner = NULL, finished_ms = :now, delay_ms = CASE WHEN "
-    f"started_ms IS NULL THEN {_WAITED} WHEN started_ms > created_ms THEN started_ms - created_ms ELSE 0 END, {_RETAIN}"
+_WHEREVER = (
+    f"worker_id = COALESCE(owner, worker_id), owner = NULL, finished_ms = :now, delay_ms = {_NOT_RUNNING}, {_RETAIN}"
 )
+"""The end of a job where it stands, in the queue or with whoever runs it; `execution_ms` is what that one told last."""
+_CANCELLED = f"state = 'CANCELLED', cancel_requested = TRUE, {_WHEREVER}"
 CANCEL = text(f"UPDATE jobs SET {_CANCELLED} WHERE id = :id AND state IN ('IN_QUEUE', 'IN_PROGRESS') {_ENDED}")
 """End a job by its caller's wish, running or not; the fence voids what its runner still brings."""
 PURGE = text(
@@ -181,11 +183,7 @@ RETRY = text(
 """Queue a failed job again; what it had brought is dropped. Its ttl, from its submission or its last retry on, begins
 anew."""
 
-_TTL = (
-    "UPDATE jobs SET state = 'TIMED_OUT', error = :error, error_code = 'ttl_expired', owner = NULL, "
-    f"finished_ms = :now, delay_ms = CASE WHEN started_ms IS NULL THEN {_WAITED} "
-    f"WHEN started_ms > created_ms THEN started_ms - created_ms ELSE 0 END, {_RETAIN} WHERE state = "
-)
+_TTL = f"UPDATE jobs SET state = 'TIMED_OUT', error = :error, error_code = 'ttl_expired', {_WHEREVER} WHERE state = "
 TTL_QUEUED = text(f"{_TTL} 'IN_QUEUE' AND expires_at_ms <= :now {_ENDED}")
 """End what waited past its ttl."""
 TTL_RUNNING = text(f"{_TTL} 'IN_PROGRESS' AND expires_at_ms <= :now {_ENDED}")

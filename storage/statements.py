@@ -41,6 +41,10 @@ ADD_WEBHOOK = text(
     "VALUES (:job_id, :tenant, :receiver, :url, 'PENDING', 0, :now, :now)"
 )
 """Owe a webhook, in the transaction that ends its job."""
+CLOSE_WEBHOOKS = text(
+    "UPDATE webhook_deliveries SET state = 'FAILED', last_error = :error WHERE job_id = :job_id AND state = 'PENDING'"
+)
+"""Owe what is still owed of a job's end no more."""
 
 _INSERT_CACHE_ENTRY = (
     "INSERT INTO cache_entries (key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, "

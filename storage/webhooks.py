@@ -12,7 +12,9 @@ from sqlalchemy import Connection, String, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage.database import Database
-from storage.job_rows import AnyRow, log_events
+from storage.job_rows import AnyRow, log_events, maybe_job
+from storage.job_sql import COLUMNS
+from storage.records import JobRecord
 from storage.room import Room
 
 DELIVERED, FAILED, GIVEN_UP = "webhook_delivered", "webhook_failed", "webhook_given_up"
@@ -31,18 +33,23 @@ _TAKE = text(
     "(SELECT j.request_id FROM jobs j WHERE j.id = webhook_deliveries.job_id)"
 ).bindparams(bindparam("ids", expanding=True))
 """Take these, but for what another server has taken meanwhile."""
+_ENDED_JOB = text(
+    f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE id = "
+    "(SELECT job_id FROM webhook_deliveries WHERE id = :id AND state = 'PENDING')"
+)
+"""The job of a webhook that is still owed. One statement: a retry closes the webhook as it queues the job again."""
 _TRIED = "RETURNING job_id, tries"
+_OWED = "WHERE id = :id AND state = 'PENDING'"
 _DELIVERED = text(
     "UPDATE webhook_deliveries SET state = 'DELIVERED', last_status = :status, last_error = NULL "
     f"WHERE id = :id {_TRIED}"
 )
 _AGAIN = text(
-    "UPDATE webhook_deliveries SET due_ms = :due_ms, last_status = :status, last_error = :error "
-    f"WHERE id = :id {_TRIED}"
+    f"UPDATE webhook_deliveries SET due_ms = :due_ms, last_status = :status, last_error = :error {_OWED} {_TRIED}"
 )
+"""A try that fails says nothing of a webhook that was closed, or taken at another try, meanwhile."""
 _GAVE_UP = text(
-    "UPDATE webhook_deliveries SET state = 'FAILED', last_status = :status, last_error = :error "
-    f"WHERE id = :id {_TRIED}"
+    f"UPDATE webhook_deliveries SET state = 'FAILED', last_status = :status, last_error = :error {_OWED} {_TRIED}"
 )
 _ROW = (
     "d.id, d.job_id, j.tenant, j.endpoint_id, d.url, d.state, d.tries, d.created_ms, d.due_ms, d.last_status, "
@@ -87,7 +94,7 @@ class DeliveryState(StrEnum):
 
     PENDING = "PENDING"  # owed: not tried yet, or to be tried again
     DELIVERED = "DELIVERED"  # the receiver took it
-    FAILED = "FAILED"  # given up after the last try
+    FAILED = "FAILED"  # given up: after the last try, or because the job was retried
 
 
 class DeliveryRow(msgspec.Struct, frozen=True):
@@ -167,6 +174,10 @@ class WebhookStore:
             return taken
 
         return await self._db.writer.run(take)
+
+    async def ended_job(self, delivery_id: int) -> JobRecord | None:
+        """The job whose end is told, with its request; None when it was deleted, or retried: nobody is owed it now."""
+        return await self._db.read(lambda conn: maybe_job(conn.execute(_ENDED_JOB, {"id": delivery_id}).first()))
 
     async def delivered(self, delivery_id: int, status: int) -> None:
         """It was taken, with this HTTP status."""

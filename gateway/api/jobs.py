@@ -43,7 +43,8 @@ IdempotencyKey = Annotated[
     HeaderParameter(
         name="Idempotency-Key",
         max_length=MAX_IDEMPOTENCY_KEY,
-        description="The same key with the same body gives the same job; with another body 409.",
+        description="The same key with the same body gives the same job as it stands; with another body 409. An empty "
+        "one is none.",
     ),
 ]
 Endpoint: TypeAlias = NamedDependency[str]

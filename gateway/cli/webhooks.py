@@ -29,7 +29,7 @@ def webhooks() -> None:
 def list_webhooks(
     tenant: str | None, endpoint: str | None, job: str | None, status: WebhookState | None, limit: int, as_json: bool
 ) -> None:
-    """List webhooks, newest first: PENDING until the receiver took it, FAILED after the last try."""
+    """List webhooks, newest first: PENDING until the receiver took it, FAILED once it was given up."""
     states = () if status is None else (DeliveryState(status),)
     rows = with_database(
         lambda database, settings: WebhookStore(database).page(

@@ -86,7 +86,7 @@ class Leases:
         if not running:
             return
         attempts = {job_id: run.job.attempt for job_id, run in running.items()}
-        progress = {job_id: (run.chunks_done, run.chunks_total) for job_id, run in running.items()}
+        progress = {job_id: run.progress for job_id, run in running.items()}
         for job_id in await self._store.beat(self._owner, attempts, progress):
             if not running[job_id].completed:  # it may have ended while we asked
                 with lines_of(running[job_id].job.request_id, job_id=job_id):

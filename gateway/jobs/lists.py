@@ -62,9 +62,10 @@ class ListedJobs(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A webhook: PENDING until its receiver took it (DELIVERED) or the last try failed (FAILED).
+    """A webhook: PENDING until its receiver took it (DELIVERED) or it was given up (FAILED): the last try failed, or
+    the job was retried before.
 
-    `due_ms` is when it is tried next. `http_status` and `error` are those of the last try.
+    `due_ms` is when it is tried next. `http_status` is that of the last try, `error` what went wrong.
     """
 
     delivery: int

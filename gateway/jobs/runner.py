@@ -70,6 +70,18 @@ class Run:
         self.lost = False
         self.completed = False
 
+    @property
+    def execution_ms(self) -> int:
+        """Execution over all attempts: work begins when an engine has the first chunk in its hands."""
+        now = time.monotonic()
+        started = self.timing.started
+        return self.job.execution_ms + (0 if started is None else round((now - started) * 1000))
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """What its beat tells: chunks done, chunks there are, ms of execution."""
+        return self.chunks_done, self.chunks_total, self.execution_ms
+
     def lose(self) -> None:
         """The job is not ours any more: stop working on it."""
         self.lost = True
@@ -354,10 +366,8 @@ class Runner:
         return True
 
     def _times(self, run: Run) -> tuple[int, int]:
-        """Delay and execution in ms: work begins when an engine has the first chunk in its hands."""
-        now = time.monotonic()
-        started = run.timing.started if run.timing.started is not None else now
-        execution_ms = run.job.execution_ms + round((now - started) * 1000)
+        """Delay and execution in ms; what is not the one is the other."""
+        execution_ms = run.execution_ms
         return max(0, self._clock.now_ms() - run.job.created_ms - execution_ms), execution_ms
 
     async def _end(
@@ -390,7 +400,6 @@ class Runner:
         self._on_end(finished, (run.job.id, *done.followers))
 
     async def _hand_back(self, run: Run, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
-        _, execution_ms = self._times(run)
         await self._store.requeue(
             run.job.id,
             self._owner,
@@ -398,7 +407,7 @@ class Runner:
             reason=reason,
             count_failure=count_failure,
             delay_ms=delay_ms,
-            execution_ms=execution_ms,
+            execution_ms=run.execution_ms,
         )
         self._on_end(None, (run.job.id,))
 

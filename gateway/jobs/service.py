@@ -134,6 +134,9 @@ class Jobs:
     ) -> JobView:
         """Accept a job, durably. Bad input makes a FAILED job; a cached utterance a COMPLETED one.
 
+        Args:
+            idempotency_key: a request that came under it before is not accepted again: its job is given as it stands.
+
         Raises:
             BadRequest: the envelope's policy or another of its keys is out of range.
             NotFound: no such endpoint.
@@ -148,13 +151,13 @@ class Jobs:
         if envelope.webhook is not None:
             self._allow.check_url(envelope.webhook)
         idempotency = None
-        if idempotency_key is not None:
+        if idempotency_key is not None and idempotency_key.strip():  # an empty header is none
             idempotency = Idempotency(idempotency_key, hashlib.sha256(_encode(envelope)).hexdigest())
         raw = bytes(envelope.input) if envelope.input is not UNSET else b""
         try:
             assignment = await self._read(raw, endpoint, principal.tenant)
         except InvalidInput as error:
-            return await self._refuse(principal, endpoint, envelope, policy, kind, idempotency, error)
+            return await self._refuse(principal, endpoint, envelope, policy, kind, idempotency, error, base_url)
         job = self._record(principal, endpoint, envelope, policy, kind, assignment, current_request_id())
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
         if assignment.request.cache == "use":
@@ -173,7 +176,7 @@ class Jobs:
             accepted = await self._store.insert(job, idempotency)
             self._claimer.wake()
         if accepted.id != job.id:
-            return await self.status(principal, endpoint_id, accepted.id, base_url=base_url)
+            return await self._present.view(accepted, base_url)
         return JobView(id=job.id, status=job.state.value)
 
     async def wait(
@@ -212,6 +215,9 @@ class Jobs:
         """Stop a job; one that has ended stays as it is."""
         job = await self.find(principal, endpoint_id, job_id)
         if not job.state.final:
+            run = self._claimer.running.get(job_id)
+            if run is not None:  # its last beat: the end says how long it was worked on
+                await self._store.beat(self._owner, {job_id: run.job.attempt}, {job_id: run.progress})
             job = await self._store.cancel(job_id) or job
             run = self._claimer.running.get(job_id)
             if run is not None and not run.completed:
@@ -320,11 +326,10 @@ class Jobs:
             return await self._present.view(finished, base_url, encoded)
         accepted = await self._store.insert(finished, idempotency)
         if accepted.id != job.id:
-            finished = accepted
-        else:
-            self._recent.add(finished)
-            self._ended(finished.id)
-            self._note_hit(principal, finished)
+            return await self._present.view(accepted, base_url)
+        self._recent.add(finished)
+        self._ended(finished.id)
+        self._note_hit(principal, finished)
         if job.kind == "run":
             return JobView(id=finished.id, status=JobState.IN_QUEUE.value)
         return await self._present.view(finished, base_url)
@@ -367,6 +372,7 @@ class Jobs:
         kind: Kind,
         idempotency: Idempotency | None,
         error: InvalidInput,
+        base_url: str,
     ) -> JobView:
         """Bad input ends as a FAILED job, which is where this API's clients look for it."""
         now = self._clock.now_ms()
@@ -390,12 +396,14 @@ class Jobs:
             error_code=error.code,
             worker_id=self._owner,
         )
-        job = await self._store.insert(job, idempotency)
+        accepted = await self._store.insert(job, idempotency)
+        if accepted.id != job.id:
+            return await self._present.view(accepted, base_url)
         self._ended(job.id)
         self._metrics.jobs_finished.labels(self._endpoints.label(endpoint.id), "", job.state.value).inc()
         if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)
-        return await self._present.view(job, "")
+        return await self._present.view(job, base_url)
 
     def _record(
         self,

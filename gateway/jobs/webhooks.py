@@ -20,7 +20,6 @@ from gateway.jobs.outside import AllowList, guarded_client
 from gateway.jobs.present import Presenter
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
-from storage.jobs import JobStore
 from storage.records import JobRecord
 from storage.webhooks import DeliveryRecord, WebhookStore
 
@@ -60,7 +59,6 @@ class Webhooks:
     def __init__(
         self,
         store: WebhookStore,
-        jobs: JobStore,
         present: Presenter,
         allow: AllowList,
         signing_key: bytes,
@@ -68,7 +66,6 @@ class Webhooks:
         clock: Clock,
     ) -> None:
         self._store = store
-        self._jobs = jobs
         self._present = present
         self._signing_key = signing_key
         self._base_url = base_url
@@ -122,9 +119,9 @@ class Webhooks:
                 log.exception("webhooks_crashed")
 
     async def _deliver(self, owed: DeliveryRecord) -> None:
-        job = await self._jobs.get(owed.job_id)
+        job = await self._store.ended_job(owed.id)
         if job is None:
-            return  # deleted, and what was owed with it
+            return
         body = await self._body(job, owed.url)
         timestamp_s = self._clock.now_ms() // 1000
         headers = {

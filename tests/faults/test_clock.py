@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from support import databases
 from support.after import rows, sound_of, spoken
+from support.clocks import JumpyClock
 from support.running import running
 
-from gateway.clock import SystemClock
 from gateway.settings import CacheSettings, JobSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
@@ -19,19 +19,6 @@ pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
 HOUR_MS = 3_600_000
 JOBS = JobSettings(lease_s=1.5, beat_s=0.3, max_running=1)
 TEXT = " ".join(f"Sentence {n} of a text that goes on for quite a while." for n in range(8))
-
-
-class JumpyClock(SystemClock):
-    """The machine's clocks, and what somebody made of them."""
-
-    ahead_ms = 0
-    ahead_s = 0.0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.ahead_ms
-
-    def monotonic(self) -> float:
-        return super().monotonic() + self.ahead_s
 
 
 @pytest.mark.parametrize("jump_ms", [5 * HOUR_MS, -5 * HOUR_MS, -30_000], ids=["forward", "back", "back a little"])

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.after import sound_of, spoken
+from support.after import rows, sound_of, spoken
+from support.clocks import JumpyClock
 from support.running import Caller, running
 
-from gateway.clock import SystemClock
 from gateway.settings import JobSettings
 
 pytestmark = pytest.mark.slow
 
 TEXT = "\n\n".join(f"Paragraph {n} says the number {n} in so many words." for n in range(6))
-
-
-class JumpyClock(SystemClock):
-    """The machine's clock, and what somebody made of it."""
-
-    ahead_ms = 0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + self.ahead_ms
 
 
 def scripted(tmp_path: Path, **settings: Any) -> dict[str, dict[str, Any]]:
@@ -35,6 +28,12 @@ async def retried(caller: Caller, job: dict[str, Any], **fields: Any) -> dict[st
     answer = await caller.post(f"retry/{job['id']}")
     assert answer.json()["status"] == "IN_QUEUE", answer.text
     return await caller.until(job["id"])
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(60):
+        while not condition():
+            await asyncio.sleep(0.02)
 
 
 async def test_a_job_past_its_execution_timeout_keeps_its_takes_and_a_retry_goes_on_from_them(tmp_path: Path) -> None:
@@ -66,6 +65,35 @@ async def test_waiting_behind_others_is_not_execution(tmp_path: Path) -> None:
         sound_of(job)
         assert job["delayTime"] > 5000
         assert job["executionTime"] < 5000
+
+
+async def test_a_job_that_is_cancelled_while_it_runs_says_for_how_long_it_ran_and_where(tmp_path: Path) -> None:
+    jobs = JobSettings(beat_s=600, lease_s=3600)
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs) as caller:
+        await caller.say("The engine is loaded.", cache="off")
+        began = time.monotonic()
+        job_id = await caller.run("This one is not waited for.", options={"delay_s": 600})
+        running_here = caller.gateway._claimer.running
+        await until(lambda: job_id in running_here and running_here[job_id].timing.started is not None)
+        await asyncio.sleep(1.0)
+        assert (await caller.post(f"cancel/{job_id}")).json()["status"] == "CANCELLED"
+        whole_ms = (time.monotonic() - began) * 1000
+        job = await caller.status(job_id)
+        assert 1000 <= job["executionTime"] <= whole_ms
+        assert job["delayTime"] + job["executionTime"] <= whole_ms
+        assert job["workerId"] == caller.gateway.owner
+
+
+async def test_a_job_whose_ttl_ends_it_says_for_how_long_it_ran_and_where(tmp_path: Path) -> None:
+    clock, jobs = JumpyClock(), JobSettings(beat_s=0.1, lease_s=3600)
+    async with running(tmp_path, clock, backends=scripted(tmp_path), jobs=jobs) as caller:
+        job_id = await caller.run("This one runs too long.", options={"delay_s": 600}, policy={"ttl": 600_000})
+        await until(lambda: rows(tmp_path, "SELECT execution_ms > 500 FROM jobs") in ([(1,)], [(True,)]))
+        clock.ahead_ms += 601_000
+        job = await caller.until(job_id)
+        assert (job["status"], job["workerId"]) == ("TIMED_OUT", caller.gateway.owner)
+        assert 500 < job["executionTime"] < 600_000
+        assert job["delayTime"] + job["executionTime"] >= 600_000
 
 
 async def test_a_job_that_stalls_is_timed_out_and_a_long_one_that_gets_on_is_not(tmp_path: Path) -> None:

@@ -84,7 +84,14 @@ async def test_queue_waiters_and_cancellation_go_from_server_to_server_by_notice
         sound_of(job)
         assert job["workerId"] == free.gateway.owner
         # Cancelled at the free server, the long job leaves its place at the busy one.
+        runs = busy.gateway._claimer.running[long]
+        async with asyncio.timeout(60):
+            while not runs.execution_ms:
+                await asyncio.sleep(0.02)
+        await busy.gateway._leases.beat()
         assert (await free.post(f"cancel/{long}")).json()["status"] == "CANCELLED"
+        cancelled = await free.status(long)
+        assert cancelled["workerId"] == busy.gateway.owner and cancelled["executionTime"] > 0
         while busy.gateway._claimer.running:
             await asyncio.sleep(0.02)
 

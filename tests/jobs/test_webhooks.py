@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 from support.after import rows
-from support.running import running
+from support.clocks import JumpyClock
+from support.running import Caller, running
 
 from gateway.jobs import webhooks
 from gateway.jobs.outside import AllowList
 from gateway.settings import JobSettings
+from storage.webhooks import DeliveryRecord, WebhookStore
 
 TEXT = "A receiver waits for this."
 
@@ -57,6 +59,13 @@ async def receiving(*statuses: int | None) -> AsyncIterator[Receiver]:
         yield receiver
     finally:
         server.close()
+
+
+async def log_of(caller: Caller, job_id: str) -> dict[str, Any]:
+    """What became of a job's webhooks."""
+    answer = await caller.http.get(f"/v2/{caller.endpoint}/webhooks/{job_id}")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
 
 
 @pytest.fixture
@@ -159,6 +168,66 @@ async def test_failures_are_tried_again_until_the_receiver_takes_it(tmp_path: Pa
         assert len(receiver.got) == 4
         assert len({body for _, body in receiver.got}) == 1
         assert len({headers["x-voxgate-delivery"] for headers, _ in receiver.got}) == 1
+
+
+async def test_a_retried_job_is_told_once_it_has_ended_again_and_never_before(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(webhooks, "PAUSES_S", (60,) * 10)
+    clock = JumpyClock()
+    async with receiving(500) as receiver, running(tmp_path, clock, webhook_allow=("127.0.0.1",)) as caller:
+        policy = {"ttl": 600_000}
+        job_id = await caller.run(TEXT, options={"delay_s": 600}, policy=policy, webhook=receiver.url)
+        await caller.until(job_id, "IN_PROGRESS")
+        clock.ahead_ms += 601_000
+        await caller.until(job_id, "TIMED_OUT")
+        async with asyncio.timeout(20):
+            while not (await log_of(caller, job_id))["tries"]:
+                await asyncio.sleep(0.02)
+        assert (await caller.post(f"retry/{job_id}")).json()["status"] == "IN_QUEUE"
+        await caller.until(job_id, "IN_PROGRESS")
+        clock.ahead_ms += 61_000
+        other = await caller.run("It is refused, and that is told.", speed=9, webhook=receiver.url)
+        await receiver.until(2)  # the try that was due before had its turn
+        (closed,) = (await log_of(caller, job_id))["webhooks"]
+        assert (closed["status"], closed["tries"], closed["http_status"]) == ("FAILED", 1, 500)
+        assert "retried" in closed["error"] and "due_ms" not in closed
+        await caller.post(f"cancel/{job_id}")
+        await receiver.until(3)
+        sent = [json.loads(body) for _, body in receiver.got]
+        assert [(one["id"], one["status"]) for one in sent] == [
+            (job_id, "TIMED_OUT"),
+            (other, "FAILED"),
+            (job_id, "CANCELLED"),
+        ]
+        assert len({headers["x-voxgate-delivery"] for headers, _ in receiver.got}) == 3
+
+
+async def test_a_retry_between_the_taking_of_a_webhook_and_its_sending_leaves_nothing_to_send(
+    tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take_due, taken, go_on = WebhookStore.take_due, asyncio.Event(), asyncio.Event()
+
+    async def slowly(self: WebhookStore, *args: Any) -> list[DeliveryRecord]:
+        found = await take_due(self, *args)
+        if found:
+            taken.set()
+            await go_on.wait()
+        return found
+
+    monkeypatch.setattr(WebhookStore, "take_due", slowly)
+    async with receiving() as receiver, running(tmp_path, webhook_allow=("127.0.0.1",)) as caller, asyncio.timeout(60):
+        job_id = await caller.run(TEXT, options={"fail": "engine says no"}, webhook=receiver.url)
+        await taken.wait()
+        assert (await caller.post(f"retry/{job_id}")).json()["status"] == "IN_QUEUE"
+        await caller.until(job_id, "FAILED")
+        go_on.set()
+        await receiver.until(1)
+        (told, closed) = (await log_of(caller, job_id))["webhooks"]
+        ((headers, body),) = receiver.got
+        assert headers["x-voxgate-delivery"] == str(told["delivery"])
+        assert json.loads(body)["retries"] == 1
+        assert closed["status"] == "FAILED" and "retried" in closed["error"]
 
 
 async def test_what_is_owed_survives_a_restart(tmp_path: Path, quick: None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,13 +105,13 @@ async def test_a_beat_keeps_the_lease_and_tells_what_is_lost(jobs: JobStore) -> 
         await jobs.insert(a_job(f"job-{n}"))
     held = {job.id: job.attempt for job in await jobs.claim(["job-0", "job-1", "job-2"], "a")}
     await jobs.cancel("job-1")
-    assert await jobs.beat("a", held, {"job-0": (2, 9)}) == {"job-1"}
+    assert await jobs.beat("a", held, {"job-0": (2, 9, 1_500)}) == {"job-1"}
     assert await jobs.beat("a", held | {"job-2": 7}) == {"job-1", "job-2"}
     seen = {lease.job_id: lease.beat for lease in await jobs.observe_leases()}
     assert seen == {"job-0": 2, "job-2": 1}
     job = await jobs.peek("job-0")
     assert job is not None
-    assert (job.chunks_done, job.chunks_total) == (2, 9)
+    assert (job.chunks_done, job.chunks_total, job.execution_ms) == (2, 9, 1_500)
 
 
 async def test_a_lease_that_stood_still_expires_and_the_paused_owner_is_fenced_out(
@@ -215,6 +215,31 @@ async def test_cancel_ends_a_running_job_at_once_and_leaves_a_finished_one(jobs:
     assert not (await jobs.complete("job-1", "a", job.attempt, a_completion(await put_audio(audio)))).ok
     assert await jobs.cancel("job-1") == cancelled
     assert await jobs.cancel("nobody") is None
+
+
+@pytest.mark.parametrize("end", ["cancel", "ttl", "worker lost"])
+async def test_a_job_that_is_ended_while_it_runs_says_who_ran_it_and_for_how_long(
+    jobs: JobStore, clock: HandClock, end: str
+) -> None:
+    for job_id in ("runs", "waits"):
+        await jobs.insert(a_job(job_id, expires_at_ms=START_MS + 10_000))
+    clock.turn(1)  # it waits for a server
+    await claim(jobs, "runs")
+    clock.turn(6)  # and for an engine, for two of these
+    await jobs.beat("a", {"runs": 1}, {"runs": (0, 3, 4_000)})
+    clock.turn(3)
+    if end == "cancel":
+        await jobs.cancel("runs")
+        await jobs.cancel("waits")
+    elif end == "ttl":
+        assert await jobs.expire_ttl() == ["waits", "runs"]
+    else:
+        assert await jobs.expire("runs", "a", 1, 1, 1, "silent") is JobState.FAILED
+        await jobs.cancel("waits")
+    runs, waits = await jobs.peek("runs"), await jobs.peek("waits")
+    assert runs is not None and waits is not None
+    assert (runs.delay_ms, runs.execution_ms, runs.worker_id) == (6_000, 4_000, "a")
+    assert (waits.delay_ms, waits.execution_ms, waits.worker_id) == (10_000, 0, None)
 
 
 async def test_retry_queues_a_failed_job_afresh_and_nothing_else(jobs: JobStore, clock: HandClock) -> None:
