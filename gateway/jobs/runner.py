@@ -64,6 +64,7 @@ class Run:
         self.job = job
         self.missed = missed
         self.timing = Timing()
+        self.backend = job.backend
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total
         self.task: asyncio.Task[None] | None = None
@@ -167,7 +168,8 @@ class Runner:
         plan = await plan_of(assignment)
         run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
         await _check_size(plan, assignment)
-        hosted = self._engines.get(assignment.arm.backend)
+        run.backend = assignment.arm.backend
+        hosted = self._engines.get(run.backend)
         assert hosted is not None  # routing chose among those there are
         spool = self._audio.new_spool()
         utterance = Utterance(
@@ -354,10 +356,8 @@ class Runner:
         return True
 
     def _times(self, run: Run) -> tuple[int, int]:
-        """Delay and execution in ms: work begins when an engine has the first chunk in its hands."""
-        now = time.monotonic()
-        started = run.timing.started if run.timing.started is not None else now
-        execution_ms = run.job.execution_ms + round((now - started) * 1000)
+        """Delay and execution in ms; see Timing."""
+        execution_ms = run.job.execution_ms + round((run.timing.worked_s() or 0.0) * 1000)
         return max(0, self._clock.now_ms() - run.job.created_ms - execution_ms), execution_ms
 
     async def _end(
