@@ -143,6 +143,12 @@ def test_a_language_that_another_model_speaks_names_the_setting() -> None:
         choose_model(("english",), "de")
 
 
+def test_a_language_that_another_loaded_model_speaks_names_the_option_of_the_request() -> None:
+    cure = "english speaks en; not 'de'; leave out options.model, or say multilingual"
+    with pytest.raises(ValueError, match=f"^{cure}$"):
+        choose_model(("english", "multilingual"), "de", "english")
+
+
 @pytest.mark.parametrize("models", [["english", "multilingual"], "english,multilingual", "multilingual"])
 def test_the_models_of_a_server_are_a_list_or_a_text(models: Any) -> None:
     class Named:
