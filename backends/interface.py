@@ -21,7 +21,7 @@ ENTRY_POINT_GROUP = "voxgate.backends"
 Pcm: TypeAlias = npt.NDArray[np.float32]
 """Mono float32 samples, shape (n,), nominally in [-1, 1]."""
 
-FailureKind: TypeAlias = Literal["failed", "too_long", "unsupported_text", "invalid_input"]
+FailureKind: TypeAlias = Literal["failed", "too_long", "unsupported_text", "invalid_input", "unavailable"]
 
 
 class BackendUnavailable(Exception):
@@ -180,7 +180,8 @@ class ChunkFailed(msgspec.Struct, frozen=True):
         error: what went wrong, for the caller of the API.
         retryable: whether another try may help.
         kind: `too_long` makes speech split the text and ask again; `unsupported_text` and `invalid_input`
-            are the caller's to mend and are never tried again.
+            are the caller's to mend and are never tried again; `unavailable` is BackendUnavailable for this chunk
+            alone: a model it needs cannot be had, `error` says why and what to do, and a fallback may speak instead.
     """
 
     chunk_id: int
@@ -216,7 +217,11 @@ class AsyncFeed(Protocol):
 
 
 Progress: TypeAlias = Callable[[float, str], None]
-"""Called while loading with a share in [0, 1] and what is being done."""
+"""Called while loading with a share in [0, 1] and what is being done.
+
+A backend may keep it and call it after `load`, too, from any thread, when it needs another model in the middle of its
+work: from then on all chunks it holds count as waiting, and it is given no more, until it says a share of 1.
+"""
 
 
 class ModelFile(msgspec.Struct, frozen=True):

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from typing import Any
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 
+from backends.interface import BackendUnavailable
 from benchmarks import checkpoints
 from benchmarks.report import Report, machine, progress
 
@@ -39,7 +41,12 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true", help="small weights, to try the program itself")
     chosen = parser.parse_args()
     sizes = tuple(int(size) for size in chosen.batches.split(","))
-    run(chosen.device, sizes, chosen.tokens, full=not chosen.tiny)
+    try:
+        run(chosen.device, sizes, chosen.tokens, full=not chosen.tiny)
+    except BackendUnavailable as error:
+        sys.exit(f"{error.reason}; `--device cpu --tiny` runs the same steps anywhere, to see that they work")
+    except ImportError as error:
+        sys.exit(f"Chatterbox cannot be imported: {error}; `make env GPU=1` installs it")
 
 
 def run(device_name: str, sizes: tuple[int, ...], tokens: int, *, full: bool) -> Report:

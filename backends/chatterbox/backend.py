@@ -108,7 +108,7 @@ class ChatterboxBackend:
         self._engine = Switch(
             allowed[0],
             self._start(allowed[0], device, progress),
-            lambda name: self._start(name, device, _unheard),
+            lambda name: self._start_later(name, device, progress),
             lambda chunk: choose_model(allowed, chunk.language, chunk.options.model),
         )
 
@@ -171,6 +171,13 @@ class ChatterboxBackend:
         progress(0.9, "preparing the engine")
         return self._build(model, settings, device)
 
+    def _start_later(self, name: str, device: Any, progress: Progress) -> Engine:
+        """The same in a worker that is up; what it holds waits until the end is told, however it ends."""
+        try:
+            return self._start(name, device, progress)
+        finally:
+            progress(1.0, "")
+
     def _build(self, model: Any, settings: ChatterboxSettings, device: Any) -> Engine:
         facts = MODELS[settings.model]
         if not settings.batches:
@@ -186,10 +193,6 @@ class ChatterboxBackend:
         engine = FastEngine(model, facts, settings, dtype=dtype, threads=self._context.threads)
         del model.t3.tfmr.layers[:]  # the engine has its own copy, fused
         return engine
-
-
-def _unheard(_share: float, _text: str) -> None:
-    """For a model that is loaded while the worker is already up."""
 
 
 def _part(progress: Progress, nth: int, of: int) -> Progress:

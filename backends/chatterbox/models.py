@@ -94,5 +94,8 @@ def choose_model(allowed: Sequence[str], language: str, asked: str | None = None
             return name
     spoken = "; ".join(f"{name} speaks {', '.join(MODELS[name].languages)}" for name in candidates)
     others = [name for name in MODELS if name not in candidates and primary in MODELS[name].languages]
-    cure = f"; {', '.join(others)} would: see the setting `models`" if others else ""
+    if here := [name for name in others if name in allowed]:
+        cure = f"; leave out options.model, or say {' or '.join(here)}"
+    else:
+        cure = f"; {', '.join(others)} would: see the setting `models`" if others else ""
     raise ValueError(f"{spoken}; not {language!r}{cure}")

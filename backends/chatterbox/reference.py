@@ -20,7 +20,9 @@ from backends.interface import Chunk, ChunkFailed, Event, Feed, Pcm, Take
 _ALMOST_ZERO = 5e-324
 """Above zero for upstream's `if cfg_weight > 0`, whose other branch crashes; zero once it is a float32 tensor."""
 
-_UNSEGMENTED = "Chinese is read without word boundaries: the segmenter's files are not in MODEL_CACHE_DIR"
+_UNSEGMENTED = (
+    "not_segmented: Chinese is read without word boundaries: the segmenter's files are not in MODEL_CACHE_DIR"
+)
 
 
 class ReferenceEngine:

@@ -75,7 +75,7 @@ class Switch:
             error = self._load_meanwhile(name, desk)
         if error:
             for chunk in desk.pick(name):
-                yield ChunkFailed(chunk.id, f"Model not initialized: {error}")
+                yield ChunkFailed(chunk.id, error, kind="unavailable")
 
     def _load_meanwhile(self, name: str, desk: _Desk) -> str:
         """Load a model and show signs of life, which a worker that holds chunks must; what went wrong, if it did."""

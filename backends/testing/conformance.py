@@ -9,9 +9,9 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ from backends.interface import (
     Chunk,
     ChunkFailed,
     Event,
+    FailureKind,
     Take,
     Voice,
 )
@@ -174,9 +175,13 @@ class _Kit:
 
     # -- after loading --------------------------------------------------------------------------
     def load(self) -> None:
-        shares: list[float] = []
-        self.engine.load(lambda share, _: shares.append(share))
-        _require(all(0 <= share <= 1 for share in shares), f"progress outside [0, 1]: {shares}")
+        self.shares: list[float] = []
+        self.engine.load(lambda share, _: self.shares.append(share))
+        self.reported()
+        self.shares.clear()
+
+    def reported(self) -> None:
+        _require(all(0 <= share <= 1 for share in self.shares), f"progress outside [0, 1]: {self.shares}")
 
     def closes(self) -> None:
         _require(not self.speak([]), "it gave events without chunks")
@@ -224,9 +229,16 @@ class _Kit:
     def speak(self, chunks: Sequence[Chunk], cancelled: set[int] | None = None) -> list[Event]:
         feed = KitFeed(chunks, cancelled or set())
         if self.capabilities.host == "inline":
-            return asyncio.run(_gather(self.engine.synthesize(WaitingKitFeed(feed))))
-        events: Iterator[Event] = self.engine.synthesize(feed)
-        return list(events)
+            events = asyncio.run(_gather(self.engine.synthesize(WaitingKitFeed(feed))))
+        else:
+            events = list(self.engine.synthesize(feed))
+        self.ended_loading()
+        return events
+
+    def ended_loading(self) -> None:
+        self.reported()
+        told, late = self.shares[-1:], "it reported progress after load and never a share of 1: nothing would reach it"
+        _require(told in ([], [1]), late)
 
     def answered(self, chunks: Sequence[Chunk]) -> list[Event]:
         """Speak; every chunk must get one event, and every take must be sound."""
@@ -236,11 +248,17 @@ class _Kit:
         for event in events:
             if isinstance(event, Take):
                 self.sound(event)
+            else:
+                known = get_args(FailureKind)
+                _require(event.kind in known, f"a failure of kind {event.kind!r}, which is none of {', '.join(known)}")
         return sorted(events, key=lambda event: event.chunk_id)
 
     def takes(self, chunks: Sequence[Chunk]) -> list[Take]:
         """The same, and none may fail."""
         events = self.answered(chunks)
+        for event in events:
+            if isinstance(event, ChunkFailed) and event.kind == "unavailable":
+                raise BackendUnavailable(event.error)
         failed = [event.error for event in events if isinstance(event, ChunkFailed)]
         _require(not failed, f"it failed at plain text: {failed}")
         return [event for event in events if isinstance(event, Take)]

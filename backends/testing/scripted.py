@@ -63,6 +63,9 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
         cloning: whether it speaks like a recording: the pitch of its tone then depends on the recording's bytes.
         curse: a file; while it holds words, a chunk with those words kills the worker. To be lifted from outside.
+        later: a language with a model of its own, loaded when the first chunk in it comes; not with `inline`.
+        later_s: how long that takes; everything the worker holds waits meanwhile.
+        later_fails: that model cannot be had.
     """
 
     host: Literal["process", "inline"] = "process"
@@ -83,6 +86,9 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     record: str = ""
     cloning: bool = False
     curse: str = ""
+    later: str = ""
+    later_s: float = 0.0
+    later_fails: bool = False
 
 
 class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,6 +132,8 @@ class ScriptedBackend:
         self._settings = settings
         self._loaded = False
         self._ballast: Any = None
+        self._later_loaded = False
+        self._progress: Progress = lambda _share, _text: None
         self._told: Counter[str] = Counter()
 
     def capabilities(self) -> Capabilities:
@@ -171,7 +179,7 @@ class ScriptedBackend:
             case "hang":
                 _hang()
         self._ballast = np.ones(settings.ballast_mb * 131_072)
-        self._loaded = True
+        self._progress, self._loaded = progress, True
 
     def synthesize(self, feed: Any) -> Iterator[Event] | AsyncIterator[Event]:
         """A loop like a batching decoder's: at each step it takes what it has room for and ends what is done."""
@@ -179,7 +187,7 @@ class ScriptedBackend:
 
     def unload(self) -> None:
         """Let go of the ballast."""
-        self._ballast, self._loaded = None, False
+        self._ballast, self._loaded, self._later_loaded = None, False, False
 
     def _batch(self, feed: Feed) -> Iterator[Event]:
         active: dict[int, tuple[Chunk, float]] = {}
@@ -190,6 +198,8 @@ class ScriptedBackend:
                 return
             now = time.monotonic()
             active.update((chunk.id, (chunk, now + _delay_s(chunk))) for chunk in chunks)
+            if any(self._lacks_model(chunk) for chunk in chunks):
+                self._load_later(feed, active)
             for chunk, due in list(active.values()):
                 if feed.cancelled(chunk.id):
                     del active[chunk.id]
@@ -218,8 +228,25 @@ class ScriptedBackend:
             if active:
                 await asyncio.sleep(_STEP_S)
 
+    def _lacks_model(self, chunk: Chunk) -> bool:
+        return chunk.language == self._settings.later and not self._later_loaded
+
+    def _load_later(self, feed: Feed, active: dict[int, tuple[Chunk, float]]) -> None:
+        began, length_s = time.monotonic(), self._settings.later_s
+        while (gone := time.monotonic() - began) < length_s:
+            self._progress(gone / length_s, f"pretending to load {self._settings.later}")
+            for chunk_id in [chunk_id for chunk_id in active if feed.cancelled(chunk_id)]:
+                del active[chunk_id]
+            time.sleep(_STEP_S)
+        self._later_loaded = not self._settings.later_fails
+        self._progress(1.0, "")
+
     def _speak(self, chunk: Chunk) -> Iterator[Event]:
         asked = _options(chunk)
+        if self._lacks_model(chunk):
+            error = f"the model of {chunk.language} cannot be had (unset later_fails)"
+            yield ChunkFailed(chunk.id, error, kind="unavailable")
+            return
         if self._settings.record:
             _append(self._settings.record, msgspec.json.encode((chunk.text, chunk.seed)) + b"\n")
         if asked.hang:

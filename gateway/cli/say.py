@@ -95,7 +95,8 @@ def _progress(job: Mapping[str, Any]) -> None:
     if not sys.stderr.isatty():
         return
     progress = job.get("progress")
-    words = f"{progress['chunks_done']} of {progress['chunks_total']} chunks" if progress else job.get("reason", "")
+    chunks = f"{progress['chunks_done']} of {progress['chunks_total']} chunks" if progress else ""
+    words = job.get("reason", chunks)  # what it waits for, while it waits
     click.echo(f"\r\033[K{job['status']} {words}", nl=False, err=True)
 
 

@@ -98,14 +98,15 @@ class Host:
 
     def state(self) -> HostState:
         """How the host is, now."""
-        loading = [seat for seat in self._seats if seat.phase is Phase.LOADING]
-        ready = [seat for seat in self._seats if seat.phase is Phase.READY]
+        ready = [seat for seat in self._seats if seat.phase is Phase.READY and not seat.loads_more]
+        more = [seat for seat in self._seats if seat.phase is Phase.READY and seat.loads_more]
+        loading = [*more, *(seat for seat in self._seats if seat.phase is Phase.LOADING)]
         furthest = max(loading, key=lambda seat: seat.loading_share, default=None)
         return HostState(
             initializing=len(loading),
             idle=sum(not seat.held for seat in ready),
             running=sum(bool(seat.held) for seat in ready),
-            unhealthy=int(self._health.failing and not ready),
+            unhealthy=int(self._health.failing and not self.ready),
             waiting=len(self._queue),
             loading_share=furthest.loading_share if furthest else 0.0,
             loading_text=furthest.loading_text if furthest else "",
@@ -197,8 +198,7 @@ class Host:
         for ticket in tickets:
             chunk_id = next(self._ids)
             seat.held[chunk_id] = ticket
-            if ticket.dispatched_at is None:
-                ticket.dispatched_at = now
+            ticket.dispatch(now)
             errands.append(_errand(chunk_id, ticket.order))
         seat.delivered(len(errands), now)
         seat.worker.deliver(errands)
@@ -238,17 +238,22 @@ class Host:
             case wire.Want(n, idle):
                 seat.wanted += n
                 seat.waits = idle
+                if idle and not seat.held:
+                    seat.load_more(False)  # whatever it said: nothing keeps it from speaking
             case wire.Spoken():
                 self._spoken(seat, message)
             case wire.Failed(chunk_id, kind, error, retryable):
                 if (ticket := seat.release(chunk_id)) is not None:
-                    self._end(ticket, ChunkRefused(kind, error, retryable))
+                    missing = kind == "unavailable"  # to this chunk; the worker goes on with others
+                    self._end(ticket, BackendUnavailable(error) if missing else ChunkRefused(kind, error, retryable))
             case wire.Dropped(chunk_id):
                 seat.release(chunk_id)
             case wire.Loading(share, text):
                 seat.loading_share, seat.loading_text = min(max(share, 0.0), 1.0), text
                 self._notify()
-                return
+                if seat.loading:
+                    return
+                seat.load_more(share < 1)
             case wire.Ready(revision):
                 self._loaded(seat, revision)
             case wire.Unavailable(reason, cure):
@@ -405,7 +410,8 @@ class Host:
         ready = [seat for seat in self._seats if seat.phase is Phase.READY]
         here = sum(seat.phase in (Phase.LOADING, Phase.READY) for seat in self._seats)
         spare = here - (self.scale.min_workers if self._started else 0)
-        idle = sorted((seat for seat in ready if not seat.held), key=lambda seat: seat.used_at)[: max(0, spare)]
+        resting = [seat for seat in ready if not seat.held and not seat.loads_more]
+        idle = sorted(resting, key=lambda seat: seat.used_at)[: max(0, spare)]
         again = []
         for seat in idle:
             end = seat.used_at + self.scale.idle_timeout_s

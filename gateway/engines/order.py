@@ -83,6 +83,8 @@ class Ticket:
     Attributes:
         future: ends with a TakeResult, ChunkRefused, ChunkPoisoned, BackendUnavailable or HostStopped.
         dispatched_at: monotonic seconds when an engine first got the chunk; None while it waits.
+        held_up: an engine has it, and gets another model first.
+        on_change: called (without arguments) whenever either of them has changed.
         crashes: workers that died while they held this chunk and nothing else.
         alone: suspected of a crash in company, so spoken alone until it is cleared.
     """
@@ -91,10 +93,28 @@ class Ticket:
         self.order = order
         self.future: asyncio.Future[TakeResult] = asyncio.get_running_loop().create_future()
         self.dispatched_at: float | None = None
+        self.held_up = False
+        self.on_change: Callable[[], None] | None = None
         self.crashes = 0
         self.alone = False
         # Also when whoever awaits the future is cancelled, and with that the future.
         self.future.add_done_callback(lambda future: withdraw(self) if future.cancelled() else None)
+
+    def dispatch(self, at: float) -> None:
+        """An engine has the chunk."""
+        if self.dispatched_at is None:
+            self.dispatched_at = at
+        self._tell()
+
+    def hold_up(self, held_up: bool) -> None:
+        """Its engine gets another model, or is done with that or dead."""
+        if self.held_up != held_up:
+            self.held_up = held_up
+            self._tell()
+
+    def _tell(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
     def cancel(self) -> None:
         """Nobody wants this chunk any more: the future is cancelled at once, the engine is told."""

@@ -26,6 +26,7 @@ class Seat:
         held: chunks by id.
         unacknowledged: cancelled chunks it has not dropped, and until when it may take.
         solo: it speaks a suspect, which must stay alone.
+        loads_more: it was loaded, and gets another model before it goes on.
         used_at: when it was loaded, or last got or ended a chunk, monotonic seconds.
         blameless: it was killed for its slowness to cancel: that says nothing about the chunks it held.
     """
@@ -40,6 +41,7 @@ class Seat:
         self.wanted = 0
         self.waits = False
         self.solo = False
+        self.loads_more = False
         self.opened_at = self.heard_at = self.used_at = now
         self.close_by = 0.0
         self.loading_share = 0.0
@@ -52,7 +54,7 @@ class Seat:
     @property
     def room(self) -> int:
         """Chunks it may be given now."""
-        return 0 if self.solo and self.held else self.wanted
+        return 0 if self.loads_more or (self.solo and self.held) else self.wanted
 
     def holds(self, ticket: Ticket) -> int | None:
         """The id under which it has this chunk."""
@@ -73,17 +75,28 @@ class Seat:
             self.solo = False
         return ticket
 
+    def load_more(self, loads_more: bool) -> None:
+        """It gets another model, or is done with that. One that holds nothing and waits keeps nobody waiting."""
+        self.loads_more = loads_more and (bool(self.held) or not self.waits)
+        for ticket in self.held.values():
+            ticket.hold_up(self.loads_more)
+
     def take_all(self) -> list[Ticket]:
         """Everything it held, when it died."""
+        self.load_more(False)
         held = list(self.held.values())
         self.held.clear()
         return held
+
+    @property
+    def _loads(self) -> bool:
+        return self.phase is Phase.LOADING or self.loads_more
 
     def _busy(self) -> bool:
         return self.phase is Phase.LOADING or bool(self.held) or (self.phase is Phase.READY and not self.waits)
 
     def _silent_at(self, scale: Scale) -> float:
-        return self.heard_at + (scale.load_timeout_s if self.phase is Phase.LOADING else scale.chunk_timeout_s)
+        return self.heard_at + (scale.load_timeout_s if self._loads else scale.chunk_timeout_s)
 
     def cancel_overdue(self, now: float) -> bool:
         """Whether a cancelled chunk should have been dropped by now."""
@@ -96,7 +109,7 @@ class Seat:
         if self.cancel_overdue(now):
             return f"did not drop a cancelled chunk within {scale.cancel_grace_s:g} s"
         if self._busy() and now >= self._silent_at(scale):
-            if self.phase is Phase.LOADING:
+            if self._loads:
                 return f"silent for {scale.load_timeout_s:g} s while loading"
             return f"silent for {scale.chunk_timeout_s:g} s while speaking"
         if self.phase is Phase.CLOSING and not self.held and now >= self.close_by:

@@ -11,7 +11,7 @@ class HostState(msgspec.Struct, frozen=True):
     """How a host is.
 
     Args:
-        initializing: workers that load.
+        initializing: workers that load, loaded ones that get another model among them.
         idle: loaded workers without a chunk.
         running: workers that speak.
         unhealthy: 1 while a worker is missing after a crash and its restart is awaited.

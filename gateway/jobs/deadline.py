@@ -1,20 +1,20 @@
 """How long a job may run, in time that is really spent on it.
 
 `executionTimeout` is the total time since an engine first had the job in its hands. Without one the limit is the
-time since the last finished chunk: a long text may take hours, a hung engine may not.
+time since the last finished chunk: a long text may take hours, a hung engine may not. Neither counts while the job
+waits for a model.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from gateway.speech.timing import Timing
 
 LOOK_AGAIN_S = 0.25
-"""Seconds between looks at a job whose first chunk waits for an engine."""
+"""Seconds between looks at a job that waits for an engine or its model."""
 
 
 class DeadlineOver(Exception):
@@ -33,20 +33,20 @@ class Deadline:
         self._timing = timing
         self._total_s = total_s
         self._stall_s = stall_s
-        self._last_take: float | None = None
+        self._worked_at_last_take_s = 0.0
 
     def took(self) -> None:
         """A chunk was finished."""
-        self._last_take = time.monotonic()
+        self._worked_at_last_take_s = self._timing.worked_s() or 0.0
 
     def left_s(self) -> float | None:
-        """Seconds until the end; None while work has not begun."""
-        started = self._timing.started
-        if started is None:
+        """Seconds of work until the end; None while the job waits."""
+        worked_s = self._timing.worked_s()
+        if worked_s is None or self._timing.held_up:
             return None
         if self._total_s is not None:
-            return started + self._total_s - time.monotonic()
-        return max(started, self._last_take or started) + self._stall_s - time.monotonic()
+            return self._total_s - worked_s
+        return self._worked_at_last_take_s + self._stall_s - worked_s
 
     @asynccontextmanager
     async def enforced(self) -> AsyncIterator[None]:

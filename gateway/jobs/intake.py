@@ -15,6 +15,7 @@ from gateway.settings import Settings
 from gateway.speech.checks import CHECKS_VERSION
 from gateway.speech.decode import decode_request
 from gateway.speech.encode import default_bitrate, encoder_identity
+from gateway.speech.language import UnknownLanguage
 from gateway.speech.lexicon import Respelled
 from gateway.speech.plan import clamp_max_chars, planner_version
 from gateway.speech.pronunciations import Pronunciations
@@ -104,7 +105,10 @@ class Intake:
         Raises:
             InvalidInput: what was wrong, what is allowed.
         """
-        request = decode_request(raw_input, endpoint.input_defaults)
+        try:
+            request = decode_request(raw_input, endpoint.input_defaults)
+        except UnknownLanguage as error:
+            raise InvalidInput(f"{error}; {self._router.speakers.known()}") from None
         assignment = self.assign(request, self._router.first(request, endpoint, tenant), tenant)
         lacking = [message for code, message in assignment.warnings if code not in _OPERATORS_WARNINGS]
         if request.strict and lacking:

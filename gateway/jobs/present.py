@@ -74,6 +74,7 @@ class Presenter:
             id=job.id,
             status=job.state.value,
             workerId=job.owner or UNSET,
+            reason=(run is not None and self._watch.held_up(run)) or UNSET,
             progress=Progress(done, total) if total else UNSET,
             retries=job.retries or UNSET,
         )

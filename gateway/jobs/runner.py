@@ -64,6 +64,7 @@ class Run:
         self.job = job
         self.missed = missed
         self.timing = Timing()
+        self.backend = job.backend
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total
         self.task: asyncio.Task[None] | None = None
@@ -72,10 +73,8 @@ class Run:
 
     @property
     def execution_ms(self) -> int:
-        """Execution over all attempts: work begins when an engine has the first chunk in its hands."""
-        now = time.monotonic()
-        started = self.timing.started
-        return self.job.execution_ms + (0 if started is None else round((now - started) * 1000))
+        """Execution over all attempts; see Timing for what is work."""
+        return self.job.execution_ms + round((self.timing.worked_s() or 0.0) * 1000)
 
     @property
     def progress(self) -> tuple[int, int, int]:
@@ -179,7 +178,8 @@ class Runner:
         plan = await plan_of(assignment)
         run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
         await _check_size(plan, assignment)
-        hosted = self._engines.get(assignment.arm.backend)
+        run.backend = assignment.arm.backend
+        hosted = self._engines.get(run.backend)
         assert hosted is not None  # routing chose among those there are
         spool = self._audio.new_spool()
         utterance = Utterance(

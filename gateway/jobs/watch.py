@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gateway.engines.registry import Engines, HostedBackend
+from gateway.engines.state import HostState
 from gateway.errors import InvalidInput
+from gateway.jobs.runner import Run
 from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
@@ -65,7 +67,7 @@ class Watch:
                 restarts=state.restarts,
                 last_error=state.last_error or "",
             )
-        loading = state.initializing > 0 and not host.ready
+        loading = _nobody_speaks(state)
         return BackendHealth(
             name=name,
             state="loading" if loading else "ready" if host.ready else "idle",
@@ -103,11 +105,20 @@ class Watch:
         if not hosted.host.ready:
             if state.last_error:
                 return f"worker crashing: {state.last_error}"
-            return f"loading {state.loading_share * 100:.0f} % {state.loading_text}".rstrip()
+            return _loading(state)
         if job.error:
             return f"will be tried again: {job.error}"
         position = await self._store.position(job.id)
         return f"position {position}" if position else "starting"
+
+    def held_up(self, run: Run) -> str:
+        """Why a claimed job waits, if it is for a model that a worker loads after its first one; else ""."""
+        hosted = self._engines.get(run.backend)
+        if hosted is None or not (run.timing.held_up or run.timing.started is None):
+            return ""
+        state = hosted.host.state()
+        loading = state.initializing > 0 if run.timing.held_up else _nobody_speaks(state)
+        return _loading(state) if loading else ""
 
     def most_workers(self) -> int:
         """How many engine workers this server may start in all."""
@@ -126,3 +137,12 @@ class Watch:
             ):
                 self._metrics.workers.labels(name, label).set(value)
             self._metrics.worker_restarts.labels(name).set(state.restarts)
+
+
+def _nobody_speaks(state: HostState) -> bool:
+    """All workers load, their first model or another."""
+    return state.initializing > 0 and not state.idle + state.running
+
+
+def _loading(state: HostState) -> str:
+    return f"loading {state.loading_share * 100:.0f} % {state.loading_text}".rstrip()

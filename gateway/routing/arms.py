@@ -180,7 +180,7 @@ def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None,
     yours = f"; yours are: {', '.join(uploads[:20])}" if uploads else ""
     raise InvalidInput(
         f"{candidate.name} has no voice {request.voice!r}{meant(request.voice, [*names, *uploads])}; "
-        f"it has: default, {', '.join(names)}{yours}"
+        f"it has: {', '.join(dict.fromkeys(('default', *names)))}{yours}"
     )
 
 

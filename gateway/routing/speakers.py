@@ -39,6 +39,11 @@ class Speakers:
         self._loaded = tuple(loaded)
         self._missing = tuple(info for info in found if info.state == "missing" and info.enabled)
 
+    def known(self) -> str:
+        """What each loaded backend speaks, in words."""
+        spoken = ((backend.name, backend.capabilities.languages) for backend in self._loaded)
+        return "; ".join(f"{name} speaks {'any' if '*' in tags else ', '.join(tags)}" for name, tags in spoken)
+
     def of_language(self, tag: str, but: str) -> str:
         """Who speaks this language beside the backend `but`, in words."""
         return self._told(lambda languages: [have for have in languages if language_matches(tag, have)], but, "")

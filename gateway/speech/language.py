@@ -11,12 +11,16 @@ from gateway.errors import InvalidInput
 _LONGEST = 35  # RFC 5646, 4.4.1
 
 
+class UnknownLanguage(InvalidInput):
+    """No language tag; whoever knows which languages are spoken here adds them."""
+
+
 @lru_cache(maxsize=1024)
 def normalize_language(tag: str) -> str:
     """The usual spelling of a tag: `EN_us` is `en-US`, `eng` is `en`, `iw` is `he`.
 
     Raises:
-        InvalidInput: not a tag.
+        UnknownLanguage: not a tag.
     """
     try:
         if len(tag) > _LONGEST or not langcodes.tag_is_valid(tag):
@@ -24,7 +28,9 @@ def normalize_language(tag: str) -> str:
         return langcodes.standardize_tag(tag)
     except ValueError:
         shown = tag if len(tag) <= _LONGEST else f"{tag[:_LONGEST]}..."
-        raise InvalidInput(f"language must be a BCP 47 tag such as 'en', 'en-US' or 'pt-BR', got {shown!r}") from None
+        raise UnknownLanguage(
+            f"language must be a BCP 47 tag such as 'en', 'en-US' or 'pt-BR', got {shown!r}"
+        ) from None
 
 
 @lru_cache(maxsize=4096)
@@ -32,20 +38,22 @@ def language_matches(asked: str, have: str) -> bool:
     """Whether a voice that speaks `have` will do for who asked for `asked`.
 
     The languages must be the same; script and region must only where both tags name one: `en` and `en-US` match
-    each other, `en-GB` and `en-US` do not. `*` has every language.
+    each other, `en-GB` and `en-US` do not. Norwegian without more words is Bokmål, as in CLDR: `nb` and `no` match each
+    other, and either reads `nn`, but no voice for Nynorsk reads Bokmål. `*` has every language.
 
     Raises:
-        InvalidInput: not a tag.
+        UnknownLanguage: not a tag.
     """
     if have == "*":
         return True
     ask, has = _parts(asked), _parts(have)
     return (
-        ask.language == has.language
+        (ask.language == has.language or (ask.language, has.language) == ("nn", "no"))
         and (ask.script is None or has.script is None or ask.script == has.script)
         and (ask.territory is None or has.territory is None or ask.territory == has.territory)
     )
 
 
 def _parts(tag: str) -> langcodes.Language:
-    return langcodes.Language.get(normalize_language(tag)).prefer_macrolanguage()  # Google's cmn-CN is zh-CN
+    parts = langcodes.Language.get(normalize_language(tag)).prefer_macrolanguage()  # Google's cmn-CN is zh-CN
+    return parts.update_dict({"language": "no"}) if parts.language == "nb" else parts

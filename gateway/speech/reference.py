@@ -25,6 +25,7 @@ RATES = (8_000, 192_000)
 CONTAINERS = {"WAV": "wav", "WAVEX": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "MPEG": "mp3"}
 TOO_SOFT_DBFS = -45.0
 CLIPPED_SHARE = 0.01
+_PIECE_S = 4
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -78,25 +79,33 @@ def prepare_reference(source: Path, target: Path) -> Reference:
 
 
 def resample(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np.float32]:
-    """Band-limited resampling of a whole recording through its spectrum; exact length `round(n * to / rate)`.
+    """Band-limited resampling through spectra of four seconds each; exact length `round(n * to / rate)`.
 
-    The spectrum treats a recording as periodic, so half a second of its mirrored edges is put around it first.
+    A spectrum treats its piece as periodic, so half a second of what is beside it, at the edges of its mirror image, is
+    put around each piece first and cut off afterwards. The spectrum of a whole minute would take 400 MB.
     """
     if rate == to or pcm.size == 0:
         return pcm
     pad = min(rate // 2, pcm.size - 1)
-    padded = np.pad(pcm.astype(np.float64), pad, mode="reflect")
+    padded = np.pad(pcm, pad, mode="reflect")
+    start = round(pad * to / rate)
+    pieces = []
+    for second in range(0, -(-pcm.size // rate), _PIECE_S):
+        begin = second * rate
+        length = min(_PIECE_S * rate, pcm.size - begin)
+        piece = _resampled(padded[begin : begin + length + 2 * pad], rate, to)
+        pieces.append(piece[start : start + round(length * to / rate)])
+    return np.concatenate(pieces)
+
+
+def _resampled(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np.float32]:
     # A length whose image is a whole number, so that the two grids meet at the ends.
     step = rate // math.gcd(rate, to)
-    extra = -padded.size % step
-    padded = np.pad(padded, (0, extra), mode="edge")
+    padded = np.pad(pcm.astype(np.float64), (0, -pcm.size % step), mode="edge")
     spectrum = np.fft.rfft(padded)
     length = padded.size * to // rate
     shorter = spectrum[: length // 2 + 1] if to < rate else spectrum
-    out = np.fft.irfft(shorter, length) * (to / rate)
-    start = round(pad * to / rate)
-    wanted = round(pcm.size * to / rate)
-    return out[start : start + wanted].astype(np.float32)
+    return (np.fft.irfft(shorter, length) * (to / rate)).astype(np.float32)
 
 
 def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
@@ -129,12 +138,12 @@ def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
 
 def _mono(file: sf.SoundFile, limit: int) -> npt.NDArray[np.float32]:
     """At most `limit` frames, their channels mixed second by second: eight of them at 192 kHz would be 370 MB."""
-    parts: list[npt.NDArray[np.float32]] = []
-    left = limit
-    while left > 0:
-        block = file.read(min(left, int(file.samplerate)), dtype="float32", always_2d=True)
+    pcm = np.empty(limit, np.float32)
+    have = 0
+    while have < limit:
+        block = file.read(min(limit - have, int(file.samplerate)), dtype="float32", always_2d=True)
         if not len(block):
             break
-        parts.append(block.mean(axis=1, dtype=np.float32))
-        left -= len(block)
-    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+        pcm[have : have + len(block)] = block.mean(axis=1, dtype=np.float32)
+        have += len(block)
+    return pcm[:have]

@@ -8,6 +8,7 @@ order. An utterance that begins again finds its takes and speaks only what is mi
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -44,6 +45,9 @@ RETRIES = 2
 
 IN_THREAD_S = 0.5
 """Finished takes with at least this much sound are encoded in a thread, so that the event loop goes on."""
+
+_CODE = re.compile(r"[a-z][a-z0-9_]*")
+"""What a backend's warning must begin with, before `: `, to have a code of its own."""
 
 Samples = npt.NDArray[np.int16]
 
@@ -407,7 +411,7 @@ class _Work:
             code, _, message = warning.partition(": ")
             if code == FLAW_WARNING:  # takes are shared, so only here is it known which chunk it is
                 message = f"chunk {index}: {message}"
-            self._warnings[(code, message) if message else ("backend", warning)] = None
+            self._warnings[(code, message) if message and _CODE.fullmatch(code) else ("backend", warning)] = None
 
 
 def _about(error: Exception, text: str) -> str:

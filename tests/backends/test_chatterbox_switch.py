@@ -108,7 +108,8 @@ def test_a_model_that_cannot_be_loaded_fails_its_own_chunks_only() -> None:
 
     takes, failures = spoken(switch([], make).synthesize(ListFeed(mixed("eddeed"))))
     assert sorted(takes) == [0, 3, 4] and sorted(failures) == [1, 2, 5]
-    assert failures[1].error == "Model not initialized: the hub cannot be reached (check the network)"
+    assert failures[1].error == "the hub cannot be reached (check the network)"
+    assert {failure.kind for failure in failures.values()} == {"unavailable"}, "so that a fallback may speak"
     assert len(tries) == 1, "it is not tried again with every chunk"
 
 
@@ -140,6 +141,12 @@ def test_the_model_follows_setting_language_and_request(
 def test_a_language_that_another_model_speaks_names_the_setting() -> None:
     with pytest.raises(ValueError, match="english speaks en; not 'de'; multilingual would: see the setting `models`"):
         choose_model(("english",), "de")
+
+
+def test_a_language_that_another_loaded_model_speaks_names_the_option_of_the_request() -> None:
+    cure = "english speaks en; not 'de'; leave out options.model, or say multilingual"
+    with pytest.raises(ValueError, match=f"^{cure}$"):
+        choose_model(("english", "multilingual"), "de", "english")
 
 
 @pytest.mark.parametrize("models", [["english", "multilingual"], "english,multilingual", "multilingual"])

@@ -20,6 +20,7 @@ from support.hub import COMMIT, REPO, Hub, hub_of
 from support.running import Caller, running
 
 from backends.chatterbox import ChatterboxBackend, ChatterboxSettings
+from backends.chatterbox.models import MODELS
 from backends.interface import BackendContext, BackendUnavailable
 from benchmarks.tiny import TinyChatterbox
 from gateway.settings.model import EndpointSettings
@@ -101,8 +102,43 @@ async def test_a_job_says_what_is_downloaded_and_is_spoken_when_it_is_there(hub:
     assert not list((tmp_path / "models").rglob("*.incomplete"))
     asked = len(hub.asked)
     async with gateway(tmp_path) as caller:
-        assert (await caller.say("Another sentence is here."))["status"] == "COMPLETED"
+        again = await caller.until(await caller.run("Another sentence is here."), within_s=GUARD_S)
+        assert again["status"] == "COMPLETED"
     assert len(hub.asked) == asked
+
+
+async def test_a_job_says_which_further_model_is_downloaded_and_that_time_is_delay(
+    hub: Hub, published: Path, multilingual_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = MODELS["multilingual"]
+    monkeypatch.setattr("support.hub.REPO", facts.repo)
+    monkeypatch.setattr("support.hub.COMMIT", facts.commit)
+    hub.folder = tmp_path / "published"
+    hub.folder.mkdir()
+    for path in (*published.iterdir(), *multilingual_checkpoint.iterdir()):
+        (hub.folder / path.name).unlink(missing_ok=True)  # a conds.pt for both, as on the hub
+        (hub.folder / path.name).symlink_to(path)
+    gate = hub.gate["t3_mtl23ls_v2.safetensors"] = threading.Event()
+    own = {"repo": facts.repo, "hub_revision": facts.commit, "models": ["english", "multilingual"]}
+    async with gateway(tmp_path, own) as caller:
+        assert (await caller.until(await caller.run(TEXT), within_s=GUARD_S))["status"] == "COMPLETED"
+        german = await caller.run("Ein Satz auf Deutsch.", language="de")
+        english = await caller.run("Another sentence is here.")
+        async with asyncio.timeout(GUARD_S):
+            for job in (german, english):
+                while "downloading t3_mtl" not in (waiting := await caller.status(job)).get("reason", ""):
+                    await asyncio.sleep(0.05)
+                assert waiting["reason"].startswith("loading ") and "(2 of 5)" in waiting["reason"]
+        told = await health(caller)
+        assert told["state"] == "loading" and "downloading t3_mtl" in told["reason"]
+        assert 5 <= told["loading_percent"] < 40
+        await asyncio.sleep(3)  # of a download that takes at least so long
+        gate.set()
+        for job in (german, english):
+            spoken = await caller.until(job, within_s=GUARD_S)
+            assert spoken["output"]["backend"] == "chatterbox", spoken
+            assert spoken["delayTime"] >= 3000
+        assert (await health(caller))["state"] == "ready"
 
 
 async def test_without_a_network_what_was_downloaded_is_enough(

@@ -8,6 +8,7 @@ from support import databases
 WITHOUT_A_CHOICE = {
     "test_several_servers": "is about PostgreSQL",
     "test_normalize": "is about texts",
+    "test_later_models": "is about engines",
     "test_take_checks": "is about sound",
     "test_same_bytes": "is about sound",
 }

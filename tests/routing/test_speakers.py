@@ -9,6 +9,7 @@ import pytest
 from support.posting import post
 from support.running import running
 
+from backends.interface import Capabilities, NoOptions, Voice
 from gateway.clock import SystemClock
 from gateway.engines.registry import Engines
 from gateway.errors import InvalidInput
@@ -23,6 +24,18 @@ BACKENDS = {
     "changeable": "support.polyglots:Changeable",
     "absent": "support.polyglots:Absent",
 }
+
+
+class Named:
+    """A backend with voices of these names."""
+
+    name = "hibari"
+    capabilities = Capabilities(("en",), 24_000)
+    revision = "1"
+    options_type = NoOptions
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self.voices = tuple(Voice(name, ("en",), name) for name in names)
 
 
 def router(**languages: tuple[str, ...]) -> Router:
@@ -74,6 +87,25 @@ def test_a_backend_that_speaks_it_under_another_setting_names_that_of_itself() -
         router(changeable=("en",)).first(request, Endpoint("any"), "anna")
 
 
+def test_norwegian_of_either_kind_is_spoken_by_who_speaks_norwegian() -> None:
+    spoken = router(scripted=("en", "no"))
+    for language in ("no", "nb", "nn-NO"):
+        request = SpeechRequest("God dag.", language=language, backend="scripted")
+        assert spoken.first(request, Endpoint("any"), "anna").language == "no"
+
+
+def test_a_voice_that_is_not_there_is_answered_with_each_name_once() -> None:
+    def asked(names: tuple[str, ...]) -> str:
+        known = {"hibari": Named(names)}
+        with pytest.raises(InvalidInput) as caught:
+            request = SpeechRequest("Hello.", voice="nobody")
+            Router(known, "hibari", lambda tenant, name: None).first(request, Endpoint("any"), "anna")  # type: ignore[arg-type]
+        return str(caught.value)
+
+    assert asked(("default",)).endswith("it has: default")
+    assert asked(("heart", "default")).endswith("it has: default, heart")
+
+
 @pytest.mark.parametrize(
     ("text", "languages", "who"),
     [
@@ -93,7 +125,7 @@ def test_who_speaks_a_script_is_found_by_the_languages_written_in_it(
 
 
 @pytest.mark.slow
-async def test_a_job_in_a_script_its_voice_cannot_speak_tells_who_could(tmp_path: Path) -> None:
+async def test_a_job_in_a_script_or_language_its_voice_cannot_speak_tells_who_could(tmp_path: Path) -> None:
     async with running(tmp_path, plugins=("hibari", "scripted"), default_backend="hibari") as caller:
         job = await caller.say("Hello. 你好，世界。")
         assert job["status"] == "FAILED"
@@ -101,3 +133,7 @@ async def test_a_job_in_a_script_its_voice_cannot_speak_tells_who_could(tmp_path
         assert job["error"].endswith("; scripted can: set 'backend' and 'language'. `voxgate backends` lists all")
         foreign = await caller.say("Guten Tag.", language="de")
         assert "hibari speaks en-US, not 'de'; scripted can: set 'backend'." in foreign["error"]
+        unknown = await caller.say("Hello.", language="xx")
+        assert unknown["status"] == "FAILED"
+        assert unknown["error"].startswith("language must be a BCP 47 tag such as ")
+        assert unknown["error"].endswith(", got 'xx'; hibari speaks en-US; scripted speaks any")

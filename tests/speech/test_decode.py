@@ -96,6 +96,8 @@ def test_a_request_survives_the_way_through_the_database():
         ("en", "en-US", True), ("en-US", "en", True), ("EN_us", "en-US", True), ("eng", "en-US", True),
         ("en-GB", "en-US", False), ("de", "en", False), ("zh-Hant", "zh-Hans", False), ("zh-Hant", "zh-TW", True),
         ("cmn-CN", "zh", True), ("pt-BR", "*", True),
+        ("nb", "no", True), ("nb-NO", "no", True), ("no", "nb-NO", True), ("nn", "no", True), ("nn-NO", "nb-NO", True),
+        ("nb", "nn", False), ("no", "nn-NO", False), ("nn", "da", False), ("nn", "*", True),
     ],
 )  # fmt: skip
 def test_languages_match_as_bcp_47_means_them(asked: str, have: str, same: bool):

@@ -7,7 +7,7 @@ import itertools
 import msgspec
 import numpy as np
 
-from backends.interface import BackendUnavailable, Take, each
+from backends.interface import BackendUnavailable, ChunkFailed, Take, each
 from backends.testing.scripted import ScriptedBackend
 
 _count = itertools.count()
@@ -62,6 +62,30 @@ class ForgetsLongChunks(ScriptedBackend):
                 yield event
 
 
+class NeverEndsLoading(ScriptedBackend):
+    def load(self, progress) -> None:
+        super().load(progress)
+        self.progress = progress
+
+    def synthesize(self, feed):
+        self.progress(0.5, "another model")
+        return super().synthesize(feed)
+
+
+class LacksAModel(ScriptedBackend):
+    def synthesize(self, feed):
+        while chunks := feed.take(1, wait=True):
+            for chunk in chunks:
+                yield ChunkFailed(chunk.id, "the model is not there (fetch it)", kind="unavailable")
+
+
+class FailsInAWayOfItsOwn(ScriptedBackend):
+    def synthesize(self, feed):
+        while chunks := feed.take(1, wait=True):
+            for chunk in chunks:
+                yield ChunkFailed(chunk.id, "it is Monday", kind="monday")
+
+
 class GivesAnotherRate(ScriptedBackend):
     def synthesize(self, feed):
         return each(feed, lambda chunk: (self._pcm(chunk, "tone"), 8_000))
@@ -87,6 +111,9 @@ BROKEN = [
     (ChangesItsRevision, "its revision is always the same", "and"),
     (ChangesItsRevisionByLoading, "its revision after loading is the announced one", "'loaded' and 'announced'"),
     (GivesAnotherRate, "it gives one take for each chunk", "8000 Hz"),
+    (NeverEndsLoading, "it returns when the feed is closed", "never a share of 1"),
+    (LacksAModel, "it gives one take for each chunk", "unavailable: the model is not there (fetch it)"),
+    (FailsInAWayOfItsOwn, "it gives one take for each chunk", "kind 'monday', which is none of failed, too_long"),
     (HasNoVoices, "it has voices", "none"),
     (CannotLoad, "it loads and reports progress", "the model is not there"),
     (SpeaksWhatWasCancelled, "it gives nothing for a cancelled chunk", "events for chunks"),

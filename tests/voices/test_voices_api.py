@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 import pytest_asyncio
 import soundfile
 from support.after import rows
+from support.peaks import MB, Peak, children
 from support.running import Caller, pcm_of, running
 from support.voices import CONSENT, encoded, recording, tenant, upload
 
@@ -209,15 +211,24 @@ async def test_ten_hours_in_a_small_file_are_refused_by_their_header(caller: Cal
     refused(await upload(caller, "long", file.getvalue()), 400, "lasts 36000 s", "3 to 60 s")
 
 
-async def test_a_small_file_that_unpacks_to_hundreds_of_megabytes_is_refused_and_others_go_on(caller: Caller) -> None:
+async def test_a_small_file_that_unpacks_to_hundreds_of_megabytes_takes_little_memory_and_others_go_on(
+    caller: Caller,
+) -> None:
     file = io.BytesIO()
     with soundfile.SoundFile(file, "w", 192_000, 8, format="FLAC") as writer:
         for _ in range(59):
             writer.write(np.zeros((192_000, 8), np.int16))
     assert len(file.getvalue()) < 2_000_000  # 360 MB of samples
+    assert (await upload(caller, "first", recording())).status_code == 200  # what decodes is there from now on
+    assert (await caller.http.delete("/voices/first")).status_code == 200
+    [decoder] = children("gateway.engines.dsp")
+    decoding, serving = Peak(decoder), Peak(os.getpid())
     bomb, good = await asyncio.gather(upload(caller, "bomb", file.getvalue()), upload(caller, "good", recording()))
     refused(bomb, 400, "silent")
     assert good.status_code == 200
+    assert children("gateway.engines.dsp") == [decoder]
+    assert 20 * MB < decoding.rise_bytes < 200 * MB, "a channel of it is 45 MB"
+    assert serving.rise_bytes < 50 * MB
     assert (await caller.http.delete("/voices/good")).status_code == 200
 
 

@@ -55,8 +55,9 @@ async function speak(event) {
 }
 
 function waiting(job) {
+  if (job.reason) return `Waiting: ${job.reason}`;
   if (job.progress) return `Speaking: ${job.progress.chunks_done} of ${job.progress.chunks_total} parts are done.`;
-  return job.reason ? `Waiting: ${job.reason}` : job.status === "IN_QUEUE" ? "Waiting…" : "Speaking…";
+  return job.status === "IN_QUEUE" ? "Waiting…" : "Speaking…";
 }
 
 async function cancel() {

@@ -1,0 +1,40 @@
+"""How much memory a process held at most, from the kernel's own count."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MB = 1_000_000
+
+
+def children(words: str) -> list[int]:
+    """Processes that this one started, with these words in their command line."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            command = (folder / "cmdline").read_bytes().decode(errors="replace")
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if parent == os.getpid() and words in command:
+            found.append(int(folder.name))
+    return found
+
+
+class Peak:
+    """What a process held at most since this was made, above what it held then."""
+
+    def __init__(self, pid: int) -> None:
+        self._folder = Path("/proc") / str(pid)
+        (self._folder / "clear_refs").write_text("5")  # the high-water mark begins anew
+        self._before = self._kilobytes("VmRSS")
+
+    @property
+    def rise_bytes(self) -> int:
+        """Bytes."""
+        return 1024 * (self._kilobytes("VmHWM") - self._before)
+
+    def _kilobytes(self, name: str) -> int:
+        lines = (self._folder / "status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
