@@ -207,7 +207,7 @@ class Gateway:
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
         self.streams = Streams(followers, store)
         self.live = Live(self.jobs, followers, store)
-        self.models = Models(self.endpoints, known, settings.default_backend)
+        self.models = Models(self.endpoints, known)
         self.engines.start()
         self._claimer.start()
         self._leases.start()

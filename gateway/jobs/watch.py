@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.engines.registry import Engines, HostedBackend
-from gateway.errors import InvalidInput
+from gateway.errors import ModelNotInitialized
 from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
@@ -83,8 +83,8 @@ class Watch:
             state = hosted.host.state()
             active += state.idle + state.running
         try:
-            backend = self._router.meant(endpoint)
-        except InvalidInput:
+            backend = self._router.serving(endpoint)[0].name
+        except ModelNotInitialized:
             backend = endpoint.backend or ""
         return EndpointInfo(
             id=endpoint.id,
