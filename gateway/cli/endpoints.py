@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, get_args
 
 import click
@@ -15,7 +14,7 @@ from gateway.cli.running import find
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict
 from gateway.routing.checks import endpoint_problems
-from gateway.routing.endpoints import MAX_ID_LENGTH, Endpoint, Endpoints
+from gateway.routing.endpoints import ID_RULE, Endpoint, Endpoints, is_id
 from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.settings.address import address
@@ -24,7 +23,6 @@ from gateway.speech.request import AudioFormat
 from storage.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 
-_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_LENGTH - 1}}}")
 _ACTOR = "cli"
 
 
@@ -55,11 +53,8 @@ def create(
     as_json: bool,
 ) -> None:
     """Make an endpoint; every server serves it within a second."""
-    if not _ID.fullmatch(endpoint_id):
-        raise BadRequest(
-            f"an endpoint's id is 1 to {MAX_ID_LENGTH} letters, digits, dots, hyphens or underscores, "
-            f"a letter or digit first, got {endpoint_id!r}"
-        )
+    if not is_id(endpoint_id):
+        raise BadRequest(f"{ID_RULE}, got {endpoint_id!r}")
     wished = {"backend": backend, "voice": voice, "language": language, "format": audio_format, "speed": speed}
     defaults = {name: value for name, value in wished.items() if value is not None}
 
