@@ -56,6 +56,21 @@ LINES = {
         "",
         "VOXGATE_BACKENDS__HIBARI__WORKERS: must be an integer from 1 to 256 (or leave it out)",
     ),
+    "an origin": (
+        {"VOXGATE_CORS_ORIGINS": "https://app.example.com,foo"},
+        "",
+        "VOXGATE_CORS_ORIGINS = 'foo': no origin; one is scheme, host and port",
+    ),
+    "a host for webhooks": (
+        {},
+        'webhook_allow = ["hooks.internal", "300.1.1.1/99"]\n',
+        "voxgate.toml: webhook_allow = '300.1.1.1/99': neither a host's name nor a network; write such as",
+    ),
+    "a variable under a flag": (
+        {"VOXGATE_PORT": "abc"},
+        "",
+        "VOXGATE_PORT = 'abc': must be an integer from 0 to 65535",
+    ),
     "a plugin": (
         {},
         'plugins = ["hibary"]\n',
