@@ -34,6 +34,7 @@ from gateway.jobs.stream import Streams
 from gateway.jobs.watch import Watch
 from gateway.jobs.webhooks import Webhooks
 from gateway.metrics import Metrics
+from gateway.routing.absent import absent, nobody
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.models import Models
 from gateway.routing.router import Router
@@ -206,7 +207,7 @@ class Gateway:
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
         self.streams = Streams(followers, store)
         self.live = Live(self.jobs, followers, store)
-        self.models = Models(self.endpoints, known, settings.default_backend)
+        self.models = Models(self.endpoints, known)
         self.engines.start()
         self._claimer.start()
         self._leases.start()
@@ -215,6 +216,8 @@ class Gateway:
         self._webhooks.start()
         self._refresh = asyncio.create_task(self._keep_fresh(database), name="endpoints")
         database.listen(self._heard(signals))
+        for one in absent(settings, self.endpoints.all(), known, self.engines.infos):
+            log.warning("backend_absent", backend=one.backend, named_by=one.named_by, reason=one.reason, cure=one.cure)
         log.info("started", owner=self.owner, backends=sorted(known))
 
     async def stop(self) -> None:
@@ -241,7 +244,8 @@ class Gateway:
         """What was checked.
 
         Raises:
-            Unavailable: the server is stopping, or its database does not answer.
+            Unavailable: the server is stopping, its database does not answer, or no backend can speak here. One that
+                cannot load its model now does not count: it tries again, and what is cached is answered meanwhile.
         """
         if self._stopping or self._database is None:
             raise Unavailable("the server is starting or stopping")
@@ -249,6 +253,8 @@ class Gateway:
             await self._database.answers()
         except StorageError as error:
             raise Unavailable(str(error)) from error
+        if not len(self.engines):
+            raise Unavailable(nobody({info.name: info for info in self.engines.infos}))
         return {"database": "ok", **{backend.name: backend.state for backend in self.watch.backends()}}
 
     def _ended(self, signals: Signals, *job_ids: str) -> None:

@@ -39,7 +39,7 @@ class SynthesisFailed(VoxgateError):
 
 
 class ModelNotInitialized(VoxgateError):
-    """No eligible backend could load its model. The message begins as RunPod's Chatterbox worker's does."""
+    """No eligible backend is installed or could load its model. The message begins as RunPod's Chatterbox worker's."""
 
     code = "model_not_initialized"
     status = 503

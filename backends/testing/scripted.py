@@ -1,6 +1,6 @@
 """A backend that does what its options say, so that every fault can be had on purpose.
 
-It loads only when VOXGATE_PLUGINS names it. Its samples are a function of text and seed.
+It loads only when VOXGATE_PLUGINS names it. Its samples are a function of text and seed, unless told otherwise.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             `hang` never ends.
         revision: what it says before loading; `loaded_revision`: what it says afterwards, when not the same.
         languages, min_chars, target_chars, max_chars, rate, spell_out: its capabilities.
+        seed: whether one seed is one sound; otherwise its noise and tones are others each time.
         seconds_per_char: length of its takes.
         ballast_mb: memory it holds while loaded.
         record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
@@ -81,6 +82,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     max_chars: int = 300
     rate: int = 24_000
     spell_out: bool = False
+    seed: bool = True
     seconds_per_char: float = 0.02
     ballast_mb: int = 0
     record: str = ""
@@ -143,7 +145,7 @@ class ScriptedBackend:
             languages=settings.languages,
             sample_rate=settings.rate,
             chunk=ChunkRule(settings.min_chars, settings.target_chars, Limit(settings.max_chars)),
-            seed=True,
+            seed=settings.seed,
             spell_out=settings.spell_out,
             cloning=settings.cloning,
             host=settings.host,
@@ -277,7 +279,8 @@ class ScriptedBackend:
 
     def _pcm(self, chunk: Chunk, kind: PcmKind) -> Pcm:
         samples = max(1, round(len(chunk.text) * self._settings.seconds_per_char * self._settings.rate))
-        told = f"{chunk.seed}:{chunk.text}{_options(chunk).instructions}"
+        seed = chunk.seed if self._settings.seed else os.urandom(8).hex()
+        told = f"{seed}:{chunk.text}{_options(chunk).instructions}"
         digest = hashlib.sha256(told.encode()).digest()
         if kind == "empty":
             return np.zeros(0, np.float32)

@@ -72,11 +72,12 @@ def translate(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
 
     Raises:
         Refused: a field is missing, unknown or of the wrong kind; no such model; something this model cannot do.
-        InvalidInput: the model's backend is not loaded.
+        ModelNotInitialized: none of the model's backends is loaded.
     """
     given = _decode(body)
     model = _model(gateway, _text(given, "model"))
-    speaker = gateway.models.speaker(model)
+    serving = gateway.router.serving(model.endpoint, model.backend)
+    speaker = serving[0]
     wanted: dict[str, Any] = {"text": _text(given, "input"), "format": given.get("response_format", "mp3")}
     wanted.update((key, given[key]) for key in _OURS if key in given)
     if model.backend is not None:
@@ -101,7 +102,7 @@ def translate(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
     if instructions is not None and not isinstance(instructions, str):
         raise Refused("instructions must be a string", "instructions", "invalid_type")
     if instructions:
-        if not takes(speaker, "instructions"):
+        if not any(takes(each, "instructions") for each in serving):
             able = gateway.models.taking("instructions")
             instead = f"or use the model {' or '.join(able)}" if able else "no loaded backend takes them"
             raise Refused(f"{speaker.name} takes no instructions: leave 'instructions' out; {instead}", "instructions")

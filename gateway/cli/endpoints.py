@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, get_args
 
 import click
@@ -14,10 +13,9 @@ from gateway.cli.prepared import installed_names, with_database
 from gateway.cli.running import find
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict
-from gateway.routing.arms import resolve
 from gateway.routing.checks import endpoint_problems
-from gateway.routing.endpoints import MAX_ID_LENGTH, Endpoint, Endpoints
-from gateway.routing.speakers import Speakers
+from gateway.routing.endpoints import ID_RULE, Endpoint, Endpoints, is_id
+from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.settings.address import address
 from gateway.speech.decode import decode_request
@@ -25,7 +23,6 @@ from gateway.speech.request import AudioFormat
 from storage.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 
-_ID = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_LENGTH - 1}}}")
 _ACTOR = "cli"
 
 
@@ -56,19 +53,16 @@ def create(
     as_json: bool,
 ) -> None:
     """Make an endpoint; every server serves it within a second."""
-    if not _ID.fullmatch(endpoint_id):
-        raise BadRequest(
-            f"an endpoint's id is 1 to {MAX_ID_LENGTH} letters, digits, dots, hyphens or underscores, "
-            f"a letter or digit first, got {endpoint_id!r}"
-        )
+    if not is_id(endpoint_id):
+        raise BadRequest(f"{ID_RULE}, got {endpoint_id!r}")
     wished = {"backend": backend, "voice": voice, "language": language, "format": audio_format, "speed": speed}
     defaults = {name: value for name, value in wished.items() if value is not None}
-    policy: dict[str, Any] = {"fallback": fallback} if fallback else {}
 
     async def put(database: Database, settings: Settings) -> Endpoint:
         if endpoint_id in settings.endpoints:
             raise Conflict(f"endpoint {endpoint_id!r} is made by voxgate.toml; change it there")
-        _refuse_wrong(settings, defaults, policy)
+        endpoint = Endpoint(endpoint_id, defaults, fallback)
+        _refuse_wrong(settings, endpoint)
         store = EndpointStore(database)
         earlier = await store.get(endpoint_id)
         if earlier is not None and not replace:
@@ -80,7 +74,7 @@ def create(
                 None,
                 earlier.created_ms if earlier else now,
                 now,
-                policy=msgspec.json.encode(policy).decode(),
+                policy=msgspec.json.encode(_policy(endpoint)).decode(),
                 defaults=msgspec.json.encode(defaults).decode(),
             ),
             _ACTOR,
@@ -143,25 +137,34 @@ def _base(settings: Settings) -> str:
     return running.url if running is not None else address(settings.host, settings.port)
 
 
-def _refuse_wrong(settings: Settings, defaults: dict[str, Any], policy: dict[str, Any]) -> None:
+def _refuse_wrong(settings: Settings, endpoint: Endpoint) -> None:
     """Refuse what can be known wrong without a request.
 
     Raises:
         BadRequest: a backend no package registers, a default no request may have.
-        InvalidInput: the backend that is named cannot speak with these defaults.
+        InvalidInput: neither the backend that is named nor a fallback can speak with these defaults.
     """
     flags = {"policy": "--fallback"}
     names = installed_names(settings)
-    for problem in endpoint_problems(defaults, policy, names, lambda key: flags.get(key, f"--{key}")):
+    policy = _policy(endpoint)
+    for problem in endpoint_problems(endpoint.defaults, policy, names, lambda key: flags.get(key, f"--{key}")):
         raise BadRequest(problem)
+    if endpoint.backend is None:
+        return  # as routed
     engines = engines_of(settings)
-    hosted = engines.get(defaults.get("backend", ""))
-    if hosted is None:
-        return  # as routed, or not to be had on this machine
-    request = decode_request(b'{"text": "a"}', defaults)
-    if hosted.capabilities.cloning:  # a tenant's own voice may have any name, and may be made later
+    known = {hosted.name: hosted for hosted in engines}
+    if not {endpoint.backend, *endpoint.fallback} <= known.keys():
+        return  # what is not to be had on this machine may be on another
+    router = Router(known, None, lambda tenant, name: None, found=engines.infos)
+    request = decode_request(b'{"text": "a"}', endpoint.input_defaults)
+    if any(hosted.capabilities.cloning for hosted in router.serving(endpoint)):
+        # A tenant's own voice may have any name, and may be made later.
         request = msgspec.structs.replace(request, voice="default")
-    resolve(hosted, request, Speakers(engines, engines.infos))
+    router.first(request, endpoint, "")
+
+
+def _policy(endpoint: Endpoint) -> dict[str, Any]:
+    return {"fallback": endpoint.fallback} if endpoint.fallback else {}
 
 
 async def _read(database: Database, settings: Settings) -> Endpoints:

@@ -12,6 +12,7 @@ from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.planning import own_takes, plan_of, take_source
 from gateway.jobs.signals import Signals
 from gateway.routing.endpoints import Endpoints
+from gateway.routing.router import REFUSALS
 from gateway.speech.reader import Part, Reader
 from gateway.speech.recut import recut
 from gateway.speech.render import ChunkTime
@@ -135,7 +136,7 @@ class Followers:
         """A way through the job from its first chunk; None where there is no job or nothing was understood of it."""
         await self._settle(job_id)
         job = await self.store.get(job_id)
-        if job is None or not job.request or job.error_code == InvalidInput.code:
+        if job is None or not job.request or not job.backend or job.error_code == InvalidInput.code:
             return None
         return Following(self, job, _decode_request(job.request), fresh)
 
@@ -159,7 +160,7 @@ class Followers:
         """The reader of the takes of the arm that speaks, or spoke; None where that backend is not here."""
         try:
             assignment = self._arm(job, request)
-        except InvalidInput:
+        except REFUSALS:
             return None
         if assignment is None:
             return None

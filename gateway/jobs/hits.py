@@ -15,7 +15,7 @@ import msgspec
 from gateway.access.principal import Principal
 from gateway.cache.hot import HotTier, beside
 from gateway.clock import Clock
-from gateway.errors import InvalidInput, NotFound
+from gateway.errors import NotFound
 from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.finished import WriteBehind
 from gateway.jobs.ids import job_id
@@ -23,6 +23,7 @@ from gateway.jobs.intake import Assignment, Intake
 from gateway.jobs.output import MIMETYPES, split_audio
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
+from gateway.routing.router import REFUSALS
 from storage.records import JobRecord, UsageDelta
 
 PREPARED_SHARE = 16
@@ -163,7 +164,7 @@ class Hits:
         try:
             endpoint = self._endpoints.resolve(endpoint_id)
             assignment = self._intake.remembered(raw, endpoint, principal.tenant)
-        except (InvalidInput, NotFound):
+        except (*REFUSALS, NotFound):
             return None
         if assignment.request.cache != "use":
             return None

@@ -79,7 +79,7 @@ class Intake:
         """The same as `read`, from memory where this very input was read before: the hot path's shortcut.
 
         Raises:
-            InvalidInput: see `read`.
+            InvalidInput, ModelNotInitialized: see `read`.
         """
         memo = (tenant, endpoint.id, raw_input)
         found = self._memo.get(memo)
@@ -104,6 +104,7 @@ class Intake:
 
         Raises:
             InvalidInput: what was wrong, what is allowed.
+            ModelNotInitialized: who should speak is not loaded here.
         """
         try:
             request = decode_request(raw_input, endpoint.input_defaults)
@@ -159,5 +160,9 @@ class Intake:
         return self._router.speakers.of_text(assignment.request.text, assignment.arm.backend)
 
     def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
-        """The request on every arm that may speak it, the one that is meant first."""
+        """The request on every arm that may speak it, in their order.
+
+        Raises:
+            InvalidInput, ModelNotInitialized: there is none.
+        """
         return [self.assign(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]

@@ -9,9 +9,9 @@ from functools import partial
 import msgspec
 
 from gateway.cache.keys import Source
-from gateway.errors import InvalidInput
 from gateway.jobs.intake import Assignment, Intake
 from gateway.routing.endpoints import Endpoint
+from gateway.routing.router import REFUSALS
 from gateway.speech.plan import Plan, make_plan
 from gateway.speech.request import SpeechRequest
 from gateway.speech.written import as_written
@@ -31,7 +31,7 @@ async def assignments_of(
     intake: Intake,
     freshen: Callable[[], Awaitable[None]],
 ) -> list[Assignment]:
-    """The request on every arm that may speak it, as the server that accepted it saw it.
+    """The request on every arm that may speak it, as the server that accepted it saw it: the one it planned first.
 
     That server may have known a voice a moment before this one: what does not fit the job is looked up again.
 
@@ -39,11 +39,11 @@ async def assignments_of(
         freshen: reads again what another server may have changed.
 
     Raises:
-        InvalidInput: see `Intake.assignments`.
+        InvalidInput, ModelNotInitialized: see `Intake.assignments`.
     """
     try:
         found = await _assigned(job, request, endpoint, intake)
-    except InvalidInput:
+    except REFUSALS:
         found = []
     if found and job.flight_key in (None, found[0].key):
         return found
@@ -53,8 +53,12 @@ async def assignments_of(
 
 async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, intake: Intake) -> list[Assignment]:
     if len(request.text) > PLAN_IN_THREAD_CHARS:
-        return await asyncio.to_thread(intake.assignments, request, endpoint, job.tenant)
-    return intake.assignments(request, endpoint, job.tenant)
+        found = await asyncio.to_thread(intake.assignments, request, endpoint, job.tenant)
+    else:
+        found = intake.assignments(request, endpoint, job.tenant)
+    planned = next((n for n, assignment in enumerate(found) if assignment.arm.backend == job.backend), 0)
+    # A server without the endpoint's first backend planned a fallback: whoever follows or listens waits for that one.
+    return found[planned:]
 
 
 async def plan_of(assignment: Assignment) -> Plan:

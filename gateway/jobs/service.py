@@ -13,7 +13,7 @@ from msgspec import UNSET
 
 from gateway.access.principal import Principal
 from gateway.clock import Clock
-from gateway.errors import Conflict, InvalidInput, NotFound, TooManyRequests, Unavailable
+from gateway.errors import Conflict, InvalidInput, ModelNotInitialized, NotFound, TooManyRequests, Unavailable
 from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
@@ -38,6 +38,7 @@ from gateway.jobs.views import (
 from gateway.jobs.watch import Watch
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
+from gateway.routing.router import REFUSALS
 from gateway.settings import Settings
 from gateway.settings.logs import current_request_id
 from storage.errors import BlobMissing
@@ -119,6 +120,7 @@ class Jobs:
 
         Raises:
             InvalidInput: what was wrong, what is allowed.
+            ModelNotInitialized: who should speak is not loaded here.
             NotFound: no such endpoint.
         """
         return (await self._read(raw_input, self._endpoints.resolve(endpoint_id), principal.tenant)).warnings
@@ -132,7 +134,8 @@ class Jobs:
         idempotency_key: str | None = None,
         base_url: str = "",
     ) -> JobView:
-        """Accept a job, durably. Bad input makes a FAILED job; a cached utterance a COMPLETED one.
+        """Accept a job, durably. Bad input makes a FAILED job, and so does a backend that is not there; a cached
+        utterance a COMPLETED one.
 
         Args:
             idempotency_key: a request that came under it before is not accepted again: its job is given as it stands.
@@ -156,7 +159,7 @@ class Jobs:
         raw = bytes(envelope.input) if envelope.input is not UNSET else b""
         try:
             assignment = await self._read(raw, endpoint, principal.tenant)
-        except InvalidInput as error:
+        except REFUSALS as error:
             return await self._refuse(principal, endpoint, envelope, policy, kind, idempotency, error, base_url)
         job = self._record(principal, endpoint, envelope, policy, kind, assignment, current_request_id())
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
@@ -230,10 +233,12 @@ class Jobs:
         """Queue a FAILED or TIMED_OUT job again; finished chunks are not spoken again.
 
         Raises:
-            Conflict: the job is in another state, or was refused for its input and would be again.
+            Conflict: the job is in another state, or was refused before it was queued.
         """
         job = await self.find(principal, endpoint_id, job_id)
         if job.state is JobState.FAILED and not job.backend:
+            if job.error_code == ModelNotInitialized.code:
+                raise Conflict(f"job {job_id} was never queued, since no backend could take it: send it again")
             raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
         queued = await self._store.retry(job_id)
         if queued is None:
@@ -371,10 +376,10 @@ class Jobs:
         policy: Policy,
         kind: Kind,
         idempotency: Idempotency | None,
-        error: InvalidInput,
+        error: InvalidInput | ModelNotInitialized,
         base_url: str,
     ) -> JobView:
-        """Bad input ends as a FAILED job, which is where this API's clients look for it."""
+        """What nobody here can speak ends as a FAILED job, which is where this API's clients look for it."""
         now = self._clock.now_ms()
         job = JobRecord(
             id=job_id(kind, now),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.engines.registry import Engines, HostedBackend
 from gateway.engines.state import HostState
-from gateway.errors import InvalidInput
+from gateway.errors import ModelNotInitialized
 from gateway.jobs.runner import Run
 from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
 from gateway.metrics import Metrics
@@ -85,8 +85,8 @@ class Watch:
             state = hosted.host.state()
             active += state.idle + state.running
         try:
-            backend = self._router.meant(endpoint)
-        except InvalidInput:
+            backend = self._router.serving(endpoint)[0].name
+        except ModelNotInitialized:
             backend = endpoint.backend or ""
         return EndpointInfo(
             id=endpoint.id,

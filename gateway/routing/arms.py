@@ -1,14 +1,11 @@
-"""Which backend speaks an utterance: eligibility first, then the order of preference.
+"""A request as one backend would speak it.
 
-An arm is one backend with everything about it that a cache key needs. Without a route policy there is one
-preference: what the request names, else the endpoint's backend, else the `default_backend` setting, else chatterbox
-if installed, then google, else the embedded voice. The embedded voice never stands in for a backend that was meant:
-a silent change of voice is worse than an error.
+An arm is one backend with everything about it that a cache key needs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
@@ -19,8 +16,6 @@ from gateway.routing.speakers import Speakers
 from gateway.settings.words import explain, meant
 from gateway.speech.decode import language_matches
 from gateway.speech.request import SpeechRequest
-
-PREFERENCE = ("chatterbox", "google", "hibari")
 
 
 class Candidate(Protocol):
@@ -75,14 +70,14 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 def resolve(
     candidate: Candidate,
     request: SpeechRequest,
-    speakers: Speakers,
+    speakers: Speakers | None,
     uploaded: Voice | None = None,
     own: Callable[[], list[str]] = list,
 ) -> Arm:
     """The request as this backend would speak it.
 
     Args:
-        speakers: who else speaks what, for the message that this one does not.
+        speakers: who else speaks what, for the message that this one does not; None leaves that out.
         uploaded: the tenant's own voice of the name that was asked for, if it has one.
         own: the names of the tenant's voices, for the message that a name is none of them.
 
@@ -112,47 +107,15 @@ def resolve(
     )
 
 
-def preferred(
-    asked: str | None, endpoint_backend: str | None, default_backend: str | None, known: Mapping[str, Candidate]
-) -> Candidate:
-    """The backend that is meant by request, endpoint, setting or the order of preference.
-
-    Raises:
-        InvalidInput: the named backend is not loaded; the message lists those that are.
-    """
-    for wanted, source in (
-        (asked, "backend"),
-        (endpoint_backend, "the endpoint's backend"),
-        (default_backend, "default_backend"),
-    ):
-        if wanted is not None:
-            return _named(wanted, source, known)
-    for name in (*PREFERENCE, *sorted(known)):
-        if name in known:
-            return known[name]
-    raise InvalidInput("no backend is loaded; `voxgate backends` lists what was found and what is missing")
-
-
-def _named(name: str, source: str, known: Mapping[str, Candidate]) -> Candidate:
-    if name in known:
-        return known[name]
-    raise InvalidInput(
-        f"{source} {name!r} is not loaded{meant(name, known)}; loaded: {', '.join(sorted(known)) or 'none'}. "
-        "`voxgate backends` lists what is missing and the command that installs it"
-    )
-
-
-def _language(candidate: Candidate, request: SpeechRequest, speakers: Speakers) -> str:
+def _language(candidate: Candidate, request: SpeechRequest, speakers: Speakers | None) -> str:
     spoken = candidate.capabilities.languages
     for tag in spoken:
         if tag == "*":
             return request.language
         if language_matches(request.language, tag):
             return tag
-    raise InvalidInput(
-        f"{candidate.name} speaks {', '.join(spoken)}, not {request.language!r}; "
-        f"{speakers.of_language(request.language, candidate.name)}"
-    )
+    others = f"; {speakers.of_language(request.language, candidate.name)}" if speakers is not None else ""
+    raise InvalidInput(f"{candidate.name} speaks {', '.join(spoken)}, not {request.language!r}{others}")
 
 
 def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None, own: Callable[[], list[str]]) -> Voice:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gateway.engines.registry import unregistered
 from gateway.errors import InvalidInput, SettingsError
-from gateway.routing.endpoints import read_policy
+from gateway.routing.endpoints import ID_RULE, is_id, read_policy
 from gateway.settings import EndpointSettings, Settings
 from gateway.speech.decode import decode_request
 
@@ -24,6 +24,8 @@ def route_problems(settings: Settings, installed: Collection[str]) -> list[str]:
     if settings.default_backend is not None and settings.default_backend not in installed:
         found.append(f"{settings.origin('default_backend')}: {unregistered(settings.default_backend, installed)}")
     for name, endpoint in settings.endpoints.items():
+        if not is_id(name):
+            found.append(f"[endpoints.{name}]: {ID_RULE}; rename it")
 
         def where(key: str, name: str = name, endpoint: EndpointSettings = endpoint) -> str:
             own = getattr(endpoint, key, None) is not None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,12 @@ from storage.endpoints import EndpointRecord, EndpointStore
 
 POLICY_KEYS = ("fallback",)
 MAX_ID_LENGTH = 64
+ID_RULE = (
+    f"an endpoint's id is 1 to {MAX_ID_LENGTH} letters, digits, dots, hyphens or underscores, a letter or digit first"
+)
+
+is_id = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_LENGTH - 1}}}").fullmatch
+"""Whether an endpoint may be called so; see `ID_RULE`."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
@@ -74,15 +81,17 @@ class Endpoints:
         """The endpoint of this id; `default` always exists.
 
         Raises:
-            NotFound: nobody made it and endpoints are not made on demand.
+            NotFound: nobody made it and endpoints are not made on demand, or none can be called so.
         """
         found = self._fixed.get(endpoint_id) or self._stored.get(endpoint_id)
         if found is not None:
             return found
-        if endpoint_id == "default" or (self._on_demand and len(endpoint_id) <= MAX_ID_LENGTH):
+        if not is_id(endpoint_id):
+            raise NotFound(f"endpoint {endpoint_id[:MAX_ID_LENGTH]!r} cannot exist: {ID_RULE}")
+        if endpoint_id == "default" or self._on_demand:
             return Endpoint(endpoint_id)
         raise NotFound(
-            f"endpoint {endpoint_id[:MAX_ID_LENGTH]!r} does not exist; `voxgate endpoints list` shows those that do, "
+            f"endpoint {endpoint_id!r} does not exist; `voxgate endpoints list` shows those that do, "
             "`voxgate endpoints create` makes one"
         )
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.routing.arms import Candidate, preferred
+from gateway.routing.arms import Candidate
 from gateway.routing.endpoints import Endpoint, Endpoints
 
 OPENAI_MODELS = ("gpt-4o-mini-tts", "tts-1", "tts-1-hd")
@@ -40,10 +40,9 @@ class Models:
         known: the backends that may speak, by name.
     """
 
-    def __init__(self, endpoints: Endpoints, known: Mapping[str, Candidate], default_backend: str | None) -> None:
+    def __init__(self, endpoints: Endpoints, known: Mapping[str, Candidate]) -> None:
         self._endpoints = endpoints
         self._known = known
-        self._default_backend = default_backend
 
     def all(self) -> list[str]:
         """Every name, each once: endpoints, backends, then OpenAI's own."""
@@ -63,14 +62,6 @@ class Models:
         if name in OPENAI_MODELS or (snapshot is not None and snapshot.group(1) in OPENAI_MODELS):
             return Model(name, self._endpoints.resolve(_DEFAULT))
         return None
-
-    def speaker(self, model: Model) -> Candidate:
-        """The backend that is meant.
-
-        Raises:
-            InvalidInput: it is not loaded.
-        """
-        return preferred(model.backend, model.endpoint.backend, self._default_backend, self._known)
 
     def taking(self, option: str) -> list[str]:
         """The backends that have this request option."""

@@ -1,16 +1,29 @@
-"""The arms of a request: which backend first, and which stand by."""
+"""The arms of a request: which backend speaks, and which stand by. Eligibility first, then the order of preference.
+
+The order is: what the request names, and nothing else; or the endpoint's backend, else the `default_backend` setting,
+else chatterbox if installed, then google, else the embedded voice; and then the endpoint's fallbacks. The embedded
+voice never stands in for a backend that was meant where no fallback says so: a silent change of voice is worse than an
+error.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from backends.interface import Voice
+from backends.interface import BackendUnavailable, Voice
 from gateway.engines.discovery import BackendInfo
-from gateway.errors import InvalidInput
-from gateway.routing.arms import Arm, Candidate, preferred, resolve
+from gateway.errors import InvalidInput, ModelNotInitialized
+from gateway.routing.absent import absence, nobody
+from gateway.routing.arms import Arm, Candidate, resolve
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.speakers import Speakers
+from gateway.settings.words import meant
 from gateway.speech.request import SpeechRequest
+
+PREFERENCE = ("chatterbox", "google", "hibari")
+
+REFUSALS = (InvalidInput, ModelNotInitialized)
+"""What a request meets that no backend here can speak: it is wrong, or who should speak is not there."""
 
 
 class Router:
@@ -31,58 +44,96 @@ class Router:
         own_names: Callable[[str], list[str]] = lambda tenant: [],
         found: Iterable[BackendInfo] = (),
     ) -> None:
-        self.speakers = Speakers(known.values(), found)
+        self._found = {info.name: info for info in found}
+        self.speakers = Speakers(known.values(), self._found.values())
         self._known = known
         self._uploaded = uploaded
         self._own_names = own_names
         self._default_backend = default_backend
 
-    def meant(self, endpoint: Endpoint) -> str:
-        """The backend of requests to this endpoint that name none.
+    def serving(self, endpoint: Endpoint, backend: str | None = None) -> list[Candidate]:
+        """The backends that may speak at this endpoint, in their order; at least one.
+
+        Args:
+            backend: what the request names itself.
 
         Raises:
-            InvalidInput: it is not loaded.
+            InvalidInput: the request names one there is not.
+            ModelNotInitialized: none of them is loaded.
         """
-        return preferred(None, endpoint.backend, self._default_backend, self._known).name
-
-    def serving(self, endpoint: Endpoint) -> list[Candidate]:
-        """The backends that speak at this endpoint when a request names none: the one that is meant, its fallbacks.
-
-        Raises:
-            InvalidInput: the one that is meant is not loaded.
-        """
-        meant = self.meant(endpoint)
-        names = dict.fromkeys((meant, *endpoint.fallback))
-        return [self._known[name] for name in names if name in self._known]
+        names = self._in_line(backend, endpoint)
+        loaded = [self._known[name] for name in names if name in self._known]
+        if not loaded:
+            raise self._refusal([self._absence(name, backend) for name in names])
+        return loaded
 
     def first(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Arm:
-        """The arm that is meant.
+        """The arm that speaks: the first of those that can.
 
         Raises:
-            InvalidInput: no such backend, or it cannot speak the request as asked.
+            InvalidInput: none can speak the request as asked, or it names a backend there is not.
+            ModelNotInitialized: the backend that is meant is not loaded, and no fallback can speak it.
         """
-        candidate = preferred(request.backend, endpoint.backend, self._default_backend, self._known)
-        uploaded = self._uploaded(tenant, request.voice)
-        return resolve(candidate, request, self.speakers, uploaded, lambda: self._own_names(tenant))
+        return next(self._eligible(request, endpoint, tenant))
 
     def arms(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Arm]:
-        """The arm that is meant, then the endpoint's eligible fallbacks.
+        """The arm that speaks, then those that stand by should it be unavailable.
 
         A backend that the request names itself has no fallback: whoever asks for a voice by name wants that one.
 
         Raises:
-            InvalidInput: see `first`.
+            InvalidInput, ModelNotInitialized: see `first`.
         """
-        arms = [self.first(request, endpoint, tenant)]
+        return list(self._eligible(request, endpoint, tenant))
+
+    def _eligible(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Iterator[Arm]:
         uploaded = self._uploaded(tenant, request.voice)
-        if request.backend is not None:
-            return arms
-        for name in endpoint.fallback:
+        refusals: list[InvalidInput | BackendUnavailable] = []
+        found = False
+        for name in self._in_line(request.backend, endpoint):
             candidate = self._known.get(name)
-            if candidate is None or name == arms[0].backend:
+            if candidate is None:
+                refusals.append(self._absence(name, request.backend))
                 continue
+            speakers = None if refusals else self.speakers  # who else could is told once
             try:
-                arms.append(resolve(candidate, request, self.speakers, uploaded))
-            except InvalidInput:
-                continue  # not eligible for this request: that is what eligibility means
-        return arms
+                arm = resolve(candidate, request, speakers, uploaded, lambda: self._own_names(tenant))
+            except InvalidInput as error:
+                refusals.append(error)
+            else:
+                found = True
+                yield arm
+        if not found:
+            raise self._refusal(refusals)
+
+    def _in_line(self, asked: str | None, endpoint: Endpoint) -> tuple[str, ...]:
+        """Names of backends in the order in which they are asked; also of those that are not there."""
+        if asked is not None:
+            return (asked,)
+        named = endpoint.backend or self._default_backend
+        return tuple(dict.fromkeys((*((named,) if named else self._best()), *endpoint.fallback)))
+
+    def _best(self) -> Iterable[str]:
+        """The one that is preferred of those that are loaded; where none is, all that should be."""
+        known = (*PREFERENCE, *sorted(self._known))
+        best = next((name for name in known if name in self._known), None)
+        return [name for name, info in self._found.items() if info.enabled] if best is None else (best,)
+
+    def _absence(self, name: str, asked: str | None) -> InvalidInput | BackendUnavailable:
+        """Why a backend does not speak here. Who asks for one that is not to be had has asked for something wrong."""
+        info = self._found.get(name)
+        if name == asked and (info is None or not info.enabled):
+            return InvalidInput(
+                f"backend {name!r} is not loaded{meant(name, self._known)}; "
+                f"loaded: {', '.join(sorted(self._known)) or 'none'}. "
+                "`voxgate backends` lists what is missing and the command that installs it"
+            )
+        return absence(name, self._found)
+
+    def _refusal(self, refusals: list[InvalidInput | BackendUnavailable]) -> InvalidInput | ModelNotInitialized:
+        """The first one's, with what the others lacked."""
+        if not refusals:
+            return ModelNotInitialized(nobody(self._found))
+        first, *others = refusals
+        words = f"{first}. Its fallbacks: {'; '.join(map(str, others))}" if others else str(first)
+        return ModelNotInitialized(words) if isinstance(first, BackendUnavailable) else InvalidInput(words)

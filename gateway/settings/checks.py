@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
 import os
 import re
 import socket
@@ -17,6 +18,8 @@ from gateway.settings.origins import instead
 
 _SQLITE_FILE = ("sqlite+aiosqlite:///", "sqlite:///")
 _CUDA = re.compile(r"cuda(:[0-9]+)?")
+_LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://((\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
 
 def check_start(settings: Settings, *, listen: bool = True) -> None:
@@ -38,6 +41,8 @@ def problems(settings: Settings, *, listen: bool = True) -> list[str]:
         *_folder_problems(settings),
         _database_problem(settings),
         *_device_problems(settings),
+        *_origin_problems(settings),
+        *_allow_problems(settings),
         port_problem(settings) if listen else None,
     ]
     return [problem for problem in found if problem]
@@ -120,6 +125,40 @@ def _device_problems(settings: Settings) -> Iterator[str | None]:
         device = table.get("device")
         if isinstance(device, str) and (settings.plugins is None or name in settings.plugins):
             yield device_problem(device, settings.origin(f"backends.{name}.device"))
+
+
+def _origin_problems(settings: Settings) -> Iterator[str]:
+    """What no browser would send as its page's origin."""
+    for entry in settings.cors_origins:
+        if entry != "*" and not _ORIGIN.fullmatch(entry):
+            yield (
+                f"{settings.origin('cors_origins')} = {entry!r}: no origin; one is scheme, host and port in small "
+                "letters and nothing after them, such as https://app.example.com or http://localhost:3000, or * for any"
+            )
+
+
+def _allow_problems(settings: Settings) -> Iterator[str]:
+    """What neither the name nor the address of a host could ever match."""
+    for entry in settings.webhook_allow:
+        if not _is_network(entry) and not _is_host(entry):
+            yield (
+                f"{settings.origin('webhook_allow')} = {entry!r}: neither a host's name nor a network; "
+                "write such as hooks.internal, 127.0.0.1, 10.0.0.0/8 or fd00::/8"
+            )
+
+
+def _is_network(entry: str) -> bool:
+    try:
+        ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_host(entry: str) -> bool:
+    """Whether it is a host's name: labels as DNS has them, the last one no number, as it is in an address."""
+    labels = entry.removesuffix(".").split(".")
+    return all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
 
 
 def device_problem(

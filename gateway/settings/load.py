@@ -54,6 +54,7 @@ def load_settings(
         *_from_env(env),
         *_from_flags(overrides or {}),
     ):
+        _refuse_wrong(source)
         sources[source.path] = source
     return _build(sources)
 
@@ -221,6 +222,19 @@ def _endpoint(keys: Mapping[tuple[str, ...], Source]) -> EndpointSettings:
         else:
             values[path[0]] = _checked(source, endpoint_fields()[path[0]])
     return EndpointSettings(**values)
+
+
+def _refuse_wrong(source: Source) -> None:
+    """Check a value though another may stand above it: it is wrong all the same, and holds once the other has gone.
+
+    The guide's aliases are not ours alone (`DEVICE`): one that means something else elsewhere can be overridden.
+    """
+    path = source.path
+    doc = plain_fields().get(".".join(path))
+    if path[0] == "endpoints" and len(path) == 3:
+        doc = endpoint_fields()[path[2]]
+    if doc is not None and source.origin != doc.alias:
+        _checked(source, doc)
 
 
 def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any, TextIO
 
 import structlog
 
-from gateway.errors import InvalidInput, SynthesisFailed, VoxgateError, code_of
+from gateway.errors import InvalidInput, ModelNotInitialized, SynthesisFailed, VoxgateError, code_of
 from gateway.settings.secrets import HIDDEN
 
 PRIVATE_FIELDS = frozenset(
@@ -63,7 +63,7 @@ _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 _LONGEST = 500
 
 _SPEAKING = (OSError, VoxgateError, TypeError, AttributeError, NameError, ImportError, MemoryError, RecursionError)
-_QUOTING = (InvalidInput, SynthesisFailed)
+_QUOTING = (InvalidInput, ModelNotInitialized, SynthesisFailed)
 _SPEAKING_CODES = frozenset(
     {
         "backend_unavailable",

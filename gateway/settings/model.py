@@ -170,7 +170,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         "console"
     )
     cors_origins: Annotated[
-        tuple[str, ...], Meta(description="Origins whose pages may call the API; `*` for any.")
+        tuple[str, ...],
+        Meta(description="Origins whose pages may call the API, such as `https://app.example.com`; `*` for any."),
     ] = ()
     metrics_access: Annotated[
         Literal["open", "key", "off"],
@@ -218,7 +219,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     webhook_allow: Annotated[
         tuple[str, ...],
-        Meta(description="Private hosts or networks webhooks may go to, such as `127.0.0.1` or `10.0.0.0/8`."),
+        Meta(description="Private hosts or networks webhooks may go to: `hooks.internal`, `127.0.0.1`, `10.0.0.0/8`."),
     ] = ()
     max_inline_bytes: Annotated[
         Annotated[int, Meta(ge=0)],

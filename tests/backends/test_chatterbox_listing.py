@@ -19,7 +19,8 @@ from gateway.clock import SystemClock
 from gateway.engines.configure import configure
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError
-from gateway.routing.arms import preferred
+from gateway.routing.endpoints import Endpoint
+from gateway.routing.router import Router
 from gateway.routing.speakers import Speakers
 from gateway.settings import Settings
 
@@ -36,15 +37,16 @@ def backend(tmp_path: Path, **settings: Any) -> ChatterboxBackend:
     return ChatterboxBackend(ChatterboxSettings(**settings), BackendContext(tmp_path))
 
 
+def speaking(engines: Engines) -> str:
+    """The backend that is meant where nobody names one."""
+    router = Router({hosted.name: hosted for hosted in engines}, None, lambda tenant, name: None, found=engines.infos)
+    return router.serving(Endpoint("any"))[0].name
+
+
 @pytest.fixture
 def package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some installed package stands in for Chatterbox's, whose version is all that is asked for here."""
     monkeypatch.setattr(module, "DISTRIBUTIONS", ("msgspec",))
-
-
-@pytest.fixture
-def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "DISTRIBUTIONS", ("no-such-chatterbox",))
 
 
 def folder(path: Path, **changed: bytes) -> Path:
@@ -61,17 +63,16 @@ def folder(path: Path, **changed: bytes) -> Path:
 
 
 def test_a_backend_whose_package_is_missing_is_listed_with_its_cure_and_never_the_default(
-    tmp_path: Path, no_package: None
+    tmp_path: Path, no_chatterbox: None
 ) -> None:
     engines = Engines(Settings(data_dir=tmp_path), post, SystemClock(), ENTRY_POINTS)
     states = {info.name: info for info in engines.infos}
     assert states["chatterbox"].state == "missing"
     assert "pip install 'voxgate[chatterbox]'" in states["chatterbox"].cure
-    known: Any = {hosted.name: hosted for hosted in engines}
-    assert preferred(None, None, None, known).name == "hibari"
+    assert speaking(engines) == "hibari"
 
 
-def test_one_whose_package_is_missing_is_named_to_who_needs_its_languages(tmp_path: Path, no_package: None) -> None:
+def test_one_whose_package_is_missing_is_named_to_who_needs_its_languages(tmp_path: Path, no_chatterbox: None) -> None:
     settings = Settings(data_dir=tmp_path, backends={"chatterbox": {"model": "multilingual"}})
     engines = Engines(settings, post, SystemClock(), ENTRY_POINTS)
     told = Speakers(engines, engines.infos).of_language("de", "hibari")
@@ -80,8 +81,7 @@ def test_one_whose_package_is_missing_is_named_to_who_needs_its_languages(tmp_pa
 
 def test_an_installed_one_is_the_default(tmp_path: Path, package: None) -> None:
     engines = Engines(Settings(data_dir=tmp_path), post, SystemClock(), ENTRY_POINTS)
-    known: Any = {hosted.name: hosted for hosted in engines}
-    assert preferred(None, None, None, known).name == "chatterbox"
+    assert speaking(engines) == "chatterbox"
 
 
 def test_asking_what_it_is_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -62,6 +62,21 @@ LINES = {
         "VOXGATE_BACKENDS__HIBARI__MIN_WORKERS = 5: more than VOXGATE_BACKENDS__HIBARI__MAX_WORKERS = 2 allows; set "
         "VOXGATE_BACKENDS__HIBARI__MIN_WORKERS=2 or less, or raise VOXGATE_BACKENDS__HIBARI__MAX_WORKERS",
     ),
+    "an origin": (
+        {"VOXGATE_CORS_ORIGINS": "https://app.example.com,foo"},
+        "",
+        "VOXGATE_CORS_ORIGINS = 'foo': no origin; one is scheme, host and port",
+    ),
+    "a host for webhooks": (
+        {},
+        'webhook_allow = ["hooks.internal", "300.1.1.1/99"]\n',
+        "voxgate.toml: webhook_allow = '300.1.1.1/99': neither a host's name nor a network; write such as",
+    ),
+    "a variable under a flag": (
+        {"VOXGATE_PORT": "abc"},
+        "",
+        "VOXGATE_PORT = 'abc': must be an integer from 0 to 65535",
+    ),
     "a plugin": (
         {},
         'plugins = ["hibary"]\n',
@@ -167,6 +182,7 @@ def test_the_kit_takes_a_backends_settings_from_the_environment(tmp_path: Path) 
         (["--language", "xx123"], "--language: language must be a BCP 47 tag such as 'en'"),
         (["--backend", "hibari", "--voice", "nobody"], "hibari has no voice 'nobody'; it has: default, heart"),
         (["--backend", "hibari", "--language", "de"], "hibari speaks en-US, not 'de'"),
+        (["--backend", "hibari", "--voice", "a", "--fallback", "hibari"], "hibari has no voice 'a'"),
     ],
 )
 def test_an_endpoint_that_could_never_speak_is_not_made(tmp_path: Path, arguments: list[str], words: str) -> None:
@@ -175,6 +191,12 @@ def test_an_endpoint_that_could_never_speak_is_not_made(tmp_path: Path, argument
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"voxgate: {words}")
     assert json.loads(command(["endpoints", "list", "--json"], tmp_path).stdout) == []
+
+
+def test_an_endpoint_may_ask_for_what_only_its_fallback_can_speak(tmp_path: Path) -> None:
+    arguments = ["endpoints", "create", "german", "--backend", "hibari", "--language", "de", "--fallback", "scripted"]
+    done = command(arguments, tmp_path, {"VOXGATE_PLUGINS": "hibari,scripted"})
+    assert done.returncode == 0, done.stderr
 
 
 def test_an_endpoint_may_ask_for_a_voice_that_is_still_to_be_made(tmp_path: Path) -> None:

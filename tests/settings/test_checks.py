@@ -110,3 +110,37 @@ def test_every_problem_is_listed_for_the_doctor(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     found = problems(Settings(data_dir=tmp_path / "file" / "x", host="192.0.2.1"))
     assert [line.split(" = ")[0] for line in found] == ["VOXGATE_DATA_DIR", "VOXGATE_HOST"]
+
+
+ORIGINS = (
+    "*", "https://app.example.com", "http://localhost:3000", "http://127.0.0.1", "http://[::1]:8080",
+    "https://*.example.com", "capacitor://localhost",
+)  # fmt: skip
+NO_ORIGINS = ("foo", "app.example.com", "https://app.example.com/", "https://App.example.com", "https://", "null", "")
+
+
+def test_an_origin_that_no_browser_sends_stops_the_start(tmp_path: Path) -> None:
+    assert problems(Settings(data_dir=tmp_path, cors_origins=ORIGINS), listen=False) == []
+    for entry in NO_ORIGINS:
+        with pytest.raises(SettingsError, match=rf"^VOXGATE_CORS_ORIGINS = '{entry}': no origin; .* or \* for any$"):
+            check_start(Settings(data_dir=tmp_path, cors_origins=("*", entry)), listen=False)
+
+
+HOSTS = ("hooks.internal", "localhost", "My-Host_1.", "127.0.0.1", "10.0.0.5/8", "::1", "fd00::/8", "1password.local")
+NO_HOSTS = (
+    "300.1.1.1/99",
+    "300.1.1.1",
+    "10.0.0.0/33",
+    "hooks.internal:8080",
+    "http://hooks.internal",
+    "*.internal",
+    "",
+)
+
+
+def test_what_is_neither_host_nor_network_stops_the_start(tmp_path: Path) -> None:
+    assert problems(Settings(data_dir=tmp_path, webhook_allow=HOSTS), listen=False) == []
+    for entry in NO_HOSTS:
+        words = re.escape(f"VOXGATE_WEBHOOK_ALLOW = {entry!r}: neither a host's name nor a network; write such as ")
+        with pytest.raises(SettingsError, match=f"^{words}"):
+            check_start(Settings(data_dir=tmp_path, webhook_allow=("localhost", entry)), listen=False)

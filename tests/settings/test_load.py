@@ -248,3 +248,29 @@ def test_no_secret_is_ever_printed() -> None:
     assert settings.api_key == secret
     assert secret not in repr(settings) + str(settings) + repr(settings.database) + f"{settings}"
     assert "short-secret" not in _refused({"VOXGATE_SIGNING_KEY": "short-secret"})
+
+
+@pytest.mark.parametrize(
+    ("toml", "env", "flags", "words"),
+    [
+        ("", {"VOXGATE_PORT": "abc"}, {"port": 8001}, r"VOXGATE_PORT = 'abc': must be an integer"),
+        ('port = "abc"', {"VOXGATE_PORT": "8001"}, {}, r"voxgate\.toml: port = 'abc': must be an integer"),
+        (
+            "[endpoints.a]\nspeed = 9.0",
+            {"VOXGATE_ENDPOINTS__A__SPEED": "1.5"},
+            {},
+            r"voxgate\.toml: \[endpoints\.a\] speed = 9\.0: must be a number",
+        ),
+    ],
+)
+def test_a_wrong_value_is_named_though_another_stands_above_it(
+    tmp_path: Path, toml: str, env: dict, flags: dict, words: str
+) -> None:
+    path = tmp_path / "voxgate.toml"
+    path.write_text(toml)
+    with pytest.raises(SettingsError, match=f"^{words}"):
+        load_settings(env, path, flags)
+
+
+def test_an_alias_that_means_something_else_here_can_be_overridden() -> None:
+    assert load_settings({"DEVICE": "/dev/sda", "VOXGATE_DEVICE": "cpu"}).device == "cpu"
