@@ -3,46 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import OrderedDict
-from pathlib import Path
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.jobs.follow import LOOK_S, Followers, Following, take_signal
-from gateway.jobs.output import MIMETYPES
+from gateway.jobs.items import StreamOutput, items_of
 from gateway.settings.logs import get_logger
-from gateway.speech.encode import open_encoder
-from gateway.speech.reader import Part
-from gateway.speech.request import SpeechRequest
 from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.records import JobRecord, JobState
 
 log = get_logger(__name__)
 
-MAX_ITEM_BYTES = 1_000_000
 MAX_ANSWER_BYTES = 2_000_000
 """Of audio in one answer, as base64, unless one item alone is more. What is under way to a caller who goes away without
 a word is lost, so an answer is not as long as it could be."""
-HEADER_BYTES = 1_000
 SESSIONS = 256
 """Ways through jobs that are kept between polls; a poll without one reads the job again from its first chunk."""
 
-COMPRESSED = ("mp3", "opus", "aac")
 _NOWHERE = (-1, 0)
-
-
-class StreamOutput(msgspec.Struct, frozen=True):
-    """One piece of a job's audio: a file of its own. Joined in order the pieces are the whole."""
-
-    index: int
-    text: str
-    audio_base64: str
-    mimetype: str
-    start_ms: int
-    end_ms: int
 
 
 class StreamItem(msgspec.Struct, frozen=True):
@@ -176,7 +157,7 @@ class Streams:
                         break
                     number = session.begin + len(session.items)
                     tmp = self._followers.audio.new_spool()
-                    session.add(await asyncio.to_thread(_encode, part, session.following.request, number, tmp))
+                    session.add(await asyncio.to_thread(items_of, part, session.following.request, number, tmp))
                     session.forget(first)
                 return session.page(first)
 
@@ -191,29 +172,3 @@ class Streams:
         while len(self._sessions) > SESSIONS:
             self._sessions.popitem(last=False)
         return session
-
-
-def _encode(part: Part, request: SpeechRequest, number: int, tmp: Path) -> list[StreamOutput]:
-    """A chunk as one file, or as several where one would be too large."""
-    longest = part.pcm.size if request.format in COMPRESSED else (MAX_ITEM_BYTES - HEADER_BYTES) // 2
-    begin = part.end - part.pcm.size
-    items: list[StreamOutput] = []
-    try:
-        for offset in range(0, max(1, part.pcm.size), max(1, longest)):
-            pcm = part.pcm[offset : offset + longest]
-            encoder = open_encoder(request.format, tmp, part.rate, request.bitrate)
-            encoder.write(pcm)
-            encoder.finish()
-            items.append(
-                StreamOutput(
-                    index=number + len(items),
-                    text=part.text if offset == 0 else "",
-                    audio_base64=base64.b64encode(tmp.read_bytes()).decode(),
-                    mimetype=MIMETYPES[request.format],
-                    start_ms=round((begin + offset) * 1000 / part.rate),
-                    end_ms=round((begin + offset + pcm.size) * 1000 / part.rate),
-                )
-            )
-    finally:
-        tmp.unlink(missing_ok=True)
-    return items

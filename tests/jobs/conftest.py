@@ -10,6 +10,7 @@ WITHOUT_A_CHOICE = {
     "test_normalize": "is about texts",
     "test_take_checks": "is about sound",
     "test_same_bytes": "is about sound",
+    "test_stream_items": "is about sound",
 }
 
 
