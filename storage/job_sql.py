@@ -177,7 +177,7 @@ RETRY = text(
     "expires_at_ms = :now + expires_at_ms - COALESCE((SELECT MAX(e.at_ms) FROM job_events e WHERE e.job_id = jobs.id "
     "AND e.event = 'retried'), created_ms), "
     "finished_ms = NULL, retain_until_ms = NULL, delay_ms = 0, execution_ms = 0, chunks_done = 0, "
-    "stream_cursor = 0, worker_id = NULL WHERE id = :id AND state IN ('FAILED', 'TIMED_OUT') "
+    "stream_cursor = 0, stream_sending = NULL, worker_id = NULL WHERE id = :id AND state IN ('FAILED', 'TIMED_OUT') "
     f"AND (retain_until_ms IS NULL OR retain_until_ms > :now) RETURNING {_ALL}"
 )
 """Queue a failed job again; what it had brought is dropped. Its ttl, from its submission or its last retry on, begins
@@ -236,7 +236,12 @@ LIST = {
 EVENTS = text("SELECT job_id, at_ms, event, attempt, owner, detail FROM job_events WHERE job_id = :id ORDER BY id")
 """The audit trail of a job."""
 
-MOVE_CURSOR = text(
-    "UPDATE jobs SET stream_cursor = :to WHERE id = :id AND stream_cursor = :seen AND retries = :retries"
+BEGIN_SENDING = text(
+    "UPDATE jobs SET stream_sending = :token WHERE id = :id AND retries = :retries AND stream_cursor = :cursor "
+    "AND COALESCE(stream_sending, '') = :before"
 )
-"""Give out stream items once: of two polls that saw the same items, one moves the cursor."""
+"""Give out stream items once: of several polls that saw the same items, at whatever servers, one sends them."""
+END_SENDING = text(
+    "UPDATE jobs SET stream_cursor = :to, stream_sending = NULL WHERE id = :id AND stream_sending = :token"
+)
+"""The answer has left, or is given up and the cursor stays."""

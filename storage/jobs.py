@@ -160,9 +160,18 @@ class JobStore(JobLeases, JobEnds):
             lambda conn: [JobEventRecord(*row) for row in conn.execute(job_sql.EVENTS, {"id": job_id})]
         )
 
-    async def move_cursor(self, job_id: str, retries: int, seen: int, to: int) -> None:
-        """Note that the stream's items from `seen` up to `to` were given out, unless the job began anew meanwhile."""
-        await self._db.writer.insert(job_sql.MOVE_CURSOR, {"id": job_id, "retries": retries, "seen": seen, "to": to})
+    async def begin_sending(self, job: JobRecord, token: str) -> bool:
+        """Note that an answer with the stream's items from the cursor on is about to leave. False: the job is not as
+        `job` says any more; another poll was first, or the job began anew."""
+        row = {
+            "id": job.id, "retries": job.retries, "cursor": job.stream_cursor, "before": job.stream_sending or "",
+            "token": token,
+        }  # fmt: skip
+        return await self._db.writer.run(lambda conn: conn.execute(job_sql.BEGIN_SENDING, row).rowcount == 1)
+
+    async def end_sending(self, job_id: str, token: str, to: int) -> None:
+        """Note that the stream's items up to `to` were given out, unless another has begun to send them meanwhile."""
+        await self._db.writer.insert(job_sql.END_SENDING, {"id": job_id, "token": token, "to": to})
 
     # -- forgetting
 

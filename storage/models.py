@@ -128,6 +128,7 @@ class Job(Base):
     worker_id: Mapped[str | None]
     cancel_requested: Mapped[bool]
     stream_cursor: Mapped[int]
+    stream_sending: Mapped[str | None]
     output: Mapped[str | None]
     request: Mapped[str]
     __table_args__ = (

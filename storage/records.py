@@ -40,6 +40,7 @@ class JobRecord(msgspec.Struct, frozen=True):
         retries: how often the job went back to the queue, for people.
         beat: plus one at each heartbeat of the lease.
         stream_cursor: items that `/stream` has given out.
+        stream_sending: names the answer that is on its way with the items from the cursor on.
         output: JSON without audio.
         request: the input as JSON, "" where it was left out (`JobStore.peek`).
     """
@@ -79,6 +80,7 @@ class JobRecord(msgspec.Struct, frozen=True):
     worker_id: str | None = None
     cancel_requested: bool = False
     stream_cursor: int = 0
+    stream_sending: str | None = None
     output: str | None = None
     request: str = ""
 

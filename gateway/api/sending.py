@@ -22,6 +22,11 @@ async def nothing() -> None:
     """For bodies that nobody has to be told about."""
 
 
+async def always() -> bool:
+    """For bodies that nothing keeps from their end."""
+    return True
+
+
 class Sent(Response[Any]):
     """An answer that is sent piece by piece. One that cannot be finished is broken off, so that nobody takes what
     came of it for the whole.
@@ -31,6 +36,7 @@ class Sent(Response[Any]):
         gone: done when the caller has left.
         leave: called when the caller has not got everything.
         end: the last bytes; sent once all before them have left, and only to a caller who is still there.
+        may_end: asked before the last bytes are sent; where it says no, the answer is broken off.
         arrived: called when the caller has got everything, before anything the caller asks next is looked at.
     """
 
@@ -41,6 +47,7 @@ class Sent(Response[Any]):
         gone: asyncio.Future[None],
         leave: Callable[[], Awaitable[None]] = nothing,
         end: bytes = b"",
+        may_end: Callable[[], Awaitable[bool]] = always,
         arrived: Callable[[], Awaitable[None]] = nothing,
     ) -> None:
         super().__init__(None, status_code=200, headers=headers)
@@ -48,11 +55,12 @@ class Sent(Response[Any]):
         self._gone = gone
         self._leave = leave
         self._end = end
+        self._may_end = may_end
         self._arrived = arrived
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIResponse:
         """See Response."""
-        return _Sending(self._pieces, self.headers, self._gone, self._leave, self._end, self._arrived)
+        return _Sending(self._pieces, self.headers, self._gone, self._leave, self._end, self._may_end, self._arrived)
 
 
 class _Sending(ASGIResponse):
@@ -65,6 +73,7 @@ class _Sending(ASGIResponse):
         gone: asyncio.Future[None],
         leave: Callable[[], Awaitable[None]],
         end: bytes,
+        may_end: Callable[[], Awaitable[bool]],
         arrived: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(headers=headers)
@@ -72,6 +81,7 @@ class _Sending(ASGIResponse):
         self._gone = gone
         self._leave = leave
         self._end = end
+        self._may_end = may_end
         self._arrived = arrived
         self._complete = False
 
@@ -102,7 +112,7 @@ class _Sending(ASGIResponse):
         # a word, to a caller who has gone. So an empty one, and a turn of the loop in which the going is heard of.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         await asyncio.sleep(0)
-        if self._gone.done():
+        if not await self._may_end() or self._gone.done():
             return
         await send({"type": "http.response.body", "body": self._end, "more_body": False})
         self._complete = True

@@ -1,14 +1,14 @@
 """`/stream`: pieces of a job's audio while it is being spoken.
 
-A plain poll drains: what it was given is not given again. Items count as given once the answer has left but for its
-last byte and the caller is still there; who goes away before that loses none. What no server can see is whether a
-program reads what the buffers on the way have taken: `from` reads from an item on and drains nothing.
+A plain poll drains: what it was given is not given again, at any server. Items count as given once the answer has left
+but for its last byte and the caller is still there; who goes away before that loses none. What no server can see is
+whether a program reads what the buffers on the way have taken: `from` reads from an item on and drains nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from functools import partial
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from gateway.api.jobs import Endpoint, Wait, gone_away, json_response
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit
 from gateway.api.sending import Sent
+from gateway.jobs.sendings import Sending, Sendings
 from gateway.jobs.stream import StreamPage
 
 MAX_HOLD_S = 8.0
@@ -59,8 +60,8 @@ async def stream(
     answer: Response[Any] | None = None
     try:
         reading = await gateway.streams.read(job, start, hold_s, gone)
-        if start is None and reading.page.stream:
-            answer = _drained(reading.page, gone, partial(gateway.streams.given, reading))
+        if reading.sending is not None:
+            answer = _drained(reading.page, gone, gateway.streams.sendings, reading.sending)
             return answer
         return json_response(reading.page)
     finally:
@@ -68,10 +69,17 @@ async def stream(
             gone.cancel()
 
 
-def _drained(page: StreamPage, gone: asyncio.Future[None], given: Callable[[], Awaitable[None]]) -> Sent:
+def _drained(page: StreamPage, gone: asyncio.Future[None], sendings: Sendings, sending: Sending) -> Sent:
     body = msgspec.json.encode(page)
-    headers = {"content-type": "application/json", "content-length": str(len(body))}
-    return Sent(_pieces(body[:-1]), headers, gone, end=body[-1:], arrived=given)
+    return Sent(
+        _pieces(body[:-1]),
+        {"content-type": "application/json", "content-length": str(len(body))},
+        gone,
+        leave=partial(sendings.dropped, sending),
+        end=body[-1:],
+        may_end=partial(sendings.holds, sending),
+        arrived=partial(sendings.arrived, sending),
+    )
 
 
 async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:

@@ -32,7 +32,7 @@ _BACKLOG = 2048
 _LAST_ANSWERS_S = 5
 _FORCE_POLL_S = 0.1
 _GC_THRESHOLD = 10_000
-_UNSENT_BYTES = 65_536
+UNSENT_BYTES = 65_536
 
 
 @click.command()
@@ -152,7 +152,7 @@ def _listen(settings: Settings) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     # Otherwise Linux takes megabytes for a caller who reads none of them, and they would pass for sent (`/stream`).
     # What is sent and not yet acknowledged does not count, so nothing is slower for it. Connections inherit it.
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     try:
         listener.bind(address)
     except OSError as error:

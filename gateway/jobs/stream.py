@@ -3,46 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections import OrderedDict
-from pathlib import Path
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from gateway.jobs.follow import LOOK_S, Followers, Following, take_signal
-from gateway.jobs.output import MIMETYPES
-from gateway.settings.logs import get_logger
-from gateway.speech.encode import open_encoder
-from gateway.speech.reader import Part
-from gateway.speech.request import SpeechRequest
-from storage.errors import StorageError
+from gateway.jobs.items import StreamOutput, items_of
+from gateway.jobs.sendings import Sending, Sendings, sent_signal
 from storage.jobs import JobStore
 from storage.records import JobRecord, JobState
 
-log = get_logger(__name__)
-
-MAX_ITEM_BYTES = 1_000_000
 MAX_ANSWER_BYTES = 2_000_000
 """Of audio in one answer, as base64, unless one item alone is more. What is under way to a caller who goes away without
 a word is lost, so an answer is not as long as it could be."""
-HEADER_BYTES = 1_000
 SESSIONS = 256
 """Ways through jobs that are kept between polls; a poll without one reads the job again from its first chunk."""
 
-COMPRESSED = ("mp3", "opus", "aac")
-_NOWHERE = (-1, 0)
-
-
-class StreamOutput(msgspec.Struct, frozen=True):
-    """One piece of a job's audio: a file of its own. Joined in order the pieces are the whole."""
-
-    index: int
-    text: str
-    audio_base64: str
-    mimetype: str
-    start_ms: int
-    end_ms: int
+SOON_S = 0.02
+"""Seconds until the first look at whether an answer that is on its way has left; then twice as long each time."""
 
 
 class StreamItem(msgspec.Struct, frozen=True):
@@ -60,19 +39,10 @@ class StreamPage(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A page, and which items of which run of the job it holds.
-
-    Args:
-        retries: of the job when it was read. A job that is retried is streamed from its beginning again.
-        first: number of the first item.
-        after: number of the item after the last.
-    """
+    """A page, and the sending that its items make; None where nothing is given out."""
 
     page: StreamPage
-    job_id: str
-    retries: int
-    first: int
-    after: int
+    sending: Sending | None = None
 
 
 class _Session:
@@ -117,7 +87,7 @@ class Streams:
         self._followers = followers
         self._store = store
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
-        self._moving: dict[str, tuple[int, int]] = {}  # retries, and where to
+        self.sendings = Sendings(store, followers.signals)
 
     async def read(self, job: JobRecord, start: int | None, hold_s: float, gone: asyncio.Future[None]) -> Reading:
         """What there is from item `start` on (None: from the job's cursor), waiting up to `hold_s` for the first.
@@ -125,39 +95,36 @@ class Streams:
         Args:
             gone: done when the caller has left; then waiting ends.
         """
-        # The caller may ask again before the cursor it has moved is committed, or be read before and come after it.
-        moving = self._moving.get(job.id, _NOWHERE)
-        job = await self._store.peek(job.id) or job
-        moves = (moving, self._moving.get(job.id, _NOWHERE))
-        cursor = max([job.stream_cursor, *(to for retries, to in moves if retries == job.retries)])
-        first = cursor if start is None else start
-        end = asyncio.get_running_loop().time() + hold_s
+        now = asyncio.get_running_loop().time
+        end = now() + hold_s
+        soon = SOON_S
         while True:
-            # RunPod's JavaScript client stops at the first final status, so only the last page may have one: the
-            # state is looked at before the items, and a job that has more of them still goes on.
-            items, more = await self._items(job, first)
-            left = end - asyncio.get_running_loop().time()
-            if items or job.state.final or left <= 0 or gone.done():
-                state = JobState.IN_PROGRESS if more and job.state.final else job.state
-                error = job.error if job.error is not None and state.final else UNSET
-                page = StreamPage(state.value, tuple(StreamItem(item) for item in items), error)
-                return Reading(page, job.id, job.retries, first, first + len(items))
-            await self._followers.signals.wait(take_signal(job.id), min(left, LOOK_S))
-            job = await self._store.peek(job.id) or job
+            with self._followers.signals.expecting(take_signal(job.id), sent_signal(job.id)) as changed:
+                job = await self._store.peek(job.id) or job
+                # RunPod's JavaScript client stops at the first final status, so only the last page may have one: the
+                # state is looked at before the items, and a job that has more of them still goes on.
+                items, more, sending = await self._look(job, start, gone)
+                left = end - now()
+                if items or (job.state.final and not more) or left <= 0 or gone.done():
+                    state = JobState.IN_PROGRESS if more and job.state.final else job.state
+                    error = job.error if job.error is not None and state.final else UNSET
+                    return Reading(StreamPage(state.value, tuple(StreamItem(item) for item in items), error), sending)
+                await asyncio.wait((changed,), timeout=min(left, soon if more else LOOK_S))
+                soon = min(2 * soon, LOOK_S) if more else SOON_S
 
-    async def given(self, reading: Reading) -> None:
-        """The items have arrived: nobody is given them again, unless they ask with `from`."""
-        job_id, move = reading.job_id, (reading.retries, reading.after)
-        if reading.after <= reading.first:
-            return
-        self._moving[job_id] = move
-        try:
-            await self._store.move_cursor(job_id, reading.retries, reading.first, reading.after)
-        except StorageError as error:
-            log.warning("stream_cursor_not_moved", job_id=job_id, code=error.code, reason=str(error))
-        finally:
-            if self._moving.get(job_id) == move:
-                del self._moving[job_id]
+    async def _look(
+        self, job: JobRecord, start: int | None, gone: asyncio.Future[None]
+    ) -> tuple[list[StreamOutput], bool, Sending | None]:
+        """Items that may leave now, whether there may be more of them, and the sending that gives them out."""
+        if start is not None:
+            return *await self._items(job, start), None
+        if self.sendings.under_way(job):
+            return [], True, None
+        items, more = await self._items(job, job.stream_cursor)
+        if not items:
+            return items, more, None
+        sending = None if gone.done() else await self.sendings.begin(job, len(items))
+        return ([], True, None) if sending is None else (items, more, sending)
 
     async def _items(self, job: JobRecord, first: int) -> tuple[list[StreamOutput], bool]:
         """Items from `first` on, as many as an answer may hold, and whether there may be more of them now."""
@@ -176,7 +143,7 @@ class Streams:
                         break
                     number = session.begin + len(session.items)
                     tmp = self._followers.audio.new_spool()
-                    session.add(await asyncio.to_thread(_encode, part, session.following.request, number, tmp))
+                    session.add(await asyncio.to_thread(items_of, part, session.following.request, number, tmp))
                     session.forget(first)
                 return session.page(first)
 
@@ -191,29 +158,3 @@ class Streams:
         while len(self._sessions) > SESSIONS:
             self._sessions.popitem(last=False)
         return session
-
-
-def _encode(part: Part, request: SpeechRequest, number: int, tmp: Path) -> list[StreamOutput]:
-    """A chunk as one file, or as several where one would be too large."""
-    longest = part.pcm.size if request.format in COMPRESSED else (MAX_ITEM_BYTES - HEADER_BYTES) // 2
-    begin = part.end - part.pcm.size
-    items: list[StreamOutput] = []
-    try:
-        for offset in range(0, max(1, part.pcm.size), max(1, longest)):
-            pcm = part.pcm[offset : offset + longest]
-            encoder = open_encoder(request.format, tmp, part.rate, request.bitrate)
-            encoder.write(pcm)
-            encoder.finish()
-            items.append(
-                StreamOutput(
-                    index=number + len(items),
-                    text=part.text if offset == 0 else "",
-                    audio_base64=base64.b64encode(tmp.read_bytes()).decode(),
-                    mimetype=MIMETYPES[request.format],
-                    start_ms=round((begin + offset) * 1000 / part.rate),
-                    end_ms=round((begin + offset + pcm.size) * 1000 / part.rate),
-                )
-            )
-    finally:
-        tmp.unlink(missing_ok=True)
-    return items

@@ -202,6 +202,7 @@ def upgrade() -> None:
         _text("worker_id", null=True),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         _int("stream_cursor"),
+        _text("stream_sending", null=True),
         _text("output", null=True),
         _text("request"),
         sa.ForeignKeyConstraint(["blob_hash"], ["blobs.hash"], name="fk_jobs_blob_hash"),

@@ -2,53 +2,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 import json
-import socket
-import struct
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import ANY
-from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
 import pytest
-import soundfile
-from support.running import KEY, Caller, pcm_of, running
+from support.running import Caller, pcm_of, running
 from support.served import site
+from support.streaming import asking, drain, joined, poll
 
 from gateway.settings import JobSettings
 
 TEXT = "\n\n".join(f"Paragraph number {n} says something of its own, and then it ends." for n in range(6))
 SLOW = {"chunk_delay_s": 0.4}
-
-
-async def poll(caller: Caller, job_id: str, **params: Any) -> dict[str, Any]:
-    answer = await caller.http.get(f"/v2/{caller.endpoint}/stream/{job_id}", params=params)
-    assert answer.status_code == 200, answer.text
-    return dict(answer.json())
-
-
-async def drain(caller: Caller, job_id: str) -> tuple[list[dict[str, Any]], int]:
-    """Every item, and how many polls gave some while the job was still running."""
-    items, early = [], 0
-    async with asyncio.timeout(60):
-        while True:
-            page = await poll(caller, job_id)
-            assert page["status"] in ("IN_QUEUE", "IN_PROGRESS", "COMPLETED"), page
-            items += [item["output"] for item in page["stream"]]
-            early += bool(page["stream"]) and page["status"] == "IN_PROGRESS"
-            if page["status"] == "COMPLETED" and not page["stream"]:
-                return items, early
-
-
-def joined(items: list[dict[str, Any]]) -> np.ndarray:
-    parts = [soundfile.read(io.BytesIO(base64.b64decode(i["audio_base64"])), dtype="int16")[0] for i in items]
-    return np.concatenate(parts)
 
 
 @pytest.mark.parametrize("form", ["wav", "mp3"])
@@ -107,21 +77,6 @@ async def test_a_poll_that_is_dropped_loses_no_item(tmp_path: Path) -> None:
                 await caller.http.get(f"/v2/{caller.endpoint}/stream/{job_id}", timeout=0.05)
         items, _ = await drain(caller, job_id)
         assert [item["index"] for item in items] == list(range(6))
-
-
-@asynccontextmanager
-async def asking(url: str, path: str) -> AsyncIterator[socket.socket]:
-    """A connection that takes little at a time and has asked for this; it is reset at the end, with what it holds."""
-    where = urlsplit(url)
-    head = f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {KEY}\r\n\r\n"
-    with socket.socket() as asker:
-        asker.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        asker.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        asker.setblocking(False)
-        loop = asyncio.get_running_loop()
-        await loop.sock_connect(asker, (where.hostname, where.port))
-        await loop.sock_sendall(asker, head.encode())
-        yield asker
 
 
 @pytest.mark.parametrize("seconds_per_char", [0.06, 0.25], ids=["short items", "long items"])

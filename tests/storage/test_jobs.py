@@ -366,3 +366,36 @@ async def test_taking_over_a_spoken_blob_twice_is_one_row(jobs: JobStore, audio:
         assert (await jobs.complete(job.id, "a", 1, a_completion(blobs[-1]))).ok
         await audio.settle(blobs[-1])
     assert blobs[0].hash == blobs[1].hash
+
+
+async def test_of_many_answers_with_the_same_items_one_is_sent_and_moves_the_cursor(jobs: JobStore) -> None:
+    await jobs.insert(a_job())
+    job = await jobs.peek("job-1")
+    assert job is not None
+    begun = await asyncio.gather(*(jobs.begin_sending(job, token) for token in ("a", "b", "c")))
+    assert begun == [True, False, False]
+    await jobs.end_sending("job-1", "b", 2)
+    assert await cursor(jobs) == (0, "a")
+    # Whoever takes the place of one that seems dead says which; that one moves nothing any more.
+    marked = await jobs.peek("job-1")
+    assert marked is not None
+    assert await jobs.begin_sending(marked, "d") is True
+    await jobs.end_sending("job-1", "a", 2)
+    assert await cursor(jobs) == (0, "d")
+    await jobs.end_sending("job-1", "d", 2)
+    assert await cursor(jobs) == (2, None)
+    assert await jobs.begin_sending(job, "e") is False
+
+
+async def test_a_job_that_is_retried_has_its_stream_from_the_beginning(jobs: JobStore) -> None:
+    await jobs.insert(a_job(state=JobState.FAILED, stream_cursor=3, stream_sending="a"))
+    again = await jobs.retry("job-1")
+    assert again is not None
+    await jobs.end_sending("job-1", "a", 5)
+    assert await cursor(jobs) == (0, None)
+
+
+async def cursor(jobs: JobStore) -> tuple[int, str | None]:
+    job = await jobs.peek("job-1")
+    assert job is not None
+    return job.stream_cursor, job.stream_sending

@@ -12,6 +12,7 @@ from typing import Any, cast
 import uvicorn
 
 from gateway.cli.connection import Connection
+from gateway.cli.serve import UNSENT_BYTES
 
 
 @asynccontextmanager
@@ -19,6 +20,7 @@ async def serving(app: Any, connection: type[Connection] = Connection) -> AsyncI
     """The base URL of a server that runs while the block does, with the connections of `voxgate serve`."""
     # The protocol is named: asyncio turns Nagle's algorithm off only where it is, and with it an answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # as `voxgate serve`
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
