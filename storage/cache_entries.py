@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage import statements
@@ -29,21 +30,6 @@ _STATS = text(
     "GROUP BY backend ORDER BY backend"
 )
 _EVICT_AGE = text("DELETE FROM cache_entries WHERE last_used_ms < :before RETURNING blob_hash, key")
-_EVICT_BYTES = text(
-    "DELETE FROM cache_entries WHERE key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER "
-    "(ORDER BY last_used_ms, key) - size_bytes AS freed FROM cache_entries) AS oldest WHERE freed < :excess) "
-    "RETURNING blob_hash, key"
-)
-_PRUNE = {
-    (backend, tenant): text(
-        "DELETE FROM cache_entries WHERE last_used_ms < :before"  # noqa: S608 - constants of this module
-        + (" AND backend = :backend" if backend else "")
-        + (" AND tenant = :tenant" if tenant else "")
-        + " RETURNING blob_hash, key"
-    )
-    for backend in (False, True)
-    for tenant in (False, True)
-}
 
 
 class BackendShare(msgspec.Struct, frozen=True):
@@ -109,25 +95,30 @@ class CacheStore:
             rows: list[Any] = []
             if max_age_ms is not None:
                 rows += conn.execute(_EVICT_AGE, {"before": now - max_age_ms}).all()
-            excess = int(conn.execute(_TOTAL).scalar_one()) - max_bytes
-            if excess > 0:
-                rows += conn.execute(_EVICT_BYTES, {"excess": excess}).all()
+            if int(conn.execute(_TOTAL).scalar_one()) > max_bytes:
+                rows += conn.execute(_prune(frozenset({"to_bytes"})), {"to_bytes": max_bytes}).all()
             return _released(conn, rows, now)
 
         return await self._db.writer.run(forget)
 
     async def prune(
-        self, *, backend: str | None = None, tenant: str | None = None, unused_since_ms: int | None = None
+        self,
+        *,
+        backend: str | None = None,
+        tenant: str | None = None,
+        unused_since_ms: int | None = None,
+        to_bytes: int | None = None,
     ) -> list[str]:
         """Forget entries by wish: of a backend, of a tenant, not used since a time; all of them with none of these.
-        Gives their keys."""
+        Gives their keys.
+
+        Args:
+            to_bytes: so much of that backend's and tenant's audio stays, the most recently used.
+        """
         now = self._clock.now_ms()
-        params: dict[str, Any] = {"before": 1 << 62 if unused_since_ms is None else unused_since_ms}
-        if backend is not None:
-            params["backend"] = backend
-        if tenant is not None:
-            params["tenant"] = tenant
-        statement = _PRUNE[backend is not None, tenant is not None]
+        wished = {"backend": backend, "tenant": tenant, "before": unused_since_ms, "to_bytes": to_bytes}
+        params: dict[str, Any] = {name: value for name, value in wished.items() if value is not None}
+        statement = _prune(frozenset(params))
         return await self._db.writer.run(
             lambda conn: _released(conn, conn.execute(statement, params).all(), now),
         )
@@ -145,6 +136,27 @@ class CacheStore:
             )
 
         return await self._db.read(read)
+
+
+@functools.cache
+def _prune(by: frozenset[str]) -> TextClause:
+    """The statement that forgets entries.
+
+    Args:
+        by: its parameters.
+    """
+    whose = [f"{name} = :{name}" for name in ("backend", "tenant") if name in by]
+    chosen = whose + (["last_used_ms < :before"] if "before" in by else [])
+    if "to_bytes" in by:
+        chosen.append(
+            "key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER (ORDER BY last_used_ms DESC, key DESC) AS kept "  # noqa: S608 - constants of this module
+            f"FROM cache_entries{_where(whose)}) AS latest WHERE kept > :to_bytes)"
+        )
+    return text(f"DELETE FROM cache_entries{_where(chosen)} RETURNING blob_hash, key")  # noqa: S608 - likewise
+
+
+def _where(conditions: Sequence[str]) -> str:
+    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
 def _released(conn: Connection, rows: Sequence[Any], now: int) -> list[str]:

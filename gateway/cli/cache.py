@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from typing import Annotated
 
 import click
+from msgspec import Meta
 
 from gateway.cli.output import echo_json, echo_table, in_bytes, json_option, when
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest
+from gateway.settings.values import InvalidValue, convert
 from storage.cache_entries import CacheStats, CacheStore
 
 _AGE = re.compile(r"([0-9]+)\s*([hdw])")
@@ -44,16 +47,27 @@ def show(as_json: bool) -> None:
 @click.option("--unused-for", help="Only what nobody asked for in so long: 12h, 30d, 4w.")
 @click.option("--backend", help="Only what this backend spoke.")
 @click.option("--tenant", help="Only what this tenant owns.")
+@click.option("--to-bytes", help="Only the least recently used, until no more than this is left: 500MB, 2GB.")
 @click.option("--all", "everything", is_flag=True, help="All of it.")
 @json_option
-def prune(unused_for: str | None, backend: str | None, tenant: str | None, everything: bool, as_json: bool) -> None:
+def prune(
+    unused_for: str | None,
+    backend: str | None,
+    tenant: str | None,
+    to_bytes: str | None,
+    everything: bool,
+    as_json: bool,
+) -> None:
     """Forget finished audio, on every running server within a second; its files go at a server's next sweep, after
-    `cache.blob_grace_s`."""
-    if everything == bool(unused_for or backend or tenant):
-        raise BadRequest("say what to forget: --unused-for, --backend, --tenant, or --all alone")
+    `cache.blob_grace_s`. Each option narrows; beside `--backend` or `--tenant`, `--to-bytes` counts only theirs."""
+    if everything == bool(unused_for or backend or tenant or to_bytes):
+        raise BadRequest("say what to forget: --unused-for, --backend, --tenant, --to-bytes, or --all alone")
     since = None if unused_for is None else SystemClock().now_ms() - _age_ms(unused_for)
+    left = None if to_bytes is None else _bytes(to_bytes)
     keys = with_database(
-        lambda database, settings: CacheStore(database).prune(backend=backend, tenant=tenant, unused_since_ms=since)
+        lambda database, settings: CacheStore(database).prune(
+            backend=backend, tenant=tenant, unused_since_ms=since, to_bytes=left
+        )
     )
     if as_json:
         echo_json({"removed": len(keys)})
@@ -66,3 +80,11 @@ def _age_ms(given: str) -> int:
     if age is None:
         raise BadRequest(f"{given!r} is no span: a number and h, d or w, such as 30d")
     return int(age[1]) * _UNIT_MS[age[2]]
+
+
+def _bytes(given: str) -> int:
+    try:
+        size: int = convert(given, Annotated[int, Meta(ge=0)], is_text=True, is_size=True)
+    except InvalidValue as error:
+        raise BadRequest(f"{given!r} is no size: bytes, or a number and kB, MB or GB, such as 2GB") from error
+    return size

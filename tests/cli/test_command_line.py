@@ -51,6 +51,7 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["serve", "--prot", "1"], "No such option"),
         (["keys", "revoke"], "Missing argument"),
         (["cache", "prune"], "say what to forget"),
+        (["cache", "prune", "--to-bytes", "much"], "'much' is no size: bytes, or a number and kB, MB or GB"),
         (["keys", "rotate", "nobody"], "no key nobody; see: voxgate keys list"),
         (["keys", "create", "--scope", "speek"], "did you mean speak?"),
         (["keys", "create", "--expires", "soon"], "neither a span (90d, 12h) nor a date"),

@@ -211,5 +211,6 @@ def test_usage_and_cache_tell_what_a_server_spoke(server: Served, folder: Path) 
     (row,) = json.loads(command(["usage", "--by", "backend", "--json"], folder).stdout)
     assert (row["backend"], row["jobs"], row["cache_hits"]) == ("scripted", 2, 1)
     assert json.loads(command(["cache", "show", "--json"], folder).stdout)["entries"] == 1
-    assert json.loads(command(["cache", "prune", "--all", "--json"], folder).stdout) == {"removed": 1}
+    assert json.loads(command(["cache", "prune", "--to-bytes", "1GB", "--json"], folder).stdout) == {"removed": 0}
+    assert json.loads(command(["cache", "prune", "--to-bytes", "1", "--json"], folder).stdout) == {"removed": 1}
     assert "empty" in command(["cache", "show"], folder).stdout

@@ -318,6 +318,28 @@ async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
     assert await cache.prune(backend="b", unused_since_ms=clock.now_ms()) == ["key-3"]
 
 
+async def test_the_cache_is_pruned_to_a_size_by_last_use(
+    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
+) -> None:
+    cache = CacheStore(database, clock)
+    for n in range(6):
+        await jobs.insert(a_job(f"job-{n}"))
+        await jobs.claim([f"job-{n}"], "a")
+        blob = await put_audio(audio, bytes([n]) * 100)
+        entry = an_entry(f"key-{n}", blob, clock.now_ms(), backend="ab"[n % 2])
+        await jobs.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
+        await audio.settle(blob)
+        clock.turn(10)
+    await cache.touch_many({"key-0": 1})
+    assert await cache.prune(to_bytes=600) == []
+    assert await cache.prune(to_bytes=599) == ["key-1"]
+    assert await cache.prune(backend="a", to_bytes=250) == ["key-2"]
+    assert await cache.prune(tenant="nobody", to_bytes=0) == []
+    middle = (await cache.get("key-4")).last_used_ms  # type: ignore[union-attr]
+    assert await cache.prune(unused_since_ms=middle, to_bytes=0) == ["key-3"]
+    assert sorted(await cache.prune(to_bytes=0)) == ["key-0", "key-4", "key-5"]
+
+
 async def test_servers_can_see_that_an_entry_has_gone_or_has_other_audio(
     database: Database, audio: AudioStore, clock: HandClock
 ) -> None:
