@@ -21,7 +21,7 @@ ENTRY_POINT_GROUP = "voxgate.backends"
 Pcm: TypeAlias = npt.NDArray[np.float32]
 """Mono float32 samples, shape (n,), nominally in [-1, 1]."""
 
-FailureKind: TypeAlias = Literal["failed", "too_long", "unsupported_text", "invalid_input"]
+FailureKind: TypeAlias = Literal["failed", "too_long", "unsupported_text", "invalid_input", "out_of_memory"]
 
 
 class BackendUnavailable(Exception):
@@ -180,7 +180,8 @@ class ChunkFailed(msgspec.Struct, frozen=True):
         error: what went wrong, for the caller of the API.
         retryable: whether another try may help.
         kind: `too_long` makes speech split the text and ask again; `unsupported_text` and `invalid_input`
-            are the caller's to mend and are never tried again.
+            are the caller's to mend and are never tried again. With `retryable`, `out_of_memory` asks for the same seed
+            again, since nothing was wrong with the take; any other failure for another one.
     """
 
     chunk_id: int
