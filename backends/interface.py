@@ -21,7 +21,9 @@ ENTRY_POINT_GROUP = "voxgate.backends"
 Pcm: TypeAlias = npt.NDArray[np.float32]
 """Mono float32 samples, shape (n,), nominally in [-1, 1]."""
 
-FailureKind: TypeAlias = Literal["failed", "too_long", "unsupported_text", "invalid_input", "unavailable"]
+FailureKind: TypeAlias = Literal[
+    "failed", "too_long", "unsupported_text", "invalid_input", "unavailable", "out_of_memory"
+]
 
 
 class BackendUnavailable(Exception):
@@ -182,6 +184,8 @@ class ChunkFailed(msgspec.Struct, frozen=True):
         kind: `too_long` makes speech split the text and ask again; `unsupported_text` and `invalid_input`
             are the caller's to mend and are never tried again; `unavailable` is BackendUnavailable for this chunk
             alone: a model it needs cannot be had, `error` says why and what to do, and a fallback may speak instead.
+            With `retryable`, `out_of_memory` asks for the same seed again, since nothing was wrong with the take; any
+            other failure for another one.
     """
 
     chunk_id: int

@@ -16,9 +16,14 @@ class Draws:
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
+        self.seed = seed
         self.device = device
         self.generator = torch.Generator(device).manual_seed(seed)
         self._cpu = self.generator if device.type == "cpu" else torch.Generator().manual_seed(seed)
+
+    def again(self) -> Draws:
+        """The same numbers from the first one on."""
+        return Draws(self.seed, self.device)
 
     def state(self) -> tuple[torch.Tensor, ...]:
         """Where the streams are, for `restore`: work that failed is done again with the same numbers."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, wait
 from typing import Any
 
@@ -18,9 +19,10 @@ from backends.chatterbox.models import Model
 from backends.chatterbox.pulse import Abandoned, Pulse
 from backends.chatterbox.s3gen import VALID_TOKENS, Speech, bucket, decode_mels, vocode
 from backends.chatterbox.settings import ChatterboxSettings
-from backends.chatterbox.t3 import Decoded, DecodeJob, T3Decoder, TooLong
+from backends.chatterbox.slots import build_decoder, shrink
+from backends.chatterbox.t3 import Decoded, DecodeJob, TooLong
 from backends.chatterbox.watermark import WatermarkPool
-from backends.interface import BackendUnavailable, Chunk, ChunkFailed, Event, Feed, Pcm, Take
+from backends.interface import Chunk, ChunkFailed, Event, Feed, Pcm, Take
 
 _PATIENCE = 24
 """Steps finished tokens wait for others to share a mel batch; about a second of speech."""
@@ -31,15 +33,18 @@ _IDLE_S = 0.05
 _TRY_AGAIN = 64
 """Takes after which an engine that was short of memory tries more slots again."""
 
-_OUT_OF_MEMORY = "out of memory on {device}, even alone"
+_LOST = "the engine lost this chunk; that is a fault of the engine, please report it"
 
 
 class FastEngine:
     """Speaks English with many chunks at a time.
 
     A failure is a chunk's own: a text that cannot be read, logits that are not finite, memory that does not suffice
-    for it even alone. Short of memory for all, the engine begins again with half the slots; a chunk's random numbers
+    for it even alone. Short of memory anywhere, the engine begins again with half the slots; a chunk's random numbers
     are its own, so that sounds the same.
+
+    What is in hand is wanted. A cancel takes a chunk out of there at once, in the middle of a forward pass too; the
+    rest of the engine forgets it where that disturbs nobody, in `_sweep`.
 
     Args:
         model: upstream's ChatterboxTTS.
@@ -62,12 +67,12 @@ class FastEngine:
         self._allocate = allocate
         self._punctuate = _punctuation_of(model)
         self._voices = VoiceConditionals(model, settings.heard_s)
-        self._decoder = _build_decoder(model.t3, settings, dtype, allocate)
+        self._pulse = Pulse(model.s3gen, model.ve)
+        self._decoder = build_decoder(model.t3, settings, dtype, allocate, self._pulse.beat)
         self._device = self._decoder.device
         usual = 8 if self._device.type == "cuda" else 1
         self._mel_rows = 1 if settings.deterministic else (mel_rows or usual)
         self._watermarks = WatermarkPool(model.watermarker, model.sr, max(1, min(4, threads)))
-        self._pulse = Pulse(model.s3gen.flow, model.s3gen.mel2wav)
         self._good = 0  # takes since memory was short
         self._reset()
 
@@ -110,53 +115,90 @@ class FastEngine:
         self._spoken: list[tuple[Speech, int]] = []  # and the turn they were ready at
         self._marking: dict[int, Future[Pcm]] = {}
         self._notes: dict[int, tuple[str, ...]] = {}
-        self._in_mels: list[int] = []
+        self._at_work: Collection[int] = ()  # those whom the model computes for right now
         self._turns = 0
 
     def _turn(self, chunks: list[Chunk], feed: Feed) -> list[Event]:
         self._turns += 1
         events: list[Event] = []
+        self._hand |= {chunk.id: chunk for chunk in chunks}
         for chunk in chunks:
-            self._hand[chunk.id] = chunk
-            self._admit(chunk, events)
+            if chunk.id in self._hand:
+                self._admit(chunk, events)
         self._listen(feed)
+        self._sweep()
         self._grow()
         for decoded in self._decode(events):
             self._receive(decoded, events)
         self._sound(events)
         self._collect(events)
+        self._sweep()
+        self._miss(events)
         return events
 
     def _listen(self, feed: Feed) -> None:
-        """Let go of what nobody wants any more, wherever it is; within a mel batch, stop once that is all of it."""
-        unwanted = {key for key in self._hand if feed.cancelled(key)}
-        for key in unwanted:
+        """Let go of what nobody wants any more; where the model computes for nothing else, stop it."""
+        for key in [key for key in self._hand if feed.cancelled(key)]:
             self._hand.pop(key)
             self._notes.pop(key, None)
-        if unwanted:
-            self._decoder.drop(unwanted)
-            self._pending = [job for job in self._pending if job.key not in unwanted]
-            self._spoken = [(speech, turn) for speech, turn in self._spoken if speech.key not in unwanted]
-        if self._in_mels and not any(key in self._hand for key in self._in_mels):
+        if self._at_work and not any(key in self._hand for key in self._at_work):
             raise Abandoned
+
+    @contextlib.contextmanager
+    def _working(self, keys: Collection[int]) -> Iterator[None]:
+        self._at_work = keys
+        try:
+            yield
+        finally:
+            self._at_work = ()
+
+    def _sweep(self) -> None:
+        """Forget what is no longer in hand."""
+        self._decoder.drop(self._decoder.keys - self._hand.keys())
+        self._pending = [job for job in self._pending if job.key in self._hand]
+        self._spoken = [(speech, turn) for speech, turn in self._spoken if speech.key in self._hand]
+
+    def _miss(self, events: list[Event]) -> None:
+        """Fail what is in hand and nowhere else: it would be waited for for ever."""
+        places = len(self._pending) + len(self._spoken) + len(self._marking)
+        if len(self._hand) <= self._decoder.active + places:
+            return
+        waiting = {job.key for job in self._pending} | {speech.key for speech, _ in self._spoken}
+        for key in self._hand.keys() - self._decoder.keys - waiting - self._marking.keys():
+            self._fail(key, _LOST, events, retryable=True)
 
     def _fail(self, key: int, error: str, events: list[Event], **rest: Any) -> None:
         self._notes.pop(key, None)
         if self._hand.pop(key, None) is not None:
             events.append(ChunkFailed(key, error, **rest))
 
+    def _fail_for_memory(self, key: int, events: list[Event]) -> None:
+        error = f"out of memory on {self._device}, even alone"
+        self._fail(key, error, events, retryable=True, kind="out_of_memory")
+
     # -- text -> tokens -------------------------------------------------------------------------
     def _admit(self, chunk: Chunk, events: list[Event]) -> None:
         try:
-            self._pending.append(self._job(chunk))
-        except TooLong as error:
-            self._fail(chunk.id, str(error), events, kind="too_long")
-        except ValueError as error:
-            self._fail(chunk.id, str(error), events, kind="invalid_input")
+            with self._working([chunk.id]):
+                self._pending.append(self._job(chunk))
+            return
+        except Abandoned:
+            return
         except Exception as error:  # one bad chunk must not end the engine
             if is_lost(error):
                 raise
-            self._fail(chunk.id, f"{type(error).__name__}: {error}", events, retryable=True)
+            if not is_out_of_memory(error):
+                kind = "too_long" if isinstance(error, TooLong) else "invalid_input"
+                if isinstance(error, ValueError):
+                    self._fail(chunk.id, str(error), events, kind=kind)
+                else:
+                    self._fail(chunk.id, f"{type(error).__name__}: {error}", events, retryable=True)
+                return
+        # Outside the handler here and below: its traceback would keep the tensors of what failed alive.
+        if self._retreat():
+            self._admit(chunk, events)
+        else:
+            self._fail_for_memory(chunk.id, events)
 
     def _job(self, chunk: Chunk) -> DecodeJob:
         hp = self._model.t3.hp
@@ -176,49 +218,72 @@ class FastEngine:
         )
 
     def _decode(self, events: list[Event]) -> list[Decoded]:
-        joining: list[DecodeJob] = []
+        room = self._decoder.room
+        joining, self._pending = self._pending[:room], self._pending[room:]
         try:
-            room = self._decoder.room
-            joining, self._pending = self._pending[:room], self._pending[room:]
-            self._join(joining, events)
-            return self._decoder.step()
+            for batch in self._decoder.batches(joining):
+                self._join([job for job in batch if job.key in self._hand], events)
+            joining = []
+            self._sweep()
+            with self._working(self._decoder.keys):
+                return self._decoder.step()
+        except Abandoned:
+            self._decoder.clear()
+            return []
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-        # Outside the handler, whose traceback would keep the tensors of the failed step alive.
-        self._retreat(joining, events)
-        return []
+        over = self._decoder.finished()
+        if not self._retreat(joining):
+            waiting = self._put_back(joining)
+            if waiting:  # which one did not fit is not known, but before the last one came they all did
+                self._fail_for_memory(waiting[-1].key, events)
+        return over
 
-    def _join(self, joining: list[DecodeJob], events: list[Event]) -> None:
+    def _join(self, jobs: list[DecodeJob], events: list[Event]) -> None:
+        """Have prompts read; where that fails, one at a time, so that it fails for one chunk only."""
+        if not jobs:
+            return
         try:
-            self._decoder.add(joining)
+            with self._working([job.key for job in jobs]):
+                self._decoder.add(jobs)
+            return
+        except Abandoned:
+            return
         except Exception as error:
-            if is_out_of_memory(error) or is_lost(error):
+            short = is_out_of_memory(error)
+            if is_lost(error) or (short and self._may_retreat):
                 raise
-            for job in joining:
-                self._join_alone(job, events)
+            if len(jobs) == 1 and not short:
+                self._fail(jobs[0].key, f"{type(error).__name__}: {error}", events, retryable=True)
+        if short:
+            release_memory(self._device)
+            self._fail_for_memory(jobs[-1].key, events)
+        for job in jobs:
+            if job.key in self._hand:
+                self._join([job], events)
 
-    def _join_alone(self, job: DecodeJob, events: list[Event]) -> None:
-        try:
-            self._decoder.add([job])
-        except Exception as error:
-            if is_out_of_memory(error) or is_lost(error):
-                raise
-            self._fail(job.key, f"{type(error).__name__}: {error}", events, retryable=True)
+    @property
+    def _may_retreat(self) -> bool:
+        # A deterministic engine has its one number of slots: other shapes would be other bytes.
+        return self._decoder.slots > 1 and not self._settings.deterministic
 
-    def _retreat(self, joining: list[DecodeJob], events: list[Event]) -> None:
-        """Begin again with half the slots; with one slot, without the chunk that does not fit into it."""
-        active = self._decoder.clear()
-        keys = dict.fromkeys(job.key for job in (*active, *joining))
-        again = [key for key in keys if key in self._hand]
-        release_memory(self._device)
+    def _retreat(self, joining: Sequence[DecodeJob] = ()) -> bool:
+        """Give memory back: begin again with half the slots. False where there are no fewer."""
+        if not self._may_retreat:
+            return False
+        self._put_back(joining)
+        shrink(self._decoder)
+        return True
+
+    def _put_back(self, joining: Sequence[DecodeJob]) -> list[DecodeJob]:
+        """Have all that are being decoded, or were about to be, wait again; the order they came in is kept."""
+        jobs = {job.key: job for job in (*self._decoder.clear(), *joining)}
+        back = [jobs[key].again() for key in self._hand if key in jobs]
+        self._pending = back + self._pending
         self._good = 0
-        if not self._shrink() and again:
-            self._fail(again.pop(0), _OUT_OF_MEMORY.format(device=self._device), events, retryable=True)
-        later, self._pending = self._pending, []
-        for key in again:
-            self._admit(self._hand[key], events)
-        self._pending += later
+        release_memory(self._device)
+        return back
 
     def _grow(self) -> None:
         """Try more slots again when nobody is being spoken, some time after memory was short: it may be free now."""
@@ -230,22 +295,13 @@ class FastEngine:
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            self._shrink()
-
-    def _shrink(self) -> bool:
-        if self._settings.deterministic:
-            return False  # other shapes would be other bytes
-        while True:
-            try:
-                return self._decoder.shrink()
-            except Exception as error:
-                if not is_out_of_memory(error) or self._decoder.slots == 1:
-                    raise
-            release_memory(self._device)
+            shrink(self._decoder)
 
     # -- tokens -> sound ------------------------------------------------------------------------
     def _receive(self, decoded: Decoded, events: list[Event]) -> None:
         job = decoded.job
+        if job.key not in self._hand:
+            return
         sounds = [token for token in decoded.tokens if token < VALID_TOKENS]
         if decoded.broken:
             self._fail(job.key, "the model's logits are not finite", events, retryable=True)
@@ -261,7 +317,10 @@ class FastEngine:
 
     def _sound(self, events: list[Event]) -> None:
         """Make sound of what has tokens, once it fills a batch, has waited long, or nobody else is coming."""
-        while self._spoken:
+        while True:
+            self._sweep()
+            if not self._spoken:
+                return
             oldest = self._spoken[0][1]
             full = len(self._spoken) >= self._mel_rows
             if not full and self._decoder.active and self._turns - oldest < _PATIENCE:
@@ -275,34 +334,33 @@ class FastEngine:
 
     def _sound_batch(self, batch: list[Speech], events: list[Event]) -> None:
         before = [speech.draws.state() for speech in batch]
-        self._in_mels = [speech.key for speech in batch]
-        failure = ""
         try:
-            mels = decode_mels(self._model.s3gen, batch, self._settings.steps, self._allocate)
-            for speech, mel in zip(batch, mels, strict=True):
-                if speech.key in self._hand:
-                    self._marking[speech.key] = self._watermarks.submit(vocode(self._model.s3gen, mel, speech.draws))
+            with self._working([speech.key for speech in batch]):
+                mels = decode_mels(self._model.s3gen, batch, self._settings.steps, self._allocate)
+                for speech, mel in zip(batch, mels, strict=True):
+                    if speech.key in self._hand:
+                        self._marking[speech.key] = self._watermarks.submit(
+                            vocode(self._model.s3gen, mel, speech.draws)
+                        )
             return
         except Abandoned:
             return
-        except Exception as error:  # found out below whose fault it is
+        except Exception as error:
             if is_lost(error):
                 raise
-            short = is_out_of_memory(error)
-            failure = _OUT_OF_MEMORY.format(device=self._device) if short else f"{type(error).__name__}: {error}"
-        finally:
-            self._in_mels = []
+            if len(batch) == 1 and not is_out_of_memory(error):  # else found out below whose fault it is
+                self._fail(batch[0].key, f"{type(error).__name__}: {error}", events, retryable=True)
         release_memory(self._device)
-        if len(batch) == 1:
-            self._fail(batch[0].key, failure, events, retryable=True)
-            return
         for speech, state in zip(batch, before, strict=True):
             speech.draws.restore(state)
-        half = len(batch) // 2
-        for part in (batch[:half], batch[half:]):
-            rest = [speech for speech in part if speech.key in self._hand and speech.key not in self._marking]
-            if rest:
-                self._sound_batch(rest, events)
+        rest = [speech for speech in batch if speech.key in self._hand and speech.key not in self._marking]
+        if len(batch) == 1 and rest and not self._retreat():
+            self._fail_for_memory(rest[0].key, events)
+            return
+        half = len(rest) // 2
+        for part in (rest[:half], rest[half:]):
+            if wanted := [speech for speech in part if speech.key in self._hand]:
+                self._sound_batch(wanted, events)
 
     def _collect(self, events: list[Event]) -> None:
         if self._marking and not (self._decoder.active or self._pending or self._spoken):
@@ -315,21 +373,6 @@ class FastEngine:
             elif self._hand.pop(key, None) is not None:
                 self._good += 1
                 events.append(Take(key, future.result(), self._model.sr, notes))
-
-
-def _build_decoder(t3: Any, settings: ChatterboxSettings, dtype: torch.dtype, allocate: Allocate) -> T3Decoder:
-    slots = settings.slots
-    while True:
-        try:
-            return T3Decoder(t3, slots=slots, dtype=dtype, fixed=settings.deterministic, allocate=allocate)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                raise
-        if slots == 1 or settings.deterministic:
-            raise BackendUnavailable(
-                "the model leaves no memory to decode with", "free some on the device or lower slots"
-            )
-        slots //= 2
 
 
 def _punctuation_of(model: Any) -> Any:

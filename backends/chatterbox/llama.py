@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -25,9 +26,11 @@ class Llama:
     Args:
         tfmr: upstream's LlamaModel; it is only read.
         dtype: of weights and activations.
+        beat: called before each layer; what it raises ends the pass.
     """
 
-    def __init__(self, tfmr: Any, dtype: torch.dtype) -> None:
+    def __init__(self, tfmr: Any, dtype: torch.dtype, beat: Callable[[], object] = lambda: None) -> None:
+        self._beat = beat
         config = tfmr.config
         self.dtype = dtype
         self.heads, self.width = int(config.num_attention_heads), int(config.head_dim)
@@ -70,6 +73,7 @@ class Llama:
         row = torch.arange(first, first + rows, device=x.device)[:, None]
         own = slice(first, first + rows)
         for layer, keys, values in zip(self.layers, cache.keys, cache.values, strict=True):
+            self._beat()
             qkv = F.linear(self._normed(x, layer.norm_in), layer.qkv).view(rows, new, 3, self.heads, self.width)
             turned = _rotate(qkv[:, :, :2], cos, sin)
             keys[row, :, at] = turned[:, :, 1]

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 
 from backends.chatterbox.conditionals import VoiceConditionals
-from backends.chatterbox.device import is_lost
+from backends.chatterbox.device import is_lost, is_out_of_memory
 from backends.chatterbox.knobs import Knobs, knobs_of, token_cap
 from backends.chatterbox.models import Model
 from backends.chatterbox.pulse import Abandoned, Pulse
 from backends.chatterbox.settings import ChatterboxSettings
 from backends.chatterbox.upstream import TokenBound, left_as_found
-from backends.interface import Chunk, ChunkFailed, Event, Feed, Pcm, Take
+from backends.interface import Chunk, ChunkFailed, Event, FailureKind, Feed, Pcm, Take
 
 _ALMOST_ZERO = 5e-324
 """Above zero for upstream's `if cfg_weight > 0`, whose other branch crashes; zero once it is a float32 tensor."""
@@ -38,7 +38,7 @@ class ReferenceEngine:
         self._facts = facts
         self._kind = settings.model
         self._voices = VoiceConditionals(model, settings.heard_s, longer_than_s=facts.longer_than_s)
-        self._pulse = Pulse(model.t3, model.s3gen)
+        self._pulse = Pulse(model.t3, model.s3gen, model.ve)
         self._bound = TokenBound(model.t3)
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
@@ -71,7 +71,8 @@ class ReferenceEngine:
         except Exception as error:  # one bad chunk must not end the engine
             if is_lost(error):
                 raise
-            return ChunkFailed(chunk.id, f"{type(error).__name__}: {error}", retryable=True)
+            kind: FailureKind = "out_of_memory" if is_out_of_memory(error) else "failed"
+            return ChunkFailed(chunk.id, f"{type(error).__name__}: {error}", retryable=True, kind=kind)
         finally:
             self._pulse.listen = None
 

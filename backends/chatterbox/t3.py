@@ -6,7 +6,7 @@ first ones of the cache, so a step reads them without gathering: when a chunk le
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
@@ -55,6 +55,10 @@ class DecodeJob:
         self.draws = draws
         self.max_tokens = max_tokens
 
+    def again(self) -> DecodeJob:
+        """The same job before anything was drawn for it."""
+        return DecodeJob(self.key, self.text, self.conds, self.knobs, self.draws.again(), self.max_tokens)
+
 
 class Decoded:
     """What became of a job.
@@ -95,6 +99,8 @@ class T3Decoder:
         t3: upstream's T3 (the Llama one); only its embeddings and its conditioning encoder are used after this.
         fixed: every step computes with the same shapes and every prompt alone, so company cannot change a bit.
         max_tokens: no chunk speaks more.
+        beat: called before each layer; what it raises leaves `add` undone, and after `step` only `finished` and
+            `clear` may be called.
     """
 
     def __init__(
@@ -106,10 +112,11 @@ class T3Decoder:
         fixed: bool = False,
         max_tokens: int = 1000,
         allocate: Allocate = allocate_zeros,
+        beat: Callable[[], object] = lambda: None,
     ) -> None:
         self._t3, self._hp = t3, t3.hp
         self._fixed, self._allocate, self._max_tokens = fixed, allocate, max_tokens
-        self._llama = Llama(t3.tfmr, dtype)
+        self._llama = Llama(t3.tfmr, dtype, beat)
         self.device = self._llama.device
         self._head = t3.speech_head.weight.detach().float()  # logits are fp32 whatever the weights are
         self._prompts = Prompts(t3, self._llama, not fixed, allocate)
@@ -118,6 +125,7 @@ class T3Decoder:
         self.slots = slots
         self._active: list[_Slot] = []
         self._owners: list[_Slot] = []  # of each row in use
+        self._over: list[Decoded] = []  # ended and not given out yet
         self._reserve(slots)
 
     # -- what the engine calls ------------------------------------------------------------------
@@ -125,6 +133,11 @@ class T3Decoder:
     def active(self) -> int:
         """Chunks being decoded."""
         return len(self._active)
+
+    @property
+    def keys(self) -> set[int]:
+        """Of the jobs being decoded."""
+        return {slot.job.key for slot in self._active}
 
     @property
     def room(self) -> int:
@@ -151,13 +164,25 @@ class T3Decoder:
         """Parameters read in each step."""
         return self._llama.size + int(self._head.numel())
 
+    def batches(self, jobs: Sequence[DecodeJob]) -> list[list[DecodeJob]]:
+        """Jobs whose prompts are read together."""
+        if self._fixed:
+            return [[job] for job in jobs]
+        return [list(jobs)] if jobs else []
+
     def add(self, jobs: Sequence[DecodeJob]) -> None:
-        """Read the prompts of some jobs; at most `room` of them."""
+        """Read the prompts of some jobs, at most `room` of them. Where it raises, none of them is here."""
         assert len(jobs) <= self.room
-        for batch in [[job] for job in jobs] if self._fixed else [list(jobs)]:
-            if batch:
+        before = len(self._active)
+        try:
+            for batch in self.batches(jobs):
                 self._prefill(batch)
-        self._arrange()
+        except BaseException:
+            for slot in self._active[before:]:
+                self._release(slot)
+            raise
+        if jobs:
+            self._arrange()
 
     def drop(self, keys: Collection[int]) -> None:
         """Forget jobs; their slots are free at once."""
@@ -168,9 +193,12 @@ class T3Decoder:
             self._arrange()
 
     def step(self) -> list[Decoded]:
-        """One more token for every job; the jobs that ended with it, which are no longer here."""
+        """One more token for every job; the jobs that ended with it, which are no longer here.
+
+        Where it raises, those that ended with it are `finished`; the others are good for `clear` only.
+        """
         if not self._active:
-            return []
+            return self.finished()
         logits = F.linear(self._hidden[: self._rows_read].float(), self._head)
         spoken = self._spoken[: len(self._active), : 1 + max(slot.fed for slot in self._active)]
         chosen = self._sampler.choose(logits[self._conditional], logits[self._unconditional], spoken)
@@ -183,6 +211,7 @@ class T3Decoder:
             if ended or token < 0 or len(slot.tokens) >= min(slot.job.max_tokens, self._max_tokens):
                 tokens = slot.tokens[:-1] if ended else slot.tokens
                 over.append((slot, Decoded(slot.job, tokens, ended, token < 0)))
+        self._over += [decoded for _, decoded in over]  # what raises below does not concern them
         if over:
             for slot, decoded in over:
                 self._release(slot, wipe=decoded.broken)
@@ -191,13 +220,19 @@ class T3Decoder:
                 (chosen,) = self._on_device([slot.tokens[-1] for slot in self._active])
         if self._active:
             self._read(chosen)
-        return [decoded for _, decoded in over]
+        return self.finished()
+
+    def finished(self) -> list[Decoded]:
+        """The jobs that ended and were not given out, as a `step` that raised leaves them."""
+        over, self._over = self._over, []
+        return over
 
     def clear(self) -> list[DecodeJob]:
         """Stop everything; the jobs that were here, whose random numbers are used up."""
         jobs = [slot.job for slot in self._active]
         self._active = []
         self._owners = []
+        self._over = []
         return jobs
 
     def shrink(self) -> bool:

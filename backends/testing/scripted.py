@@ -37,10 +37,12 @@ from backends.interface import (
 )
 
 PcmKind = Literal[
-    "tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing", "speech", "looped", "clipped", "hissing"
-]
+    "tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing", "speech", "looped", "clipped", "hissing",
+    "no_memory",
+]  # fmt: skip
 """`speech` is syllables of changing colour, which take checks let pass at 0.07 seconds a character; `looped`, `clipped`
-and `hissing` are the same with a flaw: one second over and over, flat tops, two seconds of hiss at the end."""
+and `hissing` are the same with a flaw: one second over and over, flat tops, two seconds of hiss at the end.
+`no_memory` is no take: it fails for want of memory."""
 
 _STEP_S = 0.005
 """How often a chunk in the making is looked at: one step of an imaginary decoder."""
@@ -260,7 +262,9 @@ class ScriptedBackend:
         if asked.fail is not False:
             error = "scripted was told to fail" if asked.fail is True else asked.fail
             yield ChunkFailed(chunk.id, error, asked.retryable, asked.kind)
-        elif (kind := self._kind(chunk, asked)) != "nothing":
+        elif (kind := self._kind(chunk, asked)) == "no_memory":
+            yield ChunkFailed(chunk.id, "out of memory", retryable=True, kind="out_of_memory")
+        elif kind != "nothing":
             rate = self._settings.rate
             yield Take(chunk.id, self._pcm(chunk, kind), rate // 2 if kind == "wrong_rate" else rate)
 

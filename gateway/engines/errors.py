@@ -11,7 +11,8 @@ class ChunkRefused(SynthesisFailed):
 
     Args:
         kind: `too_long` (split the text and ask again), `unsupported_text` and `invalid_input` (the caller's to
-            mend), `failed` (the backend's own fault). `unavailable` becomes BackendUnavailable instead.
+            mend), `out_of_memory` (the same may fit another time), `failed` (the backend's own fault). `unavailable`
+            becomes BackendUnavailable instead.
         retryable: whether another try may help.
     """
 

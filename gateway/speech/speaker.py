@@ -109,7 +109,18 @@ class Speaker:
         """
 
         async def speak(retry: int) -> TakeResult:
-            ticket = work.host.submit(work.order(chunk, work.seed(chunk, RETRIES + retry) if retry else seed))
+            order = work.order(chunk, work.seed(chunk, RETRIES + retry) if retry else seed)
+            for _ in range(RETRIES):
+                try:
+                    return await ask(order)
+                except ChunkRefused as refusal:
+                    if refusal.kind != "out_of_memory" or not refusal.retryable:
+                        raise
+                    work.note_failure(refusal.kind)
+            return await ask(order)
+
+        async def ask(order: ChunkOrder) -> TakeResult:
+            ticket = work.host.submit(order)
             with work.timing.watching(ticket):
                 try:
                     return await ticket.future
@@ -339,15 +350,16 @@ class _Work:
             try:
                 result, finish, led = await self.speaker.spoken(self, chunk, seed)
             except ChunkRefused as refusal:
-                self.speaker.metrics.take_failures.labels(self.utterance.source.backend, refusal.kind).inc()
+                self.note_failure(refusal.kind)
                 if refusal.kind == "too_long":
                     return await self._split(chunk, refusal)
-                if not refusal.retryable or attempt == RETRIES:
+                # Short of memory, the same seed was tried again already; another one would be other sound.
+                if not refusal.retryable or refusal.kind == "out_of_memory" or attempt == RETRIES:
                     raise _named(refusal, chunk.text) from refusal
                 seed = self.seed(chunk, attempt + 1)
                 continue
             except ChunkPoisoned as poisoned:
-                self.speaker.metrics.take_failures.labels(self.utterance.source.backend, "poisoned").inc()
+                self.note_failure("poisoned")
                 raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
             if led:
                 self._spoken += 1
@@ -395,6 +407,10 @@ class _Work:
     def seed(self, chunk: Line, retry: int) -> int:
         """Another seed for a chunk whose take was refused (1 to RETRIES) or flawed (above)."""
         return chunk_seed(self.utterance.request.seed or 0, chunk.text, chunk.nth, retry)
+
+    def note_failure(self, kind: str) -> None:
+        """A chunk was refused."""
+        self.speaker.metrics.take_failures.labels(self.utterance.source.backend, kind).inc()
 
     def note_flaws(self, flaws: tuple[Flaw, ...]) -> None:
         """A take was flawed."""

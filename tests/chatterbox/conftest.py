@@ -39,6 +39,21 @@ def upstream(checkpoint: Path) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
+def alone(upstream: Any) -> Any:
+    """Each text spoken by the fast engine with nobody else there: samples by number."""
+    from support.chatterbox_feed import ListFeed, chunk, run
+
+    from backends.chatterbox import ChatterboxSettings
+    from backends.chatterbox.engine import FastEngine
+    from backends.chatterbox.models import MODELS
+    from benchmarks.decoding import TEXTS
+
+    engine = FastEngine(upstream, MODELS["english"], ChatterboxSettings(slots=1))
+    takes, _ = run(engine, ListFeed([chunk(n, TEXTS[n]) for n in range(8)]))
+    return {n: take.pcm for n, take in takes.items()}
+
+
+@pytest.fixture(scope="session")
 def multilingual_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All 23 languages, ends after 12 speech tokens at the latest."""
     return make_multilingual(tmp_path_factory.mktemp("chatterbox") / "multilingual")

@@ -95,6 +95,31 @@ async def test_a_flawed_take_is_better_than_the_failure_of_its_second_try(tmp_pa
         assert "looped" in job["output"]["warnings"][0]["message"]
 
 
+async def test_a_chunk_for_which_memory_was_short_is_spoken_again_with_its_own_seed(tmp_path: Path) -> None:
+    async with running(tmp_path / "gateway", **settings(tmp_path, take_checks=False)) as caller:
+        calm = await caller.say(TEXT, options={"pcm": "speech"}, format="wav")
+        short = await caller.say(TEXT, options={"takes": ["no_memory", "no_memory", "speech"]}, format="wav")
+        np.testing.assert_array_equal(pcm_of(short)[0], pcm_of(calm)[0])
+        assert len(said(tmp_path)) == 4
+        assert counted(caller, "take_failures", "out_of_memory") == 2
+
+
+async def test_a_chunk_for_which_memory_stays_short_fails_and_was_never_another(tmp_path: Path) -> None:
+    async with running(tmp_path / "gateway", **settings(tmp_path)) as caller:
+        job = await caller.say(TEXT, options={"pcm": "no_memory"})
+        assert job["status"] == "FAILED" and "out of memory" in job["error"]
+        assert len(said(tmp_path)) == 3
+        assert len({seed for _, seed in said(tmp_path)}) == 1
+
+
+async def test_memory_that_is_short_at_a_second_try_does_not_leave_the_flawed_take(tmp_path: Path) -> None:
+    async with running(tmp_path / "gateway", **settings(tmp_path)) as caller:
+        job = await caller.say(TEXT, options={"takes": ["looped", "no_memory", "speech"]})
+        assert job["output"]["warnings"] == [] and job["output"]["takes_retried"] == 1
+        first, second, third = [seed for _, seed in said(tmp_path)]
+        assert first != second == third
+
+
 def _jobs(limits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     from gateway.settings.model import JobSettings
 

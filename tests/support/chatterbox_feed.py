@@ -40,7 +40,8 @@ class ListFeed:
         self.asks += 1
         if self._on_ask:
             self._on_ask(self.asks)
-        due = [one for one, arrival in self._coming if arrival <= self.asks or wait][:n]
+        now = max(self.asks, min((arrival for _, arrival in self._coming), default=0)) if wait else self.asks
+        due = [one for one, arrival in self._coming if arrival <= now][:n]
         self._coming = [(one, arrival) for one, arrival in self._coming if one not in due]
         return due
 
@@ -57,6 +58,22 @@ def spoken(events: Iterable[Event]) -> tuple[dict[int, Take], dict[int, ChunkFai
         assert event.chunk_id not in {**takes, **failures}, "a chunk was answered twice"
         (takes if isinstance(event, Take) else failures)[event.chunk_id] = event
     return takes, failures
+
+
+def run(engine: Any, feed: ListFeed) -> tuple[dict[int, Take], dict[int, ChunkFailed]]:
+    """Speak all of a feed and end the engine."""
+    try:
+        return spoken(engine.synthesize(feed))
+    finally:
+        engine.close()
+
+
+def assert_spoken(takes: dict[int, Take], alone: Any, numbers: Iterable[int]) -> None:
+    """There are takes of these numbers and no others, and they sound as they do alone."""
+    numbers = list(numbers)
+    assert sorted(takes) == sorted(numbers)
+    for n in numbers:
+        np.testing.assert_array_equal(takes[n].pcm, alone[n])
 
 
 def pcm16(pcm: Any) -> Any:
