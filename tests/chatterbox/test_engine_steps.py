@@ -21,7 +21,7 @@ GUARD_S = 120.0
 class Waits(TorchDispatchMode):
     """Counts what makes the host wait for a GPU: numbers read from the device, shapes that depend on them."""
 
-    OPERATORS = ("_local_scalar_dense", "nonzero", "masked_select", "unique", "equal", "is_nonzero")
+    OPERATORS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "equal")
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def test_a_step_waits_for_the_device_once(upstream: Any, monkeypatch: Any) -> No
         true = getattr(torch.Tensor, name)
         monkeypatch.setattr(torch.Tensor, name, lambda self, *args, true=true: reads.append(1) or true(self, *args))
     counts = []
-    with torch.inference_mode():
+    with torch.no_grad():  # under inference_mode, operators would come by more names
         decoder.add([engine._job(chunk(n, TEXTS[n], cfg_weight=0.5 * (n != 1))) for n in range(3)])
         steps = 0
         while decoder.active:
