@@ -11,8 +11,9 @@ ORIGINAL := .venv-chatterbox-original
 # `make env GPU=1` adds Chatterbox on CUDA to .venv, GPU=0 on the CPU; without GPU there is no PyTorch in it.
 SERVING := $(if $(GPU),.venv/.stamp-$(if $(filter 1,$(GPU)),cuda,cpu))
 PYTEST_FLAGS ?=
-# Two files of tests at a time: they wait for servers more than they compute.
-SIDE_BY_SIDE ?= -n 2 --dist loadfile
+# Files of tests at a time, on two cores: the gateway's wait for servers more than they compute, Chatterbox's compute.
+SIDE_BY_SIDE ?= -n 3 --dist loadfile
+COMPUTING ?= -n 2 --dist loadfile
 # Servers, browsers and databases share the cores with each other: a test that fails is tried once more, and counted
 # and named as "rerun" at the end. `make test TRIES=` tries none again.
 TRIES ?= --reruns 1 --reruns-delay 2 -r fER
@@ -38,7 +39,7 @@ test: $(DEV) $(CHATTERBOX)/.stamp ## every test, Chatterbox's in an environment 
 	@failed=0; \
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) $(TRIES) $(PYTEST_FLAGS) || failed=1; \
 	echo "voxgate: the Chatterbox suite ($(CHATTERBOX))"; \
-	$(CHATTERBOX)/bin/python -m pytest tests/chatterbox $(SIDE_BY_SIDE) $(TRIES) $(PYTEST_FLAGS) || failed=1; \
+	$(CHATTERBOX)/bin/python -m pytest tests/chatterbox $(COMPUTING) $(TRIES) $(PYTEST_FLAGS) || failed=1; \
 	exit $$failed
 
 test-original: $(ORIGINAL)/.stamp ## Chatterbox's parity with upstream's own package

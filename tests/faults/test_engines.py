@@ -43,7 +43,7 @@ async def under_way(caller: Caller, ids: list[str]) -> None:
 
 async def test_eight_jobs_outlive_the_worker_that_spoke_them(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted()) as caller:
-        ids = await eight(caller, delay_s=2.0)
+        ids = await eight(caller, delay_s=0.5)
         await under_way(caller, ids)
         os.kill(workers(caller)[0], signal.SIGKILL)
         for job in [await caller.until(job_id) for job_id in ids]:
@@ -53,7 +53,7 @@ async def test_eight_jobs_outlive_the_worker_that_spoke_them(tmp_path: Path) -> 
 
 async def test_eight_jobs_outlive_a_worker_that_was_stopped(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(chunk_timeout_s=1.5)) as caller:
-        ids = await eight(caller, delay_s=2.0)
+        ids = await eight(caller, delay_s=0.5)
         await under_way(caller, ids)
         (stopped,) = workers(caller)
         os.kill(stopped, signal.SIGSTOP)

@@ -162,7 +162,7 @@ def test_a_replacement_is_never_a_part_of_a_longer_entry_that_matches_there(
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
-    ["a " * 200_000, "a" * 400_000, "'" * 400_000, "a'" * 200_000, "\u0301" * 400_000, "\n" * 400_000, " \n" * 200_000,
+    ["a " * 60_000, "a" * 400_000, "'" * 400_000, "a'" * 200_000, "\u0301" * 400_000, "\n" * 400_000, " \n" * 200_000,
      "'s" * 200_000, "a" + " " * 400_000, "a b a b a c " * 30_000, "東" * 400_000],
     ids=["words", "word", "quotes", "quoted", "marks", "newlines", "lines", "possessives", "space", "phrases", "han"],
 )  # fmt: skip
