@@ -91,14 +91,18 @@ def test_the_python_somebody_named_is_the_only_one_tried(path_with) -> None:
     assert "PYTHON=python3.10 is not a Python from 3.11 to 3.14" in found.stderr
 
 
-def test_ci_runs_lint_and_then_every_test(tmp_path: Path) -> None:
-    (tmp_path / "make").write_text('#!/bin/sh\necho "make $@"\n')
+@pytest.mark.parametrize("fails", ["nothing", "lint", "test", ".venv/.stamp-dev"])
+def test_ci_runs_lint_and_every_test_and_fails_where_one_does(tmp_path: Path, fails: str) -> None:
+    (tmp_path / "make").write_text(f'#!/bin/sh\necho "make $@"\ntest "$1" != "{fails}"\n')
     (tmp_path / "make").chmod(0o755)
-    printed = subprocess.run(
+    ran = subprocess.run(
         ["bash", str(ROOT / ".ci" / "run")],
         env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
-        check=True,
+        check=False,
     )
-    assert printed.stdout.splitlines() == ["make lint", "make test"]
+    first, *rest = ran.stdout.splitlines()
+    assert first == "make .venv/.stamp-dev"
+    assert sorted(rest) == ([] if fails == ".venv/.stamp-dev" else ["make lint", "make test"])
+    assert (ran.returncode != 0) == (fails != "nothing")
