@@ -70,11 +70,18 @@ async def often_locked(url: str) -> AsyncIterator[None]:
         await locking
 
 
-async def test_polls_that_are_held_at_the_same_moment_share_the_items(tmp_path: Path, never_stale: None) -> None:
-    fields = {"backends": {"scripted": LONG_ITEMS}}
-    async with running(tmp_path, **fields) as one, running(tmp_path, **fields) as other:
+@asynccontextmanager
+async def two_servers(folder: Path) -> AsyncIterator[tuple[Caller, Caller, str]]:
+    """Both, and a finished job of which an answer holds one item."""
+    fields: dict[str, Any] = {"backends": {"scripted": LONG_ITEMS}}
+    async with running(folder, **fields) as one, running(folder, **fields) as other:
         job_id = await one.run(TEXT, format="wav")
         await one.until(job_id)
+        yield one, other, job_id
+
+
+async def test_polls_that_are_held_at_the_same_moment_share_the_items(tmp_path: Path, never_stale: None) -> None:
+    async with two_servers(tmp_path) as (one, other, job_id):
         given: list[int] = []
         async with asyncio.timeout(60):
             while len(given) < PARAGRAPHS:
@@ -93,10 +100,7 @@ async def in_the_middle_of_an_answer(served: Served | Caller, job_id: str) -> As
 
 
 async def test_what_one_server_could_not_deliver_another_gives_at_once(tmp_path: Path, never_stale: None) -> None:
-    fields = {"backends": {"scripted": LONG_ITEMS}}
-    async with running(tmp_path, **fields) as one, running(tmp_path, **fields) as other:
-        job_id = await one.run(TEXT, format="wav")
-        await one.until(job_id)
+    async with two_servers(tmp_path) as (one, other, job_id):
         async with in_the_middle_of_an_answer(one, job_id):
             # A final status would end the stream of a client that stops at the first one.
             assert await poll(other, job_id, wait=1000) == {"status": "IN_PROGRESS", "stream": []}
@@ -126,10 +130,7 @@ async def test_who_is_so_slow_that_others_were_given_the_items_does_not_get_the_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sendings, "STALE_S", 0.5)
-    fields = {"backends": {"scripted": LONG_ITEMS}}
-    async with running(tmp_path, **fields) as one, running(tmp_path, **fields) as other:
-        job_id = await one.run(TEXT, format="wav")
-        await one.until(job_id)
+    async with two_servers(tmp_path) as (one, other, job_id):
         async with in_the_middle_of_an_answer(one, job_id) as asker:
             items, _ = await drain(other, job_id)
             assert [item["index"] for item in items] == list(range(PARAGRAPHS))

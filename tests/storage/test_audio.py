@@ -285,11 +285,9 @@ async def test_no_clock_unpins_what_an_unfinished_job_has_spoken_or_found(
     assert await database.read(lambda conn: conn.execute(text("SELECT * FROM take_pins")).all()) == []
 
 
-async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
-    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
-) -> None:
-    cache = CacheStore(database, clock)
-    for n in range(4):
+async def speak_into_the_cache(entries: int, jobs: JobStore, audio: AudioStore, clock: HandClock) -> None:
+    """`key-0`, `key-1` and so on, of 100 bytes each, ten seconds apart, by the backends a and b in turn."""
+    for n in range(entries):
         await jobs.insert(a_job(f"job-{n}"))
         await jobs.claim([f"job-{n}"], "a")
         blob = await put_audio(audio, bytes([n]) * 100)
@@ -297,6 +295,13 @@ async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
         await jobs.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
         await audio.settle(blob)
         clock.turn(10)
+
+
+async def test_cache_entries_are_counted_aged_and_evicted_by_last_use(
+    database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
+) -> None:
+    cache = CacheStore(database, clock)
+    await speak_into_the_cache(4, jobs, audio, clock)
     await cache.touch_many({"key-0": 50})
     await cache.touch_many({"key-0": 1, "key-3": 2})
     entry = await cache.get("key-0")
@@ -322,14 +327,7 @@ async def test_the_cache_is_pruned_to_a_size_by_last_use(
     database: Database, audio: AudioStore, jobs: JobStore, clock: HandClock
 ) -> None:
     cache = CacheStore(database, clock)
-    for n in range(6):
-        await jobs.insert(a_job(f"job-{n}"))
-        await jobs.claim([f"job-{n}"], "a")
-        blob = await put_audio(audio, bytes([n]) * 100)
-        entry = an_entry(f"key-{n}", blob, clock.now_ms(), backend="ab"[n % 2])
-        await jobs.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
-        await audio.settle(blob)
-        clock.turn(10)
+    await speak_into_the_cache(6, jobs, audio, clock)
     await cache.touch_many({"key-0": 1})
     assert await cache.prune(to_bytes=600) == []
     assert await cache.prune(to_bytes=599) == ["key-1"]
