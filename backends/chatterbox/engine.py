@@ -184,15 +184,17 @@ class FastEngine:
             return
         except Abandoned:
             return
+        except TooLong as error:
+            self._fail(chunk.id, str(error), events, kind="too_long")
+            return
+        except ValueError as error:
+            self._fail(chunk.id, str(error), events, kind="invalid_input")
+            return
         except Exception as error:  # one bad chunk must not end the engine
             if is_lost(error):
                 raise
             if not is_out_of_memory(error):
-                kind = "too_long" if isinstance(error, TooLong) else "invalid_input"
-                if isinstance(error, ValueError):
-                    self._fail(chunk.id, str(error), events, kind=kind)
-                else:
-                    self._fail(chunk.id, f"{type(error).__name__}: {error}", events, retryable=True)
+                self._fail(chunk.id, f"{type(error).__name__}: {error}", events, retryable=True)
                 return
         # Outside the handler here and below: its traceback would keep the tensors of what failed alive.
         if self._retreat():
@@ -292,10 +294,11 @@ class FastEngine:
         self._good = 0
         try:
             self._decoder.resize(min(2 * self._decoder.slots, self._settings.slots))
+            return
         except Exception as error:
             if not is_out_of_memory(error):
                 raise
-            shrink(self._decoder)
+        shrink(self._decoder)
 
     # -- tokens -> sound ------------------------------------------------------------------------
     def _receive(self, decoded: Decoded, events: list[Event]) -> None:
