@@ -24,7 +24,7 @@ class Refusal(msgspec.Struct, frozen=True):
 class Outcome(msgspec.Struct, frozen=True):
     """A finished take, or `failed`."""
 
-    flac: bytes = b""
+    file: bytes = b""
     samples: int = 0
     pcm: bytes = b""
     gain_db: float = 0.0
@@ -46,7 +46,7 @@ def finish(post: Post, pcm: Any, rate: int, declared_rate: int, wish: bytes, has
         return _refused("failed", f"the backend gave {rate} Hz, its capabilities say {declared_rate} Hz", False)
     try:
         done = post(np.asarray(pcm), rate, wish, has_letters)
-        return Outcome(bytes(done.flac), int(done.samples), bytes(done.pcm), float(done.gain_db), bytes(done.report))
+        return Outcome(bytes(done.file), int(done.samples), bytes(done.pcm), float(done.gain_db), bytes(done.report))
     except Exception as error:  # noqa: BLE001 - one bad take must not end the engine
         named: Any = getattr(error, "kind", None)
         kind: FailureKind = named if named in _KINDS else "failed"

@@ -270,7 +270,7 @@ class Host:
         ticket = seat.release(message.chunk_id)
         if ticket is not None:
             result = TakeResult(
-                message.flac, message.samples, message.rate, message.pcm, message.gain_db, message.warnings,
+                message.file, message.samples, message.rate, message.pcm, message.gain_db, message.warnings,
                 message.engine_s, message.report,
             )  # fmt: skip
             self._end(ticket, result)

@@ -39,7 +39,7 @@ class TakeResult(msgspec.Struct, frozen=True):
     """One spoken chunk.
 
     Args:
-        flac: the take as the engine spoke it, 16-bit FLAC.
+        file: the take as the engine spoke it, a 16-bit audio file.
         samples: of that take.
         rate: in Hz.
         pcm: the finished take (trimmed, stretched), int16 little-endian bytes.
@@ -48,7 +48,7 @@ class TakeResult(msgspec.Struct, frozen=True):
         report: what the post function has to say about the take, opaque here.
     """
 
-    flac: bytes
+    file: bytes
     samples: int
     rate: int
     pcm: bytes
@@ -62,7 +62,7 @@ class Finished(Protocol):
     """What a post function gives back; see `TakeResult` for the fields."""
 
     @property
-    def flac(self) -> bytes: ...  # noqa: D102
+    def file(self) -> bytes: ...  # noqa: D102
     @property
     def samples(self) -> int: ...  # noqa: D102
     @property

@@ -94,7 +94,7 @@ class Spoken(Message, frozen=True):
     """A take, finished by the post function; see TakeResult."""
 
     chunk_id: int
-    flac: bytes
+    file: bytes
     samples: int
     rate: int
     pcm: bytes

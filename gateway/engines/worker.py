@@ -209,7 +209,7 @@ def answer(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire
     if outcome.failed is not None:
         return wire.Failed(chunk_id, outcome.failed.kind, outcome.failed.error, outcome.failed.retryable)
     return wire.Spoken(
-        chunk_id, outcome.flac, outcome.samples, take.rate, outcome.pcm, outcome.gain_db, take.warnings, engine_s,
+        chunk_id, outcome.file, outcome.samples, take.rate, outcome.pcm, outcome.gain_db, take.warnings, engine_s,
         outcome.report,
     )  # fmt: skip
 

@@ -189,6 +189,7 @@ class Runner:
             request=request,
             plan=plan,
             source=take_source(assignment, job.id),
+            rate=assignment.arm.capabilities.sample_rate,
             voice=assignment.arm.voice,
             options=assignment.arm.options,
             chunk_rule=assignment.rule,

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from gateway.speech.checks import Check, judge
 from gateway.speech.stretch import stretch
-from gateway.speech.take import Pcm16, from_flac, settle, to_flac
+from gateway.speech.take import Pcm16, read_take, settle, to_flac, to_wav
 from gateway.speech.trim import fade, speech_span
 
 
@@ -21,25 +21,27 @@ class Finish(msgspec.Struct, frozen=True):
         speed: 0.5 to 2.0; 2.0 halves the duration.
         trim: cut the silence around the speech, so that pauses are the plan's.
         check: what a new take is checked against; None checks nothing.
+        pack: compress the take here and now; else it comes as WAV, and whoever stores it compresses it.
     """
 
     speed: float = 1.0
     trim: bool = True
     check: Check | None = None
+    pack: bool = True
 
 
 class PostResult(msgspec.Struct, frozen=True):
     """A take and its finished form.
 
     Args:
-        flac: the take as spoken, 16-bit FLAC.
+        file: the take as spoken, a 16-bit FLAC file, or WAV; see `Finish.pack`.
         samples: of that take.
         pcm: the finished samples, int16 little-endian.
         gain_db: see `Settled`.
         report: the flaws that were found, as JSON of `Flaw`s; empty without any.
     """
 
-    flac: bytes
+    file: bytes
     samples: int
     pcm: bytes
     gain_db: float
@@ -58,9 +60,9 @@ def finish_take(pcm: Pcm16, rate: int, finish: Finish) -> Pcm16:
     return _finish(pcm, pcm.astype(np.float32), rate, finish)
 
 
-def finish_flac(flac: bytes, finish: Finish) -> tuple[Pcm16, int]:
+def finish_file(file: bytes, finish: Finish) -> tuple[Pcm16, int]:
     """A stored take, finished, and its rate in Hz."""
-    pcm, rate = from_flac(flac)
+    pcm, rate = read_take(file)
     return finish_take(pcm, rate, finish), rate
 
 
@@ -79,7 +81,7 @@ def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool
     flaws = judge(settled.wide, rate, finish.check) if finish.check is not None else ()
     finished = _finish(settled.pcm, settled.wide, rate, finish)
     return PostResult(
-        flac=to_flac(settled.pcm, rate),
+        file=to_flac(settled.pcm, rate) if finish.pack else to_wav(settled.pcm, rate),
         samples=settled.pcm.size,
         pcm=finished.astype("<i2", copy=False).tobytes(),
         gain_db=settled.gain_db,

@@ -76,7 +76,7 @@ class Keeper:
             tenant=tenant,
             voice_hash=voice_hash,
         )
-        self._waiting.append((take, result.flac))
+        self._waiting.append((take, result.file))
         if len(self._waiting) >= BATCH:
             self._hurry.set()
         self._begin()

@@ -91,7 +91,7 @@ class Reader:
             take, finish = fresh
             if finish.speed == self._speed and take.pcm:
                 return self._part(line, np.frombuffer(take.pcm, "<i2"), take.rate)
-            return self._part(line, await self._finished(take.flac, Finish(speed=self._speed)), take.rate)
+            return self._part(line, await self._finished(take.file, Finish(speed=self._speed)), take.rate)
         return await self._from_shelf(line)
 
     async def _from_shelf(self, line: Line) -> Part | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import msgspec
 
+from gateway.speech.take import packed
 from storage.audio import AudioStore
 from storage.errors import BlobMissing
 from storage.records import TakeRecord
@@ -48,8 +50,9 @@ class Shelf:
             return None
 
     async def keep(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef) -> None:
-        """Store takes with their FLAC; when this returns they survive the process."""
-        blobs = await self._audio.put_many([flac for _, flac in takes], ".flac")
+        """Store takes with their files, as FLAC; when this returns they survive the process."""
+        files = await asyncio.to_thread(lambda: [packed(file) for _, file in takes])
+        blobs = await self._audio.put_many(files, ".flac")
         stored = [
             (msgspec.structs.replace(take, blob_hash=blob.hash, size_bytes=blob.size_bytes), blob)
             for (take, _), blob in zip(takes, blobs, strict=True)

@@ -24,7 +24,7 @@ from gateway.engines.order import ChunkOrder, TakeResult
 from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.metrics import Metrics
 from gateway.speech.checks import Check, Flaw
-from gateway.speech.finish import Finish, finish_flac
+from gateway.speech.finish import Finish, finish_file
 from gateway.speech.fresh import Fresh
 from gateway.speech.keeper import Keeper
 from gateway.speech.loudness import LevelMeter, gain_for
@@ -34,7 +34,7 @@ from gateway.speech.retakes import FLAW_WARNING, best_take
 from gateway.speech.script import Line, line, lines
 from gateway.speech.seeds import chunk_seed, occurrences
 from gateway.speech.shelf import Shelf
-from gateway.speech.take import from_flac, to_flac
+from gateway.speech.take import read_take, to_flac
 from gateway.speech.text import has_speech
 from gateway.speech.timing import Timing
 from gateway.speech.utterance import SpeakingHost, Spoken, Utterance
@@ -169,9 +169,9 @@ class Speaker:
     async def finished(self, flac: bytes, finish: Finish) -> Samples:
         """A stored take, finished; away from the event loop."""
         if finish.speed == 1.0:
-            pcm, _ = await asyncio.to_thread(finish_flac, flac, finish)
+            pcm, _ = await asyncio.to_thread(finish_file, flac, finish)
         else:
-            pcm, _ = await self._dsp.run(finish_flac, flac, finish)
+            pcm, _ = await self._dsp.run(finish_file, flac, finish)
         return pcm
 
 
@@ -194,10 +194,10 @@ class _Work:
         self._on_take = on_take
         own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
         self.finish = Finish(speed=utterance.request.speed)
-        self._finish_bytes = msgspec.json.encode(self.finish)
         self.checked = utterance.source.checks != ""
         self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
         at_once = len(self._lines) > 1 or not utterance.waited_for
+        self._wish = msgspec.structs.replace(self.finish, pack=at_once)
         self.keeper = Keeper(speaker.shelf, speaker.fresh, utterance.ref, on_kept, own, at_once)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_Part]] = {}
@@ -221,33 +221,26 @@ class _Work:
         gain = 1.0
         if request.loudness is not None:
             gain = await self._measure(request.loudness)
-        renderer: Renderer | None = None
-        rendered: Rendered | None = None
         left = len(self._lines)
+        if not left:
+            raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
+        rendered: Rendered | None = None
+        opening = asyncio.create_task(self._open(spool, gain))
         try:
             async for part in self._in_order():
-                if renderer is None:
-                    renderer = Renderer(
-                        self.utterance.plan,
-                        speed=request.speed,
-                        format=request.format,
-                        path=spool,
-                        rate=part.rate,
-                        bitrate=request.bitrate,
-                        gain=gain,
-                    )
+                renderer = await asyncio.shield(opening)
                 if part.rate != renderer.rate:
                     raise SynthesisFailed(
-                        f"the backend changed its sample rate from {renderer.rate} to {part.rate} Hz in one utterance"
+                        f"the backend said that it speaks at {renderer.rate} Hz, and spoke at {part.rate} Hz"
                     )
                 left -= 1
                 rendered = await _rendered(renderer, part, last=not left)
-            if rendered is None:
-                raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
         except BaseException:
-            if renderer is not None:
-                renderer.abandon()
+            await asyncio.wait((opening,))
+            if opening.exception() is None:
+                opening.result().abandon()
             raise
+        assert rendered is not None  # the last part completes it
         self.keeper.check()
         if not self.utterance.waited_for:
             self.keeper.hurry()
@@ -261,6 +254,20 @@ class _Work:
             kept=self.keeper.kept,
         )
 
+    async def _open(self, spool: Path, gain: float) -> Renderer:
+        """The file's beginning, made while the engine speaks."""
+        utterance, request = self.utterance, self.utterance.request
+        return await asyncio.to_thread(
+            Renderer,
+            utterance.plan,
+            speed=request.speed,
+            format=request.format,
+            path=spool,
+            rate=utterance.rate,
+            bitrate=request.bitrate,
+            gain=gain,
+        )
+
     async def close(self) -> None:
         """Withdraw what is still with the host; takes already spoken are stored all the same."""
         for task in self._tasks.values():
@@ -271,9 +278,7 @@ class _Work:
     def order(self, chunk: Line, seed: int) -> ChunkOrder:
         """What the host is asked to speak."""
         u = self.utterance
-        finish = self._finish_bytes
-        if self.checked:
-            finish = msgspec.json.encode(msgspec.structs.replace(self.finish, check=Check(chunk.text)))
+        check = Check(chunk.text) if self.checked else None
         return ChunkOrder(
             tenant=u.tenant,
             job_id=u.ref.job_id,
@@ -284,7 +289,7 @@ class _Work:
             seed=seed,
             options=u.options,
             low_priority=u.low_priority,
-            finish=finish,
+            finish=msgspec.json.encode(msgspec.structs.replace(self._wish, check=check)),
             has_letters=has_speech(chunk.text),
         )
 
@@ -380,7 +385,7 @@ class _Work:
         if finish == self.finish:
             return _Part(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
         # Whoever asked first wanted another speed.
-        return _Part(await self.speaker.finished(take.flac, self.finish), take.rate)
+        return _Part(await self.speaker.finished(take.file, self.finish), take.rate)
 
     async def _split(self, whole: Line, refusal: ChunkRefused) -> _Part:
         """A chunk its engine calls too long, spoken in pieces; their takes joined are its take."""
@@ -397,7 +402,7 @@ class _Work:
         takes = await self.speaker.shelf.find(pieces, utterance.ref.job_id)
         joined = await self.speaker.joined([takes[key] for key in pieces])
         self.keeper.keep(whole.key, joined)
-        return _Part(await self.speaker.finished(joined.flac, self.finish), joined.rate)
+        return _Part(await self.speaker.finished(joined.file, self.finish), joined.rate)
 
     def _count(self, origin: str) -> None:
         self._done = min(self._done + 1, len(self._lines))
@@ -437,10 +442,10 @@ def _about(error: Exception, text: str) -> str:
 
 
 def _join(takes: list[TakeRecord], flacs: list[bytes]) -> TakeResult:
-    pcm = np.concatenate([from_flac(flac)[0] for flac in flacs])
+    pcm = np.concatenate([read_take(flac)[0] for flac in flacs])
     rate = takes[0].sample_rate
     return TakeResult(
-        flac=to_flac(pcm, rate),
+        file=to_flac(pcm, rate),
         samples=pcm.size,
         rate=rate,
         pcm=b"",

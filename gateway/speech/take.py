@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -21,6 +22,7 @@ Pcm16: TypeAlias = npt.NDArray[np.int16]
 Flaw: TypeAlias = Literal["malformed", "empty", "not_finite", "silent"]
 
 _SILENT_PEAK = 0.001  # -60 dBFS: no voice is that soft, while some engines dither
+_WAV = struct.Struct("<4sI8sIHHIIHH4sI")
 _FLAC_LEVEL = 0.0  # the fastest; a take is read once or twice and then evicted
 
 
@@ -109,11 +111,24 @@ def to_flac(pcm: Pcm16, rate: int) -> bytes:
     return file.getvalue()
 
 
-def from_flac(flac: bytes | Path) -> tuple[Pcm16, int]:
-    """The very samples given to `to_flac`, and their rate in Hz.
+def to_wav(pcm: Pcm16, rate: int) -> bytes:
+    """As `to_flac`, in a tenth of the time and twice the bytes: for a take that somebody waits for."""
+    size = 2 * pcm.size
+    return _WAV.pack(b"RIFF", 36 + size, b"WAVEfmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size) + (
+        pcm.astype("<i2", copy=False).tobytes()
+    )
+
+
+def packed(file: bytes) -> bytes:
+    """A take's file as FLAC, which is how takes are stored."""
+    return file if file.startswith(b"fLaC") else to_flac(*read_take(file))
+
+
+def read_take(file: bytes | Path) -> tuple[Pcm16, int]:
+    """The very samples given to `to_flac` or `to_wav`, and their rate in Hz.
 
     Raises:
-        soundfile.LibsndfileError: not a FLAC file.
+        soundfile.LibsndfileError: neither of the two.
     """
-    pcm, rate = sf.read(io.BytesIO(flac) if isinstance(flac, bytes) else str(flac), dtype="int16")
+    pcm, rate = sf.read(io.BytesIO(file) if isinstance(file, bytes) else str(file), dtype="int16")
     return pcm, int(rate)

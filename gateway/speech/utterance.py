@@ -28,6 +28,7 @@ class Utterance(msgspec.Struct, frozen=True):
 
     Args:
         source: who speaks, in the words of the cache key.
+        rate: of what will be heard, in Hz.
         own_takes: what other jobs have spoken is spoken again.
         own_voice: the voice is one the tenant uploaded.
         waited_for: its caller waits for the whole, and nobody listens to it chunk by chunk from its stored takes.
@@ -39,6 +40,7 @@ class Utterance(msgspec.Struct, frozen=True):
     request: SpeechRequest
     plan: Plan
     source: Source
+    rate: int
     voice: Voice
     options: dict[str, Any]
     chunk_rule: ChunkRule

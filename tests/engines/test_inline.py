@@ -18,7 +18,7 @@ async def test_many_chunks_are_under_way_at_once_and_finished_elsewhere():
     async with hosting(SCALE, host="inline", concurrency=16) as host:
         tickets = [host.submit(order(f"Number {n}.", index=n, chunk_delay_s=0.2)) for n in range(16)]
         takes = [await outcome(ticket) for ticket in tickets]
-        assert all(take.flac.startswith(b"fLaC") for take in takes)
+        assert all(take.file.startswith(b"fLaC") for take in takes)
         assert host.state().pids == ()
 
 

@@ -17,7 +17,7 @@ from gateway.engines.scale import Scale
 async def test_a_chunk_comes_back_as_flac_and_as_the_same_finished_samples():
     async with hosting() as host:
         take = await outcome(host.submit(order("Good morning.")))
-        samples, rate = soundfile.read(io.BytesIO(take.flac), dtype="int16")
+        samples, rate = soundfile.read(io.BytesIO(take.file), dtype="int16")
         assert rate == take.rate == 24_000
         assert len(samples) == take.samples
         assert np.array_equal(samples, np.frombuffer(take.pcm, "<i2"))
@@ -66,7 +66,7 @@ async def test_the_same_text_and_seed_give_the_same_bytes_alone_and_in_company()
     async with hosting(concurrency=4) as host:
         crowd = [host.submit(order(text, pcm="noise")) for text in ("One.", "The same.", "Two.", "The same.")]
         takes = [await outcome(ticket) for ticket in crowd]
-    assert takes[1].flac == takes[3].flac == alone.flac
+    assert takes[1].file == takes[3].file == alone.file
 
 
 async def test_an_engine_that_batches_speaks_its_chunks_at_the_same_time():

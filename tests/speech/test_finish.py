@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from gateway.speech.finish import Finish, finish_flac, finish_take, post
-from gateway.speech.take import TakeRejected, from_flac, settle
+from gateway.speech.finish import Finish, finish_file, finish_take, post
+from gateway.speech.take import TakeRejected, read_take, settle
 
 RATE = 24000
 
@@ -56,11 +56,11 @@ def test_cut_edges_fade_and_the_take_itself_is_not_written_to():
 def test_a_resumed_take_is_finished_to_the_same_samples(speed: float):
     finish = Finish(speed=speed)
     live = post(words(200, 300), RATE, msgspec.json.encode(finish), True)
-    resumed, rate = finish_flac(live.flac, finish)
+    resumed, rate = finish_file(live.file, finish)
     assert rate == RATE
     assert resumed.astype("<i2").tobytes() == live.pcm
     assert live.samples == words(200, 300).size
-    assert np.array_equal(from_flac(live.flac)[0], settle(words(200, 300)).pcm)
+    assert np.array_equal(read_take(live.file)[0], settle(words(200, 300)).pcm)
 
 
 def test_speed_changes_the_trimmed_length_exactly():

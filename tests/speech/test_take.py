@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.speech.take import TakeRejected, from_flac, settle, to_flac
+from gateway.speech.take import TakeRejected, read_take, settle, to_flac
 
 
 def tone(seconds: float = 0.5, rate: int = 24000, level: float = 0.5) -> np.ndarray:
@@ -76,6 +76,6 @@ def test_a_stored_take_comes_back_to_the_sample(size: int, tmp_path: Path):
         path = tmp_path / "take.flac"
         path.write_bytes(flac)
         for source in (flac, path):
-            back, back_rate = from_flac(source)
+            back, back_rate = read_take(source)
             assert np.array_equal(back, pcm)
             assert back_rate == rate

@@ -37,6 +37,7 @@ class Mp3Encoder(Encoder):
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         bitrate = bitrate or _DEFAULT_BITRATE
         self._lame = lame_encoder(rate, bitrate)
+        self._lame.encode(b"")  # it prepares itself now, while nobody waits for it, rather than at its first samples
         super().__init__(path, rate, bitrate)
         self._kbps = bitrate
         self._info_bytes = len(_info_frame(rate, bitrate, 0, 0, 0))
