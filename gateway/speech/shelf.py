@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from gateway.speech.take import packed
+from gateway.speech.take import is_packed, packed
 from storage.audio import AudioStore
 from storage.errors import BlobMissing
 from storage.records import TakeRecord
@@ -51,7 +51,9 @@ class Shelf:
 
     async def keep(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef) -> None:
         """Store takes with their files, as FLAC; when this returns they survive the process."""
-        files = await asyncio.to_thread(lambda: [packed(file) for _, file in takes])
+        files = [file for _, file in takes]
+        if not all(is_packed(file) for file in files):
+            files = await asyncio.to_thread(lambda: [packed(file) for file in files])
         blobs = await self._audio.put_many(files, ".flac")
         stored = [
             (msgspec.structs.replace(take, blob_hash=blob.hash, size_bytes=blob.size_bytes), blob)

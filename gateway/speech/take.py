@@ -121,7 +121,12 @@ def to_wav(pcm: Pcm16, rate: int) -> bytes:
 
 def packed(file: bytes) -> bytes:
     """A take's file as FLAC, which is how takes are stored."""
-    return file if file.startswith(b"fLaC") else to_flac(*read_take(file))
+    return file if is_packed(file) else to_flac(*read_take(file))
+
+
+def is_packed(file: bytes) -> bool:
+    """Whether a take's file is FLAC already."""
+    return file.startswith(b"fLaC")
 
 
 def read_take(file: bytes | Path) -> tuple[Pcm16, int]:

@@ -4,10 +4,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from support.running import pcm_of, running
 
 from benchmarks.texts import story
+from gateway.speech.finish import Finish, finish_take
 from gateway.speech.shelf import Shelf
 
 TEXT = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background."
@@ -51,6 +54,19 @@ async def test_mp3_and_wav_of_one_text_are_one_synthesis(tmp_path: Path) -> None
         assert mp3["output"]["duration_ms"] == wav["output"]["duration_ms"]
         spoken = caller.gateway.metrics.takes.labels("scripted", "spoken")._value.get()
         assert spoken == mp3["output"]["chunks_processed"]
+
+
+async def test_the_take_of_a_sentence_somebody_waits_for_is_stored_like_any_other(tmp_path: Path) -> None:
+    async with running(tmp_path) as caller:
+        heard, rate = pcm_of(await caller.say("The birch canoe slid on.", format="wav"))
+        async with asyncio.timeout(30):
+            while not (takes := list(tmp_path.rglob("??/??/*.flac"))):
+                await asyncio.sleep(0.02)
+    (take,) = takes
+    assert take.read_bytes().startswith(b"fLaC")
+    stored, stored_rate = soundfile.read(take, dtype="int16")
+    assert stored_rate == rate
+    assert np.array_equal(finish_take(stored, rate, Finish()), heard)
 
 
 async def test_a_chunk_its_engine_calls_too_long_is_spoken_in_pieces_and_kept_as_one(tmp_path: Path) -> None:

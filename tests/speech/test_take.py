@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.speech.take import TakeRejected, read_take, settle, to_flac
+from gateway.speech.take import TakeRejected, packed, read_take, settle, to_flac, to_wav
 
 
 def tone(seconds: float = 0.5, rate: int = 24000, level: float = 0.5) -> np.ndarray:
@@ -72,10 +72,11 @@ def test_silence_is_right_where_there_was_nothing_to_say():
 def test_a_stored_take_comes_back_to_the_sample(size: int, tmp_path: Path):
     pcm = np.random.default_rng(size).integers(-32768, 32768, size, dtype=np.int16)
     for rate in (16000, 22050, 24000, 48000):
-        flac = to_flac(pcm, rate)
+        flac, wav = to_flac(pcm, rate), to_wav(pcm, rate)
+        assert packed(wav) == packed(flac) == flac
         path = tmp_path / "take.flac"
         path.write_bytes(flac)
-        for source in (flac, path):
+        for source in (flac, path, wav):
             back, back_rate = read_take(source)
             assert np.array_equal(back, pcm)
             assert back_rate == rate
