@@ -42,7 +42,10 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
         Forbidden: the key lacks the route's scope (`opt={"scope": ...}`, `speak` where it says nothing).
     """
     access = connection.app.state.gateway.access
-    principal = access.authenticate(connection.headers.get("authorization"))
+    key = next(
+        (value.decode("latin-1") for name, value in connection.scope["headers"] if name == b"authorization"), None
+    )
+    principal = access.authenticate(key)
     access.require(principal, handler.opt.get(SCOPE_OPT, "speak"))
     connection.scope["user"] = principal
 
