@@ -12,7 +12,10 @@ from typing import ClassVar
 
 
 class VoxgateError(Exception):
-    """Base of everything the gateway raises on purpose."""
+    """A fault of the gateway itself: the log has more, under the request's id.
+
+    Also the base of everything the gateway raises on purpose; each kind of it has a code of its own.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500

@@ -84,6 +84,12 @@ RENAMED: dict[str, Code] = {
 _OF_STATUS = {404: "unknown_url", 405: "method_not_supported", 413: PayloadTooLarge.code}
 """Codes of what the server refuses before anything of ours is asked."""
 
+_UNAUTHORIZED = (
+    "the API key is missing, unknown, expired or revoked; send a key of this server (`voxgate keys create` makes one) "
+    "as Authorization: Bearer KEY"
+)
+"""RunPod's clients get its one word; here nothing speaks against a sentence."""
+
 
 def speaks_openai(path: str) -> bool:
     """Whether what answers at this path is OpenAI's API."""
@@ -93,6 +99,8 @@ def speaks_openai(path: str) -> bool:
 def error_of(status: int, message: str, code: str | None = None, param: str | None = None) -> OpenAIError:
     """The error as it is told; `type` follows from the status."""
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
+    if code == Unauthorized.code:
+        message = _UNAUTHORIZED
     code = _OF_STATUS.get(status) if code is None else RENAMED.get(code, code)
     return OpenAIError(message, kind, param, code)
 

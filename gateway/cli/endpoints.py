@@ -24,6 +24,11 @@ from storage.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 
 _ACTOR = "cli"
+_MADE = {
+    "settings": "made by the settings",
+    "database": "made by `voxgate endpoints create`",
+    "demand": "nobody made it: it works when it is called",
+}
 
 
 @click.group()
@@ -177,7 +182,7 @@ def _show(endpoint: Endpoint, as_json: bool) -> None:
     if as_json:
         echo_json(_document(endpoint))
         return
-    click.echo(f"endpoint  {endpoint.id} (made by {endpoint.origin})")
+    click.echo(f"endpoint  {endpoint.id} ({_MADE[endpoint.origin]})")
     click.echo(f"defaults  {_in_words(endpoint.defaults) or 'none'}")
     click.echo(f"fallback  {' '.join(endpoint.fallback) or 'none'}")
 

@@ -314,6 +314,11 @@ async def test_every_error_below_v1_has_openais_form(
     assert (answer.status_code, error_of(answer)["code"]) == (status, code)
 
 
+async def test_a_key_that_is_refused_is_told_what_to_send(spoken: Caller):
+    answer = await spoken.http.get("/v1/models", headers={"Authorization": "Bearer wrong"})
+    assert "send a key of this server" in error_of(answer)["message"]
+
+
 async def test_half_an_emoji_is_left_out(spoken: Caller):
     answer = await spoken.http.post("/v1/audio/speech", content=b'{"model":"tts-1","input":"half an emoji \\ud83d"}')
     assert answer.status_code == 200

@@ -29,6 +29,16 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]) -> None:
         assert f"\n  {name} " in printed
 
 
+@pytest.mark.parametrize("arguments", [[], ["keys"]])
+def test_a_command_that_lacks_its_subcommand_shows_its_help_and_nothing_around_it(
+    capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    assert run(arguments) == 2
+    printed = capsys.readouterr().err
+    run([*arguments, "--help"])
+    assert printed == capsys.readouterr().out
+
+
 def test_help_imports_nothing_heavy() -> None:
     program = (
         "import sys; from gateway.cli.run import run; run(['--help']); "
@@ -173,7 +183,10 @@ def test_endpoints_are_made_changed_and_shown(tmp_path: Path) -> None:
         ("fixed", "settings"),
         ("narrator", "database"),
     ]
-    assert "/v2/narrator/run" in command(["endpoints", "show", "narrator"], tmp_path).stdout
+    shown = command(["endpoints", "show", "narrator"], tmp_path).stdout
+    assert "/v2/narrator/run" in shown and "(made by `voxgate endpoints create`)" in shown
+    assert "(made by the settings)" in command(["endpoints", "show", "fixed"], tmp_path).stdout
+    assert "(nobody made it: it works when it is called)" in command(["endpoints", "show", "new"], tmp_path).stdout
 
 
 def test_the_database_is_migrated_and_backed_up_on_demand(tmp_path: Path) -> None:

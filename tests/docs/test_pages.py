@@ -35,6 +35,30 @@ def test_links_within_the_repository_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), target
 
 
+def _anchors(page: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    prose = _BLOCK.sub("", page.read_text(encoding="utf-8"))
+    headings = (re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", line) for line in re.findall(r"^#+ (.*)$", prose, re.MULTILINE))
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_a_link_into_a_page_meets_a_heading(page: Path) -> None:
+    for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        assert anchor in _anchors(page.parent / target if target else page), f"{target}#{anchor}"
+
+
+def test_every_page_can_be_reached_from_the_readme() -> None:
+    reached, rest = set(), [ROOT / "README.md"]
+    while rest:
+        page = rest.pop()
+        if page.suffix == ".md" and page not in reached:
+            reached.add(page)
+            targets = re.findall(r"\]\(([^)#:]+)", page.read_text(encoding="utf-8"))
+            rest += [(page.parent / target).resolve() for target in targets]
+    assert set(PAGES) <= reached
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_code_block_says_what_it_is(page: Path) -> None:
     kinds = {kind for kind, _ in _BLOCK.findall(page.read_text(encoding="utf-8"))}

@@ -163,7 +163,7 @@ def test_a_finished_aac_file_is_cut_where_its_samples_were(tmp_path: Path) -> No
 
 def test_without_the_extra_aac_is_refused_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(aac, "_AV", None)
-    with pytest.raises(InvalidInput, match=r"format aac needs PyAV.*pip install 'voxgate\[codecs\]'"):
+    with pytest.raises(InvalidInput, match=r"format aac needs PyAV.*pip install 'voxgate\[codecs\]', then restart"):
         decode_request(b'{"text": "hello", "format": "aac"}')
     with pytest.raises(InvalidInput, match="PyAV"):
         open_live("aac", RATE)

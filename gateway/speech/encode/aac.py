@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 AAC_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
 """In kbit/s."""
 
-INSTALL = "pip install 'voxgate[codecs]'"
+INSTALL = "pip install 'voxgate[codecs]', then restart"
 
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _DEFAULT_BITRATE = 64
