@@ -50,7 +50,7 @@ def problems(settings: Settings, *, listen: bool = True) -> list[str]:
 
 def _folder_problems(settings: Settings) -> Iterator[str | None]:
     data = settings.origin("data_dir")
-    wrong = _folder_problem(data, settings.data_dir)
+    wrong = _folder_problem(data, settings.data_dir, mode=0o700)  # it will hold what people say
     yield wrong
     if settings.cache_dir is not None:
         yield _folder_problem(settings.origin("cache_dir"), settings.audio_dir)
@@ -60,15 +60,16 @@ def _folder_problems(settings: Settings) -> Iterator[str | None]:
         yield _folder_problem(settings.origin("model_cache_dir"), settings.models_dir)
 
 
-def _folder_problem(origin: str, folder: Path, used: Path | None = None) -> str | None:
+def _folder_problem(origin: str, folder: Path, used: Path | None = None, mode: int = 0o777) -> str | None:
     """Found by really writing there: permission bits say little to root, and nothing of a read-only mount.
 
     Args:
         used: the folder inside it that is looked at, if not itself.
+        mode: of a folder that has to be made.
     """
     probed = used or folder
     try:
-        probed.mkdir(parents=True, exist_ok=True)
+        probed.mkdir(mode, parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=probed) as probe:
             probe.write(b"voxgate")
     except OSError as error:

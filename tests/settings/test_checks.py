@@ -19,6 +19,13 @@ def test_a_machine_that_fits_has_no_problems_and_gets_its_folders(tmp_path: Path
     assert (tmp_path / "audio").is_dir()
 
 
+def test_a_data_folder_that_it_makes_is_for_its_user_alone_and_one_that_is_there_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o750)
+    for name, mode in (("ours", 0o700), ("theirs", 0o750)):
+        check_start(Settings(data_dir=tmp_path / name), listen=False)
+        assert (tmp_path / name).stat().st_mode & 0o777 == mode
+
+
 def test_a_folder_that_cannot_be_written_stops_the_start_by_name(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     for name, settings in {
