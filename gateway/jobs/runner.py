@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -37,6 +38,7 @@ from storage.audio import AudioStore
 from storage.errors import (
     StorageError,
     StorageFull,
+    StorageGone,
     StorageLocked,
     StorageReadOnly,
     StorageUnavailable,
@@ -413,11 +415,14 @@ class Runner:
         self._on_end(None, (run.job.id,))
 
     async def _storage_failed(self, run: Run, error: StorageError) -> None:
-        """A full disk, a read-only folder, a locked database: not the job's fault, so it waits until that is mended."""
+        """A full disk, a folder that is gone, a locked database: not the job's fault; it waits until that is mended."""
         log.error("storage_failed", code=error.code, reason=str(error))
+        if isinstance(error, StorageGone):
+            with suppress(StorageError):
+                await self._audio.ensure()  # perhaps only our part of it is gone
         if isinstance(error, StorageUnavailable):
             await self._hand_back_at_last(run, str(error))
-        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked)):
+        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked, StorageGone)):
             await self._hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
             await self._try_later(run, str(error), error.code)
