@@ -294,7 +294,7 @@ class Runner:
             job.attempt,
             Completion(
                 output=output,
-                follower_output=hit,
+                follower_output=warned(hit, assignment.warnings),  # they asked the same of the same arm
                 blob=blob,
                 cache_entry=entry,
                 cache_key=assignment.key,
@@ -349,7 +349,7 @@ class Runner:
             run.job.attempt,
             Completion(
                 output=output,
-                follower_output=entry.output.decode(),
+                follower_output=output,
                 blob=BlobRecord(entry.blob_hash, entry.size_bytes, entry.suffix),
                 cache_entry=None,
                 cache_key=entry.key,
