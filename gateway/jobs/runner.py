@@ -332,6 +332,17 @@ class Runner:
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
         await self._settled(run, blob)
+        log.info(  # after those who wait for the job have gone on
+            "job_ended",
+            state=JobState.COMPLETED.value,
+            backend=arm.backend,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            audio_ms=audio_ms,
+            chunks=spoken.chunks,
+            chunks_spoken=spoken.chunks_spoken,
+            followers=len(done.followers),
+        )
 
     async def _from_cache(self, run: Run, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
@@ -366,6 +377,15 @@ class Runner:
         self._answers.note_used(entry.key)
         self._metrics.cache_answers.labels("flight").inc()
         self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
+        log.info(
+            "job_ended",
+            state=JobState.COMPLETED.value,
+            backend=assignment.arm.backend,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            chunks_spoken=0,
+            followers=len(done.followers),
+        )
         return True
 
     def _times(self, run: Run) -> tuple[int, int]:
@@ -389,8 +409,17 @@ class Runner:
             execution_ms=execution_ms,
             worker_id=self._owner,
         )
-        log.info("job_ended", state=state.value, code=code)
         self._ended(run, None, done, state, run.job.backend)
+        if done.ok:
+            log.info(
+                "job_ended",
+                state=state.value,
+                backend=run.job.backend,
+                delay_ms=delay_ms,
+                execution_ms=execution_ms,
+                code=code,
+                followers=len(done.followers),
+            )
 
     def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
         if not done.ok:
