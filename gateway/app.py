@@ -110,7 +110,7 @@ class Gateway:
 
     async def _start(self, database: Database) -> None:
         settings, clock, metrics = self.settings, self.clock, self.metrics
-        audio = AudioStore(settings.audio_dir)
+        self._audio = audio = AudioStore(settings.audio_dir)
         jobs_kept = Retention(
             run_ms=round(settings.jobs.retention_run_s * 1000),
             runsync_ms=round(settings.jobs.retention_runsync_s * 1000),
@@ -244,13 +244,15 @@ class Gateway:
         """What was checked.
 
         Raises:
-            Unavailable: the server is stopping, its database does not answer, or no backend can speak here. One that
-                cannot load its model now does not count: it tries again, and what is cached is answered meanwhile.
+            Unavailable: the server is stopping, its database does not answer, its audio folder is gone, or no backend
+                can speak here. One that cannot load its model now does not count: it tries again, and what is cached
+                is answered meanwhile.
         """
         if self._stopping or self._database is None:
             raise Unavailable("the server is starting or stopping")
         try:
             await self._database.answers()
+            await self._audio.ensure()
         except StorageError as error:
             raise Unavailable(str(error)) from error
         if not len(self.engines):

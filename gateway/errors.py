@@ -130,6 +130,8 @@ _FOREIGN_STATUS = {
     "storage_read_only": 503,
     "storage_locked": 503,
     "storage_unavailable": 503,
+    "storage_gone": 503,
+    "storage_damaged": 503,
     "blob_missing": 404,
 }
 

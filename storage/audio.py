@@ -29,6 +29,7 @@ T = TypeVar("T")
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 _BLOCK = 1 << 20
+_HEX = frozenset("0123456789abcdef")
 _SHORT_BYTES = 1 << 18
 
 
@@ -48,7 +49,8 @@ class AudioStore:
         self._sure: set[str] = set()
         """Folders, as `aa` and `aabb`, that are on the disk for certain; at most 65,792."""
         try:
-            self.tmp.mkdir(parents=True, exist_ok=True)
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.tmp.mkdir(exist_ok=True)
             self.trash.mkdir(exist_ok=True)
             _fsync_folder(self.root)
         except OSError as error:
@@ -57,6 +59,19 @@ class AudioStore:
     def new_spool(self) -> Path:
         """A name nobody has, on the store's own disk, for a file that `put_file` will take."""
         return self.tmp / uuid.uuid4().hex
+
+    async def ensure(self) -> None:
+        """See that the folder is there, and make `tmp` and `trash` again, which others take for rubbish.
+
+        Raises:
+            StorageError: it is gone. It is not made again: it may be a disk that is away.
+        """
+
+        def ensure() -> None:
+            self.tmp.mkdir(exist_ok=True)
+            self.trash.mkdir(exist_ok=True)
+
+        await self._thread(ensure)
 
     async def put_file(self, spool: Path, suffix: str) -> BlobRecord:
         """Store a spool's bytes, durably, and keep the spool until `settle`.
@@ -92,11 +107,16 @@ class AudioStore:
 
     async def open(self, blob_hash: str) -> BinaryIO:
         """A blob's file, open for reading; stays readable when it is deleted. Raises BlobMissing."""
-        return await self._thread(lambda: self.locate(blob_hash).open("rb"))
+        return await self._thread(lambda: self._opened(blob_hash))
 
     async def read(self, blob_hash: str) -> bytes:
         """A blob's bytes. Raises BlobMissing."""
-        return await self._thread(lambda: self.locate(blob_hash).read_bytes())
+
+        def read() -> bytes:
+            with self._opened(blob_hash) as file:
+                return file.read()
+
+        return await self._thread(read)
 
     async def read_base64(self, blob_hash: str, suffix: str, at_most: int) -> bytes | None:
         """A blob as base64; None when it has more than `at_most` bytes. Raises BlobMissing.
@@ -108,7 +128,7 @@ class AudioStore:
             return base64.b64encode(data)
 
         def read() -> bytes | None:
-            with self.locate(blob_hash).open("rb", buffering=0) as file:
+            with self._opened(blob_hash) as file:
                 if os.fstat(file.fileno()).st_size > at_most:
                     return None
                 return base64.b64encode(file.read())
@@ -117,7 +137,12 @@ class AudioStore:
 
     async def size(self, blob_hash: str) -> int:
         """A blob's size in bytes. Raises BlobMissing."""
-        return await self._thread(lambda: self.locate(blob_hash).stat().st_size)
+
+        def size() -> int:
+            with self._opened(blob_hash) as file:
+                return os.fstat(file.fileno()).st_size
+
+        return await self._thread(size)
 
     def locate(self, blob_hash: str) -> Path:
         """As `path`, in the calling thread. A file that a killed sweeper left in the trash is put back.
@@ -131,6 +156,13 @@ class AudioStore:
         if found is None:
             raise BlobMissing(blob_hash)
         return found
+
+    def _opened(self, blob_hash: str) -> BinaryIO:
+        """As `locate`, open: between the two a sweeper may take it."""
+        try:
+            return self.locate(blob_hash).open("rb")
+        except FileNotFoundError as error:
+            raise BlobMissing(blob_hash) from error
 
     def where(self, blob_hash: str, suffix: str) -> Path:
         """Where a blob's file lies if it is there; asks no disk."""
@@ -161,11 +193,12 @@ class AudioStore:
         return file.name.split(".", 1)[0]
 
     def files(self) -> Iterator[Path]:
-        """Every file that is stored, in no order."""
+        """Every file that is stored, in no order. What others keep in the folder is not looked at."""
         for first in self.root.iterdir():
-            if len(first.name) == 2:
+            if _is_hex(first.name) and first.is_dir():
                 for second in first.iterdir():
-                    yield from second.iterdir()
+                    if _is_hex(second.name) and second.is_dir():
+                        yield from second.iterdir()
 
     def _put(self, spool: Path, suffix: str) -> BlobRecord:
         digest = hashlib.sha256()
@@ -297,6 +330,10 @@ def _read_cached(path: Path, at_most: int) -> bytes | None:
 
 def _is_hash(name: str) -> bool:
     return len(name) == 64 and name.isalnum()
+
+
+def _is_hex(name: str) -> bool:
+    return len(name) == 2 and set(name) <= _HEX
 
 
 def _named(folder: Path, stem: str) -> Path | None:

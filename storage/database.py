@@ -18,13 +18,13 @@ from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.errors import SettingsError
-from storage.errors import StorageError, StorageUnavailable, translate
+from storage.errors import StorageError, StorageUnavailable, reason_of, translate
 from storage.listener import Heard, Listener
 from storage.notices import Topic
 from storage.patience import Patience
@@ -274,7 +274,7 @@ class Database:
             return None
         try:
             return (fn(self._peeker),)
-        except OperationalError:
+        except DBAPIError:
             return None  # busy, or worse: `read` waits, or says what is wrong
         finally:
             self._peeker.rollback()
@@ -285,12 +285,13 @@ class Database:
         Raises:
             StorageError: it does not; nobody waits for it here.
         """
+        self.writer.check_file()
         try:
             async with self._read_engine.connect() as connection:
                 await connection.scalar(_DATA_VERSION[self.dialect])
         except (DBAPIError, PoolTimeout) as error:
             meant = translate(error, self.place)
-            raise (StorageError(f"{self.place} does not answer") if meant is error else meant) from error
+            raise (StorageError(f"{self.place}: {reason_of(error)}") if meant is error else meant) from error
 
     async def data_version(self) -> int:
         """A number that changes whenever any connection, of any process, has committed; for polling."""

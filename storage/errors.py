@@ -36,6 +36,18 @@ class StorageLocked(StorageError):
     code = "storage_locked"
 
 
+class StorageGone(StorageError):
+    """A folder or the database's file is not there any more, or its disk does not answer."""
+
+    code = "storage_gone"
+
+
+class StorageDamaged(StorageError):
+    """The database's file holds no database, or a broken one."""
+
+    code = "storage_damaged"
+
+
 class StorageUnavailable(StorageError):
     """PostgreSQL does not answer, or not yet: it restarts, is not there, or has not been migrated."""
 
@@ -65,6 +77,16 @@ _READ_ONLY = "{place} cannot be written: make it writable for this user, or choo
 _LOCKED = (
     "{place} is locked by another process: stop what holds it (a backup, a shell, a second server), then try again"
 )
+_GONE = "{place} cannot be used ({reason}): mount it again or mend its disk, or choose another with VOXGATE_DATA_DIR"
+_NO_HANDLES = "{place}: this process may open no more files: raise its limit (ulimit -n, LimitNOFILE)"
+_DAMAGED = (
+    "{place} is damaged, or no database of voxgate ({reason}): stop every server, put a backup (voxgate.db.*.bak "
+    "beside it) in its place, start"
+)
+_REPLACED = (
+    "{place} was removed or replaced while this server had it open: put it back, or stop the server, put a backup in "
+    "its place, start"
+)
 
 _BY_ERRNO: dict[int, tuple[type[StorageError], str]] = {
     errno.ENOSPC: (StorageFull, _FULL),
@@ -73,7 +95,12 @@ _BY_ERRNO: dict[int, tuple[type[StorageError], str]] = {
     errno.EROFS: (StorageReadOnly, _READ_ONLY),
     errno.EACCES: (StorageReadOnly, _READ_ONLY),
     errno.EPERM: (StorageReadOnly, _READ_ONLY),
-}
+    errno.EMFILE: (StorageGone, _NO_HANDLES),
+    errno.ENFILE: (StorageGone, _NO_HANDLES),
+} | dict.fromkeys(
+    (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV),
+    (StorageGone, _GONE),
+)
 _BY_SQLITE: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_FULL: (StorageFull, _FULL),
     sqlite3.SQLITE_READONLY: (StorageReadOnly, _READ_ONLY),
@@ -81,6 +108,9 @@ _BY_SQLITE: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_PERM: (StorageReadOnly, _READ_ONLY),
     sqlite3.SQLITE_BUSY: (StorageLocked, _LOCKED),
     sqlite3.SQLITE_LOCKED: (StorageLocked, _LOCKED),
+    sqlite3.SQLITE_CORRUPT: (StorageDamaged, _DAMAGED),
+    sqlite3.SQLITE_NOTADB: (StorageDamaged, _DAMAGED),
+    sqlite3.SQLITE_IOERR: (StorageGone, _GONE),
 }
 _PG_FULL = "no space left for {place}: free some on the disk of PostgreSQL"
 _PG_READ_ONLY = "{place} takes no writes (a standby, or set so): name the primary in VOXGATE_DATABASE__URL"
@@ -128,7 +158,12 @@ def translate(error: BaseException, place: str) -> BaseException:
     if found is None:
         return error
     kind, message = found
-    return kind(message.format(place=place, reason=_reason(error)))
+    return kind(message.format(place=place, reason=reason_of(error)))
+
+
+def replaced(place: str) -> StorageGone:
+    """A SQLite file is not the one that was opened: what is written to that one now would be lost."""
+    return StorageGone(_REPLACED.format(place=place))
 
 
 def _of_postgresql(error: DBAPIError) -> tuple[type[StorageError], str] | None:
@@ -140,8 +175,10 @@ def _of_postgresql(error: DBAPIError) -> tuple[type[StorageError], str] | None:
     return (StorageUnavailable, _PG_AWAY) if lost else None
 
 
-def _reason(error: BaseException) -> str:
-    """The driver's first line: addresses and users, never a password or a row."""
+def reason_of(error: BaseException) -> str:
+    """The system's or the driver's first line: addresses and users, never a password or a row."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     if isinstance(error, DBAPIError):
         error = error.orig or error
     return (str(error).strip().splitlines() or [type(error).__name__])[0].strip().rstrip(".")

@@ -26,7 +26,7 @@ from storage.records import (
     JobState,
 )
 
-_PLACE_LIMIT = 1_000
+PLACE_LIMIT = 1_000
 _FEW_WAIT = 1_000
 """So many are counted where one stands, more in a thread."""
 
@@ -150,8 +150,8 @@ class JobStore(JobLeases, JobEnds):
         return few if few < _FEW_WAIT else await self._db.read(counted(2**31 - 1))
 
     async def position(self, job_id: str) -> int:
-        """The job's place in its backend's line, from 1; counted up to 1,000; 0 when it does not wait."""
-        params = {"id": job_id, "limit": _PLACE_LIMIT}
+        """The job's place in its backend's line, from 1; counted up to PLACE_LIMIT; 0 when it does not wait."""
+        params = {"id": job_id, "limit": PLACE_LIMIT}
         return await self._db.read(lambda conn: int(conn.execute(job_sql.AHEAD, params).scalar_one()))
 
     async def events(self, job_id: str) -> list[JobEventRecord]:

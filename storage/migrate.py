@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from storage.database import make_engine, parse_url, place_of
-from storage.errors import StorageError, translate
+from storage.errors import StorageError, reason_of, translate
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -135,4 +135,4 @@ def _config() -> Config:
 
 def _meant(error: Exception, place: str) -> BaseException:
     meant = translate(error, place)
-    return StorageError(f"{place} cannot be migrated: {error}") if meant is error else meant
+    return StorageError(f"{place} cannot be migrated: {reason_of(error)}") if meant is error else meant

@@ -66,6 +66,7 @@ class Sweeper:
 
     async def sweep(self) -> Swept:
         """Empty the trash of a killed sweep, then remove unused blobs, old spools and files without a row."""
+        await self._audio.ensure()
         restored = await self.recover()
         blobs, size_bytes = await self._sweep_rows()
         spools, _ = await self._clear(self._old_spools)

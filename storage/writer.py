@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import time
 import uuid
@@ -27,7 +28,7 @@ from sqlalchemy import Connection, Engine, Executable, RootTransaction, bindpara
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from storage.errors import StorageError, translate
+from storage.errors import StorageError, StorageGone, replaced, translate
 from storage.notices import Topic, payloads, take_notices, tell
 from storage.patience import Patience
 
@@ -100,12 +101,23 @@ class Writer:
         self._closed = False
         self._name = uuid.uuid4().hex
         self._mark = 0
+        self._file: tuple[int, int] | None = None
+        """Which file a SQLite database is: device and inode."""
         self.process_id: int | None = None
         """PostgreSQL's process that serves our connection: whoever hears its notices hears us."""
 
     async def open(self) -> None:
         """Connect."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
+
+    def check_file(self) -> None:
+        """See that the SQLite file is still the one that is open: its name may be another's now, or nobody's.
+
+        Raises:
+            StorageGone: what is written now would be in no file that anybody finds again.
+        """
+        if self._file is not None and self._file != _identity(self._place):
+            raise replaced(self._place)
 
     async def insert(self, statement: Executable, params: Mapping[str, Any], news: Topic | None = None) -> None:
         """Execute `statement` with one row; rows of the same statement object share one executemany.
@@ -216,7 +228,10 @@ class Writer:
             if self._connection is None:
                 self._connect()
             assert self._connection is not None
+            self.check_file()
             return self._connection.begin()
+        except StorageGone as error:
+            raise _Refused from error  # the connection is kept: it is all there is of that file
         except Exception as error:
             # A connection that cannot begin is not trusted again: the next group takes a new one.
             self._disconnect()
@@ -304,6 +319,8 @@ class Writer:
         if self._shared:
             driver: Any = self._connection.connection.driver_connection
             self.process_id = driver.info.backend_pid
+        elif self._file is None:
+            self._file = _identity(self._place)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -311,6 +328,14 @@ class Writer:
             if self._shared:
                 connection.invalidate()  # not back into the pool: it may be broken without having noticed
             connection.close()
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - before every transaction, where a Path would cost more than the call
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _state_of(error: BaseException) -> str | None:

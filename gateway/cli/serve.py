@@ -78,6 +78,8 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     # uvicorn raises the signal that stopped it once more at its end; stopping as asked is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _already_heard)
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wishes
+        signal.signal(signal.SIGHUP, _terminal_closed)
     try:
         server.run(sockets=[listener])
     finally:
@@ -134,6 +136,11 @@ def _spare_the_collector() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 50)
+
+
+def _terminal_closed(number: int, frame: FrameType | None) -> None:
+    """Stop as for SIGTERM: what runs is finished or handed back, rather than left to its lease."""
+    signal.raise_signal(signal.SIGTERM)
 
 
 def _already_heard(number: int, frame: FrameType | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Literal
 
 import msgspec
@@ -37,6 +38,7 @@ from storage.audio import AudioStore
 from storage.errors import (
     StorageError,
     StorageFull,
+    StorageGone,
     StorageLocked,
     StorageReadOnly,
     StorageUnavailable,
@@ -292,7 +294,7 @@ class Runner:
             job.attempt,
             Completion(
                 output=output,
-                follower_output=hit,
+                follower_output=warned(hit, assignment.warnings),  # they asked the same of the same arm
                 blob=blob,
                 cache_entry=entry,
                 cache_key=assignment.key,
@@ -330,6 +332,17 @@ class Runner:
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
         await self._settled(run, blob)
+        log.info(  # after those who wait for the job have gone on
+            "job_ended",
+            state=JobState.COMPLETED.value,
+            backend=arm.backend,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            audio_ms=audio_ms,
+            chunks=spoken.chunks,
+            chunks_spoken=spoken.chunks_spoken,
+            followers=len(done.followers),
+        )
 
     async def _from_cache(self, run: Run, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
@@ -347,7 +360,7 @@ class Runner:
             run.job.attempt,
             Completion(
                 output=output,
-                follower_output=entry.output.decode(),
+                follower_output=output,
                 blob=BlobRecord(entry.blob_hash, entry.size_bytes, entry.suffix),
                 cache_entry=None,
                 cache_key=entry.key,
@@ -364,6 +377,15 @@ class Runner:
         self._answers.note_used(entry.key)
         self._metrics.cache_answers.labels("flight").inc()
         self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
+        log.info(
+            "job_ended",
+            state=JobState.COMPLETED.value,
+            backend=assignment.arm.backend,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            chunks_spoken=0,
+            followers=len(done.followers),
+        )
         return True
 
     def _times(self, run: Run) -> tuple[int, int]:
@@ -387,8 +409,17 @@ class Runner:
             execution_ms=execution_ms,
             worker_id=self._owner,
         )
-        log.info("job_ended", state=state.value, code=code)
         self._ended(run, None, done, state, run.job.backend)
+        if done.ok:
+            log.info(
+                "job_ended",
+                state=state.value,
+                backend=run.job.backend,
+                delay_ms=delay_ms,
+                execution_ms=execution_ms,
+                code=code,
+                followers=len(done.followers),
+            )
 
     def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
         if not done.ok:
@@ -413,11 +444,14 @@ class Runner:
         self._on_end(None, (run.job.id,))
 
     async def _storage_failed(self, run: Run, error: StorageError) -> None:
-        """A full disk, a read-only folder, a locked database: not the job's fault, so it waits until that is mended."""
+        """A full disk, a folder that is gone, a locked database: not the job's fault; it waits until that is mended."""
         log.error("storage_failed", code=error.code, reason=str(error))
+        if isinstance(error, StorageGone):
+            with suppress(StorageError):
+                await self._audio.ensure()  # perhaps only our part of it is gone
         if isinstance(error, StorageUnavailable):
             await self._hand_back_at_last(run, str(error))
-        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked)):
+        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked, StorageGone)):
             await self._hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
             await self._try_later(run, str(error), error.code)

@@ -10,7 +10,7 @@ from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, W
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
-from storage.jobs import JobStore
+from storage.jobs import PLACE_LIMIT, JobStore
 from storage.records import JobRecord, JobState
 
 
@@ -109,6 +109,8 @@ class Watch:
         if job.error:
             return f"will be tried again: {job.error}"
         position = await self._store.position(job.id)
+        if position == PLACE_LIMIT:
+            return f"position {position} or later"
         return f"position {position}" if position else "starting"
 
     def held_up(self, run: Run) -> str:

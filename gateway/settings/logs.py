@@ -71,6 +71,8 @@ _SPEAKING_CODES = frozenset(
         "storage_read_only",
         "storage_locked",
         "storage_unavailable",
+        "storage_gone",
+        "storage_damaged",
         "blob_missing",
     }
 )

@@ -14,7 +14,9 @@ from gateway.settings.secrets import hide_password
 _SECRET = {"secret": True}
 
 Positive = Annotated[int, Meta(ge=1)]
-PositiveSeconds = Annotated[float, Meta(gt=0)]
+LONGEST_S = 3_155_760_000
+"""A century: what means "for ever" must still be a time in a database."""
+PositiveSeconds = Annotated[float, Meta(gt=0, le=LONGEST_S)]
 Text = Annotated[str, Meta(min_length=1)]
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s]+$", extra={"words": "a URL that begins with http:// or https://"})]
 Device = Annotated[
@@ -237,7 +239,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_run_bytes: Annotated[Positive, Meta(description="Largest body of `/run`.")] = 10_000_000
     max_body_runsync_bytes: Annotated[Positive, Meta(description="Largest body of `/runsync`.")] = 20_000_000
     shutdown_grace_s: Annotated[
-        Annotated[float, Meta(ge=0)], Meta(description="Seconds running jobs may take to finish when the server stops.")
+        Annotated[float, Meta(ge=0, le=LONGEST_S)],
+        Meta(description="Seconds running jobs may take to finish when the server stops."),
     ] = 20.0
     database: Annotated[DatabaseSettings, Meta(description="Where jobs, keys and usage live.")] = DatabaseSettings()
     jobs: Annotated[JobSettings, Meta(description="Queue, leases, tries, retention.")] = JobSettings()

@@ -62,6 +62,18 @@ async def test_what_cannot_be_finished_in_time_is_handed_back_and_goes_on_where_
         assert await again.stop() == 0
 
 
+async def test_a_closed_terminal_stops_a_server_like_anybody_who_asks(tmp_path: Path) -> None:
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        pytest.skip("these tests run under nohup, and so do the servers they start")
+    async with site(tmp_path, **SHORT, shutdown_grace_s=0.1) as place:
+        served = await place.start()
+        job_id = await served.caller.run(LONG, options={"delay_s": 0.3})
+        await served.caller.until(job_id, "IN_PROGRESS")
+        served.send(signal.SIGHUP)
+        assert await served.ended() == 0
+        assert rows(place.data_dir, "SELECT state, owner FROM jobs") == [("IN_QUEUE", None)]
+
+
 async def test_a_server_that_stood_still_past_its_lease_is_fenced_out(tmp_path: Path) -> None:
     async with site(tmp_path, **SHORT) as place:
         servers = await asyncio.gather(place.start(), place.start())

@@ -42,6 +42,15 @@ async def test_followers_are_finished_by_their_leader_and_cost_nothing(tmp_path:
         assert (jobs, hits) == (4, 3)
 
 
+async def test_followers_are_warned_of_what_they_do_not_get_as_asked(tmp_path: Path) -> None:
+    async with running(tmp_path, backends=scripted(tmp_path, seed=False)) as caller:
+        leader, followers = await flight(caller, seed=7, options={"delay_s": 2.0})
+        for job_id in (leader, *followers):
+            warnings = (await caller.until(job_id))["output"]["warnings"]
+            assert [warning["code"] for warning in warnings] == ["seed_not_honoured"]
+        assert len(spoken(tmp_path / "record")) == 1
+
+
 async def test_a_cancelled_leader_hands_on_to_the_oldest_follower(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
         leader, followers = await flight(caller, options={"delay_s": 2.0})

@@ -54,6 +54,19 @@ async def test_the_lines_of_a_job_carry_its_own_requests_id_however_long_it_wait
     assert {line["request_id"]: line["job_id"] for line in lines.of("job_ended")} == ids
 
 
+async def test_a_job_that_went_well_leaves_a_line_that_says_what_it_took_and_nothing_it_said(
+    tmp_path: Path, lines: Lines
+) -> None:
+    async with running(tmp_path) as caller:
+        job_id = await submit(caller, "req-fine", "Nobody reads this in a log.")
+        job = await caller.until(job_id)
+        (line,) = await until(lines, "job_ended", job_id)
+    assert (line["request_id"], line["state"], line["backend"]) == ("req-fine", "COMPLETED", "scripted")
+    assert (line["delay_ms"], line["execution_ms"]) == (job["delayTime"], job["executionTime"])
+    assert (line["audio_ms"], line["chunks_spoken"]) == (job["output"]["duration_ms"], 1)
+    assert "Nobody reads" not in str(lines.of("job_ended"))
+
+
 async def test_a_job_that_is_tried_again_keeps_the_id_of_the_request_that_brought_it(
     tmp_path: Path, lines: Lines
 ) -> None:

@@ -12,7 +12,8 @@ import pytest
 from support.after import sound_of, spoken
 from support.running import Caller, running
 
-from gateway.jobs import service
+import storage.jobs
+from gateway.jobs import service, watch
 from gateway.settings import JobSettings
 
 ONE = JobSettings(max_running=1)
@@ -43,6 +44,18 @@ async def test_low_priority_comes_last(tmp_path: Path) -> None:
         for job_id in low + normal:
             sound_of(await caller.until(job_id))
         assert names(tmp_path) == ["Normal0", "Normal1", "Normal2", "Low0", "Low1"]
+
+
+async def test_a_job_that_stands_behind_more_than_are_counted_does_not_say_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (storage.jobs, watch):
+        monkeypatch.setattr(module, "PLACE_LIMIT", 3)
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE) as caller:
+        await held(caller)
+        line = [await caller.run(f"Number {n} in a long line.") for n in range(5)]
+        reasons = [(await caller.status(job_id))["reason"] for job_id in line]
+    assert reasons == ["position 1", "position 2", *["position 3 or later"] * 3]
 
 
 async def test_a_tenant_with_one_job_does_not_wait_for_all_of_another_ones(tmp_path: Path) -> None:

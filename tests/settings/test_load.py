@@ -274,3 +274,15 @@ def test_a_wrong_value_is_named_though_another_stands_above_it(
 
 def test_an_alias_that_means_something_else_here_can_be_overridden() -> None:
     assert load_settings({"DEVICE": "/dev/sda", "VOXGATE_DEVICE": "cpu"}).device == "cpu"
+
+
+@pytest.mark.parametrize("name", ["ttl_s", "retention_run_s"])
+def test_for_ever_is_no_time_that_a_database_could_hold(tmp_path: Path, name: str) -> None:
+    for value in ("inf", "1e300"):
+        for message in (
+            _refused(toml=_toml(tmp_path, f"[jobs]\n{name} = {value}\n")),
+            _refused({f"VOXGATE_JOBS__{name.upper()}": value}),
+        ):
+            assert "must be a number above 0 and at most 3155760000" in message
+    century = load_settings({f"VOXGATE_JOBS__{name.upper()}": "3155760000"})
+    assert getattr(century.jobs, name) == 3_155_760_000

@@ -79,6 +79,31 @@ async def test_audio_that_is_not_there_is_a_blob_missing(audio: AudioStore, name
         await audio.open(name)
 
 
+async def test_audio_that_a_sweeper_takes_while_it_is_opened_is_a_blob_missing(
+    audio: AudioStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blob = await audio.put_bytes(b"sound", ".mp3")
+    await audio.settle(blob)
+    found = audio.locate(blob.hash)
+    found.unlink()
+    monkeypatch.setattr(audio, "locate", lambda _: found)  # it was there a moment ago
+    for reading in (audio.read(blob.hash), audio.open(blob.hash), audio.size(blob.hash)):
+        with pytest.raises(BlobMissing):
+            await reading
+
+
+async def test_what_others_keep_in_the_folder_is_neither_swept_nor_in_the_way(
+    audio: AudioStore, database: Database
+) -> None:
+    theirs = [audio.root / name for name in ("en/us/greeting.mp3", "ab/notes.txt", "cafe.mp3")]
+    for file in theirs:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(b"theirs")
+        os.utime(file, (0, 0))
+    await Sweeper(database, audio, grace_s=1.0).sweep()
+    assert all(file.exists() for file in theirs)
+
+
 async def test_a_file_cut_short_by_a_bad_disk_is_replaced_when_its_audio_comes_again(audio: AudioStore) -> None:
     blob = await put_audio(audio, b"whole")
     await audio.settle(blob)
