@@ -100,7 +100,7 @@ class CloudBackend:
         if status == 413:
             return ChunkFailed(chunk.id, "the service finds the text too long", kind="too_long")
         if status == 429 or status >= 500:
-            await asyncio.sleep(_pause_s(answer))  # the gateway tries again at once
+            await asyncio.sleep(_pause_s(answer))  # the gateway itself pauses for less than a second
             return ChunkFailed(chunk.id, f"the service answered {status}", retryable=True)
         if status != 200:
             return ChunkFailed(chunk.id, f"the service refuses this text ({status})", kind="invalid_input")

@@ -43,6 +43,9 @@ from storage.records import TakeRecord
 RETRIES = 2
 """Further tries of a chunk that failed in a way another try may mend; each has its own seed."""
 
+PAUSES_S = (0.1, 0.5)
+"""Before each of them: a vendor that is overloaded is not mended within a millisecond."""
+
 IN_THREAD_S = 0.5
 """Finished takes with at least this much sound are encoded in a thread, so that the event loop goes on."""
 
@@ -270,6 +273,7 @@ class _Work:
 
     async def close(self) -> None:
         """Withdraw what is still with the host; takes already spoken are stored all the same."""
+        self.keeper.hurry()  # also where we are cancelled once more while we wait
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
@@ -361,6 +365,7 @@ class _Work:
                 # Short of memory, the same seed was tried again already; another one would be other sound.
                 if not refusal.retryable or refusal.kind == "out_of_memory" or attempt == RETRIES:
                     raise _named(refusal, chunk.text) from refusal
+                await asyncio.sleep(PAUSES_S[attempt])
                 seed = self.seed(chunk, attempt + 1)
                 continue
             except ChunkPoisoned as poisoned:

@@ -12,6 +12,8 @@ import pytest
 from support.after import rows, sound_of, spoken
 from support.running import Caller, running
 
+from gateway.speech.speaker import PAUSES_S
+
 EIGHT = [f"Job number {word} has a sentence of its own." for word in "one two three four five six seven eight".split()]
 
 pytestmark = pytest.mark.slow
@@ -86,6 +88,15 @@ BAD_TAKES: dict[str, tuple[dict[str, Any], str]] = {
     "no samples": ({"pcm": "empty"}, "no sound"),
     "nothing at all": ({"pcm": "nothing"}, "no take"),
 }
+
+
+async def test_a_failure_that_may_pass_is_tried_again_after_a_pause(tmp_path: Path) -> None:
+    async with running(tmp_path) as caller:
+        job = await caller.say("Too many requests.", options={"fail": "come back later", "retryable": True})
+        assert job["status"] == "FAILED"
+        assert job["executionTime"] >= 1000 * sum(PAUSES_S)
+        refused = caller.gateway.metrics.take_failures.labels("scripted", "failed")._value.get()
+        assert refused == 1 + len(PAUSES_S)
 
 
 async def test_a_bad_take_fails_its_job_with_its_text_and_no_other(tmp_path: Path) -> None:
