@@ -170,8 +170,10 @@ class ChatterboxBackend:
 
     def _start(self, name: str, device: Any, progress: Progress) -> Engine:
         """Get the files of a model, load them, build its engine."""
+        from backends.chatterbox import device as devices
         from backends.chatterbox import loading
 
+        devices.enter(device)
         settings = self._settings.of(name)
         weights = locate(settings, self._context)
         if not weights.absent and weights.identity() != self._identities[name]:
