@@ -242,12 +242,14 @@ class ModelFiles(msgspec.Struct, frozen=True):
         source: where they come from, for people: `owner/name@commit`, or the folder the operator named.
         folder: where they are, or will be.
         files: all that are needed.
+        cure: what to do where some are missing; "" where the backend fetches them by itself when they are needed.
     """
 
     name: str
     source: str
     folder: Path
     files: tuple[ModelFile, ...]
+    cure: str = ""
 
     @property
     def missing(self) -> tuple[str, ...]:

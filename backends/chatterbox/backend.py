@@ -13,7 +13,7 @@ from backends.chatterbox.models import MODELS, choose_model
 from backends.chatterbox.presets import presets
 from backends.chatterbox.settings import ChatterboxOptions, ChatterboxSettings
 from backends.chatterbox.switch import Engine, Switch
-from backends.chatterbox.weights import locate
+from backends.chatterbox.weights import Weights, locate
 from backends.interface import (
     BackendContext,
     BackendUnavailable,
@@ -50,6 +50,7 @@ class ChatterboxBackend:
         self._settings = settings
         self._context = context
         self._engine: Switch | None = None
+        self._identities: dict[str, str] = {}  # of the models, as they were when the revision was told
 
     def capabilities(self) -> Capabilities:
         """The same seed gives the same tokens in any company; with `deterministic`, or on a CPU, the same bytes."""
@@ -72,7 +73,7 @@ class ChatterboxBackend:
 
     def voices(self) -> tuple[Voice, ...]:
         """The voice that comes with the model, and the presets of this server."""
-        hashes = [locate(settings, self._context).voice_hash() for settings in self._each()]
+        hashes = ["" if weights.absent else weights.voice_hash() for weights in self._weights()]
         content = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
         builtin = Voice("default", self._languages(), content, "the voice that comes with Chatterbox")
         return (builtin, *presets(self._settings.voices_dir, self._languages()))
@@ -104,10 +105,12 @@ class ChatterboxBackend:
         torch.set_num_threads(max(1, self._context.threads))
         device = devices.choose_device(self._context.device)
         devices.fix_arithmetic(self._settings.deterministic)
-        allowed = self._settings.allowed
+        allowed, weights = self._settings.allowed, self._weights()
+        self._identities = dict(zip(allowed, map(_identity, weights), strict=True))
+        first = next(name for name, files in zip(allowed, weights, strict=True) if not files.absent)
         self._engine = Switch(
-            allowed[0],
-            self._start(allowed[0], device, progress),
+            first,
+            self._start(first, device, progress),
             lambda name: self._start_later(name, device, progress),
             lambda chunk: choose_model(allowed, chunk.language, chunk.options.model),
         )
@@ -149,17 +152,33 @@ class ChatterboxBackend:
         spoken = {language for name in self._settings.allowed for language in MODELS[name].languages}
         return tuple(sorted(spoken))
 
+    def _weights(self) -> list[Weights]:
+        """Of each model that may be loaded; some may be absent.
+
+        Raises:
+            BackendUnavailable: all of them are.
+        """
+        found = [locate(settings, self._context) for settings in self._each()]
+        if all(weights.absent for weights in found):
+            found[0].require()
+        return found
+
     def _files(self) -> tuple[object, ...]:
         """What is read from the disk."""
         words = segmenter.identity(self._context.model_dir) if "zh" in self._languages() else ()
-        return *(locate(settings, self._context).identity() for settings in self._each()), *words
+        return *map(_identity, self._weights()), *words
 
     def _start(self, name: str, device: Any, progress: Progress) -> Engine:
         """Get the files of a model, load them, build its engine."""
+        from backends.chatterbox import device as devices
         from backends.chatterbox import loading
 
+        devices.enter(device)
         settings = self._settings.of(name)
         weights = locate(settings, self._context)
+        if not weights.absent and weights.identity() != self._identities[name]:
+            # What it said would be cached as the sound of the files that were there when the revision was told.
+            raise BackendUnavailable(f"the files in {weights.folder} came or changed meanwhile", "restart the server")
         inventory.fetch(
             weights,
             self._context,
@@ -193,6 +212,10 @@ class ChatterboxBackend:
         engine = FastEngine(model, facts, settings, dtype=dtype, threads=self._context.threads)
         del model.t3.tfmr.layers[:]  # the engine has its own copy, fused
         return engine
+
+
+def _identity(weights: Weights) -> str:
+    return "" if weights.absent else weights.identity()
 
 
 def _part(progress: Progress, nth: int, of: int) -> Progress:

@@ -66,16 +66,21 @@ def files_from(folder: Path) -> Iterator[None]:
 
     Upstream downloads the table again, at any revision, and for each language the model of a word segmenter that
     Chinese alone needs, both into folders of their own choosing. See segmenter.py for the latter.
+
+    Pickled tensors come to the host first. For a GPU upstream takes them to the one they were saved from, which may
+    be another, or not there.
     """
+    torch: Any = importlib.import_module("torch")
     tokenizer: Any = importlib.import_module("chatterbox.models.tokenizers.tokenizer")
     converter = tokenizer.ChineseCangjieConverter
-    download, init = tokenizer.hf_hub_download, converter._init_segmenter
+    download, init, load = tokenizer.hf_hub_download, converter._init_segmenter, torch.load
     tokenizer.hf_hub_download = lambda filename, **_: str(folder / filename)
     converter._init_segmenter = lambda self: None
+    torch.load = lambda file, **named: load(file, **{**named, "map_location": named.get("map_location") or "cpu"})
     try:
         yield
     finally:
-        tokenizer.hf_hub_download, converter._init_segmenter = download, init
+        tokenizer.hf_hub_download, converter._init_segmenter, torch.load = download, init, load
 
 
 def mend() -> None:

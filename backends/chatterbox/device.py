@@ -10,6 +10,8 @@ from backends.chatterbox.settings import ChatterboxSettings
 from backends.interface import BackendUnavailable
 
 _CPU_BUILD = "this PyTorch is a CPU build"
+_HAS_BF16 = (8, 0)
+"""CUDA's compute capability of the first GPUs that multiply in bf16; older ones emulate it, slower than fp32."""
 
 
 def choose_device(wanted: str) -> torch.device:
@@ -35,11 +37,21 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
+def enter(device: torch.device) -> None:
+    """Make it the one this thread means where none is named; each thread has its own, on CUDA the first GPU.
+
+    What PyTorch does for a thread, pinning memory for one, it does on that one: there a worker of another GPU would
+    hold some hundred megabytes, which may be somebody else's.
+    """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+
+
 def choose_dtype(settings: ChatterboxSettings, device: torch.device) -> torch.dtype:
     """Of the token decoder; a deterministic one computes in fp32 whatever else is set."""
     if settings.deterministic or settings.dtype == "fp32":
         return torch.float32
-    if settings.dtype == "bf16" or device.type == "cuda":
+    if settings.dtype == "bf16" or (device.type == "cuda" and torch.cuda.get_device_capability(device) >= _HAS_BF16):
         return torch.bfloat16
     return torch.float32
 
@@ -54,20 +66,31 @@ def fix_arithmetic(deterministic: bool) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
 
 
-_OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "STATUS_ALLOC_FAILED")
-_Lost: type[BaseException] | None = getattr(torch, "AcceleratorError", None)
+_OUT_OF_MEMORY = (
+    "can't allocate memory", "not enough memory", "out of memory",
+    "_alloc_failed",  # of cuBLAS, cuDNN, cuFFT
+    "cublas_status_not_initialized",  # no room for its workspace
+    "unable to find an engine", "unable to find a valid cudnn algorithm",  # none whose workspace has room
+)  # fmt: skip
+_LOST = ("cuda error", "cudnn_status_execution_failed", "cudnn_status_mapping_error", "cufft_exec_failed")
+_Lost: type[BaseException] | tuple[()] = getattr(torch, "AcceleratorError", ())
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator failed, on a GPU (PyTorch's, cuBLAS's, cuDNN's) or on the CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(words in str(error) for words in _OUT_OF_MEMORY)
-    )
+    """Whether an allocator failed, on a GPU (PyTorch's, cuBLAS's, cuDNN's, cuFFT's) or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, _OUT_OF_MEMORY)
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the device itself is in error: on CUDA nothing works in this process any more, so it must end."""
-    return _Lost is not None and isinstance(error, _Lost) and not is_out_of_memory(error)
+    """Whether the device itself is in error: on CUDA nothing works in this process any more, so it must end.
+
+    PyTorch has a class for that since 2.8, but not for what its libraries run into.
+    """
+    return not is_out_of_memory(error) and (isinstance(error, _Lost) or _says(error, _LOST))
+
+
+def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+    return isinstance(error, RuntimeError) and any(some in str(error).lower() for some in words)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -81,3 +104,5 @@ def release_memory(device: torch.device) -> None:
     """Give cached blocks back to the driver."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from backends.chatterbox.cache import Allocate, allocate_zeros
 from backends.chatterbox.conditionals import VoiceConditionals
-from backends.chatterbox.device import is_lost, is_out_of_memory, release_memory
+from backends.chatterbox.device import is_lost, is_out_of_memory, release_memory, to_device
 from backends.chatterbox.draws import Draws
 from backends.chatterbox.knobs import knobs_of, token_cap
 from backends.chatterbox.models import Model
@@ -315,7 +315,8 @@ class FastEngine:
                 # The gateway counts what begins so as a flaw, and has the chunk spoken again.
                 cut = f"missed_eos: cut at {len(decoded.tokens)} speech tokens, before the model found an end"
                 self._notes[job.key] = (cut,)
-            speech = Speech(job.key, torch.tensor(sounds, device=self._device), job.conds.gen, job.draws)
+            # Sent as everything else: waiting for it would be waiting for the step that was just begun.
+            speech = Speech(job.key, to_device(torch.tensor(sounds), self._device), job.conds.gen, job.draws)
             self._spoken.append((speech, self._turns))
 
     def _sound(self, events: list[Event]) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from backends.chatterbox import hub
 from backends.chatterbox.models import MODELS
 from backends.chatterbox.settings import ChatterboxSettings
-from backends.chatterbox.weights import Weights, is_commit, locate, source
+from backends.chatterbox.weights import PLACE, PULL, Weights, is_commit, locate, source
 from backends.interface import BackendContext, BackendUnavailable, ModelFile, ModelFiles, Progress
 
 
@@ -24,9 +24,9 @@ def listed(settings: ChatterboxSettings, context: BackendContext) -> ModelFiles:
         repo, branch, store = source(settings, context)
         return ModelFiles(name, f"{repo}@{branch}", store, tuple(ModelFile(file, None) for file in wanted))
     origin = f"{weights.repo}@{weights.commit[:10]}" if weights.commit else str(weights.folder)
-    return ModelFiles(
-        name, origin, weights.folder, tuple(ModelFile(file, _size(weights.folder / file)) for file in wanted)
-    )
+    cure = PLACE if not weights.commit else PULL if settings.offline or hub.offline() else ""
+    files = tuple(ModelFile(file, _size(weights.folder / file)) for file in wanted)
+    return ModelFiles(name, origin, weights.folder, files, cure)
 
 
 def fetch(weights: Weights, context: BackendContext, progress: Progress, *, forbidden: bool) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from backends.chatterbox import compat
+from backends.chatterbox.device import is_lost, is_out_of_memory
 from backends.chatterbox.weights import Weights
 from backends.interface import BackendUnavailable
 
@@ -31,13 +32,16 @@ def load_model(weights: Weights, device: torch.device) -> Any:
     try:
         with compat.files_from(weights.folder):
             model = loader.from_local(weights.folder, str(device))
-    except torch.OutOfMemoryError as error:
-        raise BackendUnavailable(f"the model does not fit on {device}", "free memory there or set DEVICE") from error
     except pickle.UnpicklingError as error:  # whose own advice is to trust the file
         raise BackendUnavailable(
             f"a file of {weights.folder} cannot be loaded: it holds more than tensors", _CURE
         ) from error
-    except (RuntimeError, KeyError, OSError, EOFError, ValueError, AssertionError, broken) as error:
+    except (RuntimeError, MemoryError, KeyError, OSError, EOFError, ValueError, AssertionError, broken) as error:
+        if is_lost(error):
+            raise  # not the file's fault
+        if is_out_of_memory(error):
+            reason = f"there is no room for the model on {device}, or none in the host's memory on its way there"
+            raise BackendUnavailable(reason, "free memory there or set DEVICE") from error
         raise BackendUnavailable(f"the model in {weights.folder} cannot be loaded: {_brief(error)}", _CURE) from error
     _check_mel_decoder(model, weights)
     if model.conds is None:

@@ -20,7 +20,8 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
             absent means `model` alone. `model` is loaded at the start, each other one when it is first needed.
         engine: `fast` decodes many chunks at once; `reference` calls upstream's `generate()`, one chunk at a time.
             Multilingual and Turbo always go the second way.
-        dtype: of the token decoder's weights; `auto` is bf16 on a CUDA GPU, else fp32.
+        dtype: of the token decoder's weights; `auto` is bf16 on a CUDA GPU that computes in it (compute capability 8.0,
+            Ampere, or newer), else fp32.
         deterministic: the same bytes for a chunk in any company: fp32, fixed batch shapes, no shared mel batches.
         slots: chunks decoded at a time by the fast engine.
         model_path: a folder with the model's files, or with `models` one folder for each in it, named like the model;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -95,6 +96,7 @@ class Switch:
             desk.listen()
             thread.join(INTERVAL_S)
         if failures:
+            gc.collect()  # parts of it may hold each other, and the memory that the other models need
             self._broken[name] = (time.monotonic() + RETRY_S, failures[0])
         return "".join(failures)
 

@@ -15,6 +15,10 @@ from backends.interface import BackendContext, BackendUnavailable
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 PULL = "run: voxgate models pull chatterbox"
+PLACE = (
+    "put them there and restart the server; its setting `model_path` says where they are looked for, `model` and "
+    "`models` of which models"
+)
 
 
 class Weights(msgspec.Struct, frozen=True):
@@ -36,6 +40,11 @@ class Weights(msgspec.Struct, frozen=True):
     def missing(self) -> list[str]:
         """Names of files that are not there."""
         return [name for name in self.model.files if not (self.folder / name).is_file()]
+
+    @property
+    def absent(self) -> bool:
+        """Whether files are missing that nobody will fetch: those of a local folder."""
+        return not self.commit and bool(self.missing())
 
     def identity(self) -> str:
         """Changes when the files do: the hub's commit, or names, sizes and tensor headers of a local folder.
@@ -61,7 +70,7 @@ class Weights(msgspec.Struct, frozen=True):
             where = f"{self.folder} lacks {', '.join(missing)}"
             if self.commit:
                 raise BackendUnavailable(f"the Chatterbox model is not downloaded: {where}", PULL)
-            raise BackendUnavailable(where, "set model_path to a folder with all files of the model")
+            raise BackendUnavailable(where, PLACE)
 
 
 def locate(settings: ChatterboxSettings, context: BackendContext) -> Weights:

@@ -169,6 +169,7 @@ def _backends(settings: Settings, found: list[Installed]) -> Iterator[Finding]:
     for row in rows:
         if row.state == "found":
             yield Finding("ok", row.name, f"{row.distribution} {row.version}, speaks {' '.join(row.languages)}")
+            yield from (Finding("problem" if row.speechless else "warning", row.name, words) for words in row.lacks)
         else:
             # One that the operator asked for by name has to work; the others may be absent.
             wanted = row.name in (settings.plugins or ()) or row.name == settings.default_backend

@@ -16,7 +16,12 @@ from gateway.speech.finish import post
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """One backend; `remark` is its error and the cure, or how it is enabled."""
+    """One backend; `remark` is its error and the cure, or how it is enabled.
+
+    Args:
+        lacks: of one that is found: each of its models that cannot speak, why, and the cure.
+        speechless: whether that is all of them.
+    """
 
     name: str
     state: str
@@ -28,11 +33,14 @@ class Installed(msgspec.Struct, frozen=True):
     sample_rate: int | None = None
     revision: str = ""
     remark: str = ""
+    lacks: tuple[str, ...] = ()
+    speechless: bool = False
 
 
 def installed(settings: Settings | None = None) -> list[Installed]:
     """Every registered backend, usable or not."""
-    engines = engines_of(settings or settings_for())
+    settings = settings or settings_for()
+    engines = engines_of(settings)
     rows = []
     for info in engines.infos:
         hosted = engines.get(info.name)
@@ -43,8 +51,12 @@ def installed(settings: Settings | None = None) -> list[Installed]:
         if info.capabilities is not None:
             row = msgspec.structs.replace(row, languages=info.capabilities.languages)
         if hosted is not None:
+            models, lacks = _models(info.name, settings)
             row = msgspec.structs.replace(
                 row,
+                remark="; ".join(filter(None, (remark, *lacks))),
+                lacks=lacks,
+                speechless=0 < models == len(lacks),
                 languages=hosted.capabilities.languages,
                 voices=tuple(voice.name for voice in hosted.voices),
                 sample_rate=hosted.capabilities.sample_rate,
@@ -59,7 +71,7 @@ def engines_of(settings: Settings) -> Engines:
     return Engines(settings, post, SystemClock())
 
 
-def chosen(name: str) -> tuple[type[Backend], msgspec.Struct, BackendContext]:
+def chosen(name: str, settings: Settings | None = None) -> tuple[type[Backend], msgspec.Struct, BackendContext]:
     """The class of one installed backend, its own settings, and what this machine offers it.
 
     Raises:
@@ -67,7 +79,7 @@ def chosen(name: str) -> tuple[type[Backend], msgspec.Struct, BackendContext]:
         BackendUnavailable: it is missing something, or cannot be imported.
         SettingsError: its settings are wrong.
     """
-    settings = settings_for()
+    settings = settings or settings_for()
     candidates = {candidate.info.name: candidate for candidate in discover(None)}
     if name not in candidates:
         raise NotFound(unregistered(name, candidates))
@@ -114,7 +126,21 @@ def model_stores(name: str | None = None) -> dict[str, ModelStore]:
     return {one: store for one in usable if (store := _model_store(one)) is not None}
 
 
-def _model_store(name: str) -> ModelStore | None:
-    backend, own, context = chosen(name)
+def _models(name: str, settings: Settings) -> tuple[int, tuple[str, ...]]:
+    """How many models a backend has, and what is wrong with those whose files will not come by themselves."""
+    try:
+        store = _model_store(name, settings)
+        models = store.models() if store is not None else ()
+    except Exception as error:  # noqa: BLE001 - a plugin's fault, and no reason to list nothing
+        return 0, (f"its models cannot be listed: {type(error).__name__}: {error}",)
+    return len(models), tuple(
+        f"the model {model.name} cannot speak: {model.folder} lacks {', '.join(model.missing)} ({model.cure})"
+        for model in models
+        if model.missing and model.cure
+    )
+
+
+def _model_store(name: str, settings: Settings | None = None) -> ModelStore | None:
+    backend, own, context = chosen(name, settings)
     made = backend(own, context)
     return made if isinstance(made, ModelStore) else None

@@ -10,9 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.chatterbox_feed import ListFeed, chunk, spoken
+from support.far_device import FAR
 
 from backends.chatterbox import ChatterboxSettings
+from backends.chatterbox.loading import load_model
+from backends.chatterbox.weights import locate
 from backends.interface import BackendContext, BackendUnavailable
+from benchmarks.checkpoints import tiny_chatterbox
 from benchmarks.decoding import TEXTS
 from benchmarks.tiny import TinyChatterbox
 
@@ -106,6 +110,38 @@ def test_a_truncated_file_is_said_to_be_broken(copy: Path) -> None:
 def test_a_voice_file_that_is_none_is_said_to_be_broken(copy: Path) -> None:
     (copy / "conds.pt").write_bytes(b"not a voice")
     fails(backend(copy), "cannot be loaded")
+
+
+def test_tensors_that_were_saved_from_a_gpu_are_loaded_for_any_device(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    voice = torch.load(copy / "conds.pt", weights_only=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.serialization, "location_tag", lambda _: "cuda:0")
+        torch.save(voice, copy / "conds.pt")
+    context = BackendContext(Path("unused"), "cpu")
+    with tiny_chatterbox():
+        model = load_model(locate(ChatterboxSettings(model_path=str(copy)), context), FAR)
+    assert {model.conds.t3.speaker_emb.device, model.t3.device, model.s3gen.device} == {FAR}
+
+
+def test_files_are_not_blamed_where_memory_is_short(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("CUDA error: out of memory")
+
+    monkeypatch.setattr("torch.nn.Module.to", scarce)
+    with pytest.raises(BackendUnavailable, match="no room for the model on cpu") as raised:
+        backend(checkpoint).load(lambda *_: None)
+    assert raised.value.cure == "free memory there or set DEVICE"
+
+
+def test_files_are_not_blamed_where_the_device_is_in_error(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def lost(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("torch.nn.Module.to", lost)
+    with pytest.raises(RuntimeError, match="illegal memory access"):  # the worker ends, and the host starts another
+        backend(checkpoint).load(lambda *_: None)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
