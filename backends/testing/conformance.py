@@ -40,6 +40,9 @@ ODD_TEXTS = (
     "A\u00a0b\u2009c",
     "Naïve café, déjà vu!",
     "x" * 60,
+    "7" * 60,
+    "10⁻⁶ x⁻¹ ⑴ ½ ₂",
+    "İstanbul",
     "Wait... what?! No -- (yes) [maybe] {so}.",
     "😀 ok",
 )
