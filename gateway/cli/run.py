@@ -44,6 +44,9 @@ def run(argv: list[str] | None = None) -> int:
     """Run one command and give its exit code: 0, 2 with one line on stderr, or 130 on Ctrl-C."""
     try:
         code = root.main(args=argv, prog_name="voxgate", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return FAILED
     except click.ClickException as error:
         return _complain(_usage_line(error))
     except (KeyboardInterrupt, click.Abort):
