@@ -196,16 +196,6 @@ async def test_limits_count_the_characters_of_the_text_once(real: Caller) -> Non
     assert int(refused.headers["retry-after"]) >= 1
 
 
-async def test_of_several_retries_one_is_taken_and_the_others_are_told_how_the_job_stands(real: Caller) -> None:
-    failed = (
-        await real.http.post("/runsync", json={"input": {"text": "Retried often.", "options": {"fail": True}}})
-    ).json()
-    answers = await asyncio.gather(*(real.http.post(f"/retry/{failed['id']}") for _ in range(6)))
-    refused = [answer.json()["error"] for answer in answers if answer.status_code == 409]
-    assert len(refused) < 6
-    assert not any("is FAILED: only FAILED" in error for error in refused), refused
-
-
 async def test_a_policy_key_that_is_null_counts_as_absent(real: Caller) -> None:
     policy = {"executionTimeout": None, "ttl": None, "lowPriority": None}
     answer = await real.http.post("/runsync", json={"input": {"text": "No policy."}, "policy": policy})
