@@ -9,6 +9,7 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import re
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,7 @@ from backends.interface import (
     BackendContext,
     BackendUnavailable,
     Capabilities,
+    Chunk,
     ChunkFailed,
     ChunkRule,
     Event,
@@ -86,19 +88,51 @@ class HibariBackend:
             for chunk in chunks:
                 if feed.cancelled(chunk.id):
                     continue
-                script = foreign_script(chunk.text)
-                pcm: Pcm = np.zeros(0, np.float32)
-                if script is None:
-                    pcm = self._engine(chunk.text, 1.0, seed=chunk.seed)
-                if pcm.size:
-                    yield Take(chunk.id, pcm, 24_000)
-                else:
-                    error = f"this voice cannot speak {script or 'this text'}: it speaks English"
-                    yield ChunkFailed(chunk.id, error, kind="unsupported_text")
+                yield self._spoken(chunk)
+
+    def _spoken(self, chunk: Chunk) -> Event:
+        script = foreign_script(chunk.text)
+        pcm: Pcm = np.zeros(0, np.float32)
+        if script is None:
+            try:
+                pcm = self._engine(readable(chunk.text), 1.0, seed=chunk.seed)
+            except (ValueError, LookupError, TypeError) as error:
+                # What it has no rule for: the same every time. Only this chunk has failed, not the worker.
+                why = f"this voice cannot read this text ({type(error).__name__}): spell out its figures and symbols"
+                return ChunkFailed(chunk.id, why, kind="unsupported_text")
+        if pcm.size:
+            return Take(chunk.id, pcm, 24_000)
+        error_text = f"this voice cannot speak {script or 'this text'}: it speaks English"
+        return ChunkFailed(chunk.id, error_text, kind="unsupported_text")
 
     def unload(self) -> None:
         """Let go of the engine."""
         self._engine = None
+
+
+def readable(text: str) -> str:
+    """The text with figures that hibari's own reading of numbers has no words for written so that it has.
+
+    Its names of numbers end with the decillions: longer ones are read digit by digit. A raised figure is a power
+    (`10⁻⁶` is "10 to the minus 6"); it knows ² and ³ itself.
+    """
+    text = _LONG_NUMBER.sub(lambda found: " ".join(filter(str.isdigit, found[0])), text)
+    return _POWER.sub(_power, text)
+
+
+_LONG_NUMBER = re.compile(r"\d(?:,?\d){36,}")
+_RAISED_MINUS = "\u207b"
+_POWER = re.compile("([\u207a\u207b]?)([\u00b9\u00b2\u00b3\u2070\u2074-\u2079]+)")
+
+
+def _power(found: re.Match[str]) -> str:
+    sign, figures = found.groups()
+    if not sign and figures in ("\u00b2", "\u00b3"):
+        return found[0]
+    number = ("minus " if sign == _RAISED_MINUS else "") + "".join(str(unicodedata.digit(each)) for each in figures)
+    before = found.string[max(0, found.start() - 2) : found.start()].strip()
+    is_note = not before or (len(before) == 2 and before.isalpha())  # a word's footnote, or one that stands alone
+    return f" {number} " if is_note else f" to the {number} "
 
 
 def foreign_script(text: str) -> str | None:

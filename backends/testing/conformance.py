@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -40,6 +41,9 @@ ODD_TEXTS = (
     "A\u00a0b\u2009c",
     "Naïve café, déjà vu!",
     "x" * 60,
+    "7" * 60,
+    "10⁻⁶ x⁻¹ ⑴ ½ ₂",
+    "İstanbul",
     "Wait... what?! No -- (yes) [maybe] {so}.",
     "😀 ok",
 )
@@ -61,20 +65,30 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 def check(
-    backend: type[Backend], settings: dict[str, Any] | None = None, context: BackendContext | None = None
+    backend: type[Backend],
+    settings: dict[str, Any] | None = None,
+    context: BackendContext | None = None,
+    watch: Callable[[str | Finding], None] = lambda begun_or_found: None,
 ) -> list[Finding]:
     """Run all checks on a backend, in this process; loads it.
 
     Args:
         settings: of the plugin, as in `[backends.NAME]`.
         context: default is the CPU with one thread.
+        watch: called with the name of each check when it begins, and with its finding.
     """
-    return _Kit(backend, settings or {}, context or BackendContext(Path.cwd() / "models", "cpu")).run()
+    return _Kit(backend, settings or {}, context or BackendContext(Path.cwd() / "models", "cpu"), watch).run()
 
 
 class _Kit:
-    def __init__(self, backend: type[Backend], settings: dict[str, Any], context: BackendContext) -> None:
-        self.backend, self.raw, self.context = backend, settings, context
+    def __init__(
+        self,
+        backend: type[Backend],
+        settings: dict[str, Any],
+        context: BackendContext,
+        watch: Callable[[str | Finding], None],
+    ) -> None:
+        self.backend, self.raw, self.context, self.watch = backend, settings, context, watch
         self.findings: list[Finding] = []
         self.ids = iter(range(1, 1 << 62))
 
@@ -106,6 +120,7 @@ class _Kit:
         return self.findings
 
     def expect(self, name: str, method: Callable[[], None]) -> bool:
+        self.watch(name)
         try:
             method()
         except BackendUnavailable as error:
@@ -117,6 +132,7 @@ class _Kit:
         else:
             finding = Finding(name, True)
         self.findings.append(finding)
+        self.watch(finding)
         return finding.ok
 
     # -- before loading -------------------------------------------------------------------------
@@ -151,10 +167,12 @@ class _Kit:
         _require(not imported, f"it imported {', '.join(imported)} before load")
 
     def capable(self) -> None:
-        found: Capabilities = self.engine.capabilities()
+        found: Capabilities = _is_a(Capabilities, self.engine.capabilities(), "capabilities()")
+        _has_its_types(found)
         self.capabilities = found
         rule = found.chunk
         _require(bool(found.languages), "it speaks no language")
+        _are_tags(found.languages)
         _require(4_000 <= found.sample_rate <= 192_000, f"its sample rate is {found.sample_rate} Hz")
         _require(0 < rule.min_chars <= rule.target_chars <= rule.max.n, f"its chunk rule contradicts itself: {rule}")
         _require(found.concurrency >= 1, f"its concurrency is {found.concurrency}")
@@ -162,6 +180,9 @@ class _Kit:
 
     def voiced(self) -> None:
         self.voices: tuple[Voice, ...] = tuple(self.engine.voices())
+        for voice in self.voices:
+            _has_its_types(_is_a(Voice, voice, "voices()"))
+            _are_tags(voice.languages)
         names = [voice.name for voice in self.voices]
         _require(bool(names), "it has none")
         _require(len(set(names)) == len(names), f"names come twice: {names}")
@@ -170,6 +191,7 @@ class _Kit:
 
     def revised(self) -> None:
         first, second = self.engine.revision(), self.backend(self.settings, self.context).revision()
+        _is_a(str, first, "revision()")
         _require(bool(first), "it is empty")
         _require(first == second, f"{first!r} and {second!r}")
 
@@ -181,6 +203,8 @@ class _Kit:
         self.shares.clear()
 
     def reported(self) -> None:
+        for share in self.shares:
+            _is_a(int | float, share, "the share of progress")
         _require(all(0 <= share <= 1 for share in self.shares), f"progress outside [0, 1]: {self.shares}")
 
     def closes(self) -> None:
@@ -229,9 +253,17 @@ class _Kit:
     def speak(self, chunks: Sequence[Chunk], cancelled: set[int] | None = None) -> list[Event]:
         feed = KitFeed(chunks, cancelled or set())
         if self.capabilities.host == "inline":
-            events = asyncio.run(_gather(self.engine.synthesize(WaitingKitFeed(feed))))
+            given = self.engine.synthesize(WaitingKitFeed(feed))
+            _require(isinstance(given, AsyncIterable), f"synthesize gave {given!r}; an inline backend's is `async def`")
+            events = asyncio.run(_gather(given))
         else:
-            events = list(self.engine.synthesize(feed))
+            given = self.engine.synthesize(feed)
+            _require(isinstance(given, Iterable), f"synthesize gave {given!r}, which is no iterator of events")
+            events = list(given)
+        for event in events:
+            _require(
+                isinstance(event, Take | ChunkFailed), f"it yielded {_seen(event)}, which is no Take and no ChunkFailed"
+            )
         self.ended_loading()
         return events
 
@@ -264,6 +296,7 @@ class _Kit:
         return [event for event in events if isinstance(event, Take)]
 
     def sound(self, take: Take) -> None:
+        _require(isinstance(take.pcm, np.ndarray), f"samples in {_seen(take.pcm)} instead of a numpy array of float32")
         pcm = np.asarray(take.pcm)
         rate = self.capabilities.sample_rate
         _require(take.rate == rate, f"a take of {take.rate} Hz; the capabilities say {rate} Hz")
@@ -271,10 +304,39 @@ class _Kit:
         _require(np.issubdtype(pcm.dtype, np.floating), f"samples of type {pcm.dtype} instead of float32")
         _require(pcm.size > 0, "a take without samples: say ChunkFailed(kind='unsupported_text')")
         _require(bool(np.isfinite(pcm).all()), "samples that are not finite")
+        peak = float(np.abs(pcm).max())
+        _require(peak <= _LOUDEST, f"a peak of {peak:g}: samples are floats in [-1, 1], not integers")
+        _require(isinstance(take.rate, int), f"a rate of {take.rate!r} instead of a whole number")
+        words = isinstance(take.warnings, tuple) and all(isinstance(each, str) for each in take.warnings)
+        _require(words, f"warnings are {take.warnings!r} instead of a tuple of texts")
 
 
 async def _gather(events: AsyncIterator[Event]) -> list[Event]:
     return [event async for event in events]
+
+
+def _seen(value: object) -> str:
+    shown = repr(value)
+    return f"{type(value).__name__} {shown}" if len(shown) <= 60 else f"{type(value).__name__} {shown[:57]}..."
+
+
+def _is_a(kind: Any, value: Any, what: str) -> Any:
+    name = getattr(kind, "__name__", str(kind))
+    _require(isinstance(value, kind), f"{what} gave {_seen(value)} instead of a {name}")
+    return value
+
+
+def _has_its_types(struct: msgspec.Struct) -> None:
+    """A Struct does not look at what it is made of; whoever reads it later does."""
+    try:
+        msgspec.convert(msgspec.structs.asdict(struct), type(struct), from_attributes=True)
+    except msgspec.ValidationError as error:
+        raise AssertionError(f"{type(struct).__name__} is wrong: {error}") from None
+
+
+def _are_tags(languages: Sequence[str]) -> None:
+    wrong = [tag for tag in languages if tag != "*" and not _TAG(tag)]
+    _require(not wrong, f"languages are BCP 47 tags such as en or pt-BR, or *; these are not: {', '.join(wrong)}")
 
 
 def _require(condition: bool, message: str) -> None:
@@ -282,6 +344,8 @@ def _require(condition: bool, message: str) -> None:
         raise AssertionError(message)
 
 
+_TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*").fullmatch
+_LOUDEST = 10.0
 _METHODS = ("capabilities", "voices", "revision", "load", "synthesize", "unload")
 
 _LIGHT = """

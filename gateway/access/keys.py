@@ -23,6 +23,11 @@ _ALPHABET = string.ascii_letters + string.digits
 _SECRET_LENGTH = 40  # of 62 letters each: 238 bits, which is why a plain SHA-256 is digest enough
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DAY_MS = 86_400_000
+LAST_MS = 253_402_300_799_000
+"""The last second of the year 9999: what calendars, databases and people can name."""
+
+MOST = 1_000_000_000_000
+"""The highest limit a key may have."""
 
 
 class NewKey(msgspec.Struct, frozen=True):
@@ -133,9 +138,11 @@ class Keys:
         _check(tenant, env, scopes)
         if expires_ms is not None and expires_ms <= now:
             raise BadRequest("the key would be expired from the start: let it end in the future")
+        if expires_ms is not None and expires_ms > LAST_MS:
+            raise BadRequest("the key would end after the year 9999: leave the end out for a key that has none")
         for what, limit in (("requests per minute", requests_per_minute), ("characters per day", characters_per_day)):
-            if limit is not None and limit < 1:
-                raise BadRequest(f"{what} must be at least 1, got {limit}; leave it out for no limit")
+            if limit is not None and not 1 <= limit <= MOST:
+                raise BadRequest(f"{what} must be between 1 and {MOST}, got {limit}; leave it out for no limit")
         key_id = secrets.token_hex(8)
         secret = f"{PREFIX}_{env}_{key_id}_" + "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
         record = KeyRecord(
@@ -168,12 +175,14 @@ class Keys:
             raise Conflict(f"key {key_id} is {state} and cannot be rotated; create a new one")
         if overlap_s < 0:
             raise BadRequest(f"the overlap must not be negative, got {overlap_s:g} s")
+        if overlap_s * 1000 > LAST_MS - now:
+            raise BadRequest("the overlap would end after the year 9999: let the old key end sooner")
         new = self.draft(
             tenant=old.tenant,
             env=_environment(old.env),
             scopes=old.scopes.split(),
             name=old.name,
-            expires_ms=None if old.expires_ms is None else now + (old.expires_ms - old.created_ms),
+            expires_ms=None if old.expires_ms is None else min(LAST_MS, now + (old.expires_ms - old.created_ms)),
             requests_per_minute=old.requests_per_minute,
             characters_per_day=old.characters_per_day,
             rotated_from=old.id,

@@ -22,7 +22,7 @@ from gateway.api.lists import LISTS
 from gateway.api.observe import Observed, Requests
 from gateway.api.openai import openai_router
 from gateway.api.openapi import document
-from gateway.api.operations import live, metrics, openapi_json, ready, usage
+from gateway.api.operations import live, live_head, metrics, openapi_json, ready, ready_head, usage
 from gateway.api.ports import Gateway
 from gateway.api.pronunciations import PRONUNCIATIONS
 from gateway.api.security import provide_caller
@@ -53,7 +53,8 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
         cors = CORSConfig(
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", REQUEST_ID],
+            # Any: there are no cookies to guard, and clients in a page send headers of their own (x-stainless-…).
+            allow_headers=["*"],
             expose_headers=[REQUEST_ID, "Retry-After"],
             max_age=86_400,
         )
@@ -67,7 +68,7 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
             await gateway.stop()
 
     app = Litestar(
-        route_handlers=[*api, openapi_json, *pages],
+        route_handlers=[*api, live_head, ready_head, openapi_json, *pages],
         dependencies=dependencies,
         exception_handlers=HANDLERS,
         lifespan=[lifespan],

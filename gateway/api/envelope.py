@@ -67,10 +67,14 @@ def without_half_characters(body: bytes) -> bytes:
         msgspec.DecodeError: it is no JSON all the same.
     """
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_no_number)
         return json.dumps(value, ensure_ascii=False).encode("utf-8", "ignore")
     except (ValueError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from None
+
+
+def _no_number(name: str) -> float:
+    raise ValueError(f"JSON has no number {name}")
 
 
 def characters_of(raw_input: msgspec.Raw) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from typing import Annotated, Any
 
-from litestar import Response, get
+from litestar import Response, get, head
 from litestar.connection import ASGIConnection
 from litestar.datastructures import State
 from litestar.handlers import BaseRouteHandler
@@ -25,6 +25,11 @@ async def live() -> Response[bytes]:
     return json_response(Live())
 
 
+@head("/health/live", include_in_schema=False)
+async def live_head() -> None:
+    """The same for those who ask by HEAD, as uptime monitors do."""
+
+
 @get(
     "/health/ready",
     operation_id="ready",
@@ -35,6 +40,12 @@ async def live() -> Response[bytes]:
 async def ready(gateway: Core) -> Response[bytes]:
     """Whether the server takes jobs: its database answers, a backend can speak, it is not stopping. Needs no key."""
     return json_response(Ready("ready", dict(await gateway.ready())))
+
+
+@head("/health/ready", include_in_schema=False)
+async def ready_head(gateway: Core) -> None:
+    """The same for those who ask by HEAD."""
+    await gateway.ready()
 
 
 async def metrics_allowed(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:

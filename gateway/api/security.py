@@ -16,6 +16,7 @@ from gateway.access.principal import Principal
 from gateway.api.envelope import characters_of
 from gateway.api.observe import LEAVE
 from gateway.api.ports import Gateway
+from gateway.errors import BadRequest
 from gateway.jobs.views import Envelope
 
 Core: TypeAlias = NamedDependency[SkipValidation[Gateway]]
@@ -38,6 +39,7 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
     It waits for nothing, but Litestar runs a guard that is no coroutine function in a thread.
 
     Raises:
+        BadRequest: the body is compressed.
         Unauthorized: no key, or not a good one.
         Forbidden: the key lacks the route's scope (`opt={"scope": ...}`, `speak` where it says nothing).
     """
@@ -48,6 +50,8 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
     principal = access.authenticate(key)
     access.require(principal, handler.opt.get(SCOPE_OPT, "speak"))
     connection.scope["user"] = principal
+    if (coding := connection.headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
+        raise BadRequest(f"a body in Content-Encoding {coding[:40]!r} is not read: send it as it is")
 
 
 def provide_caller(request: Request[Any, Any, Any], gateway: Core) -> Any:

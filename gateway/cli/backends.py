@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from gateway.cli.output import echo_json, echo_table, json_option
 
 
 @click.group(invoke_without_command=True)
+@json_option
 @click.pass_context
-def backends(context: click.Context) -> None:
+def backends(context: click.Context, as_json: bool) -> None:
     """List backends: found, missing, broken; or test one."""
     if context.invoked_subcommand is None:
-        context.invoke(list_backends, as_json=False)
+        context.invoke(list_backends, as_json=as_json)
 
 
 @backends.command(name="list")
@@ -47,22 +47,25 @@ def list_backends(as_json: bool) -> None:
 
 @backends.command(name="test")
 @click.argument("name")
+@click.option("--timeout", type=click.FloatRange(1, 86_400), default=300.0, show_default=True,
+              help="Seconds one check may take, loading among them.")  # fmt: skip
 @json_option
-def test_backend(name: str, as_json: bool) -> None:
+def test_backend(name: str, timeout: float, as_json: bool) -> None:
     """Check the backend NAME against the contract; loads it. Exit code 2 if it breaks a promise."""
-    from backends.testing.conformance import check
     from gateway.cli.installed import chosen, refuse_missing
+    from gateway.cli.kit import findings_of
 
-    backend, own, context = chosen(name)
-    refuse_missing(backend, own, context)
-    findings = check(backend, msgspec.to_builtins(own, enc_hook=str), context)
+    refuse_missing(*chosen(name))
+    findings = []
+    for finding in findings_of(name, timeout):
+        findings.append(finding)
+        if not as_json:
+            mark = "ok    " if finding.ok else "FAILED"
+            click.echo(f"{mark}  {finding.check}" + (f": {finding.detail}" if finding.detail else ""))
     failed = [finding for finding in findings if not finding.ok]
     if as_json:
         echo_json(findings)
     else:
-        for finding in findings:
-            mark = "ok    " if finding.ok else "FAILED"
-            click.echo(f"{mark}  {finding.check}" + (f": {finding.detail}" if finding.detail else ""))
         click.echo(f"{len(findings) - len(failed)} of {len(findings)} checks hold for {name}")
     if failed:
         raise click.exceptions.Exit(2)

@@ -16,6 +16,7 @@ from gateway.settings.values import InvalidValue, convert
 from storage.cache_entries import CacheStats, CacheStore
 
 _AGE = re.compile(r"([0-9]+)\s*([hdw])")
+_MOST_BYTES = 10**18  # within what a database counts to
 _UNIT_MS = {"h": 3_600_000, "d": 86_400_000, "w": 7 * 86_400_000}
 
 
@@ -62,7 +63,7 @@ def prune(
     `cache.blob_grace_s`. Each option narrows; beside `--backend` or `--tenant`, `--to-bytes` counts only theirs."""
     if everything == bool(unused_for or backend or tenant or to_bytes):
         raise BadRequest("say what to forget: --unused-for, --backend, --tenant, --to-bytes, or --all alone")
-    since = None if unused_for is None else SystemClock().now_ms() - _age_ms(unused_for)
+    since = None if unused_for is None else max(0, SystemClock().now_ms() - _age_ms(unused_for))
     left = None if to_bytes is None else _bytes(to_bytes)
     keys = with_database(
         lambda database, settings: CacheStore(database).prune(
@@ -84,7 +85,7 @@ def _age_ms(given: str) -> int:
 
 def _bytes(given: str) -> int:
     try:
-        size: int = convert(given, Annotated[int, Meta(ge=0)], is_text=True, is_size=True)
+        size: int = convert(given, Annotated[int, Meta(ge=0, le=_MOST_BYTES)], is_text=True, is_size=True)
     except InvalidValue as error:
         raise BadRequest(f"{given!r} is no size: bytes, or a number and kB, MB or GB, such as 2GB") from error
     return size

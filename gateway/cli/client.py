@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
-from gateway.errors import SynthesisFailed, Unauthorized, Unavailable
+from gateway.errors import InvalidInput, SynthesisFailed, Unauthorized, Unavailable
 
 WAIT_MS = 90_000
 _POLL_S = 0.25
@@ -38,11 +40,15 @@ def speak(
         The finished job and its encoded audio.
 
     Raises:
+        InvalidInput: a number of the request is none.
         SynthesisFailed: the job ended without speech; the message is its own.
         Unauthorized: the server does not know the key.
         Unavailable: the server cannot be reached or refused the request.
     """
-    base = f"{url.rstrip('/')}/v2/{endpoint}"
+    for name, value in request.items():
+        if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
+            raise InvalidInput(f"{name} must be a number, got {value}")
+    base = f"{url.rstrip('/')}/v2/{quote(endpoint, safe='')}"
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT, trust_env=False) as client:
         job = _answer(client, "POST", f"{base}/runsync?wait={wait_ms}", json={"input": request})
         while job["status"] in ("IN_QUEUE", "IN_PROGRESS"):

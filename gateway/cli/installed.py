@@ -88,8 +88,8 @@ def chosen(name: str, settings: Settings | None = None) -> tuple[type[Backend], 
         raise BackendUnavailable(f"backend {name} is {info.state}: {info.error}", info.cure)
     try:
         backend = load_class(candidates[name].entry_point)
-    except (TypeError, ImportError) as error:
-        raise BackendUnavailable(f"backend {name} is broken: {error}") from error
+    except Exception as error:  # whatever its import raises is the plugin's defect
+        raise BackendUnavailable(f"backend {name} is broken: {type(error).__name__}: {error}") from error
     own, host = configure(backend, settings.backends.get(name, {}), settings.origins)
     return backend, own, BackendContext(settings.models_dir, host.device or settings.device, 1, settings.hf_token)
 

@@ -61,7 +61,7 @@ def say(
     text = _text(text)
     wished = {
         "text": text,
-        "format": audio_format or _FORMATS.get(Path(output).suffix.lower(), "mp3"),
+        "format": audio_format or _format_of(output),
         "voice": voice,
         "language": language,
         "speed": speed,
@@ -81,6 +81,16 @@ def say(
     click.echo(f"{output}: {result['duration_ms'] / 1000:.2f} s by {result['backend']}{cached}", err=True)
     for warning in result.get("warnings", ()):
         click.echo(f"warning: {warning['message']}", err=True)
+
+
+def _format_of(output: str) -> str:
+    """By the file's ending; MP3 where it has none, or for standard output."""
+    ending = Path(output).suffix.lower()
+    if ending and ending not in _FORMATS:
+        raise InvalidInput(
+            f"{ending!r} is the ending of no format; {', '.join(_FORMATS)} are, or name one: --format mp3"
+        )
+    return _FORMATS.get(ending, "mp3")
 
 
 def _text(text: str | None) -> str:

@@ -18,7 +18,8 @@ _GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 
 @click.command()
 @click.option("--tenant", help="Only this tenant.")
-@click.option("--days", type=click.IntRange(min=1), default=30, show_default=True, help="How far back, in UTC days.")
+@click.option("--days", type=click.IntRange(1, 36_500), default=30, show_default=True,
+              help="How far back, in UTC days.")  # fmt: skip
 @click.option("--by", "groups", multiple=True, type=click.Choice(_GROUPS), default=("day", "tenant", "backend"),
               show_default=True, help="What to sum by; may be repeated.")  # fmt: skip
 @json_option

@@ -24,7 +24,7 @@ def webhooks() -> None:
 @click.option("--endpoint", help="Only those of jobs at this endpoint.")
 @click.option("--job", help="Only those of this job.")
 @click.option("--status", type=click.Choice(get_args(WebhookState)), help="Only those that stand so.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="The newest so many.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
 @json_option
 def list_webhooks(
     tenant: str | None, endpoint: str | None, job: str | None, status: WebhookState | None, limit: int, as_json: bool

@@ -242,7 +242,8 @@ class Jobs:
             raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
         queued = await self._store.retry(job_id)
         if queued is None:
-            raise Conflict(f"job {job_id} is {job.state.value}: only FAILED and TIMED_OUT jobs can be retried")
+            now = await self._store.peek(job_id) or job  # whoever retried it a moment ago was first
+            raise Conflict(f"job {job_id} is {now.state.value}: only FAILED and TIMED_OUT jobs can be retried")
         self._claimer.wake()
         return JobView(id=job_id, status=queued.state.value)
 
@@ -429,7 +430,7 @@ class Jobs:
             key_id=principal.key_id,
             kind=kind,
             state=JobState.IN_QUEUE,
-            low_priority=policy.lowPriority,
+            low_priority=bool(policy.lowPriority),
             backend=assignment.arm.backend,
             chars=len(request.text),
             flight_key=assignment.key if request.cache == "use" else None,

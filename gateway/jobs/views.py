@@ -24,7 +24,7 @@ class Policy(msgspec.Struct, frozen=True):
 
     executionTimeout: int | None = None
     ttl: int | None = None
-    lowPriority: bool = False
+    lowPriority: bool | None = None
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -127,7 +127,9 @@ async def test_messages_about_a_pasted_key_hold_no_secret(tmp_path: Path, databa
         ({"env": "production"}, "unknown environment 'production': choose one of dev, staging, prod"),
         ({"tenant": "a b"}, "a tenant is 1 to 64 letters"),
         ({"expires_ms": NOON_MS}, "expired from the start"),
-        ({"requests_per_minute": 0}, "requests per minute must be at least 1, got 0"),
+        ({"expires_ms": 10**16}, "after the year 9999"),
+        ({"characters_per_day": 10**25}, "characters per day must be between 1 and 1000000000000"),
+        ({"requests_per_minute": 0}, "requests per minute must be between 1 and 1000000000000, got 0"),
     ],
 )
 async def test_a_key_that_cannot_be_is_not_made(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from pathlib import Path
 
 import httpx
@@ -43,6 +44,7 @@ async def test_a_key_without_the_scope_is_403(client: httpx.AsyncClient):
         (b"not json", "json is invalid"),
         (b'{"input": ', "json is invalid"),
         (b"\xff\xfe", "json is invalid"),
+        (b'{"input": {"text": "Hi.", "speed": NaN}}', "JSON has no number NaN"),
         (b"[]", 'the request is invalid: it must be an object, got a list; send {"input": {"text": "..."}}'),
         (b"{}", "input is missing"),
         (b'{"input": null}', "input is missing"),
@@ -145,3 +147,16 @@ async def test_readiness_is_503_while_the_gateway_cannot_take_jobs(client: httpx
     answer = await client.get("/health/ready")
     assert answer.status_code == 503
     assert words(answer) == "the server is stopping"
+
+
+async def test_a_compressed_body_is_told_to_come_as_it_is(client: httpx.AsyncClient):
+    body = gzip.compress(b'{"input": {"text": "Hello."}}')
+    answer = await client.post("/run", content=body, headers={"Content-Encoding": "gzip"})
+    assert answer.status_code == 400
+    assert words(answer) == "a body in Content-Encoding 'gzip' is not read: send it as it is"
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready"])
+async def test_a_monitor_may_ask_by_head(client: httpx.AsyncClient, path: str):
+    answer = await client.head(path, headers={"Authorization": ""})
+    assert (answer.status_code, answer.content) == (200, b"")

@@ -274,7 +274,7 @@ async def test_with_cors_a_page_gets_its_headers_on_hits_too(tmp_path: Path):
             headers={
                 "Origin": "https://app.example",
                 "Access-Control-Request-Method": "POST",
-                "Access-Control-Request-Headers": "authorization,content-type",
+                "Access-Control-Request-Headers": "authorization,content-type,x-stainless-lang",
             },
         )
         assert preflight.status_code == 204

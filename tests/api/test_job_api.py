@@ -194,3 +194,9 @@ async def test_limits_count_the_characters_of_the_text_once(real: Caller) -> Non
     refused = await real.http.post("/runsync", json={"input": {"text": "four"}}, headers=mine)
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) >= 1
+
+
+async def test_a_policy_key_that_is_null_counts_as_absent(real: Caller) -> None:
+    policy = {"executionTimeout": None, "ttl": None, "lowPriority": None}
+    answer = await real.http.post("/runsync", json={"input": {"text": "No policy."}, "policy": policy})
+    assert answer.json()["status"] == "COMPLETED"

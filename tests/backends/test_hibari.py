@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from support.hosting import context
 
-from backends.hibari import HibariBackend, foreign_script
+from backends.hibari import HibariBackend, foreign_script, readable
 from backends.interface import Chunk, ChunkFailed, NoOptions, NoSettings, Take
 from backends.testing.conformance import check
 from backends.testing.feeds import KitFeed
@@ -62,6 +62,33 @@ def test_english_as_people_write_it_is_spoken(hibari, text: str):
     assert foreign_script(text) is None
     (take,) = speak(hibari, text)
     assert isinstance(take, Take)
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("7" * 37, " ".join("7" * 37)),
+        ("$" + "9,999" * 10, "$" + " ".join("9999" * 10)),
+        ("10⁻⁶ m", "10 to the minus 6  m"),
+        ("x⁻¹", "x to the minus 1 "),
+        ("2⁶⁴ and 5² m³", "2 to the 64  and 5² m³"),
+        ("So they say¹ of words²³.", "So they say 1  of words 23 ."),
+        ("7" * 36, "7" * 36),
+    ],
+)
+def test_figures_its_rules_have_no_words_for_are_written_so_that_they_have(hibari, text: str, spoken: str):
+    assert readable(text) == spoken
+    (take,) = speak(hibari, text)
+    assert isinstance(take, Take)
+
+
+def test_a_text_that_breaks_its_rules_fails_alone(hibari):
+    before, failed, after = speak(hibari, "The one before.", "It is called ⑴.", "The one after.")
+    assert isinstance(before, Take)
+    assert isinstance(after, Take)
+    assert isinstance(failed, ChunkFailed)
+    assert failed.kind == "unsupported_text"
+    assert "cannot read" in failed.error
 
 
 def test_text_without_sound_is_refused_as_text(hibari):

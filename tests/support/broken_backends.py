@@ -105,7 +105,65 @@ class LoadsOnlyOnce(ScriptedBackend):
             raise RuntimeError("already loaded")
 
 
+class SpeaksALetter(ScriptedBackend):
+    def capabilities(self):
+        return msgspec.structs.replace(super().capabilities(), languages="en")
+
+
+class NamesALanguage(ScriptedBackend):
+    def capabilities(self):
+        return msgspec.structs.replace(super().capabilities(), languages=("english",))
+
+
+class HasNamesForVoices(ScriptedBackend):
+    def voices(self):
+        return ("ann",)
+
+
+class CountsItsRevisions(ScriptedBackend):
+    def revision(self):
+        return 5
+
+
+class GivesNothing(ScriptedBackend):
+    def synthesize(self, feed):
+        return None
+
+
+class YieldsSamples(ScriptedBackend):
+    def synthesize(self, feed):
+        while chunks := feed.take(1, wait=True):
+            for chunk in chunks:
+                yield self._pcm(chunk, "tone")
+
+
+class GivesAList(ScriptedBackend):
+    def synthesize(self, feed):
+        return each(feed, lambda chunk: ([0.1] * 100, 24_000))
+
+
+class CountsInIntegers(ScriptedBackend):
+    def synthesize(self, feed):
+        return each(feed, lambda chunk: (self._pcm(chunk, "tone") * 30_000, 24_000))
+
+
+class WarnsInOneWord(ScriptedBackend):
+    def synthesize(self, feed):
+        while chunks := feed.take(1, wait=True):
+            for chunk in chunks:
+                yield Take(chunk.id, self._pcm(chunk, "tone"), 24_000, "clipped")
+
+
 BROKEN = [
+    (SpeaksALetter, "its capabilities make sense", "`array`, got `str` - at `$.languages`"),
+    (NamesALanguage, "its capabilities make sense", "BCP 47 tags such as en or pt-BR, or *; these are not: english"),
+    (HasNamesForVoices, "it has voices", "voices() gave str 'ann' instead of a Voice"),
+    (CountsItsRevisions, "its revision is always the same", "revision() gave int 5 instead of a str"),
+    (GivesNothing, "it returns when the feed is closed", "synthesize gave None, which is no iterator of events"),
+    (YieldsSamples, "it gives one take for each chunk", "which is no Take and no ChunkFailed"),
+    (GivesAList, "it gives one take for each chunk", "samples in list"),
+    (CountsInIntegers, "it gives one take for each chunk", "samples are floats in [-1, 1]"),
+    (WarnsInOneWord, "it gives one take for each chunk", "warnings are 'clipped'"),
     (LetsTyposPass, "it has the names of the contract", "forbid_unknown_fields"),
     (ImportsHeavyThings, "capabilities, voices and revision import nothing heavy", "onnxruntime"),
     (ChangesItsRevision, "its revision is always the same", "and"),

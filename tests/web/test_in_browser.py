@@ -92,6 +92,13 @@ async def test_without_a_key_the_page_asks_for_one_and_takes_a_good_one(browser:
     await browser.until(f"{element('backends')}.textContent.includes('scripted')")
 
 
+@pytest.mark.parametrize("key", ["50%off", "vg_prod_…"])
+async def test_a_key_that_cannot_be_one_leads_to_the_place_for_another(browser: Browser, url: str, key: str):
+    await browser.open(f"{url}/#key={key}")
+    await browser.until(f"!{element('door')}.hidden && {element('door-error')}.textContent")
+    assert not [line for line in browser.console if "exceptionDetails" in line]
+
+
 async def test_a_voice_is_uploaded_spoken_with_heard_and_deleted(browser: Browser, url: str):
     await browser.open(f"{url}/#key={KEY}")
     await browser.until(f"{element('own')}.textContent.includes('None yet')")

@@ -6,8 +6,17 @@ const SLOT = "voxgate.key";
 export function keyFromAddress() {
   const found = /^#key=(.+)$/.exec(location.hash);
   if (!found) return;
-  keep(decodeURIComponent(found[1]));
+  keep(decoded(found[1]));
   history.replaceState(null, "", location.pathname + location.search);
+}
+
+/** A key may hold a `%` of its own. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 export const key = () => sessionStorage.getItem(SLOT) || "";
@@ -29,6 +38,8 @@ export async function ask(path, body, signal) {
 
 /** An answer that is none of the refusals. */
 export async function answered(path, options = {}) {
+  // What no header can carry is no key: fetch would throw as if the server were gone.
+  if (/[^\x20-\x7e]/.test(key())) throw new Refused(401, "Unauthorized");
   const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
   const answer = await fetch(path, { headers, ...options });
   if (answer.ok) return answer;

@@ -1,0 +1,90 @@
+"""The conformance kit in a process of its own: a backend that hangs, exits or crashes is a finding like any other."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+
+import msgspec
+
+from backends.testing.conformance import Finding, check
+from gateway.cli.installed import chosen
+
+_CHILD = "import sys; from gateway.cli.kit import tell; tell(sys.argv[1], int(sys.argv[2]))"
+_decode = msgspec.json.Decoder(Finding | str).decode
+
+
+def findings_of(name: str, timeout_s: float) -> Iterator[Finding]:
+    """What the kit finds about an installed backend, one by one as it is found.
+
+    What the backend prints goes to standard error.
+
+    Args:
+        timeout_s: how long one check may take; then the process is killed, and that check has failed.
+    """
+    read, write = os.pipe()
+    child = subprocess.Popen(  # noqa: S603 - our own interpreter and code
+        [sys.executable, "-c", _CHILD, name, str(write)],
+        stdin=subprocess.DEVNULL, stdout=sys.stderr.fileno(), pass_fds=(write,),
+    )  # fmt: skip
+    os.close(write)
+    begun: str | None = "it can be imported"
+    try:
+        for line in _lines(read, timeout_s):
+            said = _decode(line) if line is not None else None
+            if said is None:
+                yield Finding(
+                    begun or "it ends", False, f"no answer within {timeout_s:g} s (--timeout gives it longer)"
+                )
+                return
+            if isinstance(said, Finding):
+                begun = None
+                yield said
+            else:
+                begun = said or None
+        status = child.wait(timeout_s)
+        if begun is not None or status != 0:
+            yield Finding(begun or "it ends", False, f"it ended the process: {_words(status)}")
+    finally:
+        os.close(read)
+        if child.poll() is None:
+            child.kill()
+            child.wait()
+
+
+def tell(name: str, out: int) -> None:
+    """In the child: each check by its name when it begins, and its finding when it is made, a line of JSON each."""
+    backend, own, context = chosen(name)
+
+    def watch(begun_or_found: str | Finding) -> None:
+        os.write(out, msgspec.json.encode(begun_or_found) + b"\n")
+
+    check(backend, msgspec.to_builtins(own, enc_hook=str), context, watch)
+    watch("")  # nothing is under way any more
+    sys.stdout.flush()
+    os._exit(0)  # threads an engine left behind are not the kit's to wait for
+
+
+def _lines(read: int, timeout_s: float) -> Iterator[bytes | None]:
+    """Lines until the writer is gone; None when one took too long."""
+    rest, deadline = b"", time.monotonic() + timeout_s
+    while True:
+        ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))
+        if not ready:
+            yield None
+            return
+        piece = os.read(read, 65_536)
+        if not piece:
+            return
+        *lines, rest = (rest + piece).split(b"\n")
+        yield from lines
+        deadline = time.monotonic() + timeout_s
+
+
+def _words(status: int) -> str:
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
