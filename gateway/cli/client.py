@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 
 from gateway.errors import SynthesisFailed, Unauthorized, Unavailable
+from gateway.speech.decode import decode_request
 
 WAIT_MS = 90_000
 _POLL_S = 0.25
@@ -17,6 +19,16 @@ _BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 _BUSY_TRIES = 8
 _BUSY_PAUSE_S = 30.0
 _TIMEOUT = httpx.Timeout(30.0, read=120.0)
+
+
+def check(request: Mapping[str, Any]) -> None:
+    """Refuse what no server speaks, in its words, before one is asked. JSON as httpx sends it cannot even say NaN.
+
+    Raises:
+        InvalidInput: what was wrong, what is allowed.
+    """
+    # What it can encode is the server's to know.
+    decode_request(json.dumps({**request, "format": None}).encode())
 
 
 def speak(
