@@ -10,7 +10,7 @@ import soundfile
 
 
 class Posted(msgspec.Struct, frozen=True):
-    flac: bytes
+    file: bytes
     samples: int
     pcm: bytes
     gain_db: float
