@@ -94,6 +94,15 @@ class JobLeases(JobTable):
 
         return await self._db.writer.run(renew)
 
+    async def hand_over(self, job_id: str, owner: str, attempt: int, backend: str) -> bool:
+        """Give a running job to another backend, which begins it anew.
+
+        Returns:
+            False when nothing was done: `/stream` has given out some of it, or the lease was no longer ours.
+        """
+        lease = {"id": job_id, "owner": owner, "attempt": attempt, "backend": backend}
+        return await self._db.writer.run(lambda conn: conn.execute(job_sql.HAND_OVER, lease).first() is not None)
+
     async def observe_leases(self) -> list[Lease]:
         """Every lease as it stands; whoever watches expires those that stand still."""
         return await self._db.peek(lambda conn: [Lease(*row) for row in conn.execute(job_sql.LEASES)])

@@ -20,6 +20,7 @@ _SHORT = ", ".join(name for name in COLUMNS if name != "request") + ", '' AS req
 _ENDED = "RETURNING id, tenant, endpoint_id, key_id, chars, attempt, webhook"
 _RETAIN = "retain_until_ms = CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END"
 _MINE = "WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'IN_PROGRESS'"
+_UNHEARD = "stream_cursor = 0 AND stream_sending IS NULL"
 _AVAILABLE = f"(available_ms <= :now OR available_ms > :now + {PAUSE_AT_MOST_MS})"
 _WAITED = "CASE WHEN :now > created_ms THEN :now - created_ms ELSE 0 END"
 _NOT_RUNNING = "CASE WHEN :now > created_ms + execution_ms THEN :now - created_ms - execution_ms ELSE 0 END"
@@ -106,6 +107,8 @@ BEAT = text(
     f"chunks_total = COALESCE(:total, chunks_total), execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE}"
 )
 """Say that the owner is alive, how far it is, and how long it has worked: others may end the job, and must know."""
+HAND_OVER = text(f"UPDATE jobs SET backend = :backend, chunks_done = 0 {_MINE} AND {_UNHEARD} RETURNING id")
+"""Another backend begins it anew, unless somebody was given some of it: half in another voice is no speech."""
 HELD = text("SELECT id, attempt FROM jobs WHERE owner = :owner AND state = 'IN_PROGRESS'")
 """What an owner still holds."""
 LEASES = text("SELECT id, owner, beat, attempt, request_id FROM jobs WHERE state = 'IN_PROGRESS'")
@@ -144,9 +147,9 @@ COMPLETE_FOLLOWERS = text(
     "UPDATE jobs SET state = 'COMPLETED', output = :output, blob_hash = :blob_hash, "
     "cache_key = COALESCE(:cache_key, cache_key), backend = :backend, worker_id = :worker_id, "
     f"delay_ms = {_WAITED}, execution_ms = 0, finished_ms = :now, error = NULL, error_code = NULL, {_RETAIN} "
-    f"WHERE flight_key = :flight_key AND state = 'IN_QUEUE' {_ENDED}"
+    f"WHERE flight_key = :flight_key AND state = 'IN_QUEUE' AND (backend = :backend OR ({_UNHEARD})) {_ENDED}"
 )
-"""End everybody who waited for the same utterance."""
+"""End everybody who waited for the same utterance, but those who have heard some of it from a backend that gave up."""
 FAIL = text(
     "UPDATE jobs SET state = :state, error = :error, error_code = :code, worker_id = COALESCE(:worker_id, worker_id), "
     f"delay_ms = :delay_ms, execution_ms = :execution_ms, finished_ms = :now, owner = NULL, {_RETAIN} "
@@ -237,8 +240,8 @@ EVENTS = text("SELECT job_id, at_ms, event, attempt, owner, detail FROM job_even
 """The audit trail of a job."""
 
 BEGIN_SENDING = text(
-    "UPDATE jobs SET stream_sending = :token WHERE id = :id AND retries = :retries AND stream_cursor = :cursor "
-    "AND COALESCE(stream_sending, '') = :before"
+    "UPDATE jobs SET stream_sending = :token WHERE id = :id AND retries = :retries AND backend = :backend "
+    "AND stream_cursor = :cursor AND COALESCE(stream_sending, '') = :before"
 )
 """Give out stream items once: of several polls that saw the same items, at whatever servers, one sends them."""
 END_SENDING = text(

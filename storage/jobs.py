@@ -165,7 +165,7 @@ class JobStore(JobLeases, JobEnds):
         `job` says any more; another poll was first, or the job began anew."""
         row = {
             "id": job.id, "retries": job.retries, "cursor": job.stream_cursor, "before": job.stream_sending or "",
-            "token": token,
+            "backend": job.backend, "token": token,
         }  # fmt: skip
         return await self._db.writer.run(lambda conn: conn.execute(job_sql.BEGIN_SENDING, row).rowcount == 1)
 

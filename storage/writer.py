@@ -22,17 +22,21 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from sqlalchemy import Connection, Engine, Executable, RootTransaction, bindparam, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.exc import DBAPIError, OperationalError
 
+from gateway.settings.logs import get_logger
 from storage.errors import StorageError, StorageGone, replaced, translate
 from storage.notices import Topic, payloads, take_notices, tell
 from storage.patience import Patience
 
 T = TypeVar("T")
+_Outcome: TypeAlias = tuple[Any, BaseException | None]
+
+log = get_logger("voxgate.storage")
 
 MAX_GROUP = 512
 TRIES = 5
@@ -76,6 +80,18 @@ class _Operation:
         self.statement = statement
         self.rows = rows
         self.fn = fn
+
+    def answer(self, result: Any, error: BaseException | None) -> None:
+        """Tell the caller what became of it, if he is still there."""
+        if self.future.done():
+            return
+        if error is None:
+            self.future.set_result(result)
+            return
+        try:
+            self.future.set_exception(error)
+        except TypeError as instead:  # no future takes a StopIteration
+            self.future.set_exception(instead)
 
 
 class _Refused(Exception):
@@ -168,23 +184,23 @@ class Writer:
         return await operation.future
 
     async def _drain(self) -> None:
-        loop = asyncio.get_running_loop()
         try:
             while self._queue:
                 group = [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
-                outcomes = await loop.run_in_executor(self._thread, self._commit, group)
-                for operation, (result, error) in zip(group, outcomes, strict=True):
-                    if operation.future.done():  # its caller went away
-                        continue
-                    if error is None:
-                        operation.future.set_result(result)
-                    else:
-                        operation.future.set_exception(error)
+                for operation, (result, error) in zip(group, await self._outcomes(group), strict=True):
+                    operation.answer(result, error)
         finally:
             self._draining = None
 
-    def _commit(self, group: Sequence[_Operation]) -> list[tuple[Any, BaseException | None]]:
-        """Commit the group, or each of its members alone; never raises."""
+    async def _outcomes(self, group: Sequence[_Operation]) -> list[_Outcome]:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
+        except Exception as error:  # else its callers would wait for ever, and all who write after them
+            log.exception("commit_crashed", writes=len(group))
+            return [(None, error)] * len(group)
+
+    def _commit(self, group: Sequence[_Operation]) -> list[_Outcome]:
+        """Commit the group, or each of its members alone; what fails is an outcome, too."""
         for tries in range(TRIES, 0, -1):
             try:
                 return [(result, None) for result in self._transact(group)]

@@ -15,7 +15,7 @@ from litestar.types import ControllerRouterHandler
 
 from gateway.api.asgi import App
 from gateway.api.audio import audio
-from gateway.api.errors import HANDLERS
+from gateway.api.errors import HANDLERS, early_error
 from gateway.api.fastlane import FastLane
 from gateway.api.jobs import job_routers
 from gateway.api.lists import LISTS
@@ -79,4 +79,4 @@ def build_app(gateway: Gateway, pages: Sequence[ControllerRouterHandler] = ()) -
         state=State({"gateway": gateway, "openapi": cache(lambda: document(api, dependencies))}),
     )
     requests = Requests(gateway.metrics)
-    return Observed(cast(App, app), requests, FastLane(gateway, requests, cors=cors is not None))
+    return Observed(cast(App, app), requests, FastLane(gateway, requests, cors=cors is not None), early_error)

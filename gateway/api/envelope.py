@@ -68,13 +68,14 @@ def without_half_characters(body: bytes) -> bytes:
     """
     try:
         value = json.loads(body, parse_constant=_no_number)
-        return json.dumps(value, ensure_ascii=False).encode("utf-8", "ignore")
+        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "ignore")
     except (ValueError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from None
 
 
-def _no_number(name: str) -> float:
-    raise ValueError(f"JSON has no number {name}")
+def _no_number(word: str) -> None:
+    # Python's json writes NaN and Infinity; "invalid character (byte 43)" would tell nobody what is meant.
+    raise ValueError(f"JSON has no {word}, only finite numbers")
 
 
 def characters_of(raw_input: msgspec.Raw) -> int:

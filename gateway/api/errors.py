@@ -10,7 +10,7 @@ from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from gateway.api.envelope import RANGES, out_of_range
-from gateway.api.openai_errors import Refused, openai_error, speaks_openai
+from gateway.api.openai_errors import OpenAIErrorAnswer, Refused, error_of, openai_error, speaks_openai
 from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of
 from gateway.settings.logs import get_logger
 
@@ -57,6 +57,17 @@ def _told(
     if speaks_openai(request.scope["path"]):
         return openai_error(status, message, code, headers=headers)
     return error_response(status, message, headers)
+
+
+def early_error(target: bytes, status: int, message: str) -> bytes:
+    """The JSON of an error that a connection answers itself, in the form of the API that was called.
+
+    Args:
+        target: of the request line, as far as it came.
+    """
+    if speaks_openai(target.decode("latin-1")):
+        return msgspec.json.encode(OpenAIErrorAnswer(error_of(status, message)))
+    return msgspec.json.encode(ErrorAnswer(message))
 
 
 def on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[bytes]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.api.asgi import App, Lane, Message, Receive, Scope, Send
+from gateway.api.asgi import App, EarlyError, Lane, Message, Receive, Scope, Send
 from gateway.metrics import Metrics
 from gateway.settings.logs import get_logger
 
@@ -90,14 +90,16 @@ class Observed:
 
     Attributes:
         lane: what may answer before `app` is asked, for servers that can; see `gateway.api.fastlane`.
+        early_error: makes the body of what a server refuses itself.
     """
 
-    def __init__(self, app: App, requests: Requests, lane: Lane | None = None) -> None:
+    def __init__(self, app: App, requests: Requests, lane: Lane, early_error: EarlyError) -> None:
         """Hold what it asks."""
         self._app = app
         self._requests = requests
         self._verbs: dict[str | None, str] = {}
         self.lane = lane
+        self.early_error = early_error
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or pass on the lifespan."""

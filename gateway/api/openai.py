@@ -17,7 +17,7 @@ from litestar.params import FromPath, RawBody
 from gateway.api.files import read_range
 from gateway.api.jobs import CLIENT_GONE, gone_away, json_response
 from gateway.api.openai_errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
-from gateway.api.openai_request import Wanted, refused, translate
+from gateway.api.openai_request import Wanted, refusal, translate
 from gateway.api.openapi import succeeds
 from gateway.api.security import ADMITTED, Caller, Core, authenticated
 from gateway.api.sending import Sent
@@ -120,7 +120,7 @@ async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller,
         answer = _answer(spoken, wanted, gone, leave)
         return answer
     except InvalidInput as error:
-        raise refused(error) from error
+        return refusal(error)
     except JobEnded as error:
         return openai_error(status_of_code(error.job_code), str(error), error.job_code)
     finally:

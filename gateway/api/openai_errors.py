@@ -70,7 +70,7 @@ class Refused(Exception):
     def __init__(self, message: str, param: str | None = None, code: Code = "invalid_value") -> None:
         super().__init__(message)
         self.param = param
-        self.refusal: str = code
+        self.refusal = code
         self.status, _ = CODES[code]
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
+from litestar import Response
 from msgspec import UNSET, UnsetType
 
 from gateway.access.principal import Principal
 from gateway.api.envelope import without_half_characters
-from gateway.api.openai_errors import Refused
+from gateway.api.openai_errors import Refused, openai_error
 from gateway.api.ports import Gateway
 from gateway.errors import InvalidInput
 from gateway.routing.models import OPENAI_VOICES, Model, takes
@@ -115,17 +116,15 @@ def translate(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
     return Wanted(model.endpoint.id, _encode(wanted), len(wanted["text"]), stream_format == "sse", tuple(warnings))
 
 
-def refused(error: InvalidInput) -> Refused:
-    """An error of the job API in the names of this one."""
+def refusal(error: InvalidInput) -> Response[bytes]:
+    """An error of the job API, in the names of this one."""
     message = str(error)
     word, _, rest = message.partition(" ")
     if word in _RENAMED:
-        return Refused(f"{_RENAMED[word]} {rest}", _RENAMED[word])
+        return openai_error(error.status, f"{_RENAMED[word]} {rest}", "invalid_value", _RENAMED[word])
     if " has no voice " in message or " with your voice " in message:
-        return Refused(message, "voice")
-    found = Refused(message, word if word in _KNOWN else None)
-    found.refusal, found.status = error.code, error.status
-    return found
+        return openai_error(error.status, message, "invalid_value", "voice")
+    return openai_error(error.status, message, error.code, word if word in _KNOWN else None)
 
 
 def _decode(body: bytes) -> dict[str, Any]:

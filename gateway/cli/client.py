@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import math
+import json
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 import httpx
 
-from gateway.errors import InvalidInput, SynthesisFailed, Unauthorized, Unavailable
+from gateway.errors import SynthesisFailed, Unauthorized, Unavailable
+from gateway.speech.decode import decode_request
 
 WAIT_MS = 90_000
 _POLL_S = 0.25
@@ -19,6 +20,16 @@ _BUSY = (httpx.codes.TOO_MANY_REQUESTS, httpx.codes.SERVICE_UNAVAILABLE)
 _BUSY_TRIES = 8
 _BUSY_PAUSE_S = 30.0
 _TIMEOUT = httpx.Timeout(30.0, read=120.0)
+
+
+def check(request: Mapping[str, Any]) -> None:
+    """Refuse what no server speaks, in its words, before one is asked. JSON as httpx sends it cannot even say NaN.
+
+    Raises:
+        InvalidInput: what was wrong, what is allowed.
+    """
+    # What it can encode is the server's to know.
+    decode_request(json.dumps({**request, "format": None}).encode())
 
 
 def speak(
@@ -40,14 +51,10 @@ def speak(
         The finished job and its encoded audio.
 
     Raises:
-        InvalidInput: a number of the request is none.
         SynthesisFailed: the job ended without speech; the message is its own.
         Unauthorized: the server does not know the key.
         Unavailable: the server cannot be reached or refused the request.
     """
-    for name, value in request.items():
-        if isinstance(value, float) and not math.isfinite(value):  # JSON has no such number
-            raise InvalidInput(f"{name} must be a number, got {value}")
     base = f"{url.rstrip('/')}/v2/{quote(endpoint, safe='')}"
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT, trust_env=False) as client:
         job = _answer(client, "POST", f"{base}/runsync?wait={wait_ms}", json={"input": request})

@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import msgspec
 from httptools import HttpParserError
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -22,6 +21,7 @@ log = get_logger("voxgate.connection")
 
 _Part = Literal["nothing", "head", "body", "whole"]
 Lane = Callable[[Any, bytes, bytearray], tuple[bytes, bytes] | None]
+EarlyError = Callable[[bytes, int, str], bytes]
 
 
 class Connection(HttpToolsProtocol):
@@ -40,10 +40,17 @@ class Connection(HttpToolsProtocol):
     LEAST_BYTES_S: ClassVar[float] = 1_000.0
     LOOK_S: ClassVar[float] = 5.0
 
-    def __init__(self, *args: Any, lane: Lane | None = None, **others: Any) -> None:
-        """As uvicorn makes it; `lane` may answer a POST, given its scope, target and body."""
+    def __init__(self, *args: Any, lane: Lane, early_error: EarlyError, **others: Any) -> None:
+        """As uvicorn makes it.
+
+        Args:
+            lane: may answer a POST, given its scope, target and body.
+            early_error: makes the JSON of an error, given the target as far as it came, the status and the message.
+        """
         super().__init__(*args, **others)
+        self.url = b""
         self._lane = lane
+        self._early_error = early_error
         self._held: bytearray | None = None
 
     def connection_made(self, transport: Any) -> None:
@@ -71,7 +78,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """The empty line after the headers."""
-        if self._lane is not None and self._may_be_quick():
+        if self._may_be_quick():
             self._held = bytearray()
         else:
             super().on_headers_complete()
@@ -87,7 +94,7 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The end of a request."""
         self._part = "whole"
-        if self._held is not None and self._lane is not None:
+        if self._held is not None:
             try:
                 answer = self._lane(self.scope, self.url, self._held)
             except Exception:
@@ -173,7 +180,7 @@ class Connection(HttpToolsProtocol):
         answered = self._held is None and cycle is not None and cycle.response_complete and self._part == "body"
         waiting = cycle is not None and not cycle.response_started and self._part != "body"
         if not (answering or answered or waiting or self.transport.is_closing()):
-            body = msgspec.json.encode({"error": message})
+            body = self._early_error(self.url, status, message)
             head = (
                 b"content-type: application/json\r\ncache-control: no-store\r\nx-content-type-options: nosniff\r\n"
                 b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body)

@@ -13,9 +13,9 @@ from typing import Any, TypeAlias
 
 import msgspec
 
+from gateway.cli.client import check
 from gateway.errors import BadRequest, InvalidInput
 from gateway.settings.nearest import nearest
-from gateway.speech.decode import decode_request
 
 COLUMNS = ("text", "name", "speaker", "chapter", "voice", "language", "speed", "seed", "backend")
 _OF_REQUEST = ("voice", "language", "speed", "seed", "backend")
@@ -81,7 +81,7 @@ def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]
         BadRequest: the script as a whole is wrong: its encoding, its head, a speaker without a voice, or it is empty.
         InvalidInput: what `shared` holds can be had by no line.
     """
-    _check({"text": "Hello.", **shared, "format": None})
+    check({"text": "Hello.", **shared})
     written = _read(path)
     lines: list[Line] = []
     unusable: list[Unusable] = []
@@ -96,7 +96,7 @@ def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]
             given = _given(row, speaker, voices)
             if speaker and voices and "voice" not in given:
                 mute.setdefault(speaker, number)
-            _check(given)
+            check(given)
             request = {**shared, **given, "text": given["text"].strip()}
             lines.append(Line(number, name, speaker, _words(row, "chapter"), request))
         except InvalidInput as error:
@@ -205,11 +205,6 @@ def _given(row: Row, speaker: str, voices: Mapping[str, str]) -> Row:
     if speaker and voice is not None:
         given.setdefault("voice", voice)
     return given
-
-
-def _check(given: Row) -> None:
-    """Refuse what no server speaks, in its words."""
-    decode_request(json.dumps(given).encode())
 
 
 def _words(row: Row, key: str) -> str:

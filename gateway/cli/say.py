@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from gateway.cli.client import speak
+from gateway.cli.client import check, speak
 from gateway.cli.output import echo_json
 from gateway.cli.prepared import settings_for
 from gateway.cli.reach import reach
@@ -69,6 +69,7 @@ def say(
         "backend": backend,
     }
     request = {name: value for name, value in wished.items() if value is not None}
+    check(request)
     settings = settings_for()
     with reach(settings, url or os.environ.get("VOXGATE_URL")) as (address, key):
         job, audio = speak(address, key, endpoint, request, _progress)

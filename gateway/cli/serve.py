@@ -64,7 +64,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     config = uvicorn.Config(
         application,
         loop="auto",
-        http=cast(Any, partial(Connection, lane=application.lane)),
+        http=cast(Any, partial(Connection, lane=application.lane, early_error=application.early_error)),
         ws="none",
         lifespan="off",
         log_config=None,

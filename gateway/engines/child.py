@@ -100,11 +100,19 @@ class Child:
 
     async def _reap(self) -> None:
         try:
+            how = await self._status()
+        except Exception as error:  # noqa: BLE001 - else nobody would ever hear that it is gone
+            self.kill()
+            how = f"closed its line; how it ended cannot be told ({type(error).__name__}: {error})"
+        self._on_exit(how)
+
+    async def _status(self) -> str:
+        try:
             status = await asyncio.to_thread(self._process.wait, _REAP_S)
         except subprocess.TimeoutExpired:
             self.kill()
             status = await asyncio.to_thread(self._process.wait)
-        self._on_exit(f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}")
+        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 def obey_parent_only() -> None:

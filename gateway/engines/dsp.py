@@ -56,7 +56,7 @@ class Dsp:
         if not self._unanswered:
             self._heard_at = asyncio.get_running_loop().time()
         self._unanswered[call_id] = (body, future)
-        self._send(body)
+        self._make(call_id)
         try:
             while not future.done():
                 left = self._heard_at + self._limit_s - asyncio.get_running_loop().time()
@@ -74,12 +74,19 @@ class Dsp:
             self._child.kill()
             await self._over.wait()
 
-    def _send(self, body: bytes) -> None:
-        if self._child is None:
-            self._heard_at = asyncio.get_running_loop().time()
-            self._child = Child("gateway.engines.dsp", body, self._answered, self._exited)
-        else:
+    def _make(self, call_id: int) -> None:
+        """Send a call; where no process can be started for it, it has failed."""
+        body, future = self._unanswered[call_id]
+        if self._child is not None:
             self._child.send(wire.frame(body))
+            return
+        self._heard_at = asyncio.get_running_loop().time()
+        try:
+            self._child = Child("gateway.engines.dsp", body, self._answered, self._exited)
+        except OSError as error:
+            del self._unanswered[call_id]
+            reason = f"the signal processing worker cannot start: {error.strerror}"
+            future.set_exception(ChunkRefused("failed", reason, True))
 
     def _answered(self, body: bytearray) -> None:
         self._heard_at = asyncio.get_running_loop().time()
@@ -104,7 +111,7 @@ class Dsp:
                 future.set_exception(ChunkRefused("failed", f"the signal processing worker ended: {reason}", True))
             else:
                 self._unanswered[call_id] = (body, future)
-                self._send(body)
+                self._make(call_id)
         if self._over is not None:
             self._over.set()
 

@@ -31,6 +31,9 @@ POISON_CRASHES = 3
 CLOSE_S = 10.0
 """How long a worker may take to unload before it is killed."""
 
+AFTER_CRASH_S = 1.0
+"""Seconds until the next look after one that failed by a defect of ours."""
+
 SCALE_UP_AFTER_S = 0.2
 """Another worker is started for chunks that waited so long: one start costs more than a short sentence."""
 
@@ -200,8 +203,16 @@ class Host:
             seat.held[chunk_id] = ticket
             ticket.dispatch(now)
             errands.append(_errand(chunk_id, ticket.order))
+        try:
+            seat.worker.deliver(errands)
+        except Exception as error:
+            log.exception("chunks_not_delivered", backend=self.name)
+            for errand in errands:
+                if (ticket := seat.release(errand.chunk_id)) is not None:
+                    refused = f"it could not be handed to {self.name} ({type(error).__name__})"
+                    self._end(ticket, ChunkRefused("failed", refused, False))
+            return
         seat.delivered(len(errands), now)
-        seat.worker.deliver(errands)
 
     # -- workers --------------------------------------------------------------------------------
     def _open(self, now: float) -> bool:
@@ -211,8 +222,12 @@ class Host:
                 seat.worker = self._make_worker(
                     lambda message: self._heard(seat, message), lambda reason: self._exited(seat, reason)
                 )
-            except OSError as error:  # the machine has no room for another process
-                self._died(seat, [], f"cannot start: {error.strerror}", now)
+            except Exception as error:
+                # Mostly the machine has no room for another process; whatever it is, chunks wait for a reason.
+                if not isinstance(error, OSError):
+                    log.exception("worker_start_crashed", backend=self.name)
+                why = error.strerror if isinstance(error, OSError) else type(error).__name__
+                self._died(seat, [], f"cannot start: {why}", now)
                 return False
         self._seats.append(seat)
         self._wanted = False
@@ -360,6 +375,20 @@ class Host:
 
     # -- what is due ----------------------------------------------------------------------------
     def _pump(self) -> None:
+        try:
+            later = self._do_what_is_due()
+        except Exception:  # else nobody would look again: not after an alarm, not after a worker's death
+            log.exception("host_crashed", backend=self.name)
+            later = [self._clock.monotonic() + AFTER_CRASH_S]
+        if self._alarm:
+            self._alarm.cancel()
+            self._alarm = None
+        if later:
+            pause_s = max(0.001, min(later) - self._clock.monotonic())
+            self._alarm = asyncio.get_running_loop().call_later(pause_s, self._pump)
+
+    def _do_what_is_due(self) -> list[float]:
+        """Kill, feed, start and stop; when to look again."""
         now = self._clock.monotonic()
         for seat in self._seats:
             if (reason := seat.overdue(now, self.scale)) is not None:
@@ -370,12 +399,7 @@ class Host:
                 if seat.phase is Phase.READY and seat.room > 0:
                     self._feed(seat, now)
         later = [*self._scale_up(now), *self._scale_down(now)]
-        later += [due for seat in self._seats if (due := seat.due_at(self.scale)) is not None]
-        if self._alarm:
-            self._alarm.cancel()
-            self._alarm = None
-        if later:
-            self._alarm = asyncio.get_running_loop().call_later(max(0.001, min(later) - now), self._pump)
+        return [*later, *(due for seat in self._seats if (due := seat.due_at(self.scale)) is not None)]
 
     def _scale_up(self, now: float) -> list[float]:
         """Start what is needed; the times to look again."""

@@ -14,7 +14,7 @@ from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused, HostStopped
 from gateway.engines.finishing import finish
 from gateway.engines.process import OnExit, OnMessage
-from gateway.engines.worker import Spec, answer, where
+from gateway.engines.worker import Spec, answer, no_take, where
 
 _REMEMBERED = 4096
 """Cancelled chunks a backend may still ask about; it need not answer for them, so the oldest are forgotten."""
@@ -185,5 +185,7 @@ class InlineWorker:
             self._tell(wire.Failed(event.chunk_id, error.kind, str(error), error.retryable))
         except HostStopped as error:
             self._tell(wire.Failed(event.chunk_id, "failed", str(error), True))
+        except Exception as error:  # noqa: BLE001 - else its chunk would wait until the worker seems silent
+            self._tell(no_take(event.chunk_id, error))
         else:
             self._tell(answer(event.chunk_id, outcome, event, engine_s))

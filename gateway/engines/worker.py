@@ -200,8 +200,17 @@ class _Outlet:
             self._finish(*job)
 
     def _finish(self, take: Take, errand: wire.Errand, engine_s: float) -> None:
-        outcome = finish(self._post, take.pcm, take.rate, self._rate, errand.finish, errand.has_letters)
-        self._line.send(wire.pack(answer(errand.chunk_id, outcome, take, engine_s)))
+        try:
+            outcome = finish(self._post, take.pcm, take.rate, self._rate, errand.finish, errand.has_letters)
+            told = wire.pack(answer(errand.chunk_id, outcome, take, engine_s))
+        except Exception as error:  # noqa: BLE001 - a take that is none must not end the thread that finishes the others
+            told = wire.pack(no_take(errand.chunk_id, error))
+        self._line.send(told)
+
+
+def no_take(chunk_id: int, error: Exception) -> wire.Failed:
+    """The message about what a backend gave as a take and is none."""
+    return wire.Failed(chunk_id, "failed", f"the backend gave no take that can be used: {where(error)}", False)
 
 
 def answer(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire.Spoken | wire.Failed:
@@ -215,15 +224,20 @@ def answer(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire
 
 
 def _read(line: wire.Line, feed: WorkerFeed) -> None:
-    while (body := line.receive()) is not None:
-        match wire.decode_to_worker(body):
-            case wire.Deliver(errands):
-                feed.deliver(errands)
-            case wire.Cancel(chunk_ids):
-                feed.cancel(chunk_ids)
-            case wire.Close():
-                feed.close()
-    os._exit(1)  # the gateway is gone; nobody is left to tell, and the engine may be deep in native code
+    try:
+        while (body := line.receive()) is not None:
+            match wire.decode_to_worker(body):
+                case wire.Deliver(errands):
+                    feed.deliver(errands)
+                case wire.Cancel(chunk_ids):
+                    feed.cancel(chunk_ids)
+                case wire.Close():
+                    feed.close()
+    except Exception as error:  # noqa: BLE001 - a worker that hears nothing any more is of no use
+        line.send(wire.pack(wire.Broken(where(error), where(error))))
+    finally:
+        # Mostly the gateway is gone; nobody is left to tell, and the engine may be deep in native code.
+        os._exit(1)
 
 
 def where(error: BaseException) -> str:

@@ -87,6 +87,9 @@ class Claimer:
         except StorageError as error:
             log.error("claim_failed", code=error.code, reason=str(error))
             jobs = []
+        except Exception:  # the job may be accepted all the same, and its caller is to hear that
+            log.exception("claim_crashed")
+            jobs = []
         finally:
             self._promised -= 1
         for claimed in jobs:

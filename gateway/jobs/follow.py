@@ -61,6 +61,7 @@ class Following:
         self.request = request
         self.job = job
         self._reader: Reader | None = None
+        self._planned_for: str | None = None
         self._index = 0
 
     async def refresh(self) -> JobRecord:
@@ -75,7 +76,12 @@ class Following:
         return (take_signal(self.job.id),) if key is None else (take_signal(self.job.id), fresh_signal(key))
 
     async def next(self) -> Part | None:
-        """The next chunk; None while it is not there, or when there are no more."""
+        """The next chunk; None while it is not there, or when there are no more, or when another backend has taken
+        over what was begun: half of it in another voice is no speech."""
+        if self._planned_for not in (None, self.job.backend):
+            if self._index:
+                return None
+            self._reader = None
         part = None
         # One gain for the whole utterance is known when all of it has been spoken.
         if self.request.loudness is None:
@@ -91,6 +97,7 @@ class Following:
     async def open(self) -> Reader | None:
         """Plan what there is to hear; None where the backend that speaks is not here."""
         if self._reader is None:
+            self._planned_for = self.job.backend
             self._reader = await self._followers.reader(self.job, self.request, self._fresh)
         return self._reader
 

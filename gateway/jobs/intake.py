@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import msgspec
 
 from backends.interface import ChunkRule
@@ -155,9 +157,9 @@ class Intake:
             request, arm, source, rule, cache_key(source, recipe), tuple(warnings), spelled_out, respelled
         )
 
-    def who_else(self, assignment: Assignment) -> str:
-        """Which backends could speak the script of a text that this one cannot, in words; "" if nothing is known."""
-        return self._router.speakers.of_text(assignment.request.text, assignment.arm.backend)
+    def who_else(self, text: str, but: Collection[str]) -> str:
+        """Which backends could speak the script of a text that these cannot, in words; "" if nothing is known."""
+        return self._router.speakers.of_text(text, but)
 
     def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
         """The request on every arm that may speak it, in their order.

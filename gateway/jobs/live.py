@@ -113,7 +113,10 @@ class Listening:
         job = self._following.job
         spoke = _decode_heard(job.output).backend if job.output is not None else job.backend
         if spoke != self._backend:
-            raise SynthesisFailed(f"{self._backend} failed and {spoke} spoke the whole; send the request again")
+            raise SynthesisFailed(
+                f"{self._backend} could not speak all of it and {spoke} spoke the whole instead: to hear that, send "
+                f"the request again with {spoke!r} as its model"
+            )
 
 
 class Live:

@@ -14,7 +14,7 @@ from backends.interface import BackendUnavailable, Price
 from gateway.clock import Clock
 from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
-from gateway.errors import InvalidInput, ModelNotInitialized, UnsupportedText, VoxgateError, code_of
+from gateway.errors import InvalidInput, UnsupportedText, VoxgateError, code_of
 from gateway.jobs.answers import Answers
 from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.intake import Assignment, Intake
@@ -24,6 +24,7 @@ from gateway.jobs.planning import PLAN_IN_THREAD_CHARS, assignments_of, own_take
 from gateway.jobs.retention import retained_until
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
+from gateway.routing.router import refusal
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.encode import check_size
@@ -159,19 +160,36 @@ class Runner:
         request = _decode_request(job.request)
         endpoint = self._endpoints.resolve(job.endpoint_id)
         assignments = await assignments_of(job, request, endpoint, self._intake, self._freshen)
-        refusals: list[BackendUnavailable] = []
+        refusals: list[UnsupportedText | BackendUnavailable] = []
+        unable: list[str] = []  # to speak the text, whatever else they speak
+        hint = ""
         for assignment in assignments:
+            backend = assignment.arm.backend
+            if refusals and not await self._hand_over(run, backend):
+                hint = "; its fallbacks were not asked, since some of it was already given out in its voice"
+                break
             try:
                 await self._speak(run, assignment)
                 return
             except UnsupportedText as error:
-                if who := self._intake.who_else(assignment):
-                    raise UnsupportedText(f"{error}; {who}") from error
-                raise
+                refusals.append(error)
+                unable.append(backend)
+                log.warning("text_unsupported", backend=backend)
             except BackendUnavailable as error:
                 refusals.append(error)
-                log.warning("backend_unavailable", backend=assignment.arm.backend, reason=error.reason)
-        raise ModelNotInitialized("; ".join(str(error) for error in refusals))
+                log.warning("backend_unavailable", backend=backend, reason=error.reason)
+        if len(refusals) > 1:
+            await self._hand_over(run, job.backend)  # a retry begins with the one that was meant
+        if isinstance(refusals[0], UnsupportedText) and (who := self._intake.who_else(request.text, unable)):
+            hint = f"{hint}; {who}"
+        raise refusal(*refusals, hint=hint)
+
+    async def _hand_over(self, run: Run, backend: str) -> bool:
+        """Let another backend begin anew; False when half of it would be in another voice, or the lease is lost."""
+        if not await self._store.hand_over(run.job.id, self._owner, run.job.attempt, backend):
+            return False
+        run.chunks_done = 0
+        return True
 
     async def _speak(self, run: Run, assignment: Assignment) -> None:
         job, request = run.job, assignment.request

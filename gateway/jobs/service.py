@@ -18,14 +18,12 @@ from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
 from gateway.jobs.hits import Hits, HotAudio
-from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.output import warned
 from gateway.jobs.outside import AllowList
 from gateway.jobs.policy import read_policy
 from gateway.jobs.present import Presenter
 from gateway.jobs.recent import Recent
-from gateway.jobs.retention import retained_until
+from gateway.jobs.records import Records
 from gateway.jobs.signals import Signals
 from gateway.jobs.views import (
     EndpointInfo,
@@ -33,7 +31,6 @@ from gateway.jobs.views import (
     Health,
     JobView,
     Kind,
-    Policy,
 )
 from gateway.jobs.watch import Watch
 from gateway.metrics import Metrics
@@ -96,9 +93,10 @@ class Jobs:
         self._metrics = metrics
         self._note_usage = note_usage
         self._owner = owner
+        self._records = Records(settings.jobs, clock, owner)
         self._hits = Hits(
             clock, endpoints, intake, answers, write_behind, metrics, note_usage,
-            finish=self._finished_runsync, hot_bytes=settings.cache.hot_bytes,
+            finish=self._records.hit, hot_bytes=settings.cache.hot_bytes,
         )  # fmt: skip
         self._stopping = False
 
@@ -160,8 +158,8 @@ class Jobs:
         try:
             assignment = await self._read(raw, endpoint, principal.tenant)
         except REFUSALS as error:
-            return await self._refuse(principal, endpoint, envelope, policy, kind, idempotency, error, base_url)
-        job = self._record(principal, endpoint, envelope, policy, kind, assignment, current_request_id())
+            return await self._refuse(principal, endpoint, envelope, kind, idempotency, error, base_url)
+        job = self._records.queued(principal, endpoint, envelope, policy, kind, assignment, current_request_id())
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
         if assignment.request.cache == "use":
             for _ in range(2):
@@ -325,7 +323,7 @@ class Jobs:
     ) -> JobView:
         """A job that was finished before it came: `/run` is durable first, `/runsync` is answered first."""
         entry, encoded = found
-        finished = self._finished(job, assignment, entry, self._clock.now_ms())
+        finished = self._records.answered(job, assignment, entry)
         if job.kind == "runsync" and idempotency is None and not job.webhook:
             self._write_behind.add(finished)
             self._note_hit(principal, finished)
@@ -348,60 +346,18 @@ class Jobs:
             principal, job.endpoint_id, job.backend, UsageDelta(characters=job.chars, jobs=1, cache_hits=1)
         )
 
-    def _finished_runsync(
-        self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: Entry
-    ) -> JobRecord:
-        # It is the row of many hits, each of a request of its own.
-        job = self._record(principal, endpoint, Envelope(), Policy(), "runsync", assignment, request_id=None)
-        return self._finished(job, assignment, entry, self._clock.now_ms())
-
-    def _finished(self, job: JobRecord, assignment: Assignment, entry: Entry, now: int) -> JobRecord:
-        return msgspec.structs.replace(
-            job,
-            state=JobState.COMPLETED,
-            output=warned(entry.output.decode(), assignment.warnings),
-            blob_hash=entry.blob_hash,
-            cache_key=entry.key,
-            flight_key=None,
-            started_ms=now,
-            finished_ms=now,
-            retain_until_ms=retained_until(self._settings.jobs, job.kind, now),
-            worker_id=self._owner,
-        )
-
     async def _refuse(
         self,
         principal: Principal,
         endpoint: Endpoint,
         envelope: Envelope,
-        policy: Policy,
         kind: Kind,
         idempotency: Idempotency | None,
         error: InvalidInput | ModelNotInitialized,
         base_url: str,
     ) -> JobView:
         """What nobody here can speak ends as a FAILED job, which is where this API's clients look for it."""
-        now = self._clock.now_ms()
-        job = JobRecord(
-            id=job_id(kind, now),
-            tenant=principal.tenant,
-            endpoint_id=endpoint.id,
-            key_id=principal.key_id,
-            kind=kind,
-            state=JobState.FAILED,
-            backend="",
-            chars=0,
-            created_ms=now,
-            available_ms=0,
-            finished_ms=now,
-            retain_until_ms=retained_until(self._settings.jobs, kind, now),
-            webhook=envelope.webhook,
-            request_id=current_request_id(),
-            request=bytes(envelope.input).decode("utf-8", "replace") if envelope.input is not UNSET else "",
-            error=str(error),
-            error_code=error.code,
-            worker_id=self._owner,
-        )
+        job = self._records.refused(principal, endpoint, envelope, kind, error)
         accepted = await self._store.insert(job, idempotency)
         if accepted.id != job.id:
             return await self._present.view(accepted, base_url)
@@ -410,38 +366,6 @@ class Jobs:
         if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)
         return await self._present.view(job, base_url)
-
-    def _record(
-        self,
-        principal: Principal,
-        endpoint: Endpoint,
-        envelope: Envelope,
-        policy: Policy,
-        kind: Kind,
-        assignment: Assignment,
-        request_id: str | None,
-    ) -> JobRecord:
-        now = self._clock.now_ms()
-        request = assignment.request
-        return JobRecord(
-            id=job_id(kind, now),
-            tenant=principal.tenant,
-            endpoint_id=endpoint.id,
-            key_id=principal.key_id,
-            kind=kind,
-            state=JobState.IN_QUEUE,
-            low_priority=bool(policy.lowPriority),
-            backend=assignment.arm.backend,
-            chars=len(request.text),
-            flight_key=assignment.key if request.cache == "use" else None,
-            webhook=envelope.webhook,
-            request_id=request_id,
-            execution_timeout_ms=policy.executionTimeout,
-            expires_at_ms=now + (policy.ttl or round(self._settings.jobs.ttl_s * 1000)),
-            created_ms=now,
-            available_ms=0,
-            request=_encode(request).decode(),
-        )
 
     async def _room(self, endpoint: Endpoint) -> None:
         limit = self._settings.jobs.queue_limit

@@ -50,7 +50,7 @@ class _Session:
 
     def __init__(self, following: Following) -> None:
         self.following = following
-        self.retries = following.job.retries
+        self.told_by = _teller(following.job)
         self.begin = 0  # number of the first item in `items`
         self.items: list[StreamOutput] = []
         self.size = 0  # characters of their audio
@@ -149,7 +149,7 @@ class Streams:
 
     async def _session(self, job: JobRecord, first: int) -> _Session | None:
         session = self._sessions.get(job.id)
-        if session is None or session.begin > first or session.retries != job.retries:
+        if session is None or session.begin > first or session.told_by != _teller(job):
             following = await self._followers.begin(job.id)
             if following is None:
                 return None
@@ -158,3 +158,8 @@ class Streams:
         while len(self._sessions) > SESSIONS:
             self._sessions.popitem(last=False)
         return session
+
+
+def _teller(job: JobRecord) -> tuple[int, str]:
+    """Changes when a job is spoken anew: after `/retry`, or by a fallback."""
+    return job.retries, job.backend

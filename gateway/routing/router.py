@@ -64,7 +64,7 @@ class Router:
         names = self._in_line(backend, endpoint)
         loaded = [self._known[name] for name in names if name in self._known]
         if not loaded:
-            raise self._refusal([self._absence(name, backend) for name in names])
+            raise self._refused([self._absence(name, backend) for name in names])
         return loaded
 
     def first(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Arm:
@@ -104,7 +104,7 @@ class Router:
                 found = True
                 yield arm
         if not found:
-            raise self._refusal(refusals)
+            raise self._refused(refusals)
 
     def _in_line(self, asked: str | None, endpoint: Endpoint) -> tuple[str, ...]:
         """Names of backends in the order in which they are asked; also of those that are not there."""
@@ -130,10 +130,17 @@ class Router:
             )
         return absence(name, self._found)
 
-    def _refusal(self, refusals: list[InvalidInput | BackendUnavailable]) -> InvalidInput | ModelNotInitialized:
-        """The first one's, with what the others lacked."""
-        if not refusals:
-            return ModelNotInitialized(nobody(self._found))
-        first, *others = refusals
-        words = f"{first}. Its fallbacks: {'; '.join(map(str, others))}" if others else str(first)
-        return ModelNotInitialized(words) if isinstance(first, BackendUnavailable) else InvalidInput(words)
+    def _refused(self, refusals: list[InvalidInput | BackendUnavailable]) -> InvalidInput | ModelNotInitialized:
+        return refusal(*refusals) if refusals else ModelNotInitialized(nobody(self._found))
+
+
+def refusal(
+    first: InvalidInput | BackendUnavailable, *others: InvalidInput | BackendUnavailable, hint: str = ""
+) -> InvalidInput | ModelNotInitialized:
+    """What is told when no arm speaks: what the first one lacked, then what the others did.
+
+    Args:
+        hint: follows what the first one lacked.
+    """
+    words = f"{first}{hint}. Its fallbacks: {'; '.join(map(str, others))}" if others else f"{first}{hint}"
+    return ModelNotInitialized(words) if isinstance(first, BackendUnavailable) else type(first)(words)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol
 
 from backends.interface import Capabilities
@@ -46,10 +46,10 @@ class Speakers:
 
     def of_language(self, tag: str, but: str) -> str:
         """Who speaks this language beside the backend `but`, in words."""
-        return self._told(lambda languages: [have for have in languages if language_matches(tag, have)], but, "")
+        return self._told(lambda languages: [have for have in languages if language_matches(tag, have)], {but}, "")
 
-    def of_text(self, text: str, but: str) -> str:
-        """Who speaks the scripts of this text beside the backend `but`, in words; "" if it is all in Latin letters."""
+    def of_text(self, text: str, but: Collection[str]) -> str:
+        """Who speaks the scripts of this text beside the backends `but`, in words; "" if it is all in Latin letters."""
         needed = scripts_needed(text)
 
         def speak(languages: Iterable[str]) -> list[str]:
@@ -57,15 +57,15 @@ class Speakers:
 
         return self._told(speak, but, " and 'language'") if needed else ""
 
-    def _told(self, speak: Callable[[Iterable[str]], list[str]], but: str, also: str) -> str:
+    def _told(self, speak: Callable[[Iterable[str]], list[str]], but: Collection[str], also: str) -> str:
         """Args: speak: those of some languages that will do."""
         ways = [*self._of_loaded(speak, but, also), *self._of_missing(speak)]
         words = "; ".join(ways) or "no backend that is loaded or could be installed here can"
         return f"{words}. `voxgate backends` lists all"
 
-    def _of_loaded(self, speak: Callable[[Iterable[str]], list[str]], but: str, also: str) -> Iterator[str]:
+    def _of_loaded(self, speak: Callable[[Iterable[str]], list[str]], but: Collection[str], also: str) -> Iterator[str]:
         for backend in self._loaded:
-            if backend.name != but and (tags := speak(backend.capabilities.languages)):
+            if backend.name not in but and (tags := speak(backend.capabilities.languages)):
                 yield f"{backend.name} can{_listed(tags) if also else ''}: set 'backend'{also}"
             else:
                 yield from (

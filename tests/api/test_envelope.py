@@ -18,3 +18,10 @@ def test_half_an_emoji_in_the_text_is_dropped_and_the_rest_is_heard_and_counted(
 def test_what_is_no_envelope_is_refused_in_words(body: bytes) -> None:
     with pytest.raises(BadRequest, match=r"input|json|request"):
         decode_envelope(body)
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+@pytest.mark.parametrize("body", ['{"input":{"text":"a","speed":%s}}', '{"input":{"text":"a"},"policy":{"ttl":%s}}'])
+def test_what_pythons_json_writes_for_no_number_is_named(body: str, word: str) -> None:
+    with pytest.raises(BadRequest, match=f"JSON has no {word}, only finite numbers"):
+        decode_envelope((body % word).encode())

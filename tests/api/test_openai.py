@@ -299,6 +299,8 @@ async def test_what_cannot_be_done_as_asked_is_refused_in_openais_form_and_makes
         ("POST", "/v1/audio/speech", "Bearer wrong", b"{}", 401, "invalid_api_key"),
         ("POST", "/v1/audio/speech", None, b"{", 400, "invalid_json"),
         ("POST", "/v1/audio/speech", None, b"[]", 400, "invalid_value"),
+        ("POST", "/v1/audio/speech", None, b'{"model":"tts-1","input":"a","speed":NaN}', 400, "invalid_json"),
+        ("POST", "/v1/audio/speech", None, b'{"model":"tts-1","input":"a","speed":1e999}', 400, "invalid_json"),
         ("POST", "/v1/audio/speech", None, b"x" * 200_000, 413, "payload_too_large"),
         ("GET", "/v1/audio/speech", None, b"", 405, "method_not_supported"),
         ("POST", "/v1/chat/completions", None, b"{}", 404, "unknown_url"),

@@ -72,7 +72,7 @@ def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
         (["webhooks", "list", "--limit", "9" * 25], "1<=x<=100000"),
         (["say", "hello", "-o", "hello.xyz"], "'.xyz' is the ending of no format; .mp3, .wav,"),
         (["say", "hello", "--url", "nowhere"], "'nowhere' is no address of a server"),
-        (["say", "hello", "--url", "http://127.0.0.1:9", "--speed", "nan"], "speed must be a number, got nan"),
+        (["say", "hello", "--url", "http://127.0.0.1:9", "--speed", "nan"], "between 0.5 and 2.0, got NaN"),
         (["endpoints", "create", "no/slash"], "got 'no/slash'"),
         (["endpoints", "create", "fast", "--speed", "3"], "0.5<=x<=2.0"),
         (["backends", "test", "nobody"], "nobody"),

@@ -191,10 +191,14 @@ def test_say_works_without_a_server_and_leaves_none(folder: Path) -> None:
     assert not (folder / "data" / "server.json").exists()
 
 
-def test_say_tells_what_was_wrong_with_a_request_in_one_line(folder: Path) -> None:
-    done = command(["say", "Hello.", "--speed", "3"], folder, SCRIPTED)
+@pytest.mark.parametrize(("speed", "shown"), [("3", "3.0"), ("nan", "NaN"), ("inf", "Infinity")])
+@pytest.mark.parametrize("verb", ["say", "batch"])
+def test_what_is_wrong_with_a_request_is_told_in_one_line(folder: Path, verb: str, speed: str, shown: str) -> None:
+    (folder / "script.txt").write_text("Hello.\n")
+    what = ["Hello."] if verb == "say" else ["script.txt", "-o", "spoken"]
+    done = command([verb, *what, "--speed", speed], folder, SCRIPTED)
     assert done.returncode == 2
-    assert done.stderr.strip() == "voxgate: speed must be between 0.5 and 2.0, got 3.0"
+    assert done.stderr.strip() == f"voxgate: speed must be between 0.5 and 2.0, got {shown}"
 
 
 def test_say_tells_why_its_own_server_did_not_start(folder: Path) -> None:

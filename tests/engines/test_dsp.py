@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import time
+from typing import Any
 
 import pytest
 
+import gateway.engines.dsp
 from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused, HostStopped
 from gateway.errors import InvalidInput, TooManyRequests
@@ -60,6 +63,28 @@ async def test_a_call_that_ends_the_process_fails_and_the_others_are_made_again(
     fatal, *others = await asyncio.gather(dsp.run(die), dsp.run(nap, 0.05), dsp.run(nap, 0.05), return_exceptions=True)
     assert isinstance(fatal, ChunkRefused)
     assert others == ["slept", "slept"]
+    await dsp.stop()
+
+
+async def test_where_no_process_can_be_started_calls_fail_and_nobody_waits(monkeypatch: pytest.MonkeyPatch):
+    real = gateway.engines.dsp.Child
+    started = 0
+
+    def once(*args: Any) -> Any:
+        nonlocal started
+        started += 1
+        if started > 1:
+            raise OSError(errno.EAGAIN, "no room for another process")
+        return real(*args)
+
+    monkeypatch.setattr(gateway.engines.dsp, "Child", once)
+    dsp = Dsp()
+    async with asyncio.timeout(60):
+        ended = await asyncio.gather(dsp.run(die), *(dsp.run(nap, 0.05) for _ in range(3)), return_exceptions=True)
+        assert all(isinstance(error, ChunkRefused) for error in ended)
+        assert "cannot start: no room for another process" in str(ended[-1])
+        monkeypatch.setattr(gateway.engines.dsp, "Child", real)
+        assert await dsp.run(nap, 0.0) == "slept"
     await dsp.stop()
 
 

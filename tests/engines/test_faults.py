@@ -10,13 +10,21 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import pytest
+import support.hosting
 from support.hosting import GUARD_S, hosting, order, outcome, until
 from support.lines import logged
+from support.odd_takes import OddTakesBackend
 from support.small_device import VARIABLE, SmallDeviceBackend
 
 from backends.interface import BackendUnavailable
-from gateway.engines.errors import ChunkPoisoned, HostStopped
+from gateway.engines import wire
+from gateway.engines.child import Child
+from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped
+from gateway.engines.host import Host
+from gateway.engines.process import ProcessWorker
 from gateway.engines.scale import Scale
 from gateway.settings.logs import lines_of
 
@@ -278,3 +286,86 @@ def alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+async def test_a_start_that_fails_by_a_defect_is_tried_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    real = support.hosting.ProcessWorker
+
+    def crash(*_: Any) -> Any:
+        monkeypatch.setattr(support.hosting, "ProcessWorker", real)
+        raise RuntimeError("a defect of ours")
+
+    monkeypatch.setattr(support.hosting, "ProcessWorker", crash)
+    async with hosting(scale()) as host:
+        assert (await outcome(host.submit(order()))).samples
+    assert "cannot start: RuntimeError" in capsys.readouterr().out
+
+
+async def test_an_alarm_that_crashes_is_set_again(monkeypatch: pytest.MonkeyPatch):
+    scale_down = Host._scale_down
+
+    def crash(host: Host, now: float) -> list[float]:
+        monkeypatch.setattr(Host, "_scale_down", scale_down)
+        raise RuntimeError("a defect of ours")
+
+    async with hosting(scale(idle_timeout_s=2.0)) as host:
+        host.wake()
+        await until(lambda: host.ready and host._seats[0].waits)
+        monkeypatch.setattr(Host, "_scale_down", crash)  # nothing happens now, until an alarm says that it idled
+        await until(lambda: not host.state().pids)
+    assert Host._scale_down is scale_down, "it crashed"
+
+
+async def test_chunks_that_cannot_be_delivered_are_refused_and_the_next_are_spoken(monkeypatch: pytest.MonkeyPatch):
+    deliver = ProcessWorker.deliver
+
+    def crash(worker: ProcessWorker, errands: Any) -> None:
+        monkeypatch.setattr(ProcessWorker, "deliver", deliver)
+        raise TypeError("no such thing can be sent")
+
+    async with hosting(scale(), start=True) as host:
+        monkeypatch.setattr(ProcessWorker, "deliver", crash)
+        refused = await outcome(host.submit(order("Lost.")))
+        assert isinstance(refused, ChunkRefused) and "could not be handed to scripted (TypeError)" in str(refused)
+        assert (await outcome(host.submit(order("Spoken.")))).samples
+
+
+async def test_a_worker_that_can_hear_no_more_ends_and_is_replaced():
+    async with hosting(scale()) as host:
+        host.wake()
+        await until(lambda: host.ready)
+        (first,) = host.state().pids
+        host._seats[0].worker._child.send(wire.frame(b"\xff is no message"))
+        assert (await outcome(host.submit(order()))).samples
+        assert first not in host.state().pids
+
+
+async def test_a_take_that_cannot_be_sent_fails_alone():
+    async with hosting(scale(), backend=OddTakesBackend, concurrency=2) as host:
+        odd, plain = host.submit(order("An odd one.")), host.submit(order("A plain one."))
+        refused = await outcome(odd)
+        assert isinstance(refused, ChunkRefused) and "gave no take that can be used: TypeError" in str(refused)
+        assert (await outcome(plain)).samples
+        assert (await outcome(host.submit(order("A later one.")))).samples
+        assert host.state().restarts == 0
+
+
+async def test_a_process_whose_end_nobody_can_observe_is_replaced(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    status = Child._status
+
+    async def crash(child: Child) -> str:
+        monkeypatch.setattr(Child, "_status", status)
+        raise RuntimeError("can't start new thread")
+
+    async with hosting(scale()) as host:
+        host.wake()
+        await until(lambda: host.ready)
+        monkeypatch.setattr(Child, "_status", crash)
+        os.kill(host.state().pids[0], signal.SIGKILL)
+        await until(lambda: not host.state().pids)
+        assert (await outcome(host.submit(order()))).samples
+    assert "how it ended cannot be told (RuntimeError: can't start new thread)" in capsys.readouterr().out

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from support.hosting import hosting, order, outcome
+from support.odd_takes import OddTakesBackend
 
 from backends.interface import BackendUnavailable
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused
@@ -28,6 +29,14 @@ async def test_bad_takes_fail_alone():
         good = host.submit(order("Good."))
         assert all([isinstance(await outcome(ticket), ChunkRefused) for ticket in bad])
         assert (await outcome(good)).samples
+
+
+async def test_a_take_that_cannot_be_finished_fails_at_once_and_alone():
+    async with hosting(SCALE, host="inline", backend=OddTakesBackend, concurrency=2) as host:
+        odd, plain = host.submit(order("An odd one.")), host.submit(order("A plain one."))
+        assert "gave no take that can be used" in str(await outcome(odd))
+        assert (await outcome(plain)).samples
+        assert host.state().restarts == 0
 
 
 async def test_a_cancelled_chunk_frees_its_waiter_at_once_and_disturbs_nobody():

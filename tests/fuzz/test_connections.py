@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -158,6 +159,29 @@ async def test_a_head_without_end_is_431(impatient: Caller) -> None:
                 assert sent < 2_000_000, "it reads on and on"
             status, body = await answer
             assert status == 431 and "65536 bytes" in body["error"]
+
+
+SPEECH = "POST /v1/audio/speech HTTP/1.1\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "words"),
+    [
+        (f"{SPEECH}bad header\r\n\r\n", 400, "RFC 9112"),
+        (f"{SPEECH}{HEAD}Transfer-Encoding: chunked\r\n\r\nzz\r\n", 400, "RFC 9112"),
+        (f"{SPEECH}X: {'a' * 300_000}", 431, "65536 bytes"),
+        ("GET /v1/models", 408, "within 0.3 seconds"),
+        (f"{SPEECH}{HEAD}", 408, "within 0.3 seconds"),
+        (f"{SPEECH}{HEAD}Content-Length: 5000\r\n\r\n{{", 408, "bytes per second"),
+    ],
+)
+async def test_below_v1_what_the_connection_refuses_has_openais_form(
+    impatient: Caller, sent: str, status: int, words: str
+) -> None:
+    refused, body = await exchanged(url_of(impatient), [sent.encode()])
+    error: Any = body["error"]
+    assert refused == status and words in error["message"]
+    assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", None, None)
 
 
 async def test_ten_thousand_headers_are_refused_or_read(impatient: Caller) -> None:

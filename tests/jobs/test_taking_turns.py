@@ -15,6 +15,7 @@ from support.running import Caller, running
 import storage.jobs
 from gateway.jobs import service, watch
 from gateway.settings import JobSettings
+from storage.jobs import JobStore
 
 ONE = JobSettings(max_running=1)
 
@@ -170,3 +171,19 @@ async def test_runpods_rule_of_a_full_queue_grows_with_the_workers(
         assert answer.status_code == 429
         assert f"{room} jobs wait, {room} may" in answer.json()["error"]
         assert int(answer.headers["retry-after"]) >= 1
+
+
+async def test_a_claim_that_crashes_leaves_its_job_to_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = JobStore.claim
+
+    async def crash(*_: Any) -> Any:
+        monkeypatch.setattr(JobStore, "claim", claim)
+        raise RuntimeError("a defect of ours")
+
+    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+        sound_of(await caller.say("Its backend is loaded now."))
+        monkeypatch.setattr(JobStore, "claim", crash)
+        sound_of(await caller.say("This is accepted, and spoken."))
+        assert JobStore.claim is claim, "it crashed"

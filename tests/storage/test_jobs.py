@@ -191,6 +191,40 @@ async def test_completing_ends_followers_of_every_tenant_with_usage_webhooks_and
     }  # fmt: skip
 
 
+async def test_a_job_is_handed_to_another_backend_by_its_owner_and_before_any_of_it_was_given_out(
+    jobs: JobStore,
+) -> None:
+    for job in (a_job(), a_job("heard", stream_cursor=1), a_job("leaving", stream_sending="a")):
+        await jobs.insert(job)
+    await jobs.claim(["job-1", "heard", "leaving"], "a")
+    told = await jobs.peek("job-1")
+    assert told is not None
+    handed = [await jobs.hand_over(job_id, "a", 1, "google") for job_id in ("job-1", "heard", "leaving")]
+    assert handed == [True, False, False]
+    assert not await jobs.hand_over("job-1", "b", 1, "chatterbox")
+    after = [await jobs.peek(job_id) for job_id in ("job-1", "heard")]
+    assert [job.backend for job in after if job is not None] == ["google", "hibari"]
+    assert not await jobs.begin_sending(told, "b"), "an item of the one that gave up leaves no more"
+
+
+async def test_a_follower_who_has_heard_another_backend_is_not_finished_with_the_fallbacks_sound(
+    jobs: JobStore, audio: AudioStore
+) -> None:
+    for job in (
+        a_job("leader", flight_key="f"),
+        a_job("waiting", flight_key="f", created_ms=START_MS + 1),
+        a_job("heard", flight_key="f", created_ms=START_MS + 2, stream_cursor=1),
+    ):
+        await jobs.insert(job)
+    await claim(jobs, "leader")
+    assert await jobs.hand_over("leader", "a", 1, "google")
+    blob = await put_audio(audio)
+    done = await jobs.complete("leader", "a", 1, a_completion(blob, backend="google"))
+    await audio.settle(blob)
+    assert done.followers == ("waiting",)
+    assert [c.id for c in await jobs.candidates(["hibari"])] == ["heard"]
+
+
 async def test_followers_share_a_failure_of_the_input_and_outlive_any_other(jobs: JobStore) -> None:
     for n in range(2):
         await jobs.insert(a_job(f"bad-{n}", flight_key="bad", created_ms=START_MS + n))

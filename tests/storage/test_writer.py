@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from sqlalchemy import Connection, text
@@ -9,6 +10,7 @@ from support.storage import on_sqlite, opened, select
 
 from storage.database import Database
 from storage.errors import StorageError
+from storage.writer import Writer
 
 PUT = text(
     "INSERT INTO endpoints (id, created_ms, updated_ms, policy, defaults, limits) VALUES (:id, 0, 0, '', '', '')"
@@ -66,6 +68,38 @@ async def test_a_function_that_raises_leaves_nothing_and_harms_nobody_in_its_gro
     assert isinstance(outcomes[1], ValueError)
     assert outcomes[2] == 1
     assert rows(database) == {"before", "after"}
+
+
+async def test_a_commit_that_crashes_fails_those_who_wait_for_it_and_nobody_after_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    commit = Writer._commit
+
+    def crash(writer: Writer, group: Any) -> Any:
+        monkeypatch.setattr(Writer, "_commit", commit)
+        raise MemoryError("no room for the outcomes")
+
+    monkeypatch.setattr(Writer, "_commit", crash)
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(
+            *(database.writer.insert(PUT, {"id": f"lost-{n}"}) for n in range(3)), return_exceptions=True
+        )
+        assert [type(outcome) for outcome in outcomes] == [MemoryError] * 3
+        await database.writer.insert(PUT, {"id": "later"})
+    assert rows(database) == {"later"}
+    assert "commit_crashed" in capsys.readouterr().out
+
+
+async def test_a_failure_that_no_future_takes_is_an_error_all_the_same(database: Database) -> None:
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(
+            database.writer.run(lambda _: next(iter(()))),
+            database.writer.insert(PUT, {"id": "beside"}),
+            return_exceptions=True,
+        )
+    assert isinstance(outcomes[0], TypeError)
+    assert outcomes[1] is None
+    assert rows(database) == {"beside"}
 
 
 async def test_a_caller_that_goes_away_does_not_undo_its_write_or_hold_up_the_others(database: Database) -> None:

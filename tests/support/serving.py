@@ -11,12 +11,13 @@ from typing import Any, cast
 
 import uvicorn
 
+from gateway.api.observe import Observed
 from gateway.cli.connection import Connection
 from gateway.cli.serve import UNSENT_BYTES
 
 
 @asynccontextmanager
-async def serving(app: Any, connection: type[Connection] = Connection) -> AsyncIterator[str]:
+async def serving(app: Observed, connection: type[Connection] = Connection) -> AsyncIterator[str]:
     """The base URL of a server that runs while the block does, with the connections of `voxgate serve`."""
     # The protocol is named: asyncio turns Nagle's algorithm off only where it is, and with it an answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
@@ -24,7 +25,7 @@ async def serving(app: Any, connection: type[Connection] = Connection) -> AsyncI
     listener.bind(("127.0.0.1", 0))
     config = uvicorn.Config(
         app,
-        http=cast(Any, partial(connection, lane=getattr(app, "lane", None))),
+        http=cast(Any, partial(connection, lane=app.lane, early_error=app.early_error)),
         lifespan="on",
         log_config=None,
         access_log=False,

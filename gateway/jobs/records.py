@@ -1,0 +1,116 @@
+"""The records of jobs as they are made: queued, finished before they came, or refused."""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import UNSET
+
+from gateway.access.principal import Principal
+from gateway.clock import Clock
+from gateway.errors import InvalidInput, ModelNotInitialized
+from gateway.jobs.answers import Entry
+from gateway.jobs.ids import job_id
+from gateway.jobs.intake import Assignment
+from gateway.jobs.output import warned
+from gateway.jobs.retention import retained_until
+from gateway.jobs.views import Envelope, Kind, Policy
+from gateway.routing.endpoints import Endpoint
+from gateway.settings import JobSettings
+from gateway.settings.logs import current_request_id
+from storage.records import JobRecord, JobState
+
+_encode = msgspec.json.encode
+
+
+class Records:
+    """Makes the records of one server's jobs."""
+
+    def __init__(self, settings: JobSettings, clock: Clock, owner: str) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._owner = owner
+
+    def queued(
+        self,
+        principal: Principal,
+        endpoint: Endpoint,
+        envelope: Envelope,
+        policy: Policy,
+        kind: Kind,
+        assignment: Assignment,
+        request_id: str | None,
+    ) -> JobRecord:
+        """A job that waits to be spoken."""
+        now = self._clock.now_ms()
+        request = assignment.request
+        return JobRecord(
+            id=job_id(kind, now),
+            tenant=principal.tenant,
+            endpoint_id=endpoint.id,
+            key_id=principal.key_id,
+            kind=kind,
+            state=JobState.IN_QUEUE,
+            low_priority=bool(policy.lowPriority),
+            backend=assignment.arm.backend,
+            chars=len(request.text),
+            flight_key=assignment.key if request.cache == "use" else None,
+            webhook=envelope.webhook,
+            request_id=request_id,
+            execution_timeout_ms=policy.executionTimeout,
+            expires_at_ms=now + (policy.ttl or round(self._settings.ttl_s * 1000)),
+            created_ms=now,
+            available_ms=0,
+            request=_encode(request).decode(),
+        )
+
+    def answered(self, job: JobRecord, assignment: Assignment, entry: Entry) -> JobRecord:
+        """The same job, finished as it came with what the cache has."""
+        now = self._clock.now_ms()
+        return msgspec.structs.replace(
+            job,
+            state=JobState.COMPLETED,
+            output=warned(entry.output.decode(), assignment.warnings),
+            blob_hash=entry.blob_hash,
+            cache_key=entry.key,
+            flight_key=None,
+            started_ms=now,
+            finished_ms=now,
+            retain_until_ms=retained_until(self._settings, job.kind, now),
+            worker_id=self._owner,
+        )
+
+    def hit(self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: Entry) -> JobRecord:
+        """A `/runsync` that is answered from memory: the row of many hits, each of a request of its own."""
+        job = self.queued(principal, endpoint, Envelope(), Policy(), "runsync", assignment, request_id=None)
+        return self.answered(job, assignment, entry)
+
+    def refused(
+        self,
+        principal: Principal,
+        endpoint: Endpoint,
+        envelope: Envelope,
+        kind: Kind,
+        error: InvalidInput | ModelNotInitialized,
+    ) -> JobRecord:
+        """A job that nobody here can speak: FAILED as it came."""
+        now = self._clock.now_ms()
+        return JobRecord(
+            id=job_id(kind, now),
+            tenant=principal.tenant,
+            endpoint_id=endpoint.id,
+            key_id=principal.key_id,
+            kind=kind,
+            state=JobState.FAILED,
+            backend="",
+            chars=0,
+            created_ms=now,
+            available_ms=0,
+            finished_ms=now,
+            retain_until_ms=retained_until(self._settings, kind, now),
+            webhook=envelope.webhook,
+            request_id=current_request_id(),
+            request=bytes(envelope.input).decode("utf-8", "replace") if envelope.input is not UNSET else "",
+            error=str(error),
+            error_code=error.code,
+            worker_id=self._owner,
+        )
