@@ -17,6 +17,7 @@ from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answers import Answers
 from gateway.jobs.claimer import Claimer
+from gateway.jobs.endings import Endings
 from gateway.jobs.finished import WriteBehind
 from gateway.jobs.follow import Followers, fresh_signal, take_signal
 from gateway.jobs.housekeeping import Housekeeping
@@ -151,17 +152,14 @@ class Gateway:
         )
         runner = Runner(
             settings,
-            clock,
             store,
             audio,
             self.engines,
             self.endpoints,
             intake,
             speaker,
-            answers,
-            metrics,
+            Endings(settings, clock, store, audio, self.endpoints, answers, metrics, self.owner, on_end),
             self.owner,
-            on_end,
             lambda job_id: signals.notify(take_signal(job_id)),
             self._read_again,
         )

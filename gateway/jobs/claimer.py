@@ -10,7 +10,8 @@ import asyncio
 
 from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
-from gateway.jobs.runner import Run, Runner
+from gateway.jobs.run import Run
+from gateway.jobs.runner import Runner
 from gateway.jobs.turns import Turns
 from gateway.metrics import Metrics
 from gateway.settings import Settings

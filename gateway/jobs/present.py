@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from gateway.clock import Clock
 from gateway.jobs.answers import Answers
-from gateway.jobs.runner import Run
+from gateway.jobs.run import Run
 from gateway.jobs.views import JobView, Progress
 from gateway.jobs.watch import Watch
 from storage.records import JobRecord, JobState

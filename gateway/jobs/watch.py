@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.engines.registry import Engines, HostedBackend
 from gateway.engines.state import HostState
 from gateway.errors import ModelNotInitialized
-from gateway.jobs.runner import Run
+from gateway.jobs.run import Run
 from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint

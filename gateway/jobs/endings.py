@@ -1,0 +1,320 @@
+"""How an attempt at a job ends, and what is written of it: finished, failed, handed back, or tried again later."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal
+
+import msgspec
+
+from backends.interface import Price
+from gateway.clock import Clock
+from gateway.jobs.answers import Answers
+from gateway.jobs.intake import Assignment
+from gateway.jobs.output import OutputWarning, stored, warned
+from gateway.jobs.pause import Pause
+from gateway.jobs.retention import retained_until
+from gateway.jobs.run import Lost, Run
+from gateway.metrics import Metrics
+from gateway.routing.endpoints import Endpoints
+from gateway.settings import Settings
+from gateway.settings.logs import get_logger
+from gateway.speech.plan import Plan
+from gateway.speech.utterance import Spoken
+from storage.audio import AudioStore
+from storage.errors import (
+    StorageError,
+    StorageFull,
+    StorageGone,
+    StorageLocked,
+    StorageReadOnly,
+    StorageUnavailable,
+)
+from storage.jobs import JobStore
+from storage.records import BlobRecord, CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
+
+log = get_logger("voxgate.jobs")
+
+
+class Endings:
+    """Writes how attempts end, and tells those who wait.
+
+    Args:
+        on_end: called with the finished job, if it went well here, and the ids of all jobs that ended with it.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock,
+        store: JobStore,
+        audio: AudioStore,
+        endpoints: Endpoints,
+        answers: Answers,
+        metrics: Metrics,
+        owner: str,
+        on_end: Callable[[JobRecord | None, tuple[str, ...]], None],
+    ) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._store = store
+        self._audio = audio
+        self._endpoints = endpoints
+        self._answers = answers
+        self._metrics = metrics
+        self._owner = owner
+        self._on_end = on_end
+        self._pause = Pause()
+
+    async def complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> None:
+        """Store the file, then the row and all that goes with it, then answer.
+
+        Args:
+            began: monotonic seconds when speaking began.
+
+        Raises:
+            Lost: the job was somebody else's by then.
+            StorageError: it could not be stored.
+        """
+        job, request, arm = run.job, assignment.request, assignment.arm
+        now = self._clock.now_ms()
+        delay_ms, execution_ms = self._times(run)
+        encoded = spoken.rendered.encoded
+        blob = await self._audio.put_file(encoded.path, f".{request.format}")
+        audio_ms = round(encoded.samples * 1000 / encoded.rate)
+        cost = _cost(arm.capabilities.price, plan.chars, audio_ms) if spoken.chunks_spoken else 0.0
+        sound_warnings = tuple(OutputWarning(code, message) for code, message in spoken.warnings)
+        own_warnings = tuple(OutputWarning(code, message) for code, message in assignment.warnings)
+        output, hit = stored(
+            mimetype=encoded.mimetype,
+            samples=encoded.samples,
+            sample_rate=encoded.rate,
+            cache_key=assignment.key,
+            generation_time_ms=round((time.monotonic() - began) * 1000),
+            backend=arm.backend,
+            voice=arm.voice.name,
+            cost_usd=cost,
+            chunks=spoken.rendered.chunks,
+            warnings=sound_warnings,
+            own_warnings=own_warnings,
+            takes_retried=spoken.takes_retried,
+        )
+        entry = None
+        if request.cache != "off":
+            entry = CacheEntryRecord(
+                key=assignment.key,
+                scope=assignment.source.scope,
+                tenant=job.tenant,
+                backend=arm.backend,
+                revision=arm.revision,
+                voice=arm.voice.name,
+                format=request.format,
+                blob_hash=blob.hash,
+                size_bytes=blob.size_bytes,
+                output=hit,
+                created_ms=now,
+                last_used_ms=now,
+                voice_hash=arm.voice.content_hash if arm.uploaded else None,
+            )
+        done = await self._store.complete(
+            job.id,
+            self._owner,
+            job.attempt,
+            Completion(
+                output=output,
+                follower_output=warned(hit, assignment.warnings),  # they asked the same of the same arm
+                blob=blob,
+                cache_entry=entry,
+                cache_key=assignment.key,
+                delay_ms=delay_ms,
+                execution_ms=execution_ms,
+                backend=arm.backend,
+                worker_id=self._owner,
+                usage=UsageDelta(
+                    characters=job.chars, audio_ms=audio_ms, jobs=1, cost_micro_usd=round(cost * 1_000_000)
+                ),
+                now=now,
+            ),
+        )
+        self._pause.over()
+        if not done.ok:
+            await self._settled(run, blob)
+            raise Lost
+        self._answers.forget([assignment.key])  # a refresh has replaced it
+        self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
+        self._metrics.engine_seconds.labels(arm.backend).inc(spoken.engine_s)
+        self._metrics.job_delay_seconds.observe(delay_ms / 1000)
+        self._metrics.job_execution_seconds.observe(execution_ms / 1000)
+        finished = msgspec.structs.replace(
+            job,
+            state=JobState.COMPLETED,
+            output=output,
+            blob_hash=blob.hash,
+            cache_key=assignment.key,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            finished_ms=now,
+            retain_until_ms=retained_until(self._settings.jobs, job.kind, now),
+            worker_id=self._owner,
+            backend=arm.backend,
+        )
+        self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
+        await self._settled(run, blob)
+        log.info(  # after those who wait for the job have gone on
+            "job_ended",
+            state=JobState.COMPLETED.value,
+            backend=arm.backend,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            audio_ms=audio_ms,
+            chunks=spoken.chunks,
+            chunks_spoken=spoken.chunks_spoken,
+            followers=len(done.followers),
+        )
+
+    async def from_cache(self, run: Run, assignment: Assignment) -> bool:
+        """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
+        found = await self._answers.find(assignment.key)
+        if found is None:
+            return False
+        entry, _ = found
+        run.timing.begin(time.monotonic())
+        delay_ms, execution_ms = self._times(run)
+        now = self._clock.now_ms()
+        output = warned(entry.output.decode(), assignment.warnings)
+        done = await self._store.complete(
+            run.job.id,
+            self._owner,
+            run.job.attempt,
+            Completion(
+                output=output,
+                follower_output=output,
+                blob=BlobRecord(entry.blob_hash, entry.size_bytes, entry.suffix),
+                cache_entry=None,
+                cache_key=entry.key,
+                delay_ms=delay_ms,
+                execution_ms=execution_ms,
+                backend=assignment.arm.backend,
+                worker_id=self._owner,
+                usage=UsageDelta(characters=run.job.chars, jobs=1, cache_hits=1),
+                now=now,
+            ),
+        )
+        if not done.ok:
+            raise Lost
+        self._answers.note_used(entry.key)
+        self._metrics.cache_answers.labels("flight").inc()
+        self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
+        log.info(
+            "job_ended",
+            state=JobState.COMPLETED.value,
+            backend=assignment.arm.backend,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            chunks_spoken=0,
+            followers=len(done.followers),
+        )
+        return True
+
+    def _times(self, run: Run) -> tuple[int, int]:
+        """Delay and execution in ms; what is not the one is the other."""
+        execution_ms = run.execution_ms
+        return max(0, self._clock.now_ms() - run.job.created_ms - execution_ms), execution_ms
+
+    async def end(
+        self, run: Run, state: Literal[JobState.FAILED, JobState.TIMED_OUT], error: str, code: str, *, by_input: bool
+    ) -> None:
+        """End the job badly; `by_input` ends those who wait for the same utterance likewise."""
+        delay_ms, execution_ms = self._times(run)
+        done = await self._store.fail(
+            run.job.id,
+            self._owner,
+            run.job.attempt,
+            state,
+            error,
+            code,
+            by_input,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            worker_id=self._owner,
+        )
+        self._ended(run, None, done, state, run.job.backend)
+        if done.ok:
+            log.info(
+                "job_ended",
+                state=state.value,
+                backend=run.job.backend,
+                delay_ms=delay_ms,
+                execution_ms=execution_ms,
+                code=code,
+                followers=len(done.followers),
+            )
+
+    def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
+        if not done.ok:
+            return
+        run.completed = state is JobState.COMPLETED
+        endpoint = self._endpoints.label(run.job.endpoint_id)
+        self._metrics.jobs_finished.labels(endpoint, backend, state.value).inc(1 + len(done.followers))
+        if done.followers and finished is not None:
+            self._metrics.cache_answers.labels("flight").inc(len(done.followers))
+        self._on_end(finished, (run.job.id, *done.followers))
+
+    async def hand_back(self, run: Run, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
+        """Put the job back into the queue, where it is available after `delay_ms`."""
+        await self._store.requeue(
+            run.job.id,
+            self._owner,
+            run.job.attempt,
+            reason=reason,
+            count_failure=count_failure,
+            delay_ms=delay_ms,
+            execution_ms=run.execution_ms,
+        )
+        self._on_end(None, (run.job.id,))
+
+    async def storage_failed(self, run: Run, error: StorageError) -> None:
+        """A full disk, a folder that is gone, a locked database: not the job's fault; it waits until that is mended."""
+        log.error("storage_failed", code=error.code, reason=str(error))
+        if isinstance(error, StorageGone):
+            with suppress(StorageError):
+                await self._audio.ensure()  # perhaps only our part of it is gone
+        if isinstance(error, StorageUnavailable):
+            await self._hand_back_at_last(run, str(error))
+        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked, StorageGone)):
+            await self.hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
+        else:
+            await self.try_later(run, str(error), error.code)
+
+    async def _hand_back_at_last(self, run: Run, reason: str) -> None:
+        """A database that is away cannot be told. Until it is back the lease stays ours, and goes on beating then."""
+        while True:
+            pause_ms = self._pause.next_ms()
+            try:
+                await self.hand_back(run, reason, count_failure=False, delay_ms=pause_ms)
+                return
+            except StorageUnavailable:
+                await self._clock.sleep(pause_ms / 1000)
+
+    async def try_later(self, run: Run, reason: str, code: str) -> None:
+        """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""
+        failures = run.job.failures + 1
+        if failures >= self._settings.jobs.max_attempts:
+            await self.end(run, JobState.FAILED, reason, code, by_input=False)
+        else:
+            await self.hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
+
+    async def _settled(self, run: Run, blob: BlobRecord) -> None:
+        """The row is there: drop the spool, which answers could be read from had a sweeper taken the file."""
+        try:
+            await self._audio.settle(blob)
+        except StorageError as error:
+            log.warning("file_not_settled", code=error.code, reason=str(error))
+
+
+def _cost(price: Price | None, chars: int, audio_ms: int) -> float:
+    if price is None:
+        return 0.0
+    return price.usd * (chars / 1_000_000 if price.per == "million_characters" else audio_ms / 1000)

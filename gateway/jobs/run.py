@@ -1,0 +1,47 @@
+"""One attempt at a job: what others look at while it is under way."""
+
+from __future__ import annotations
+
+import asyncio
+
+from gateway.speech.timing import Timing
+from storage.records import JobRecord
+
+
+class Lost(Exception):
+    """The lease is somebody else's, or the job has ended: whatever comes of this attempt is thrown away."""
+
+
+class Run:
+    """The state of one attempt that others look at: the heartbeat, the claimer, `/status`.
+
+    Args:
+        missed: the cache key under which nothing was found when the job came, a moment ago.
+    """
+
+    def __init__(self, job: JobRecord, missed: str | None = None) -> None:
+        self.job = job
+        self.missed = missed
+        self.timing = Timing()
+        self.backend = job.backend
+        self.chunks_done = job.chunks_done
+        self.chunks_total = job.chunks_total
+        self.task: asyncio.Task[None] | None = None
+        self.lost = False
+        self.completed = False
+
+    @property
+    def execution_ms(self) -> int:
+        """Execution over all attempts; see Timing for what is work."""
+        return self.job.execution_ms + round((self.timing.worked_s() or 0.0) * 1000)
+
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """What its beat tells: chunks done, chunks there are, ms of execution."""
+        return self.chunks_done, self.chunks_total, self.execution_ms
+
+    def lose(self) -> None:
+        """The job is not ours any more: stop working on it."""
+        self.lost = True
+        if self.task is not None:
+            self.task.cancel()
