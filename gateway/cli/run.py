@@ -7,6 +7,7 @@ import sys
 import click
 
 from gateway.cli.group import LazyGroup
+from voxgate import __version__
 
 FAILED = 2
 INTERRUPTED = 130
@@ -33,6 +34,7 @@ INTERRUPTED = 130
         "version": ("gateway.cli.version:version", "Print the version."),
     },
 )
+@click.version_option(__version__, message="%(version)s")
 def root() -> None:
     """voxgate: a self-hosted text-to-speech gateway.
 

@@ -49,8 +49,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_version_prints_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["version"]) == 0
+@pytest.mark.parametrize("asked", ["version", "--version"])
+def test_version_prints_the_version(asked: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run([asked]) == 0
     assert capsys.readouterr().out.strip() == __version__
 
 
