@@ -224,7 +224,7 @@ class Endings:
         return max(0, self._clock.now_ms() - run.job.created_ms - execution_ms), execution_ms
 
     async def end(
-        self, run: Run, state: Literal[JobState.FAILED, JobState.TIMED_OUT], error: str, code: str, *, by_input: bool
+        self, run: Run, state: Literal[JobState.FAILED, JobState.TIMED_OUT], error: str, *, code: str, by_input: bool
     ) -> None:
         """End the job badly; `by_input` ends those who wait for the same utterance likewise."""
         delay_ms, execution_ms = self._times(run)
@@ -286,7 +286,7 @@ class Endings:
         elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked, StorageGone)):
             await self.hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
-            await self.try_later(run, str(error), error.code)
+            await self.try_later(run, str(error), code=error.code)
 
     async def _hand_back_at_last(self, run: Run, reason: str) -> None:
         """A database that is away cannot be told. Until it is back the lease stays ours, and goes on beating then."""
@@ -298,11 +298,11 @@ class Endings:
             except StorageUnavailable:
                 await self._clock.sleep(pause_ms / 1000)
 
-    async def try_later(self, run: Run, reason: str, code: str) -> None:
+    async def try_later(self, run: Run, reason: str, *, code: str) -> None:
         """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""
         failures = run.job.failures + 1
         if failures >= self._settings.jobs.max_attempts:
-            await self.end(run, JobState.FAILED, reason, code, by_input=False)
+            await self.end(run, JobState.FAILED, reason, code=code, by_input=False)
         else:
             await self.hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
 

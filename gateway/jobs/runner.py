@@ -80,11 +80,11 @@ class Runner:
         except HostStopped:
             await self._endings.hand_back(run, "the server is stopping", count_failure=False)
         except DeadlineOver:
-            await self._endings.end(run, JobState.TIMED_OUT, self._timeout_error(run), "timed_out", by_input=False)
+            await self._endings.end(run, JobState.TIMED_OUT, self._timeout_error(run), code="timed_out", by_input=False)
         except InvalidInput as error:
-            await self._endings.end(run, JobState.FAILED, str(error), error.code, by_input=True)
+            await self._endings.end(run, JobState.FAILED, str(error), code=error.code, by_input=True)
         except VoxgateError as error:
-            await self._endings.end(run, JobState.FAILED, str(error), code_of(error), by_input=False)
+            await self._endings.end(run, JobState.FAILED, str(error), code=code_of(error), by_input=False)
         except Exception as error:
             # The encoder writes its spool in the audio store's folder, and says what the disk says.
             meant = translate(error, str(self._settings.audio_dir))
@@ -93,7 +93,7 @@ class Runner:
                 return
             log.exception("job_crashed", attempt=job.attempt)
             await self._endings.try_later(
-                run, f"internal error ({type(error).__name__}); see the server's log", "internal"
+                run, f"internal error ({type(error).__name__}); see the server's log", code="internal"
             )
 
     async def _attempt(self, run: Run) -> None:

@@ -131,7 +131,7 @@ def _codes_written_in(source: str) -> set[str]:
 
 
 _CODE = {"code", "error_code", "refusal", "job_code"}
-_PLACES = {"Refused": 2, "error_of": 2, "openai_error": 2, "JobEnded": 1, "_end": 3, "fail": 5, "_told": 3}
+_PLACES = {"Refused": 2, "error_of": 2, "openai_error": 2, "JobEnded": 1, "fail": 5, "_told": 3}
 """Where calls have the code, when they do not name it."""
 
 
@@ -171,7 +171,7 @@ def test_every_code_of_openais_api_is_documented_beside_it() -> None:
         'raise Refused("words", code="news")',
         'class Odd(Exception):\n    code: ClassVar[str] = "news"',
         'def expire(self, reason: str, code: str = "news") -> None: ...',
-        'await self._end(run, state, "words", "news" if odd else known, by_input=False)',
+        'await endings.end(run, state, "words", code="news" if odd else known, by_input=False)',
         "SQL = \"UPDATE jobs SET error_code = 'news'\"",
         'found.refusal = "news"',
     ],

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import support.hosting
 from support.hosting import GUARD_S, hosting, order, outcome, until
 from support.lines import logged
@@ -288,9 +289,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-async def test_a_start_that_fails_by_a_defect_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+async def test_a_start_that_fails_by_a_defect_is_tried_again(monkeypatch: pytest.MonkeyPatch):
     real = support.hosting.ProcessWorker
 
     def crash(*_: Any) -> Any:
@@ -298,9 +297,10 @@ async def test_a_start_that_fails_by_a_defect_is_tried_again(
         raise RuntimeError("a defect of ours")
 
     monkeypatch.setattr(support.hosting, "ProcessWorker", crash)
-    async with hosting(scale()) as host:
-        assert (await outcome(host.submit(order()))).samples
-    assert "cannot start: RuntimeError" in capsys.readouterr().out
+    with structlog.testing.capture_logs() as lines:
+        async with hosting(scale()) as host:
+            assert (await outcome(host.submit(order()))).samples
+    assert "cannot start: RuntimeError" in str(lines)
 
 
 async def test_an_alarm_that_crashes_is_set_again(monkeypatch: pytest.MonkeyPatch):
@@ -352,9 +352,7 @@ async def test_a_take_that_cannot_be_sent_fails_alone():
         assert host.state().restarts == 0
 
 
-async def test_a_process_whose_end_nobody_can_observe_is_replaced(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-):
+async def test_a_process_whose_end_nobody_can_observe_is_replaced(monkeypatch: pytest.MonkeyPatch):
     status = Child._status
 
     async def crash(child: Child) -> str:
@@ -365,7 +363,9 @@ async def test_a_process_whose_end_nobody_can_observe_is_replaced(
         host.wake()
         await until(lambda: host.ready)
         monkeypatch.setattr(Child, "_status", crash)
-        os.kill(host.state().pids[0], signal.SIGKILL)
-        await until(lambda: not host.state().pids)
+        with structlog.testing.capture_logs() as lines:
+            os.kill(host.state().pids[0], signal.SIGKILL)
+            await until(lambda: not host.state().pids)
         assert (await outcome(host.submit(order()))).samples
-    assert "how it ended cannot be told (RuntimeError: can't start new thread)" in capsys.readouterr().out
+    reasons = [line.get("reason") for line in lines]
+    assert "closed its line; how it ended cannot be told (RuntimeError: can't start new thread)" in reasons

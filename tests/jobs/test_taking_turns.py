@@ -37,7 +37,7 @@ async def held(caller: Caller) -> str:
 
 
 async def test_low_priority_comes_last(tmp_path: Path) -> None:
-    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE) as caller:
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE, shutdown_grace_s=0.1) as caller:
         holder = await held(caller)
         low = [await caller.run(f"Low{n} can wait.", policy={"lowPriority": True}) for n in range(2)]
         normal = [await caller.run(f"Normal{n} comes first.") for n in range(3)]
@@ -52,7 +52,7 @@ async def test_a_job_that_stands_behind_more_than_are_counted_does_not_say_where
 ) -> None:
     for module in (storage.jobs, watch):
         monkeypatch.setattr(module, "PLACE_LIMIT", 3)
-    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE) as caller:
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE, shutdown_grace_s=0.1) as caller:
         await held(caller)
         line = [await caller.run(f"Number {n} in a long line.") for n in range(5)]
         reasons = [(await caller.status(job_id))["reason"] for job_id in line]
@@ -60,7 +60,7 @@ async def test_a_job_that_stands_behind_more_than_are_counted_does_not_say_where
 
 
 async def test_a_tenant_with_one_job_does_not_wait_for_all_of_another_ones(tmp_path: Path) -> None:
-    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE) as caller:
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE, shutdown_grace_s=0.1) as caller:
         key = (await caller.gateway.access.keys.create(tenant="small")).secret
         await caller.gateway.access.refresh()
         headers = {"Authorization": f"Bearer {key}"}
@@ -121,7 +121,7 @@ async def test_cancelled_jobs_free_their_places_and_hurt_nobody(tmp_path: Path) 
 
 async def test_a_job_cancelled_in_a_deaf_engine_frees_its_place_too(tmp_path: Path) -> None:
     backends = scripted(tmp_path, cancel_grace_s=0.3)
-    async with running(tmp_path, backends=backends, jobs=ONE) as caller:
+    async with running(tmp_path, backends=backends, jobs=ONE, shutdown_grace_s=0.1) as caller:
         deaf = await caller.run("Deaf hears nothing.", options={"hang": True})
         while "Deaf" not in names(tmp_path):
             await asyncio.sleep(0.02)
@@ -130,7 +130,7 @@ async def test_a_job_cancelled_in_a_deaf_engine_frees_its_place_too(tmp_path: Pa
 
 
 async def test_purge_cancels_what_waits_and_nothing_that_runs(tmp_path: Path) -> None:
-    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE) as caller:
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE, shutdown_grace_s=0.1) as caller:
         holder = await held(caller)
         waiting = [await caller.run(f"Waiting{n} is purged.") for n in range(3)]
         assert (await caller.post("purge-queue")).json()["removed"] == 3
@@ -163,7 +163,7 @@ async def test_runpods_rule_of_a_full_queue_grows_with_the_workers(
     monkeypatch.setattr(service, "RUNPOD_QUEUE_PER_WORKER", per_worker)
     backends = scripted(tmp_path)
     backends["scripted"] |= {"min_workers": 1, "max_workers": 2}
-    async with running(tmp_path, backends=backends, jobs=ONE, limits="runpod") as caller:
+    async with running(tmp_path, backends=backends, jobs=ONE, shutdown_grace_s=0.1, limits="runpod") as caller:
         await held(caller)
         for n in range(room):
             await caller.run(f"Waiting{n} has a place in line.")

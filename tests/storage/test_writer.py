@@ -4,6 +4,7 @@ import asyncio
 from typing import Any
 
 import pytest
+import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from support.storage import on_sqlite, opened, select
@@ -71,7 +72,7 @@ async def test_a_function_that_raises_leaves_nothing_and_harms_nobody_in_its_gro
 
 
 async def test_a_commit_that_crashes_fails_those_who_wait_for_it_and_nobody_after_them(
-    database: Database, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     commit = Writer._commit
 
@@ -81,13 +82,14 @@ async def test_a_commit_that_crashes_fails_those_who_wait_for_it_and_nobody_afte
 
     monkeypatch.setattr(Writer, "_commit", crash)
     async with asyncio.timeout(30):
-        outcomes = await asyncio.gather(
-            *(database.writer.insert(PUT, {"id": f"lost-{n}"}) for n in range(3)), return_exceptions=True
-        )
+        with structlog.testing.capture_logs() as lines:
+            outcomes = await asyncio.gather(
+                *(database.writer.insert(PUT, {"id": f"lost-{n}"}) for n in range(3)), return_exceptions=True
+            )
         assert [type(outcome) for outcome in outcomes] == [MemoryError] * 3
         await database.writer.insert(PUT, {"id": "later"})
     assert rows(database) == {"later"}
-    assert "commit_crashed" in capsys.readouterr().out
+    assert [line["event"] for line in lines] == ["commit_crashed"]
 
 
 async def test_a_failure_that_no_future_takes_is_an_error_all_the_same(database: Database) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from support.command import forked
 from support.databases import url_of
 from support.running import KEY, Caller
 
@@ -134,14 +135,7 @@ class Site:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run `voxgate ARGUMENTS` on the same data."""
-        return subprocess.run(
-            [sys.executable, "-m", "voxgate", *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=GUARD_S,
-        )
+        return forked(arguments, self.folder, self.environment)
 
 
 @asynccontextmanager
