@@ -44,13 +44,16 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
         Forbidden: the key lacks the route's scope (`opt={"scope": ...}`, `speak` where it says nothing).
     """
     access = connection.app.state.gateway.access
-    key = next(
-        (value.decode("latin-1") for name, value in connection.scope["headers"] if name == b"authorization"), None
-    )
+    key, coding = None, "identity"
+    for name, value in connection.scope["headers"]:  # Litestar would make an object of them all first
+        if name == b"authorization":
+            key = value.decode("latin-1")
+        elif name == b"content-encoding":
+            coding = value.decode("latin-1").strip().lower()
     principal = access.authenticate(key)
     access.require(principal, handler.opt.get(SCOPE_OPT, "speak"))
     connection.scope["user"] = principal
-    if (coding := connection.headers.get("content-encoding", "identity").strip().lower()) not in ("identity", ""):
+    if coding not in ("identity", ""):
         raise BadRequest(f"a body in Content-Encoding {coding[:40]!r} is not read: send it as it is")
 
 
