@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -228,14 +228,21 @@ class Gateway:
             self._refresh.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._refresh
-        await self._claimer.stop(self.settings.shutdown_grace_s)
-        await self.engines.stop(1.0)
-        await self._leases.stop()
-        await self._housekeeping.stop()
-        await self._write_behind.stop()
-        await self._webhooks.stop()
-        await self.access.stop()
-        await self._database.close()
+        stops: Mapping[str, Callable[[], Awaitable[None]]] = {
+            "claimer": partial(self._claimer.stop, self.settings.shutdown_grace_s),
+            "engines": partial(self.engines.stop, 1.0),
+            "leases": self._leases.stop,
+            "housekeeping": self._housekeeping.stop,
+            "write-behind": self._write_behind.stop,
+            "webhooks": self._webhooks.stop,
+            "access": self.access.stop,
+            "database": self._database.close,
+        }
+        for part, stop in stops.items():
+            try:
+                await stop()
+            except Exception:  # what the others have in memory is to be written all the same
+                log.exception("part_not_stopped", part=part)
         log.info("stopped", owner=self.owner)
 
     async def ready(self) -> Mapping[str, str]:

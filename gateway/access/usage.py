@@ -10,7 +10,6 @@ import msgspec
 
 from gateway.access.principal import Principal
 from gateway.clock import Clock
-from storage.errors import StorageError
 from storage.records import UsageDelta
 from storage.usage import UsagePlace, UsageStore
 
@@ -46,7 +45,7 @@ class UsageRecorder:
         sums, self._sums = self._sums, {}
         try:
             await self._store.add({UsagePlace(*place): UsageDelta(*sum_) for place, sum_ in sums.items()})
-        except StorageError:
+        except Exception:
             for place, delta in sums.items():
                 self._add(place, delta)
             raise

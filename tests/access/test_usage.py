@@ -57,3 +57,20 @@ async def test_usage_that_could_not_be_written_is_written_later(tmp_path: Path, 
     (row,) = await UsageStore(database).report(by=())
     assert (row.characters, row.jobs) == (20, 2)
     await database.close()
+
+
+async def test_usage_that_a_defect_kept_from_being_written_is_written_later(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = await Database.open(settings_in(tmp_path, database_url).database_url)
+    store = UsageStore(database)
+    recorder = UsageRecorder(store, TurnedClock())
+    recorder.note(ACME, "default", "hibari", UsageDelta(10, 1500))
+    with monkeypatch.context() as broken:
+        broken.setattr(UsageStore, "add", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            await recorder.flush()
+    await recorder.flush()
+    (row,) = await store.report(by=())
+    assert row.characters == 10
+    await database.close()

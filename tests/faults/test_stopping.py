@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.after import missing_files, rows, sound_of, spoken
+from support.running import running
 from support.served import site
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
@@ -126,3 +127,20 @@ async def test_a_caller_who_goes_away_leaves_a_job_that_is_finished_and_kept(tmp
         ((job_id,),) = found
         sound_of(await served.caller.until(job_id))
         assert await served.stop() == 0
+
+
+async def test_a_part_that_cannot_stop_keeps_no_other_from_writing_what_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(tmp_path) as caller:
+        await caller.say("It is spoken once.")
+        hit = await caller.say("It is spoken once.")
+        leases = caller.gateway._leases
+        stop = leases.stop
+
+        async def crash() -> None:
+            await stop()
+            raise RuntimeError("a defect of ours")
+
+        monkeypatch.setattr(leases, "stop", crash)
+    assert rows(tmp_path, f"SELECT state FROM jobs WHERE id = '{hit['id']}'") == [("COMPLETED",)]
