@@ -106,16 +106,35 @@ class Housekeeping:
             await self._cache.touch_many(used)
 
     async def sweep(self) -> None:
-        """Delete jobs past their retention, entries and takes over their budgets, and files nobody refers to."""
+        """Delete jobs past their retention, entries and takes over their budgets, and files nobody refers to.
+
+        Raises:
+            StorageError: the first step that storage failed; a defect in one step keeps no other from its turn.
+        """
+        for step in (self._delete_retained, self._note_used, self._evict, self._evict_takes, self._sweep_files):
+            try:
+                await step()
+            except StorageError:
+                raise
+            except Exception:
+                log.exception("housekeeping_crashed", step=step.__name__.strip("_"))
+
+    async def _delete_retained(self) -> None:
         while await self._jobs.delete_retained():
             pass
+
+    async def _evict(self) -> None:
+        """After `_note_used`: what was answered from memory since the last tick was used, too."""
         cache = self._settings.cache
         max_age_ms = None if cache.max_age_s is None else round(cache.max_age_s * 1000)
-        await self._note_used()  # what was answered from memory since the last tick was used, too
         evicted = await self._voices.forget_orphans(self._clock.now_ms())
         evicted += await self._cache.evict(cache.max_bytes, max_age_ms)
         if evicted:
             self._answers.forget(evicted)
-        await self._takes.evict(cache.takes_bytes)
+
+    async def _evict_takes(self) -> None:
+        await self._takes.evict(self._settings.cache.takes_bytes)
+
+    async def _sweep_files(self) -> None:
         swept = await self._sweeper.sweep()
         self._metrics.swept_blobs.inc(swept.blobs)

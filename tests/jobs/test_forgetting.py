@@ -14,6 +14,7 @@ from support.served import site
 
 from gateway.settings import CacheSettings, JobSettings
 from storage.audio import AudioStore
+from storage.jobs import JobStore
 
 pytestmark = pytest.mark.slow
 
@@ -80,6 +81,16 @@ async def test_the_cache_keeps_what_was_used_last_within_its_bytes(tmp_path: Pat
         assert evicted["output"]["cache_hit"] is False
         sound_of(evicted)
         assert len(spoken(tmp_path / "record")) == before, "its takes are kept on their own"
+
+
+async def test_a_step_that_always_crashes_keeps_no_other_from_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(JobStore, "delete_retained", lambda _: 1 / 0)
+    cache = CacheSettings(**OFTEN, max_bytes=1)
+    async with running(tmp_path, backends=scripted(tmp_path), cache=cache) as caller:
+        sound_of(await caller.say("More than a byte of it."))
+        await until(lambda: rows(tmp_path, "SELECT COUNT(*) FROM cache_entries") == [(0,)])
 
 
 async def test_old_entries_go_and_files_follow_when_nothing_refers_to_them(tmp_path: Path) -> None:
