@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import select
-import signal
 import subprocess
 import sys
 import time
@@ -14,6 +13,7 @@ import msgspec
 
 from backends.testing.conformance import Finding, check
 from gateway.cli.installed import chosen
+from gateway.engines.child import how_it_ended
 
 _CHILD = "import sys; from gateway.cli.kit import tell; tell(sys.argv[1], int(sys.argv[2]))"
 _decode = msgspec.json.Decoder(Finding | str).decode
@@ -49,7 +49,7 @@ def findings_of(name: str, timeout_s: float) -> Iterator[Finding]:
                 begun = said or None
         status = child.wait(timeout_s)
         if begun is not None or status != 0:
-            yield Finding(begun or "it ends", False, f"it ended the process: {_words(status)}")
+            yield Finding(begun or "it ends", False, f"it ended the process: {how_it_ended(status)}")
     finally:
         os.close(read)
         if child.poll() is None:
@@ -84,7 +84,3 @@ def _lines(read: int, timeout_s: float) -> Iterator[bytes | None]:
         *lines, rest = (rest + piece).split(b"\n")
         yield from lines
         deadline = time.monotonic() + timeout_s
-
-
-def _words(status: int) -> str:
-    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"

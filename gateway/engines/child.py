@@ -112,7 +112,12 @@ class Child:
         except subprocess.TimeoutExpired:
             self.kill()
             status = await asyncio.to_thread(self._process.wait)
-        return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return how_it_ended(status)
+
+
+def how_it_ended(status: int) -> str:
+    """A process's return code, in words."""
+    return f"killed by {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
 
 
 def obey_parent_only() -> None:

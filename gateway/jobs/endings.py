@@ -162,16 +162,16 @@ class Endings:
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
         await self._settled(run, blob)
-        log.info(  # after those who wait for the job have gone on
-            "job_ended",
-            state=JobState.COMPLETED.value,
-            backend=arm.backend,
-            delay_ms=delay_ms,
-            execution_ms=execution_ms,
+        # After those who wait for the job have gone on.
+        _tell(
+            JobState.COMPLETED,
+            arm.backend,
+            delay_ms,
+            execution_ms,
+            done,
             audio_ms=audio_ms,
             chunks=spoken.chunks,
             chunks_spoken=spoken.chunks_spoken,
-            followers=len(done.followers),
         )
 
     async def from_cache(self, run: Run, assignment: Assignment) -> bool:
@@ -207,15 +207,7 @@ class Endings:
         self._answers.note_used(entry.key)
         self._metrics.cache_answers.labels("flight").inc()
         self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
-        log.info(
-            "job_ended",
-            state=JobState.COMPLETED.value,
-            backend=assignment.arm.backend,
-            delay_ms=delay_ms,
-            execution_ms=execution_ms,
-            chunks_spoken=0,
-            followers=len(done.followers),
-        )
+        _tell(JobState.COMPLETED, assignment.arm.backend, delay_ms, execution_ms, done, chunks_spoken=0)
         return True
 
     def _times(self, run: Run) -> tuple[int, int]:
@@ -242,15 +234,7 @@ class Endings:
         )
         self._ended(run, None, done, state, run.job.backend)
         if done.ok:
-            log.info(
-                "job_ended",
-                state=state.value,
-                backend=run.job.backend,
-                delay_ms=delay_ms,
-                execution_ms=execution_ms,
-                code=code,
-                followers=len(done.followers),
-            )
+            _tell(state, run.job.backend, delay_ms, execution_ms, done, code=code)
 
     def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
         if not done.ok:
@@ -312,6 +296,19 @@ class Endings:
             await self._audio.settle(blob)
         except StorageError as error:
             log.warning("file_not_settled", code=error.code, reason=str(error))
+
+
+def _tell(state: JobState, backend: str, delay_ms: int, execution_ms: int, done: Completed, **more: int | str) -> None:
+    """The one line that the log has of a job's end."""
+    log.info(
+        "job_ended",
+        state=state.value,
+        backend=backend,
+        delay_ms=delay_ms,
+        execution_ms=execution_ms,
+        followers=len(done.followers),
+        **more,
+    )
 
 
 def _cost(price: Price | None, chars: int, audio_ms: int) -> float:

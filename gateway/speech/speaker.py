@@ -40,11 +40,11 @@ from gateway.speech.timing import Timing
 from gateway.speech.utterance import SpeakingHost, Spoken, Utterance
 from storage.records import TakeRecord
 
-RETRIES = 2
-"""Further tries of a chunk that failed in a way another try may mend; each has its own seed."""
-
 PAUSES_S = (0.1, 0.5)
-"""Before each of them: a vendor that is overloaded is not mended within a millisecond."""
+"""Before each further try of a chunk: a vendor that is overloaded is not mended within a millisecond."""
+
+RETRIES = len(PAUSES_S)
+"""Further tries of a chunk that failed in a way another try may mend; each has its own seed."""
 
 IN_THREAD_S = 0.5
 """Finished takes with at least this much sound are encoded in a thread, so that the event loop goes on."""
