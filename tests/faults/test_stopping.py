@@ -64,10 +64,12 @@ async def test_what_cannot_be_finished_in_time_is_handed_back_and_goes_on_where_
 
 
 async def test_a_closed_terminal_stops_a_server_like_anybody_who_asks(tmp_path: Path) -> None:
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        pytest.skip("these tests run under nohup, and so do the servers they start")
     async with site(tmp_path, **SHORT, shutdown_grace_s=0.1) as place:
-        served = await place.start()
+        ours = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, the server would inherit what ignores it
+        try:
+            served = await place.start()
+        finally:
+            signal.signal(signal.SIGHUP, ours)
         job_id = await served.caller.run(LONG, options={"delay_s": 0.3})
         await served.caller.until(job_id, "IN_PROGRESS")
         served.send(signal.SIGHUP)
