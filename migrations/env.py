@@ -7,11 +7,6 @@ from alembic import context
 from storage.models import Base
 
 connection = context.config.attributes["connection"]
-context.configure(
-    connection=connection,
-    target_metadata=Base.metadata,
-    compare_type=True,
-    # SQLite cannot alter most of a column in place: later migrations copy the table there.
-    render_as_batch=connection.dialect.name == "sqlite",
-)
+# No table is ever copied (Alembic's batch mode): dropping the old one would empty what refers to it.
+context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
 context.run_migrations()

@@ -16,7 +16,9 @@ PAUSE_AT_MOST_MS = 60_000
 
 COLUMNS = tuple(Job.__table__.columns.keys())
 _ALL = ", ".join(COLUMNS)
-_SHORT = ", ".join(name for name in COLUMNS if name != "request") + ", '' AS request"
+_LEFT_OUT = {"request": "''", "lane": "1", "deaths": "0"}
+"""Columns that stand behind a job's long texts: a status does not wait for SQLite to walk there."""
+_SHORT = ", ".join(f"{_LEFT_OUT[name]} AS {name}" if name in _LEFT_OUT else name for name in COLUMNS)
 _ENDED = "RETURNING id, tenant, endpoint_id, key_id, chars, attempt, webhook"
 _RETAIN = "retain_until_ms = CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END"
 _MINE = "WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'IN_PROGRESS'"
@@ -192,10 +194,10 @@ TTL_QUEUED = text(f"{_TTL} 'IN_QUEUE' AND expires_at_ms <= :now {_ENDED}")
 TTL_RUNNING = text(f"{_TTL} 'IN_PROGRESS' AND expires_at_ms <= :now {_ENDED}")
 """End what runs past its ttl."""
 
-ANY_WAITING = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '')")
+ANY_WAITING = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend >= '')")
 """Whether anybody waits."""
 ANY_UNFINISHED = text(
-    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '') "
+    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend >= '') "
     "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '')"
 )
 """Whether anything waits or runs."""
@@ -216,9 +218,9 @@ COUNTS = text("SELECT state, COUNT(*), SUM(retries) FROM jobs GROUP BY state")
 COUNTS_OF = text("SELECT state, COUNT(*), SUM(retries) FROM jobs WHERE endpoint_id = :endpoint_id GROUP BY state")
 """How many jobs of an endpoint stand where."""
 WAITING = text(
-    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND tenant >= '' LIMIT :limit) AS waiting"
+    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend >= '' LIMIT :limit) AS waiting"
 )
-"""How many jobs wait, counted up to a limit. Every tenant's name is `>= ''`: SQLite takes the queue's index for it."""
+"""How many jobs wait, counted up to a limit. Every backend's name is `>= ''`: SQLite takes the queue's index for it."""
 AHEAD = text(
     "SELECT COUNT(*) FROM (SELECT 1 FROM jobs q JOIN jobs me ON me.id = :id WHERE me.state = 'IN_QUEUE' "
     "AND q.state = 'IN_QUEUE' AND q.backend = me.backend "

@@ -1,8 +1,8 @@
 """The one schema, for SQLite and PostgreSQL alike.
 
 Times are UTC milliseconds since 1970, sizes are bytes, JSON documents are text written by msgspec. Columns of jobs
-stand in the order of `JobRecord`: rows are decoded by position. The long text columns stand last, since SQLite
-walks a row's overflow pages to reach what is behind them.
+stand in the order of `JobRecord`: rows are decoded by position. Columns that a migration added to `jobs` stand behind
+its long texts, and SQLite walks a row's overflow pages to reach them: what is read often leaves them out.
 
 Foreign keys to `blobs` are what makes "no row points at a missing file" hold: the sweeper deletes a blob's row
 before its file, and cannot while anything refers to it.
@@ -20,6 +20,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -79,14 +80,23 @@ class ApiKey(Base):
 
 
 class Blob(Base):
-    """A file of the audio store. `touched_ms`: when it was put, or when a row stopped referring to it."""
+    """A file of the audio store.
+
+    `touched_ms`: when it was put last. `loose_ms`: since when nothing may refer to it, set by whatever puts it or drops
+    a reference; NULL once the sweeper has seen a reference. `dying`: the sweeper removes its file; a put revives it.
+    """
 
     __tablename__ = "blobs"
     hash: Mapped[str] = mapped_column(primary_key=True)
     suffix: Mapped[str]
     size_bytes: Mapped[int]
     touched_ms: Mapped[int]
-    __table_args__ = (Index("ix_blobs_touched_ms", "touched_ms"),)
+    loose_ms: Mapped[int | None] = mapped_column(server_default=text("0"))
+    dying: Mapped[bool] = mapped_column(server_default=false())
+    __table_args__ = (
+        Index("ix_blobs_loose", "loose_ms", sqlite_where=text("loose_ms IS NOT NULL"),
+              postgresql_where=text("loose_ms IS NOT NULL")),
+    )  # fmt: skip
 
 
 class Job(Base):
@@ -131,13 +141,18 @@ class Job(Base):
     stream_sending: Mapped[str | None]
     output: Mapped[str | None]
     request: Mapped[str]
+    lane: Mapped[int] = mapped_column(server_default=text("1"))
+    deaths: Mapped[int] = mapped_column(server_default=text("0"))
     __table_args__ = (
         # One leader per flight: the lock that makes two syntheses of one utterance impossible.
         Index("uq_jobs_flight", "flight_key", unique=True, sqlite_where=text("state = 'IN_PROGRESS'"),
               postgresql_where=text("state = 'IN_PROGRESS'")),
         Index("ix_jobs_running", "owner", sqlite_where=text("state = 'IN_PROGRESS'"),
               postgresql_where=text("state = 'IN_PROGRESS'")),
-        Index("ix_jobs_queue", "tenant", "low_priority", "created_ms", "id",
+        # The queue: the head of each backend's, tenant's and lane's line is one look.
+        Index("ix_jobs_line", "backend", "tenant", "lane", "created_ms", "id",
+              sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
+        Index("ix_jobs_ttl", "expires_at_ms",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
         Index("ix_jobs_followers", "flight_key", "low_priority", "created_ms", "id",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
@@ -145,8 +160,23 @@ class Job(Base):
               postgresql_where=text("retain_until_ms IS NOT NULL")),
         Index("ix_jobs_blob_hash", "blob_hash", sqlite_where=text("blob_hash IS NOT NULL"),
               postgresql_where=text("blob_hash IS NOT NULL")),
-        Index("ix_jobs_endpoint", "endpoint_id", "state", "retries"),
+        # Pages of a tenant's jobs; `retries`, so that counting what has ended reads no row.
+        Index("ix_jobs_pages", "tenant", "endpoint_id", "state", "id", "retries"),
     )  # fmt: skip
+
+
+class JobCount(Base):
+    """How many jobs of an endpoint are IN_QUEUE or IN_PROGRESS: the sum of `n` over its shards.
+
+    Triggers on `jobs` keep it, so that it is exact whatever statement, replay, rollback or cascade changes a job. On
+    PostgreSQL each connection counts in a shard of its own, mostly, so that servers do not wait for each other.
+    """
+
+    __tablename__ = "job_counts"
+    endpoint_id: Mapped[str] = mapped_column(primary_key=True)
+    state: Mapped[str] = mapped_column(primary_key=True)
+    shard: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    n: Mapped[int]
 
 
 class JobEvent(Base):
@@ -194,6 +224,7 @@ class TakePin(Base):
     __tablename__ = "take_pins"
     take_key: Mapped[str] = mapped_column(primary_key=True)
     job_id: Mapped[str] = mapped_column(primary_key=True)
+    __table_args__ = (Index("ix_take_pins_job_id", "job_id"),)
 
 
 class Mark(Base):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from typing import Literal
 
 import msgspec
@@ -24,6 +24,14 @@ class JobState(StrEnum):
         return self not in (JobState.IN_QUEUE, JobState.IN_PROGRESS)
 
 
+class Lane(IntEnum):
+    """The line of the queue in which a job waits; the order is that of claims."""
+
+    SHORT = 0  # at most two chunks
+    LONG = 1  # everything else
+    LOW = 2  # policy.lowPriority
+
+
 class JobRecord(msgspec.Struct, frozen=True):
     """One row of jobs, its fields in the order of the columns.
 
@@ -43,6 +51,8 @@ class JobRecord(msgspec.Struct, frozen=True):
         stream_sending: names the answer that is on its way with the items from the cursor on.
         output: JSON without audio.
         request: the input as JSON, "" where it was left out (`JobStore.peek`).
+        lane: its line in the queue; LONG where it was left out (`JobStore.peek`).
+        deaths: servers in a row that died while they ran it; 0 where it was left out.
     """
 
     id: str
@@ -83,6 +93,8 @@ class JobRecord(msgspec.Struct, frozen=True):
     stream_sending: str | None = None
     output: str | None = None
     request: str = ""
+    lane: Lane = Lane.LONG
+    deaths: int = 0
 
 
 class Idempotency(msgspec.Struct, frozen=True):

@@ -12,12 +12,13 @@ from storage.notices import Topic, tell
 from storage.records import CacheEntryRecord
 
 PUT_BLOB = text(
-    "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms) VALUES (:hash, :suffix, :size_bytes, :now) "
-    "ON CONFLICT (hash) DO UPDATE SET touched_ms = excluded.touched_ms"
+    "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms, loose_ms, dying) "
+    "VALUES (:hash, :suffix, :size_bytes, :now, :now, FALSE) "
+    "ON CONFLICT (hash) DO UPDATE SET touched_ms = excluded.touched_ms, loose_ms = excluded.loose_ms, dying = FALSE"
 )
 """Make a blob known, and start its grace anew."""
 
-TOUCH_BLOB = text("UPDATE blobs SET touched_ms = :now WHERE hash = :hash")
+TOUCH_BLOB = text("UPDATE blobs SET loose_ms = :now WHERE hash = :hash")
 """Start a blob's grace when a row stops referring to it: a hit in flight may be about to."""
 
 ADD_USAGE = text(

@@ -31,7 +31,7 @@ _IS_UNUSED = " AND ".join(
     f"NOT EXISTS (SELECT 1 FROM {table} r WHERE r.blob_hash = b.hash)"  # noqa: S608 - constants
     for table in ("takes", "jobs", "cache_entries", "voices", "samples")
 )
-_UNUSED = f"SELECT b.hash FROM blobs b WHERE b.touched_ms < :before AND {_IS_UNUSED}"  # noqa: S608 - constants
+_UNUSED = f"SELECT b.hash FROM blobs b WHERE b.loose_ms < :before AND {_IS_UNUSED}"  # noqa: S608 - constants
 _CANDIDATES = {
     "sqlite": text(f"{_UNUSED} LIMIT :limit"),
     "postgresql": text(f"{_UNUSED} LIMIT :limit FOR UPDATE OF b SKIP LOCKED"),

@@ -396,7 +396,7 @@ async def test_servers_can_see_that_an_entry_has_gone_or_has_other_audio(
     assert entry is not None
     assert entry.hits == 1
     # What it held before has its grace from now on.
-    touched = "SELECT touched_ms FROM blobs WHERE hash = :hash"
+    touched = "SELECT loose_ms FROM blobs WHERE hash = :hash"
     params = {"hash": held["key-2"]}
     at_ms = await database.read(lambda conn: conn.execute(text(touched), params).scalar_one())
     assert at_ms == clock.now_ms()

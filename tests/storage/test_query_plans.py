@@ -16,7 +16,6 @@ POLLED = {
     "waiting": job_sql.WAITING,
     "any waiting": job_sql.ANY_WAITING,
     "any unfinished": job_sql.ANY_UNFINISHED,
-    "tenants": job_sql.TENANTS,
     "leases": job_sql.LEASES,
     "held": job_sql.HELD,
     "heads": job_sql.HEADS,
@@ -42,5 +41,5 @@ def test_a_question_that_is_asked_every_second_reads_no_finished_job(tmp_path: P
     assert reads and all(any(index in step for index in PARTIAL) for step in reads if step != "SCAN waiting"), steps
 
 
-PARTIAL = ("ix_jobs_queue", "ix_jobs_running", "ix_jobs_followers", "uq_jobs_flight", "ix_webhook_deliveries_due_ms")
+PARTIAL = ("ix_jobs_line", "ix_jobs_running", "ix_jobs_followers", "uq_jobs_flight", "ix_webhook_deliveries_due_ms")
 """Indexes that hold no finished job."""

@@ -51,7 +51,7 @@ async def test_takes_and_entries_go_with_the_last_voice_of_their_recording(
     clock.turn(60)
     assert await voices.remove("a", "two", clock.now_ms())
     assert kept(database_url) == [key for key in everything if key != f"audio-a-{MINE}"]
-    touched = select(database_url, f"SELECT touched_ms FROM blobs WHERE hash = 'audio-a-{MINE}'")
+    touched = select(database_url, f"SELECT loose_ms FROM blobs WHERE hash = 'audio-a-{MINE}'")
     assert touched == [(START_MS + 60_000,)]
     assert [record.tenant for record in await voices.all()] == ["b"]
 

@@ -1,0 +1,135 @@
+# ruff: noqa: S608 - the pieces put together here are constants of this module
+"""Lines of the queue, counts of jobs, blobs that nothing may refer to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+_words = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+_COUNTED = "('IN_QUEUE', 'IN_PROGRESS')"
+
+_SQLITE_TRIGGERS = {
+    "job_counts_inserted": (
+        f"AFTER INSERT ON jobs WHEN NEW.state IN {_COUNTED} BEGIN "
+        "INSERT INTO job_counts (endpoint_id, state, shard, n) VALUES (NEW.endpoint_id, NEW.state, 0, 1) "
+        "ON CONFLICT (endpoint_id, state, shard) DO UPDATE SET n = n + 1; END"
+    ),
+    "job_counts_updated": (
+        "AFTER UPDATE OF state ON jobs WHEN NEW.state <> OLD.state BEGIN "
+        "UPDATE job_counts SET n = n - 1 WHERE endpoint_id = OLD.endpoint_id AND state = OLD.state AND shard = 0; "
+        "INSERT INTO job_counts (endpoint_id, state, shard, n) SELECT NEW.endpoint_id, NEW.state, 0, 1 "
+        f"WHERE NEW.state IN {_COUNTED} ON CONFLICT (endpoint_id, state, shard) DO UPDATE SET n = n + 1; END"
+    ),
+    "job_counts_deleted": (
+        f"AFTER DELETE ON jobs WHEN OLD.state IN {_COUNTED} BEGIN "
+        "UPDATE job_counts SET n = n - 1 WHERE endpoint_id = OLD.endpoint_id AND state = OLD.state AND shard = 0; END"
+    ),
+}
+# Once a statement, not once a row: a purge of a hundred thousand jobs moves each count once.
+_POSTGRESQL_FUNCTION = f"""
+CREATE FUNCTION count_jobs() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO job_counts AS c (endpoint_id, state, shard, n)
+        SELECT endpoint_id, state, MOD(pg_backend_pid(), 16), COUNT(*) FROM new_jobs WHERE state IN {_COUNTED}
+        GROUP BY endpoint_id, state ORDER BY endpoint_id, state
+        ON CONFLICT (endpoint_id, state, shard) DO UPDATE SET n = c.n + excluded.n;
+    ELSIF TG_OP = 'UPDATE' THEN
+        INSERT INTO job_counts AS c (endpoint_id, state, shard, n)
+        SELECT endpoint_id, state, MOD(pg_backend_pid(), 16), SUM(moved) FROM (
+            SELECT endpoint_id, state, 1 AS moved FROM new_jobs WHERE state IN {_COUNTED}
+            UNION ALL SELECT endpoint_id, state, -1 FROM old_jobs WHERE state IN {_COUNTED}
+        ) AS moves GROUP BY endpoint_id, state HAVING SUM(moved) <> 0 ORDER BY endpoint_id, state
+        ON CONFLICT (endpoint_id, state, shard) DO UPDATE SET n = c.n + excluded.n;
+    ELSE
+        INSERT INTO job_counts AS c (endpoint_id, state, shard, n)
+        SELECT endpoint_id, state, MOD(pg_backend_pid(), 16), -COUNT(*) FROM old_jobs WHERE state IN {_COUNTED}
+        GROUP BY endpoint_id, state ORDER BY endpoint_id, state
+        ON CONFLICT (endpoint_id, state, shard) DO UPDATE SET n = c.n + excluded.n;
+    END IF;
+    RETURN NULL;
+END $$
+"""
+_POSTGRESQL_TRIGGERS = {
+    "job_counts_inserted": "AFTER INSERT ON jobs REFERENCING NEW TABLE AS new_jobs",
+    "job_counts_updated": "AFTER UPDATE ON jobs REFERENCING OLD TABLE AS old_jobs NEW TABLE AS new_jobs",
+    "job_counts_deleted": "AFTER DELETE ON jobs REFERENCING OLD TABLE AS old_jobs",
+}
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
+
+
+def upgrade() -> None:
+    """Apply. Only adds: columns with constant defaults, a table, indexes in the place of others; no row is copied."""
+    op.add_column("jobs", sa.Column("lane", sa.BigInteger(), nullable=False, server_default=sa.text("1")))
+    op.add_column("jobs", sa.Column("deaths", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
+    op.execute("UPDATE jobs SET lane = 2 WHERE state = 'IN_QUEUE' AND low_priority")
+    op.create_index(
+        "ix_jobs_line", "jobs", ["backend", "tenant", "lane", "created_ms", "id"], **_where("state = 'IN_QUEUE'")
+    )
+    op.create_index("ix_jobs_ttl", "jobs", ["expires_at_ms"], **_where("state = 'IN_QUEUE'"))
+    op.create_index("ix_jobs_pages", "jobs", ["tenant", "endpoint_id", "state", "id", "retries"])
+    op.drop_index("ix_jobs_queue", "jobs")
+    op.drop_index("ix_jobs_endpoint", "jobs")
+
+    # Every blob is looked at once by the next sweep.
+    op.add_column("blobs", sa.Column("loose_ms", sa.BigInteger(), nullable=True, server_default=sa.text("0")))
+    op.add_column("blobs", sa.Column("dying", sa.Boolean(), nullable=False, server_default=sa.false()))
+    op.create_index("ix_blobs_loose", "blobs", ["loose_ms"], **_where("loose_ms IS NOT NULL"))
+    op.drop_index("ix_blobs_touched_ms", "blobs")
+
+    op.create_index("ix_take_pins_job_id", "take_pins", ["job_id"])
+
+    op.create_table(
+        "job_counts",
+        sa.Column("endpoint_id", _words, nullable=False),
+        sa.Column("state", _words, nullable=False),
+        sa.Column("shard", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("n", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("endpoint_id", "state", "shard", name="pk_job_counts"),
+    )
+    op.execute(
+        "INSERT INTO job_counts (endpoint_id, state, shard, n) SELECT endpoint_id, state, 0, COUNT(*) FROM jobs "
+        f"WHERE state IN {_COUNTED} GROUP BY endpoint_id, state"
+    )
+    if op.get_bind().dialect.name == "sqlite":
+        for name, rest in _SQLITE_TRIGGERS.items():
+            op.execute(f"CREATE TRIGGER {name} {rest}")
+    else:
+        op.execute(_POSTGRESQL_FUNCTION)
+        for name, rest in _POSTGRESQL_TRIGGERS.items():
+            op.execute(f"CREATE TRIGGER {name} {rest} FOR EACH STATEMENT EXECUTE FUNCTION count_jobs()")
+
+
+def downgrade() -> None:
+    """Take back."""
+    sqlite = op.get_bind().dialect.name == "sqlite"
+    for name in _SQLITE_TRIGGERS:
+        op.execute(f"DROP TRIGGER {name}" + ("" if sqlite else " ON jobs"))
+    if not sqlite:
+        op.execute("DROP FUNCTION count_jobs")
+    op.drop_table("job_counts")
+    op.drop_index("ix_take_pins_job_id", "take_pins")
+    op.drop_index("ix_blobs_loose", "blobs")
+    op.drop_column("blobs", "dying")
+    op.drop_column("blobs", "loose_ms")
+    op.create_index("ix_blobs_touched_ms", "blobs", ["touched_ms"])
+    op.create_index("ix_jobs_endpoint", "jobs", ["endpoint_id", "state", "retries"])
+    op.create_index(
+        "ix_jobs_queue", "jobs", ["tenant", "low_priority", "created_ms", "id"], **_where("state = 'IN_QUEUE'")
+    )
+    op.drop_index("ix_jobs_pages", "jobs")
+    op.drop_index("ix_jobs_ttl", "jobs")
+    op.drop_index("ix_jobs_line", "jobs")
+    op.drop_column("jobs", "deaths")
+    op.drop_column("jobs", "lane")
