@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import hmac
 import os
 import secrets
 import stat
+import time
 from pathlib import Path
 
 from gateway.clock import Clock
@@ -15,6 +15,9 @@ from gateway.errors import Forbidden, SettingsError
 from gateway.settings import Settings
 
 KEY_FILE = "signing.key"
+_LEAST_BYTES = 16
+_LOOKS = 20
+_LOOK_S = 0.1
 
 
 class Signer:
@@ -65,12 +68,12 @@ def signing_key(settings: Settings) -> bytes:
     path = settings.data_dir / KEY_FILE
     write_private(path, secrets.token_urlsafe(32))
     try:
-        key = path.read_bytes().strip()
+        key = _written(path)
     except OSError as error:
         raise SettingsError(
             f"VOXGATE_SIGNING_KEY is not set and {path} cannot be read ({error.strerror}); mend it or set the variable"
         ) from error
-    if len(key) < 16:
+    if len(key) < _LEAST_BYTES:
         raise SettingsError(f"{path} is too short to be a signing key; delete it to have a new one made")
     return key
 
@@ -78,19 +81,46 @@ def signing_key(settings: Settings) -> bytes:
 def write_private(path: Path, content: str) -> bool:
     """Write a file only this user can read, unless it is there already; whether it was written.
 
-    It appears whole or not at all, so of two servers starting at once neither reads half of the other's.
+    It appears whole or not at all, so of two servers starting at once neither reads half of the other's. On a disk
+    without hard links (exFAT, SMB, some mounts of containers) it is empty for a moment, as `_written` knows.
     """
+    if os.path.lexists(path):
+        return False
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
+    _write_new(draft, content)
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        return False
+    except OSError:
+        # File systems have many errors for "no hard links". If it is something else, this meets it too and says so.
+        try:
+            _write_new(path, content)
+        except FileExistsError:
+            return False
+    finally:
+        draft.unlink()
+    return True
+
+
+def _write_new(path: Path, content: str) -> None:
+    """Write a new file, durably; it is removed again where that fails."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(content + "\n")
             file.flush()
             os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            path.hardlink_to(draft)
-            return True
-        return False
-    finally:
-        draft.unlink()
+    except BaseException:
+        path.unlink()
+        raise
+
+
+def _written(path: Path) -> bytes:
+    """A key file's content; waits a moment where another process has made it and is about to write it."""
+    for _ in range(_LOOKS):
+        if key := path.read_bytes().strip():
+            return key
+        time.sleep(_LOOK_S)
+    return b""

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from support.access import TurnedClock
+from support.disks import without_hard_links
 
 from gateway.access import Signer, signing_key
 from gateway.errors import Forbidden, SettingsError
@@ -67,5 +70,38 @@ def test_a_signing_key_of_the_settings_is_used_as_it_is(tmp_path: Path) -> None:
 
 def test_a_cut_signing_key_file_is_refused_with_its_path(tmp_path: Path) -> None:
     (tmp_path / "signing.key").write_text("short")
+    with pytest.raises(SettingsError, match=r"signing\.key is too short"):
+        signing_key(Settings(data_dir=tmp_path))
+
+
+KEY_OF = """
+import sys
+from pathlib import Path
+from gateway.access import signing_key
+from gateway.settings import Settings
+print(signing_key(Settings(data_dir=Path(sys.argv[1]))).decode())
+"""
+
+
+def test_a_disk_without_hard_links_keeps_one_signing_key_for_servers_that_start_at_once(tmp_path: Path) -> None:
+    command = [*without_hard_links(), sys.executable, "-c", KEY_OF, str(tmp_path / "data")]
+    starts = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    keys = {start.communicate(timeout=60)[0].strip() for start in starts}
+    assert len(keys) == 1
+    assert len(keys.pop()) >= 32
+    files = list((tmp_path / "data").iterdir())
+    assert [file.name for file in files] == ["signing.key"]
+    assert stat.S_IMODE(files[0].stat().st_mode) == 0o600
+
+
+def test_a_start_that_finds_its_signing_key_writes_nothing(tmp_path: Path) -> None:
+    key = signing_key(Settings(data_dir=tmp_path))
+    before = tmp_path.stat().st_mtime_ns
+    assert signing_key(Settings(data_dir=tmp_path)) == key
+    assert tmp_path.stat().st_mtime_ns == before
+
+
+def test_an_empty_signing_key_file_is_refused_with_its_path(tmp_path: Path) -> None:
+    (tmp_path / "signing.key").touch()
     with pytest.raises(SettingsError, match=r"signing\.key is too short"):
         signing_key(Settings(data_dir=tmp_path))

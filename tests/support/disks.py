@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,3 +89,25 @@ def not_writable(folder: Path) -> Iterator[None]:
     finally:
         for path, mode in zip(folders, modes, strict=True):
             path.chmod(mode)
+
+
+def without_hard_links() -> list[str]:
+    """What to begin a command with so that the system refuses it every hard link, as exFAT and many mounts do."""
+    return [sys.executable, "-c", _REFUSE_LINKS]
+
+
+_REFUSE_LINKS = """
+import ctypes, errno, os, platform, struct, sys
+machine, calls = {"x86_64": (0xC000003E, (86, 265)), "aarch64": (0xC00000B7, (37,))}[platform.machine()]
+refuse = 0x00050000 | errno.EPERM
+steps = [(0x20, 0, 0, 4), (0x15, 0, len(calls) + 1, machine), (0x20, 0, 0, 0)]
+steps += [(0x15, len(calls) - at, 0, call) for at, call in enumerate(calls)]
+steps += [(0x06, 0, 0, 0x7FFF0000), (0x06, 0, 0, refuse)]
+filter = b"".join(struct.pack("HBBI", *step) for step in steps)
+held = ctypes.create_string_buffer(filter)
+program = struct.pack("HxxxxxxQ", len(steps), ctypes.addressof(held))
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0) == 0, ctypes.get_errno()
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+"""A seccomp filter (Linux, no rights needed): link and linkat fail with EPERM, all else is allowed."""
