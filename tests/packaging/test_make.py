@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -91,18 +92,57 @@ def test_the_python_somebody_named_is_the_only_one_tried(path_with) -> None:
     assert "PYTHON=python3.10 is not a Python from 3.11 to 3.14" in found.stderr
 
 
-@pytest.mark.parametrize("fails", ["nothing", "lint", "test", ".venv/.stamp-dev"])
-def test_ci_runs_lint_and_every_test_and_fails_where_one_does(tmp_path: Path, fails: str) -> None:
-    (tmp_path / "make").write_text(f'#!/bin/sh\necho "make $@"\ntest "$1" != "{fails}"\n')
-    (tmp_path / "make").chmod(0o755)
-    ran = subprocess.run(
+def _ci(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
+    """What `.ci/run` does where `make` is this script."""
+    (folder / "make").write_text(f"#!/bin/sh\n{script}\n")
+    (folder / "make").chmod(0o755)
+    return subprocess.run(
         ["bash", str(ROOT / ".ci" / "run")],
-        env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
+        env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+@pytest.mark.parametrize("fails", ["nothing", "lint", "test", ".venv/.stamp-dev"])
+def test_ci_runs_lint_and_every_test_and_fails_where_one_does(tmp_path: Path, fails: str) -> None:
+    ran = _ci(tmp_path, f'echo "make $@"\ntest "$1" != "{fails}"')
     first, *rest = ran.stdout.splitlines()
     assert first == "make .venv/.stamp-dev"
     assert sorted(rest) == ([] if fails == ".venv/.stamp-dev" else ["make lint", "make test"])
     assert (ran.returncode != 0) == (fails != "nothing")
+
+
+@pytest.mark.parametrize("reruns", [0, 1, 2, 3])
+def test_ci_names_every_test_that_had_to_be_tried_again_and_fails_above_two(tmp_path: Path, reruns: int) -> None:
+    # Two suites: their reruns count together.
+    names = [f"tests/suite_{n % 2}/test_it.py::test_number_{n}" for n in range(reruns)]
+    said = "; ".join(f"echo 'RERUN {name}'" for name in names) or "true"
+    ran = _ci(tmp_path, f'if [ "$1" = test ]; then {said}; fi')
+    assert (ran.returncode != 0) == (reruns > 2)
+    at_the_end = ran.stdout.rpartition("voxgate: ")[2]
+    assert all(name in at_the_end for name in names)
+
+
+def test_the_rerun_of_a_test_is_reported_as_ci_looks_for_it(tmp_path: Path) -> None:
+    (tmp_path / "test_twice.py").write_text(
+        "from pathlib import Path\n\n\n"
+        "def test_at_the_second_try(request):\n"
+        "    tried = Path(request.fspath).with_name('tried')\n"
+        "    before = tried.exists()\n"
+        "    tried.touch()\n"
+        "    assert before\n"
+    )
+    flags = subprocess.run(
+        ["make", "-C", str(ROOT), "--no-print-directory", "--eval", "flags: ; @echo $(TRIES) $(SLOWEST)", "flags"],
+        capture_output=True, text=True, check=True,
+    ).stdout.split()  # fmt: skip
+    ran = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", os.devnull, "--rootdir", str(tmp_path), *flags,
+         str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stdout
+    assert re.search(r"^RERUN test_twice.py::test_at_the_second_try", ran.stdout, re.MULTILINE)
+    assert "slowest 10 durations" in ran.stdout
