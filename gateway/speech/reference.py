@@ -1,12 +1,16 @@
 """Recordings that a voice is made of: decoded, checked and brought into one form.
 
 Runs in the signal-processing worker: a caller's file is never decoded in the process that answers requests. The
-header is read first, so that a small file that claims ten hours is refused before a sample of it is decoded.
+header is read first, so that a small file that claims ten hours is refused before a sample of it is decoded. Some
+headers know no length, since their file was made for a pipe, and MP3's is an estimate: those are decoded to their end,
+or to the longest that is allowed.
 """
 
 from __future__ import annotations
 
 import math
+import os
+import struct
 from pathlib import Path
 
 import msgspec
@@ -16,6 +20,7 @@ import soundfile as sf  # type: ignore[import-untyped]
 
 from gateway.errors import InvalidInput
 from gateway.speech.loudness import LevelMeter
+from gateway.speech.take import to_wav
 from gateway.speech.trim import fade, speech_span
 
 RATE = 24_000
@@ -26,6 +31,14 @@ CONTAINERS = {"WAV": "wav", "WAVEX": "wav", "FLAC": "flac", "OGG": "ogg", "MP3":
 TOO_SOFT_DBFS = -45.0
 CLIPPED_SHARE = 0.01
 _PIECE_S = 4
+_UNKNOWN_FRAMES = 1 << 48
+
+
+class _Recording(sf.SoundFile):  # type: ignore[misc] # the library has no types
+    """A file that is read once, from its beginning: seeking fails where the header does not know the length."""
+
+    def seekable(self) -> bool:
+        return False
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -53,6 +66,12 @@ def prepare_reference(source: Path, target: Path) -> Reference:
         InvalidInput: what is wrong with the recording, and what is allowed.
     """
     pcm, rate = _decode(source)
+    warnings = []
+    peak = max(float(pcm.max()), -float(pcm.min()))
+    if peak > 1.0:
+        pcm = (pcm.astype(np.float64) / peak).astype(np.float32)
+        shown = f"{20 * math.log10(peak):.1f} dB"
+        warnings.append(f"its samples were up to {shown} above full scale: all were lowered by as much")
     begin, end = speech_span(pcm, rate)
     pcm = resample(pcm[begin:end], rate, RATE)
     seconds = pcm.size / RATE
@@ -68,13 +87,13 @@ def prepare_reference(source: Path, target: Path) -> Reference:
     if level < TOO_SOFT_DBFS:
         shown = "silent" if math.isinf(level) else f"too soft ({level:.0f} dBFS; at least {TOO_SOFT_DBFS:g})"
         raise InvalidInput(f"the recording is {shown}: record closer to the microphone, without normalising noise")
-    warnings = []
     if rate < 16_000:
         warnings.append(f"recorded at {rate} Hz: the voice will sound muffled; 24000 Hz or more is better")
     if float(np.mean(np.abs(samples) >= 32_700)) > CLIPPED_SHARE:
         warnings.append("more than 1 % of its samples are clipped: the voice will sound distorted")
     fade(samples, RATE, begin=True, end=True)
-    sf.write(target, samples, RATE, subtype="PCM_16", format="WAV")
+    # By way of memory: the library does not say why a file could not be written, and a full disk is to be told.
+    target.write_bytes(to_wav(samples, RATE))
     return Reference(round(seconds, 2), round(level, 1), rate, tuple(warnings))
 
 
@@ -109,8 +128,9 @@ def _resampled(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[
 
 
 def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
+    _mend_length(source)
     try:
-        with sf.SoundFile(source) as file:
+        with _Recording(source) as file:
             if file.format not in CONTAINERS:
                 raise InvalidInput(f"the recording is {file.format}; send WAV, FLAC, OGG or MP3")
             rate, channels = int(file.samplerate), int(file.channels)
@@ -120,7 +140,7 @@ def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
                     f"{RATES[0]} to {RATES[1]} Hz are read"
                 )
             claimed = file.frames / rate
-            if claimed > MAX_S:
+            if claimed > MAX_S and _knows_length(file):
                 raise InvalidInput(f"the recording lasts {claimed:.0f} s; it needs {MIN_S:g} to {MAX_S:g} s")
             # A header may lie: whatever it says, no more than this is decoded.
             limit = int(MAX_S * rate) + 1
@@ -136,6 +156,29 @@ def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
     return pcm, rate
 
 
+def _knows_length(file: sf.SoundFile) -> bool:
+    """Whether a length beyond the longest allowed is one: MP3's may be an estimate, and FLAC may say 'unknown'."""
+    return CONTAINERS[file.format] != "mp3" and file.frames < _UNKNOWN_FRAMES
+
+
+def _mend_length(source: Path) -> None:
+    """Fill in the data size of a WAV file that was made for a pipe and says 0 (0xFFFFFFFF is understood as it is)."""
+    with source.open("r+b") as file:
+        if file.read(4) != b"RIFF":
+            return
+        size = file.seek(0, os.SEEK_END)
+        at = 12
+        while at + 8 <= size:
+            file.seek(at)
+            name, length = struct.unpack("<4sI", file.read(8))
+            if name == b"data":
+                if length == 0:
+                    file.seek(at + 4)
+                    file.write(struct.pack("<I", size - at - 8))
+                return
+            at += 8 + length + length % 2
+
+
 def _mono(file: sf.SoundFile, limit: int) -> npt.NDArray[np.float32]:
     """At most `limit` frames, their channels mixed second by second: eight of them at 192 kHz would be 370 MB."""
     pcm = np.empty(limit, np.float32)
@@ -144,6 +187,6 @@ def _mono(file: sf.SoundFile, limit: int) -> npt.NDArray[np.float32]:
         block = file.read(min(limit - have, int(file.samplerate)), dtype="float32", always_2d=True)
         if not len(block):
             break
-        pcm[have : have + len(block)] = block.mean(axis=1, dtype=np.float32)
+        pcm[have : have + len(block)] = block.mean(axis=1, dtype=np.float64)
         have += len(block)
     return pcm[:have]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,22 +18,32 @@ def speech_span(pcm: npt.NDArray[np.float32], rate: int) -> tuple[int, int]:
     """First and last + 1 sample to keep: frames of 10 ms within 45 dB of the loudest, 20 ms before, 60 ms after.
 
     Args:
-        pcm: shape (n,), any scale. Pauses within are never looked at. Silence is kept whole.
+        pcm: shape (n,), finite, any scale. Pauses within are never looked at. Silence is kept whole.
     """
     frame = max(1, rate * _FRAME_MS // 1000)
     whole = pcm.size // frame
-    frames = pcm[: whole * frame].reshape(whole, frame)
-    energies = np.einsum("ij,ij->i", frames, frames)
-    rest = pcm[whole * frame :]
-    if rest.size:
-        energies = np.append(energies, np.dot(rest, rest) * (frame / rest.size))
-    loudest = float(energies.max(initial=0.0))
+    with np.errstate(over="ignore"):
+        energies = _energies(pcm, frame, whole)
+        loudest = float(energies.max(initial=0.0))
+    if math.isinf(loudest):  # squares of samples above 1e19 are more than a float32 holds
+        energies = _energies(pcm.astype(np.float64), frame, whole)
+        loudest = float(energies.max())
     if loudest <= 0.0:
         return 0, pcm.size
     loud = np.flatnonzero(energies > loudest * 10 ** (-_BELOW_LOUDEST_DB / 10))
     begin = int(loud[0]) * frame - rate * _KEEP_BEFORE_MS // 1000
     end = (int(loud[-1]) + 1) * frame + rate * _KEEP_AFTER_MS // 1000
     return max(0, begin), min(pcm.size, end)
+
+
+def _energies(pcm: npt.NDArray[np.floating], frame: int, whole: int) -> npt.NDArray[np.floating]:
+    """Of each frame, and of the rest after the `whole` ones, as if it were as long as they are."""
+    frames = pcm[: whole * frame].reshape(whole, frame)
+    energies: npt.NDArray[np.floating] = np.einsum("ij,ij->i", frames, frames)
+    rest = pcm[whole * frame :]
+    if rest.size:
+        energies = np.append(energies, np.dot(rest, rest) * (frame / rest.size))
+    return energies
 
 
 def fade(pcm: npt.NDArray[np.int16], rate: int, begin: bool, end: bool) -> None:

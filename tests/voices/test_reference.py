@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +71,52 @@ def test_a_small_file_of_ten_hours_is_refused_by_its_header(tmp_path: Path) -> N
     assert source.stat().st_size < 10_000_000
     with pytest.raises(InvalidInput, match="lasts 36000 s"):
         prepare_reference(source, tmp_path / "out.wav")
+
+
+def without_length(form: str) -> bytes:
+    """A recording of four seconds as an encoder writes it into a pipe: its header does not know how long it is."""
+    file = io.BytesIO()
+    soundfile.write(file, speechlike(4, 24_000), 24_000, format=form)
+    data = bytearray(file.getvalue())
+    if form == "FLAC":  # STREAMINFO: the last 36 bits before the checksum
+        data[21] &= 0xF0
+        data[22:26] = bytes(4)
+    else:
+        at = data.index(b"data") + 4
+        data[4:8] = data[at : at + 4] = bytes(4)
+    return bytes(data)
+
+
+@pytest.mark.parametrize("form", ["FLAC", "WAV"])
+def test_a_recording_whose_header_does_not_know_its_length_is_read_to_its_end(tmp_path: Path, form: str) -> None:
+    (tmp_path / "in").write_bytes(without_length(form))
+    assert prepare_reference(tmp_path / "in", tmp_path / "out.wav").duration_s == pytest.approx(4.0, abs=0.1)
+
+
+def test_a_recording_of_unknown_length_that_is_too_long_is_refused(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    soundfile.write(file, speechlike(61, 8_000), 8_000, format="FLAC")
+    data = bytearray(file.getvalue())
+    data[21] &= 0xF0
+    data[22:26] = bytes(4)
+    assert "lasts more than 60 s" in refusal(tmp_path, bytes(data))
+
+
+@pytest.mark.parametrize("scale", [1.5, 3e4, 1e19, 3.4e38])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_recording_of_samples_above_full_scale_is_lowered_and_says_so(
+    tmp_path: Path, scale: float, channels: int
+) -> None:
+    voice = speechlike(4, 24_000, level=1.0).astype(np.float64)
+    voice *= scale / np.abs(voice).max()
+    source, target = tmp_path / "in", tmp_path / "out.wav"
+    soundfile.write(source, np.stack([voice] * channels, axis=1), 24_000, format="WAV", subtype="FLOAT")
+    reference = prepare_reference(source, target)
+    assert any("above full scale" in warning for warning in reference.warnings)
+    pcm, _ = soundfile.read(target)
+    expected = voice / scale
+    middle = slice(1_000, 90_000)
+    assert np.max(np.abs(pcm[middle] - expected[middle])) < 1e-3
 
 
 def test_a_damaged_recording_is_refused_or_read_never_a_crash(tmp_path: Path) -> None:
