@@ -22,6 +22,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Settings
 from storage import migrate
 from storage.database import Database
+from storage.free_space import FreeSpace
 from storage.jobs import JobStore
 from storage.notices import Topic
 
@@ -105,6 +106,7 @@ async def _voxgate(url: str, count: int, idle: int) -> Outcome:
         cast("Any", SimpleNamespace(run=run)),
         Metrics(),
         "bench",
+        FreeSpace((), 0),
     )
 
     async def client(first: int) -> None:

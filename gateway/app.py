@@ -54,6 +54,7 @@ from storage.cache_entries import CacheStore
 from storage.database import Database
 from storage.endpoints import EndpointStore
 from storage.errors import StorageError
+from storage.free_space import FreeSpace
 from storage.job_pages import JobPages
 from storage.jobs import JobStore
 from storage.listener import Heard
@@ -112,6 +113,7 @@ class Gateway:
     async def _start(self, database: Database) -> None:
         settings, clock, metrics = self.settings, self.clock, self.metrics
         self._audio = audio = AudioStore(settings.audio_dir)
+        self._space = FreeSpace(settings.work_dirs, settings.min_free_bytes)
         jobs_kept = Retention(
             run_ms=round(settings.jobs.retention_run_s * 1000),
             runsync_ms=round(settings.jobs.retention_runsync_s * 1000),
@@ -163,14 +165,14 @@ class Gateway:
             lambda job_id: signals.notify(take_signal(job_id)),
             self._read_again,
         )
-        self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner)
+        self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner, self._space)
         self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
         sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
         self._housekeeping = Housekeeping(
             settings, clock, store, cache, takes, voice_store, sweeper, answers, ended, metrics
         )
         self._write_behind = WriteBehind(store)
-        self.watch = Watch(store, self.engines, router, metrics)
+        self.watch = Watch(store, self.engines, router, metrics, self._space)
         present = Presenter(answers, self.watch, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)
         webhooks = WebhookStore(database, clock)
@@ -249,15 +251,16 @@ class Gateway:
         """What was checked.
 
         Raises:
-            Unavailable: the server is stopping, its database does not answer, its audio folder is gone, or no backend
-                can speak here. One that cannot load its model now does not count: it tries again, and what is cached
-                is answered meanwhile.
+            Unavailable: the server is stopping, its database does not answer, its audio folder is gone, a disk is full,
+                or no backend can speak here. One that cannot load its model now does not count: it tries again, and
+                what is cached is answered meanwhile.
         """
         if self._stopping or self._database is None:
             raise Unavailable("the server is starting or stopping")
         try:
             await self._database.answers()
             await self._audio.ensure()
+            self._space.check()
         except StorageError as error:
             raise Unavailable(str(error)) from error
         if not len(self.engines):

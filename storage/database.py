@@ -57,7 +57,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
         name = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError) as error:
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # of a port that is no number, the last
         raise SettingsError(
             "VOXGATE_DATABASE__URL is not a database URL: write sqlite:////path/to/file or postgresql://user@host/name"
         ) from error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import ClassVar
 
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -159,6 +161,18 @@ def translate(error: BaseException, place: str) -> BaseException:
         return error
     kind, message = found
     return kind(message.format(place=place, reason=reason_of(error)))
+
+
+@contextmanager
+def told(place: str) -> Iterator[None]:
+    """Inside, an error of the system that is about `place` is raised as the storage error that it means."""
+    try:
+        yield
+    except OSError as error:
+        meant = translate(error, place)
+        if meant is error:
+            raise
+        raise meant from error
 
 
 def replaced(place: str) -> StorageGone:

@@ -38,7 +38,8 @@ async def live_head() -> None:
     responses={**succeeds(Ready), **fails({503: "It does not, and why."})},
 )
 async def ready(gateway: Core) -> Response[bytes]:
-    """Whether the server takes jobs: its database answers, a backend can speak, it is not stopping. Needs no key."""
+    """Whether the server takes jobs: its database answers, its disks have room, a backend can speak, it is not
+    stopping. Needs no key."""
     return json_response(Ready("ready", dict(await gateway.ready())))
 
 

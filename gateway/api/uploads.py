@@ -6,6 +6,7 @@ that far.
 
 from __future__ import annotations
 
+import tempfile
 from typing import Any
 
 import msgspec
@@ -15,7 +16,7 @@ from litestar.enums import RequestEncodingType
 from litestar.exceptions import ClientException
 
 from gateway.api.documents import NewVoice
-from gateway.errors import BadRequest, InvalidInput
+from gateway.errors import BadRequest, InvalidInput, Unavailable
 from gateway.settings.nearest import nearest
 from gateway.settings.words import explain
 from gateway.speech.voices import MAX_UPLOAD_BYTES
@@ -62,6 +63,11 @@ async def _form(request: Request[Any, Any, Any]) -> NewVoice:
         if error.status_code != 400:
             raise
         raise BadRequest("the form cannot be read: is the boundary in Content-Type the one in the body?") from error
+    except OSError as error:  # a large file is held on the disk while it comes
+        raise Unavailable(
+            f"the recording cannot be received: {tempfile.gettempdir()} cannot hold it "
+            f"({error.strerror or error}); free some space there, or set TMPDIR"
+        ) from error
     except (UnicodeDecodeError, LookupError) as error:
         raise BadRequest("the form has a field that is no text; give the recording a filename") from error
     try:

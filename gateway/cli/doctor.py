@@ -14,7 +14,7 @@ import msgspec
 from gateway.access.keys import is_old, state_of
 from gateway.cli.installed import Installed, installed
 from gateway.cli.output import echo_json, in_bytes, json_option, one_line
-from gateway.cli.prepared import installed_names
+from gateway.cli.prepared import installed_names, missing_driver
 from gateway.cli.running import find
 from gateway.clock import SystemClock
 from gateway.errors import SettingsError
@@ -27,6 +27,7 @@ from storage.audio import AudioStore
 from storage.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 from storage.errors import StorageError
+from storage.free_space import FreeSpace
 from storage.keys import KeyRecord, KeyStore
 from storage.sweeper import Sweeper
 from voxgate import __version__
@@ -76,21 +77,30 @@ def _findings() -> Iterator[Finding]:
     yield from (Finding("problem", "settings", line) for line in wrong)
     if not wrong:
         yield Finding("ok", "settings", f"data folder {settings.data_dir.absolute()}")
-        yield _space(settings)
+        yield from _space(settings)
     yield Finding("ok", "server", f"runs at {running.url}" if running else f"none; {settings.host}:{settings.port}")
     yield from _database(settings, names)
     if rows is not None:
         yield from _backends(settings, rows)
 
 
-def _space(settings: Settings) -> Finding:
-    free = shutil.disk_usage(settings.data_dir).free
-    if free < _LITTLE_SPACE_BYTES:
-        return Finding("warning", "space", f"only {in_bytes(free)} free for {settings.data_dir}; a full disk stops it")
-    return Finding("ok", "space", f"{in_bytes(free)} free")
+def _space(settings: Settings) -> Iterator[Finding]:
+    if shortage := FreeSpace(settings.work_dirs, settings.min_free_bytes).shortage():
+        yield Finding("problem", "space", f"free some space: {shortage} ({settings.origin('min_free_bytes')})")
+        return
+    for folder in dict.fromkeys((settings.data_dir, *settings.work_dirs)):
+        free = shutil.disk_usage(folder).free
+        if free < _LITTLE_SPACE_BYTES:
+            words = f"only {in_bytes(free)} free in {folder}: free some before it is full"
+            yield Finding("warning", "space", words)
+            return
+    yield Finding("ok", "space", f"{in_bytes(shutil.disk_usage(settings.data_dir).free)} free")
 
 
 def _database(settings: Settings, names: list[str] | None) -> Iterator[Finding]:
+    if lacking := missing_driver(settings):
+        yield Finding("problem", "database", lacking)
+        return
     try:
         schema = migrate.check(settings.database_url)
         if schema.state == "ahead":
@@ -106,7 +116,7 @@ def _database(settings: Settings, names: list[str] | None) -> Iterator[Finding]:
             yield Finding("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
         else:
             yield Finding("problem", "database", f"schema {schema.current or 'none'}; run: voxgate db upgrade")
-    except StorageError as error:
+    except (SettingsError, StorageError) as error:
         yield Finding("problem", "database", one_line(str(error)))
 
 

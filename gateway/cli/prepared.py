@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
+import importlib
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,11 +32,24 @@ def settings_for(overrides: Mapping[str, Any] | None = None, *, listen: bool = F
     """
     settings = load_settings(overrides=overrides)
     check_start(settings, listen=listen)
-    if not settings.embedded and importlib.util.find_spec("psycopg") is None:
-        raise SettingsError(
-            "VOXGATE_DATABASE__URL needs the driver of PostgreSQL; run: pip install 'voxgate[postgres]'"
-        )
+    if lacking := missing_driver(settings):
+        raise SettingsError(lacking)
     return settings
+
+
+def missing_driver(settings: Settings) -> str:
+    """What the database of these settings needs and Python cannot import, with the cure; "" where nothing is."""
+    if not settings.database_url.startswith("postgresql"):
+        return ""
+    try:
+        importlib.import_module("psycopg")
+    except ImportError as error:  # not there, or there without the library of PostgreSQL that it needs
+        reason = str(error).splitlines()[0].strip().rstrip(":.")
+        return (
+            f"{settings.origin('database.url')} needs the driver of PostgreSQL ({reason}); "
+            "run: pip install 'voxgate[postgres]'"
+        )
+    return ""
 
 
 def installed_names(settings: Settings) -> list[str]:

@@ -2,6 +2,7 @@
 
 A job is claimed only when its backend's model is loaded, so that loading is time in the queue, with a reason, and
 never execution. A backend that cannot be loaded does not hold its jobs: they are claimed and end, or fall back.
+Nothing is claimed while a disk is full: what would be spoken could not be kept.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from gateway.jobs.turns import Turns
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
-from storage.errors import StorageError
+from storage.errors import StorageError, StorageFull
+from storage.free_space import FreeSpace
 from storage.jobs import JobStore
 from storage.records import JobRecord
 
@@ -40,6 +42,7 @@ class Claimer:
         runner: Runner,
         metrics: Metrics,
         owner: str,
+        space: FreeSpace,
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -48,6 +51,8 @@ class Claimer:
         self._runner = runner
         self._metrics = metrics
         self._owner = owner
+        self._space = space
+        self._full = False
         self._turns = Turns()
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -140,7 +145,7 @@ class Claimer:
         free = self._settings.jobs.max_running - len(self.running) - self._promised
         open_, closed = self._seen = self._backends()
         self._more = True
-        if free <= 0 or self._stopping:
+        if free <= 0 or self._stopping or not self._has_space():
             return False
         if closed:
             # Somebody waits for a backend that sleeps: that is what wakes it.
@@ -161,6 +166,16 @@ class Claimer:
         for job in jobs:
             self._begin(job)
         return 0 < len(jobs) < len(chosen)  # another server was quicker with some; behind them others may wait
+
+    def _has_space(self) -> bool:
+        """Whether what a job speaks could be kept; said once when there is no room, and once when there is again."""
+        shortage = self._space.shortage()
+        if shortage and not self._full:
+            log.error("claiming_paused", code=StorageFull.code, reason=f"no space left: {shortage}")
+        elif self._full and not shortage:
+            log.info("claiming_resumed")
+        self._full = bool(shortage)
+        return not shortage
 
     def _begin(self, job: JobRecord, missed: str | None = None) -> None:
         earlier = self.running.get(job.id)

@@ -14,7 +14,7 @@ from gateway.clock import Clock
 from gateway.jobs.answers import Answers
 from gateway.jobs.intake import Assignment
 from gateway.jobs.output import OutputWarning, stored, warned
-from gateway.jobs.pause import Pause
+from gateway.jobs.pause import FIRST_S, Pause, PausesForRoom
 from gateway.jobs.retention import retained_until
 from gateway.jobs.run import Lost, Run
 from gateway.metrics import Metrics
@@ -67,6 +67,7 @@ class Endings:
         self._owner = owner
         self._on_end = on_end
         self._pause = Pause()
+        self._no_room = PausesForRoom()
 
     async def complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> None:
         """Store the file, then the row and all that goes with it, then answer.
@@ -139,6 +140,7 @@ class Endings:
             ),
         )
         self._pause.over()
+        self._no_room.over(job.id)
         if not done.ok:
             await self._settled(run, blob)
             raise Lost
@@ -266,21 +268,22 @@ class Endings:
             with suppress(StorageError):
                 await self._audio.ensure()  # perhaps only our part of it is gone
         if isinstance(error, StorageUnavailable):
-            await self._hand_back_at_last(run, str(error))
-        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked, StorageGone)):
+            await self._hand_back_at_last(run, str(error), self._pause.next_ms())
+        elif isinstance(error, StorageFull):
+            await self._hand_back_at_last(run, str(error), self._no_room.next_ms(run.job.id))
+        elif isinstance(error, (StorageReadOnly, StorageLocked, StorageGone)):
             await self.hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
             await self.try_later(run, str(error), code=error.code)
 
-    async def _hand_back_at_last(self, run: Run, reason: str) -> None:
-        """A database that is away cannot be told. Until it is back the lease stays ours, and goes on beating then."""
+    async def _hand_back_at_last(self, run: Run, reason: str, delay_ms: int) -> None:
+        """A database that is away, or full, cannot be told. Until it can the lease stays ours, and goes on beating."""
         while True:
-            pause_ms = self._pause.next_ms()
             try:
-                await self.hand_back(run, reason, count_failure=False, delay_ms=pause_ms)
+                await self.hand_back(run, reason, count_failure=False, delay_ms=delay_ms)
                 return
-            except StorageUnavailable:
-                await self._clock.sleep(pause_ms / 1000)
+            except (StorageUnavailable, StorageFull):
+                await self._clock.sleep(FIRST_S)
 
     async def try_later(self, run: Run, reason: str, *, code: str) -> None:
         """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""

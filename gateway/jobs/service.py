@@ -144,6 +144,7 @@ class Jobs:
             TooManyRequests: the queue is full.
             Conflict: the idempotency key came with another body.
             Unavailable: the server is stopping.
+            StorageFull: the disk has no room for work, and the answer is not in the cache.
         """
         if self._stopping:
             raise Unavailable("the server is stopping; send the request again in a moment")
@@ -170,6 +171,7 @@ class Jobs:
                     return await self._answer(principal, job, assignment, found, idempotency, base_url)
                 except BlobMissing:
                     self._answers.forget([assignment.key])  # swept between our look and our commit
+        self._watch.check_space()
         await self._room(endpoint)
         if self._claimer.has_place_for(job.backend):
             accepted, _ = await asyncio.gather(self._store.insert(job, idempotency), self._claimer.claim_at_once(job))
@@ -238,6 +240,7 @@ class Jobs:
             if job.error_code == ModelNotInitialized.code:
                 raise Conflict(f"job {job_id} was never queued, since no backend could take it: send it again")
             raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
+        self._watch.check_space()
         queued = await self._store.retry(job_id)
         if queued is None:
             now = await self._store.peek(job_id) or job  # whoever retried it a moment ago was first

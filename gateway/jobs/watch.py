@@ -10,6 +10,7 @@ from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, W
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
+from storage.free_space import FreeSpace
 from storage.jobs import PLACE_LIMIT, JobStore
 from storage.records import JobRecord, JobState
 
@@ -17,8 +18,9 @@ from storage.records import JobRecord, JobState
 class Watch:
     """Reads the queue and the hosts; changes nothing."""
 
-    def __init__(self, store: JobStore, engines: Engines, router: Router, metrics: Metrics) -> None:
+    def __init__(self, store: JobStore, engines: Engines, router: Router, metrics: Metrics, space: FreeSpace) -> None:
         self._store = store
+        self._space = space
         self._engines = engines
         self._metrics = metrics
         self._router = router
@@ -106,6 +108,8 @@ class Watch:
             if state.last_error:
                 return f"worker crashing: {state.last_error}"
             return _loading(state)
+        if shortage := self._space.shortage():
+            return f"no space left: {shortage}"
         if job.error:
             return f"will be tried again: {job.error}"
         position = await self._store.position(job.id)
@@ -121,6 +125,14 @@ class Watch:
         state = hosted.host.state()
         loading = state.initializing > 0 if run.timing.held_up else _nobody_speaks(state)
         return _loading(state) if loading else ""
+
+    def check_space(self) -> None:
+        """Nothing, while the disks have room for further jobs.
+
+        Raises:
+            StorageFull: one has none.
+        """
+        self._space.check()
 
     def most_workers(self) -> int:
         """How many engine workers this server may start in all."""

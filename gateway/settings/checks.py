@@ -6,6 +6,7 @@ import errno
 import ipaddress
 import os
 import re
+import shutil
 import socket
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from gateway.settings.origins import instead
 
 _SQLITE_FILE = ("sqlite+aiosqlite:///", "sqlite:///")
 _CUDA = re.compile(r"cuda(:[0-9]+)?")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?", re.IGNORECASE)
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://((\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 
@@ -73,6 +75,11 @@ def _folder_problem(origin: str, folder: Path, used: Path | None = None, mode: i
         with tempfile.TemporaryFile(dir=probed) as probe:
             probe.write(b"voxgate")
     except OSError as error:
+        if error.errno in _FULL:
+            # The nearest folder that is there: the one that was to be made has no disk yet.
+            there = next(path for path in (probed, *probed.absolute().parents) if path.exists())
+            free = shutil.disk_usage(there).free
+            return f"{origin} = {str(folder)!r}: its disk is full; free some space: {free} bytes free in {probed}"
         inside = f"{used.name!r} in it " if used else ""
         return (
             f"{origin} = {str(folder)!r}: {inside}cannot be written ({error.strerror}); "

@@ -227,6 +227,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         Meta(description="Most encoded bytes of audio inside an answer; above: `audio_url` only."),
     ] = 20_000_000
+    min_free_bytes: Annotated[
+        Annotated[int, Meta(ge=0)],
+        Meta(
+            description="Bytes that must be free in the folders of the database and of the audio; below, the server "
+            "is not ready, accepts no job and claims none. 0: never."
+        ),
+    ] = 2_000_000
     audio_url_ttl_s: Annotated[PositiveSeconds, Meta(description="Seconds an `audio_url` works.")] = 86_400.0
     signing_key: Annotated[
         Annotated[str, Meta(min_length=16)] | None,
@@ -284,6 +291,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def embedded(self) -> bool:
         """Whether the database is SQLite: one machine, nothing to administer."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def work_dirs(self) -> tuple[Path, ...]:
+        """The folders that accepted work needs room in: of the audio and, where it is a file, of the database."""
+        if not self.embedded:
+            return (self.audio_dir,)
+        path = self.database_url.partition(":///")[2].partition("?")[0]
+        return (Path(path).parent, self.audio_dir)
 
     @property
     def endpoints_on_demand(self) -> bool:

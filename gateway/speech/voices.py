@@ -19,8 +19,10 @@ from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused
 from gateway.errors import InvalidInput, NotFound
 from gateway.speech.language import normalize_language
-from gateway.speech.reference import prepare_reference
+from gateway.speech.reference import Reference, prepare_reference
 from storage.audio import AudioStore
+from storage.errors import told
+from storage.records import BlobRecord
 from storage.voices import VoiceRecord, VoiceStore
 
 MAX_UPLOAD_BYTES = 20_000_000
@@ -118,6 +120,7 @@ class VoiceLibrary:
         Raises:
             InvalidInput: name, consent, language or recording cannot be used, and why.
             Conflict: the tenant has a voice of this name, or as many as it may have.
+            StorageError: it cannot be kept.
         """
         if not _NAME.fullmatch(name) or name == "default":
             raise InvalidInput(
@@ -135,32 +138,36 @@ class VoiceLibrary:
         if language is not None:
             language = normalize_language(language)
         source, target = self._audio.new_spool(), self._audio.new_spool()
-        try:
-            await asyncio.to_thread(source.write_bytes, recording)
+        with told(str(self._audio.root)):
             try:
-                reference = await self._dsp.run(prepare_reference, source, target)
-            except ChunkRefused as error:
-                raise InvalidInput(f"the recording cannot be decoded ({error}); export it again as WAV") from error
-            blob = await self._audio.put_file(target, ".wav")
-            details = _Details(reference.duration_s, reference.level_dbfs, consent, reference.warnings)
-            record = VoiceRecord(
-                id=f"{tenant}/{name}",
-                tenant=tenant,
-                name=name,
-                language=language,
-                content_hash=blob.hash,
-                blob_hash=blob.hash,
-                details=msgspec.json.encode(details).decode(),
-                created_ms=self._clock.now_ms(),
-            )
-            await self._store.add(record, blob, MAX_VOICES)
-            await self._audio.settle(blob)
-        finally:
-            await asyncio.to_thread(_drop, source, target)
+                blob, reference = await self._prepared(recording, source, target)
+                details = _Details(reference.duration_s, reference.level_dbfs, consent, reference.warnings)
+                record = VoiceRecord(
+                    id=f"{tenant}/{name}",
+                    tenant=tenant,
+                    name=name,
+                    language=language,
+                    content_hash=blob.hash,
+                    blob_hash=blob.hash,
+                    details=msgspec.json.encode(details).decode(),
+                    created_ms=self._clock.now_ms(),
+                )
+                await self._store.add(record, blob, MAX_VOICES)
+                await self._audio.settle(blob)
+            finally:
+                await asyncio.to_thread(_drop, source, target)
         self._changes += 1
         self._voices[tenant, name] = record
         self._on_change(False)
         return _shown(record)
+
+    async def _prepared(self, recording: bytes, source: Path, target: Path) -> tuple[BlobRecord, Reference]:
+        await asyncio.to_thread(source.write_bytes, recording)
+        try:
+            reference = await self._dsp.run(prepare_reference, source, target)
+        except ChunkRefused as error:
+            raise InvalidInput(f"the recording cannot be decoded ({error}); export it again as WAV") from error
+        return await self._audio.put_file(target, ".wav"), reference
 
     async def recording(self, tenant: str, name: str) -> tuple[Path, str]:
         """The file of a voice's recording, mono WAV at 24 kHz, and the hash of its bytes.

@@ -59,17 +59,28 @@ async def test_audio_that_finds_no_room_waits_for_it(tmp_path: Path) -> None:
         # The very first failure that is counted would end a job.
         async with site(tmp_path, **SHORT, cache_dir=small.path, jobs__max_attempts=1) as place:
             served = await place.start()
-            for spoil, mend, words in (
-                (small.fill, small.clear, "no space left"),
-                (small.read_only, small.writable, "cannot be written"),
-            ):
-                spoil()
-                ids, errors = await submitted(served, [f"There is {words} for this sentence {n}." for n in range(3)])
-                assert not errors
-                await waits(served, ids[0], words)
-                mend()
-                for job_id in ids:
-                    sound_of(await served.caller.until(job_id))
+            texts = [f"There is no space left for this sentence {n}." for n in range(3)]
+            ids = [await served.caller.run(text, format="wav", options={"delay_s": 1}) for text in texts]
+            await served.caller.until(ids[0], "IN_PROGRESS")
+            small.fill()
+            await waits(served, ids[0], "no space left")
+            small.clear()
+            for job_id in ids:
+                sound_of(await served.caller.until(job_id))
+            assert await served.stop() == 0
+
+
+async def test_audio_on_a_disk_that_turned_read_only_waits_until_it_can_be_written(tmp_path: Path) -> None:
+    with disk(tmp_path / "audio") as small:
+        async with site(tmp_path, **SHORT, cache_dir=small.path, jobs__max_attempts=1) as place:
+            served = await place.start()
+            small.read_only()
+            ids, errors = await submitted(served, [f"Nobody can write sentence {n}." for n in range(3)])
+            assert not errors
+            await waits(served, ids[0], "cannot be written")
+            small.writable()
+            for job_id in ids:
+                sound_of(await served.caller.until(job_id))
             assert await served.stop() == 0
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,9 +22,13 @@ class Disk:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._filler = path / "filler"
+        self._files = path / "files"
 
-    def fill(self) -> None:
-        """Leave no room."""
+    def fill(self, leave_bytes: int = 0) -> None:
+        """Leave no room, or hardly any."""
+        if leave_bytes:
+            self._filler.write_bytes(bytes(max(0, shutil.disk_usage(self.path).free - leave_bytes)))
+            return
         with self._filler.open("ab", buffering=0) as file:
             for size in (1 << 20, 1 << 12, 1):
                 block = bytes(size)
@@ -31,9 +38,17 @@ class Disk:
                 except OSError:
                     continue
 
+    def fill_files(self) -> None:
+        """Leave bytes, but no inode for another file."""
+        self._files.mkdir(exist_ok=True)
+        with contextlib.suppress(OSError):
+            for n in itertools.count():
+                (self._files / str(n)).touch()
+
     def clear(self) -> None:
         """Make room again."""
         self._filler.unlink(missing_ok=True)
+        shutil.rmtree(self._files, ignore_errors=True)
 
     def read_only(self) -> None:
         subprocess.run(["mount", "-o", "remount,ro", str(self.path)], check=True, capture_output=True)
@@ -43,14 +58,13 @@ class Disk:
 
 
 @contextmanager
-def disk(path: Path, size_mb: int = 8) -> Iterator[Disk]:
-    """A disk mounted at `path`; the test is skipped for those who may not mount."""
+def disk(path: Path, size_mb: int = 8, files: int = 0) -> Iterator[Disk]:
+    """A disk mounted at `path`, with room for so many files, if a number is given; the test is skipped for those who
+    may not mount."""
     path.mkdir(parents=True, exist_ok=True)
+    options = f"size={size_mb}m" + (f",nr_inodes={files}" if files else "")
     mounted = os.geteuid() == 0 and (
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size_mb}m", "tmpfs", str(path)], capture_output=True
-        ).returncode
-        == 0
+        subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(path)], capture_output=True).returncode == 0
     )
     if not mounted:
         pytest.skip("needs the right to mount a small disk")
