@@ -27,6 +27,7 @@ from gateway.settings import Settings
 from gateway.settings.address import address
 from gateway.settings.checks import port_problem
 from gateway.settings.logs import setup_logs
+from gateway.settings.printed import EventStream
 
 _BACKLOG = 2048
 _LAST_ANSWERS_S = 5
@@ -48,6 +49,8 @@ def serve(host: str | None, port: int | None) -> None:
     for problem in route_problems(settings, installed_names(settings)):
         raise SettingsError(problem)
     setup_logs(settings.log_level, settings.log_format)
+    if settings.log_format == "json":
+        sys.stderr = EventStream(sys.stderr, process="server")
     for name in ("uvicorn.error", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)  # the gateway says itself that it started and stopped
     migrate_or_refuse(settings)

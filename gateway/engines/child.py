@@ -7,6 +7,7 @@ framework included) into every worker, and its pipe needs two threads here; a so
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import json
 import os
@@ -17,7 +18,11 @@ import sys
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
+import structlog
+
+from gateway.clock import set_within
 from gateway.engines.wire import FrameProtocol, frame
+from gateway.settings.printed import PrintedLines
 
 _BOOT = (
     "import importlib, json, sys\n"
@@ -25,6 +30,7 @@ _BOOT = (
     "sys.path[:] = json.loads(path)\n"
     "importlib.import_module(module).main(int(fd))\n"
 )
+_LAST_WORDS_S = 0.2
 _REAP_S = 1.0
 """How long a process that closed its line may take to end before it is killed."""
 
@@ -61,10 +67,16 @@ class Child:
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
+                # Without a log, as in most commands, what it prints is for the person at the terminal.
+                stderr=subprocess.PIPE if structlog.is_configured() else None,
                 env={**os.environ, **(environment or {})},
                 start_new_session=True,
             )
         self._go(self._connect(ours))
+        self._printed: _Printed | None = None
+        if self._process.stderr is not None:
+            self._printed = _Printed(module, self._process.pid)
+            self._go(self._read_along(self._printed))
 
     @property
     def pid(self) -> int:
@@ -95,6 +107,9 @@ class Child:
         transport.write(b"".join(self._unsent))
         self._unsent.clear()
 
+    async def _read_along(self, printed: _Printed) -> None:
+        await asyncio.get_running_loop().connect_read_pipe(lambda: printed, self._process.stderr)
+
     def _ended(self) -> None:
         self._go(self._reap())
 
@@ -104,6 +119,8 @@ class Child:
         except Exception as error:  # noqa: BLE001 - else nobody would ever hear that it is gone
             self.kill()
             how = f"closed its line; how it ended cannot be told ({type(error).__name__}: {error})"
+        if self._printed is not None:
+            await self._printed.over()
         self._on_exit(how)
 
     async def _status(self) -> str:
@@ -113,6 +130,34 @@ class Child:
             self.kill()
             status = await asyncio.to_thread(self._process.wait)
         return how_it_ended(status)
+
+
+class _Printed(asyncio.Protocol):
+    """Logs what the process prints to standard error, to its last words."""
+
+    def __init__(self, module: str, pid: int) -> None:
+        self._lines = PrintedLines(process=module.rpartition(".")[2], pid=pid)
+        self._decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self._transport: asyncio.BaseTransport | None = None
+        self._closed = asyncio.Event()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """The pipe is read from now on."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Some of it."""
+        self._lines.add(self._decode(data))
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Nobody can print there any more."""
+        self._lines.end()
+        self._closed.set()
+
+    async def over(self) -> None:
+        """The process has ended; what it started may have the pipe and live on, and is not waited for."""
+        if not await set_within(self._closed, _LAST_WORDS_S) and self._transport is not None:
+            self._transport.close()
 
 
 def how_it_ended(status: int) -> str:

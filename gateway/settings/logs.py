@@ -118,6 +118,7 @@ def setup_logs(level: str = "info", form: str = "console", stream: TextIO | None
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(severity)
+    logging.captureWarnings(True)
     for name in _NOISY:
         # Their lines carry whole URLs; the gateway writes its own line for each request.
         logging.getLogger(name).setLevel(max(severity, logging.WARNING))
