@@ -11,7 +11,7 @@ from storage.records import JobState
 _PREFIX = "sync-"
 _BRIEF = (
     "id, state, backend, chars, created_ms, started_ms, finished_ms, delay_ms, execution_ms, retries, error_code, "
-    "webhook"
+    "error, webhook"
 )
 _MINE = "tenant = :tenant AND endpoint_id = :endpoint_id AND state IN :states"
 _PAGE = text(
@@ -41,6 +41,7 @@ class JobBrief(msgspec.Struct, frozen=True):
     execution_ms: int
     retries: int
     error_code: str | None
+    error: str | None
     webhook: str | None
 
 

@@ -33,6 +33,7 @@ class ListedJob(msgspec.Struct, frozen=True, omit_defaults=True):
     retries: int | UnsetType = UNSET
     backend: str | UnsetType = UNSET
     error_code: str | UnsetType = UNSET
+    error: str | UnsetType = UNSET
     webhook: str | UnsetType = UNSET
 
     @classmethod
@@ -50,6 +51,8 @@ class ListedJob(msgspec.Struct, frozen=True, omit_defaults=True):
             retries=job.retries or UNSET,
             backend=job.backend or UNSET,
             error_code=job.error_code or UNSET,
+            # Of one that waits it would be why it waits; `/status` says that.
+            error=(job.state.final and job.state is not JobState.COMPLETED and job.error) or UNSET,
             webhook=job.webhook or UNSET,
         )
 

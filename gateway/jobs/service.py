@@ -37,7 +37,7 @@ from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from gateway.routing.router import REFUSALS
 from gateway.settings import Settings
-from gateway.settings.logs import current_request_id
+from gateway.settings.logs import current_request_id, get_logger
 from storage.errors import BlobMissing
 from storage.jobs import JobStore
 from storage.records import Idempotency, JobRecord, JobState, UsageDelta
@@ -51,6 +51,7 @@ POLL_S = 0.5
 
 
 _encode = msgspec.json.encode
+log = get_logger("voxgate.jobs")
 
 
 class Jobs:
@@ -366,6 +367,7 @@ class Jobs:
             return await self._present.view(accepted, base_url)
         self._ended(job.id)
         self._metrics.jobs_finished.labels(self._endpoints.label(endpoint.id), "", job.state.value).inc()
+        log.info("job_refused", job_id=job.id, endpoint=self._endpoints.label(endpoint.id), code=job.error_code)
         if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)
         return await self._present.view(job, base_url)

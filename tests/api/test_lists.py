@@ -42,7 +42,9 @@ async def test_requests_are_listed_newest_first_in_pages_that_miss_and_repeat_no
         assert ids == [failed, *reversed(made)]
     (only,) = await listed(real, f"{prefix}/requests", status="FAILED")
     assert (only["id"], only["error_code"]) == (failed, "invalid_input")
+    assert only["error"] == (await real.http.get(f"{prefix}/status/{failed}")).json()["error"]
     job = (await listed(real, f"{prefix}/requests", status="COMPLETED"))[0]
+    assert "error" not in job
     assert {"id", "status", "created_ms", "started_ms", "finished_ms", "delayTime", "executionTime"} <= set(job)
     assert job["characters"] == len(f"listed {prefix} runsync 2")
     assert job["created_ms"] <= job["started_ms"] <= job["finished_ms"]

@@ -67,6 +67,26 @@ async def test_a_job_that_went_well_leaves_a_line_that_says_what_it_took_and_not
     assert "Nobody reads" not in str(lines.of("job_ended"))
 
 
+@pytest.mark.parametrize(
+    ("fields", "code"),
+    [({"voice": "nobody"}, "invalid_input"), ({"speed": 9}, "invalid_input"), ({"backend": "hibari"}, None)],
+)
+async def test_a_job_that_is_refused_when_it_comes_leaves_a_line_with_its_code_and_nothing_it_said(
+    tmp_path: Path, lines: Lines, fields: dict[str, Any], code: str | None
+) -> None:
+    async with running(tmp_path) as caller:
+        body = {"input": {"text": "Nobody reads this in a log.", **fields}}
+        for _ in range(2):  # the second is the first one's job, and no new one
+            headers = {"X-Request-ID": "req-refused", "Idempotency-Key": "once"}
+            answer = await caller.post("run", body, headers=headers)
+        (job,) = (await caller.http.get(f"/v2/{caller.endpoint}/requests")).json()["requests"]
+    (line,) = lines.of("job_refused")
+    assert (line["request_id"], line["job_id"]) == ("req-refused", answer.json()["id"])
+    assert line["code"] == job["error_code"] == (code or job["error_code"])
+    assert job["error"]
+    assert "Nobody reads" not in str(line)
+
+
 async def test_a_job_that_is_tried_again_keeps_the_id_of_the_request_that_brought_it(
     tmp_path: Path, lines: Lines
 ) -> None:
