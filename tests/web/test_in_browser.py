@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
+import json
+import os
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import httpx
 import pytest
 import pytest_asyncio
+import soundfile
 from support.browser import CHROMIUM, Browser, browsing
-from support.running import KEY
+from support.running import KEY, settings_of
+from support.serving import serving
 from support.voices import recording
+
+from gateway.app import Gateway, application
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -56,16 +64,55 @@ async def test_a_sentence_is_spoken_played_and_shown(browser: Browser, url: str)
     assert browser.console == []
 
 
-async def test_the_command_is_the_form_quoted_for_a_shell(browser: Browser, url: str):
-    await browser.open(f"{url}/#key={KEY}")
+async def command_of(browser: Browser, text: str, form: str = "mp3", speed: float = 1.0) -> str:
+    """What the page says to type for this form."""
     await browser.run(
-        f"{element('text')}.value = \"It's here\"; {element('format')}.value = 'wav'; {element('speed')}.value = 1.5;"
-        f"{element('speak')}.dispatchEvent(new Event('input'))"
+        f"{element('text')}.value = {json.dumps(text)}; {element('format')}.value = {form!r};"
+        f"{element('speed')}.value = {speed}; {element('speak')}.dispatchEvent(new Event('input'))"
     )
-    command = await browser.run(f"{element('curl')}.textContent")
-    assert f"{url}/runsync" in command
-    assert r'{"input":{"text":"It' + r"'\''" + r's here","format":"wav","speed":1.5}}' in command
+    return str(await browser.run(f"{element('curl')}.textContent"))
+
+
+async def typed(command: str, folder: Path, key: str = KEY) -> int:
+    """The exit code of the command in a shell that knows the key."""
+    variables = {"PATH": os.environ["PATH"], "VOXGATE_API_KEY": key}
+    shell = await asyncio.create_subprocess_exec("sh", cwd=folder, env=variables, stdin=asyncio.subprocess.PIPE)
+    await asyncio.wait_for(shell.communicate(f"{command}\n".encode()), 60)
+    assert shell.returncode is not None
+    return shell.returncode
+
+
+async def test_the_command_writes_what_the_form_asks_for(browser: Browser, url: str, tmp_path: Path):
+    await browser.open(f"{url}/#key={KEY}")
+    text = "It's \"here\", $HOME `and` \\ there.\nEND\nThe end."
+    command = await command_of(browser, text, "wav", 1.5)
     assert KEY not in command
+    assert await typed(command, tmp_path) == 0
+    spoken = soundfile.info(tmp_path / "speech.wav").duration
+    async with httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http:
+        job = (await http.post("/runsync", json={"input": {"text": text, "format": "wav", "speed": 1.5}})).json()
+    assert job["output"]["duration_ms"] == round(1000 * spoken)
+    assert job["output"]["cache_hit"] is True  # it is the very same utterance
+
+
+async def test_the_command_fails_and_writes_nothing_where_nothing_is_spoken(
+    browser: Browser, url: str, tmp_path: Path
+):
+    await browser.open(f"{url}/#key={KEY}")
+    assert await typed(await command_of(browser, "A sentence."), tmp_path, key="not-the-key") != 0
+    assert await typed(await command_of(browser, "..."), tmp_path) != 0
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_the_command_takes_a_text_of_any_length(browser: Browser, tmp_path: Path):
+    # Longer than an argument of a shell may be, and its audio than an answer holds.
+    text = "It's a long text. " * 9_000
+    backends = {"scripted": {"seconds_per_char": 0.001}}
+    settings = settings_of(tmp_path / "gateway", max_inline_bytes=1_000, backends=backends)
+    async with serving(application(Gateway(settings))) as long:
+        await browser.open(f"{long}/#key={KEY}")
+        assert await typed(await command_of(browser, text), tmp_path) == 0
+    assert soundfile.info(tmp_path / "speech.mp3").duration > 0.0009 * len(text)
 
 
 async def test_what_went_wrong_is_said_on_the_page(browser: Browser, url: str):

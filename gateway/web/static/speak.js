@@ -18,13 +18,16 @@ function input() {
   return asked;
 }
 
+/** The form as a command that writes a file, or fails: OpenAI's address gives the audio itself, of any length. */
 function showCommand() {
   $("speed-value").value = `${Number($("speed").value).toFixed(2).replace(/0$/, "")}×`;
-  const body = JSON.stringify({ input: input() }).replaceAll("'", "'\\''");
-  const file = `speech.${EXTENSIONS[$("format").value]}`;
+  const { text, backend, format, ...rest } = input();
+  const body = { model: backend || "tts-1", input: text, ...rest, ...(format && { response_format: format }) };
+  // The body comes from a here-document: a shell takes an argument of 128 KB at most. It is one line, as JSON may be.
   $("curl").textContent =
-    `curl -s ${location.origin}/runsync \\\n  -H "Authorization: Bearer $VOXGATE_API_KEY" \\\n` +
-    `  -d '${body}' \\\n  | jq -r .output.audio_base64 | base64 -d > ${file}`;
+    `curl -fsS ${location.origin}/v1/audio/speech -o speech.${EXTENSIONS[$("format").value]} \\\n` +
+    '  -H "Authorization: Bearer $VOXGATE_API_KEY" -H "Content-Type: application/json" \\\n' +
+    `  --data-binary @- <<'END'\n${JSON.stringify(body)}\nEND`;
 }
 
 async function speak(event) {
