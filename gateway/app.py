@@ -122,6 +122,7 @@ class Gateway:
         takes, cache = TakeStore(database, clock), CacheStore(database, clock)
         self.endpoints = Endpoints(settings, EndpointStore(database))
         await self.endpoints.refresh()
+        self.access.count_endpoints_by(self.endpoints.label)
         known = {hosted.name: hosted for hosted in self.engines}
         voice_store = VoiceStore(database)
         self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)

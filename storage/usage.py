@@ -43,7 +43,7 @@ _WINDOW = (
 # Locked on PostgreSQL: two servers must not both read the same sum. SQLite writes one transaction at a time anyway.
 _USED = select(_windows.c.used).where(*_WINDOW).with_for_update()
 _TAKE = update(LimitWindow).where(*_WINDOW).values(used=_windows.c.used + bindparam("taken"))
-_PRUNE = delete(LimitWindow).where(_windows.c.start_ms < bindparam("before_ms"))
+_PRUNE = delete(LimitWindow).where(_windows.c.start_ms < bindparam("before_ms"), _windows.c.window != bindparam("keep"))
 
 
 class UsagePlace(msgspec.Struct, frozen=True):
@@ -149,9 +149,10 @@ class UsageStore:
 
         return await self._database.writer.run(take)
 
-    async def prune_windows(self, before_ms: int) -> None:
-        """Delete windows that began before this wall time; nobody asks for them again."""
-        await self._database.writer.run(lambda connection: _execute(connection, _PRUNE, [{"before_ms": before_ms}]))
+    async def prune_windows(self, before_ms: int, keep: str = "") -> None:
+        """Delete windows that began before this wall time, but for those of one name; nobody asks for them again."""
+        row: dict[str, object] = {"before_ms": before_ms, "keep": keep}
+        await self._database.writer.run(lambda connection: _execute(connection, _PRUNE, [row]))
 
 
 def _execute(connection: Connection, statement: Executable, rows: list[dict[str, object]]) -> None:

@@ -36,6 +36,8 @@ class InFlight:
 
     def __init__(self, most: Mapping[str, int]) -> None:
         self._most = most
+        self.name_of: Callable[[str], str] = str
+        """The name under which an endpoint's requests are counted: `Endpoints.label`."""
         self._now: Counter[_Place] = Counter()
 
     def enter(self, principal: Principal, endpoint_id: str, verb: str) -> Callable[[], None] | None:
@@ -50,7 +52,7 @@ class InFlight:
         most = self._most.get(verb)
         if most is None:
             return None
-        place = (principal.tenant, endpoint_id, verb)
+        place = (principal.tenant, self.name_of(endpoint_id), verb)
         if self._now[place] >= most:
             raise TooManyRequests(
                 f"this endpoint answers {most} /{verb} requests at a time; try again in {_RETRY_AFTER_S:.0f} s",

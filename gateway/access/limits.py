@@ -4,6 +4,9 @@ A limit is a count in a window of fixed length, aligned to UTC. Each server coun
 the window's limit from SQL in the background, ahead of need. The first requests of a window are let in before its
 first lease has come back, so several servers together may pass a limit by what arrives during one round trip to
 the database; one server alone never passes it.
+
+Endpoints that work without anybody having made them share the limits of one: else a caller would pass a limit, and
+fill the database with windows, by making up names.
 """
 
 from __future__ import annotations
@@ -38,6 +41,10 @@ RUNPOD_PER_10_S: Final = {
 
 WATCHING: Final = frozenset({"status", "status-sync", "stream", "cancel", "health", "endpoint", "requests", "audio"})
 """Verbs that do not count as requests of a key: looking after a job is no new work."""
+
+ON_DEMAND: Final = "on_demand"
+"""Stands for every endpoint that nobody made, in limits and in metrics."""
+PER_DAY: Final = "characters/day"
 
 _MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
@@ -103,6 +110,8 @@ class Limits:
         self._take_share = take_share
         self._clock = clock
         self._per_endpoint = per_endpoint
+        self.name_of: Callable[[str], str] = str
+        """The name under which an endpoint's requests are counted: `Endpoints.label`."""
         self._keys: dict[tuple[str, int], Window] = {}
         self._endpoints: dict[tuple[str, str, str], Window] = {}
         self._waiting: list[Window] = []
@@ -124,11 +133,11 @@ class Limits:
         now_ms = self._clock.now_ms()
         costs: list[tuple[Window, int]] = []
         if (most := self._per_endpoint.get(verb)) is not None:
-            costs.append((self._of_endpoint(principal.tenant, endpoint_id, verb, most, now_ms), 1))
+            costs.append((self._of_endpoint(principal.tenant, self.name_of(endpoint_id), verb, most, now_ms), 1))
         if per_minute is not None and verb not in WATCHING:
             costs.append((self._of_key(principal.key_id, "requests/min", per_minute, _MINUTE_MS), 1))
         if per_day is not None and characters:
-            costs.append((self._of_key(principal.key_id, "characters/day", per_day, _DAY_MS), characters))
+            costs.append((self._of_key(principal.key_id, PER_DAY, per_day, _DAY_MS), characters))
         for window, cost in costs:
             if not window.has_room(cost, now_ms):
                 raise self._refusal(window, cost, now_ms)
@@ -198,5 +207,11 @@ class Limits:
         elif window.length_ms == _MINUTE_MS:
             what = f"this key may make {window.limit} requests per minute"
         else:
-            what = f"this endpoint takes {window.limit} /{window.name.partition('/')[0]} requests per 10 seconds"
+            verb = window.name.partition("/")[0]
+            what = f"this endpoint takes {window.limit} /{verb} requests per 10 seconds"
+            if window.subject.endswith(f"/{ON_DEMAND}"):
+                what = (
+                    f"endpoints that nobody made take {window.limit} /{verb} requests per 10 seconds together "
+                    "(`voxgate endpoints create` makes one)"
+                )
         return TooManyRequests(f"{what}; try again in {retry_after_s} s", float(retry_after_s))

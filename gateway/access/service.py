@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from gateway.access.first_key import make_first_key
 from gateway.access.in_flight import RUNPOD_AT_ONCE, InFlight
 from gateway.access.keys import Keys, principal_of
-from gateway.access.limits import RUNPOD_PER_10_S, Limits
+from gateway.access.limits import PER_DAY, RUNPOD_PER_10_S, Limits
 from gateway.access.principal import SCOPES, Principal, require
 from gateway.access.usage import UsageRecorder
 from gateway.clock import Clock
@@ -31,7 +31,8 @@ SETTINGS_KEY_ID = "settings"
 _POLL_S = 0.5  # a revoked key is refused on every server within a second
 _FLUSH_S = 1.0
 _TOUCH_S = 60.0
-_PRUNE_AFTER_MS = 2 * 86_400_000
+_PRUNE_AFTER_MS = 600_000
+_PRUNE_DAYS_AFTER_MS = 2 * 86_400_000
 _NEVER = 1 << 62
 
 
@@ -52,7 +53,8 @@ class Access:
         as_runpod = settings.limits == "runpod"
         self._limits = Limits(self.usage_store.take_share, clock, RUNPOD_PER_10_S if as_runpod else {})
         self.admit = self._limits.admit
-        self.enter = InFlight(RUNPOD_AT_ONCE if as_runpod else {}).enter
+        self._in_flight = InFlight(RUNPOD_AT_ONCE if as_runpod else {})
+        self.enter = self._in_flight.enter
         self.note_usage: Callable[[Principal, str, str, UsageDelta], None] = self._usage.note
         self._known: dict[str, tuple[bytes, int, Principal]] = {}
         self._own = b""
@@ -90,6 +92,10 @@ class Access:
         self._tasks = []
         await self._try(self._usage.flush)
         await self._try(self._touch)
+
+    def count_endpoints_by(self, name_of: Callable[[str], str]) -> None:
+        """Count the requests of endpoints under these names: those that nobody made have one in common."""
+        self._limits.name_of = self._in_flight.name_of = name_of
 
     def look(self) -> None:
         """Another server has changed keys."""
@@ -151,7 +157,9 @@ class Access:
 
     async def _tidy(self) -> None:
         await self._touch()
-        await self.usage_store.prune_windows(self._clock.now_ms() - _PRUNE_AFTER_MS)
+        now_ms = self._clock.now_ms()
+        await self.usage_store.prune_windows(now_ms - _PRUNE_AFTER_MS, keep=PER_DAY)
+        await self.usage_store.prune_windows(now_ms - _PRUNE_DAYS_AFTER_MS)
 
     async def _touch(self) -> None:
         used, self._used = self._used, set()

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from gateway.access.limits import ON_DEMAND
 from gateway.errors import NotFound, SettingsError
 from gateway.settings import Settings
 from gateway.settings.values import InvalidValue, convert
@@ -75,7 +76,7 @@ class Endpoints:
     def label(self, endpoint_id: str) -> str:
         """The endpoint's name in metrics: those made on demand share one, so that callers cannot make more."""
         known = endpoint_id == "default" or endpoint_id in self._fixed or endpoint_id in self._stored
-        return endpoint_id if known else "on_demand"
+        return endpoint_id if known else ON_DEMAND
 
     def resolve(self, endpoint_id: str) -> Endpoint:
         """The endpoint of this id; `default` always exists.

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 from support.access import NOON_MS, TurnedClock, opened, serving, settings_in, until
-from support.storage import locked_by_another
+from support.after import rows
+from support.running import running
+from support.storage import locked_by_another, select
 
 from gateway.access import Access, Principal
 from gateway.errors import TooManyRequests
@@ -94,6 +96,37 @@ async def test_runpods_figures_hold_per_endpoint_and_verb(tmp_path: Path, databa
             access.admit(principal, "default", "run", 0)
         clock.wall_ms += 10_000
         assert _admitted(access, principal, 1100, "run") == 1000
+
+
+async def test_made_up_endpoints_share_the_limits_of_one_and_its_rows(tmp_path: Path) -> None:
+    async with running(tmp_path, limits="runpod") as caller:
+
+        async def asked(endpoint: str, verb: str = "requests") -> int:
+            return (await caller.http.get(f"/v2/{endpoint}/{verb}")).status_code
+
+        answers = [await asked(f"made-up-{n}") for n in range(30)]
+        assert answers.count(200) == 10
+        refused = await caller.http.get("/v2/made-up-99/requests")
+        assert "endpoints that nobody made take 10 /requests" in refused.json()["error"]
+        assert "voxgate endpoints create" in refused.json()["error"]
+        assert await asked("default") == 200  # which has limits of its own
+        assert [await asked(f"made-up-{n}", "status/no-such-job") for n in range(300)] == [404] * 300
+        await asyncio.sleep(0.2)
+        windows = rows(tmp_path, "SELECT DISTINCT key_id, window FROM limit_windows")
+        assert 1 <= len(windows) <= 3
+
+
+async def test_windows_that_are_over_leave_within_minutes_but_those_of_days(tmp_path: Path, database_url: str) -> None:
+    settings, clock = settings_in(tmp_path, database_url, limits="runpod"), TurnedClock()
+    principal = Principal("k", "t", SCOPES, requests_per_minute=100, characters_per_day=1000)
+    async with serving(settings, clock) as access:
+        for _ in range(5):
+            access.admit(principal, "default", "run", 10)
+            await asyncio.sleep(0.1)
+            clock.wall_ms += 60_000
+        clock.wall_ms += 600_000
+        windows = 'SELECT DISTINCT "window" FROM limit_windows'
+        await until(lambda: select(database_url, windows) == [("characters/day",)])
 
 
 async def test_two_servers_share_one_limit(tmp_path: Path, database_url: str) -> None:
