@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import sentencex  # type: ignore[import-untyped]
 
+from gateway.speech.joints import ends_sentence
 from gateway.speech.text import has_speech
 
 _WINDOW = 1024  # characters the segmenter sees at once: on Chinese text its time is quadratic
@@ -41,7 +42,8 @@ def sentences(run: str, language: str) -> Iterator[str]:
         language: BCP 47; a language the segmenter has no rules for falls back to general ones.
     """
     primary = language.partition("-")[0].lower()
-    start, size = 0, _WINDOW
+    begin = start = 0  # of the sentence, and of what is looked at
+    size = _WINDOW
     while start < len(run):
         window = run[start : start + size]
         pieces = sentencex.segment(primary, window)
@@ -53,8 +55,11 @@ def sentences(run: str, language: str) -> Iterator[str]:
         size = _WINDOW
         for piece in pieces:
             start += len(piece)
-            if stripped := piece.strip():
+            if not ends_sentence(run, start):
+                continue
+            if stripped := run[begin:start].strip():
                 yield stripped
+            begin = start
 
 
 def paragraph_sentences(runs: list[str], language: str) -> Iterator[str]:
