@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,11 +15,13 @@ from gateway.cli.lines import Line
 from gateway.cli.manifest import Spoken
 from gateway.errors import BadRequest
 from gateway.speech.encode import check_size, open_encoder
+from gateway.speech.graphemes import cut_before
 from gateway.speech.request import AudioFormat
 from gateway.speech.subtitles import Cue, srt, vtt
 
 _BLOCK = 1 << 16
 _TITLE = 60
+_ENDS_LINE = ("Cc", "Zl", "Zp")
 
 
 class Chapter(msgspec.Struct, frozen=True):
@@ -89,7 +92,7 @@ def join(folder: Path, spoken: Sequence[tuple[Line, Spoken]], target: Path, form
 def _chapters(lines: Sequence[Line], starts: Sequence[int], end_ms: int) -> tuple[Chapter, ...]:
     """Where the script says that one begins; in a script that never says so, at every line."""
     if any(line.chapter for line in lines):
-        begins = [(start, line.chapter) for line, start in zip(lines, starts, strict=True) if line.chapter]
+        begins = [(start, _one_line(line.chapter)) for line, start in zip(lines, starts, strict=True) if line.chapter]
         if begins[0][0] > 0:
             begins.insert(0, (0, _title(lines[0])))
         begins = [one for n, one in enumerate(begins) if n == 0 or one[1] != begins[n - 1][1]]
@@ -100,9 +103,16 @@ def _chapters(lines: Sequence[Line], starts: Sequence[int], end_ms: int) -> tupl
 
 
 def _title(line: Line) -> str:
-    words = " ".join(line.text.split())
-    short = words if len(words) <= _TITLE else words[: words.rfind(" ", 0, _TITLE)] + "…"
-    return f"{line.speaker}: {short}" if line.speaker else short
+    words = _one_line(line.text)
+    if len(words) > _TITLE:
+        space = words.rfind(" ", 0, _TITLE)
+        words = words[: space if space > 0 else cut_before(words, _TITLE, 0)] + "…"
+    return f"{_one_line(line.speaker)}: {words}" if line.speaker else words
+
+
+def _one_line(words: str) -> str:
+    """The same words in one line, since a title is one: white space, line ends and controls become a space."""
+    return " ".join("".join(" " if unicodedata.category(char) in _ENDS_LINE else char for char in words).split())
 
 
 def _write_sidecars(target: Path, chapters: Sequence[Chapter], cues: Sequence[Cue]) -> tuple[Path, ...]:
@@ -139,7 +149,7 @@ def _cue_sheet(target: Path, chapters: Sequence[Chapter]) -> str:
 
 
 def _quoted(words: str) -> str:
-    return words.replace('"', "'")
+    return _one_line(words).replace('"', "'")
 
 
 def _ffmetadata(chapters: Sequence[Chapter]) -> str:

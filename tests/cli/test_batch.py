@@ -20,7 +20,7 @@ from support.command import KEY, VOXGATE, Served, command, environment, serving_
 
 from gateway.cli.joined import join
 from gateway.cli.lines import COLUMNS, Line, read_script
-from gateway.cli.manifest import Manifest
+from gateway.cli.manifest import Manifest, Spoken
 from gateway.cli.progress import Progress, bar, span
 from gateway.errors import BadRequest, InvalidInput
 
@@ -352,6 +352,38 @@ def test_lines_of_different_rates_are_not_joined(tmp_path: Path) -> None:
         spoken.append((line, kept.keep(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 4, ())))
     with pytest.raises(BadRequest, match="16000, 24000 Hz"):
         join(tmp_path, spoken, tmp_path / "all.wav", "wav", 0)
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\v", "\x85", "\u2028", "\0", "\x1b"])
+def test_a_title_is_one_line_in_every_file_whatever_ends_lines_in_it(tmp_path: Path, end: str) -> None:
+    attack = f'One"{end}    INDEX 01 09:00:00{end}  TRACK 09 AUDIO'
+    spoken = []
+    for number, (speaker, chapter) in enumerate((("Ann", attack), ("", "Two")), 1):
+        line = Line(number, f"{number:04}", speaker, chapter, {"text": "Words."})
+        spoken.append((line, Spoken(f"{number:04}.wav", "", 1, 1000)))
+        soundfile.write(tmp_path / f"{number:04}.wav", np.zeros(24_000, np.int16), 24_000)
+    joined = join(tmp_path, spoken, tmp_path / "show.wav", "wav", gap_ms=0)
+    assert [chapter.title for chapter in joined.chapters] == ['One" INDEX 01 09:00:00 TRACK 09 AUDIO', "Two"]
+    sheet = (tmp_path / "show.cue").read_bytes().decode()
+    assert sheet.splitlines() == [
+        'FILE "show.wav" WAVE',
+        "  TRACK 01 AUDIO",
+        '    TITLE "One\' INDEX 01 09:00:00 TRACK 09 AUDIO"',
+        "    INDEX 01 00:00:00",
+        "  TRACK 02 AUDIO",
+        '    TITLE "Two"',
+        "    INDEX 01 00:01:00",
+    ]
+
+
+def test_the_title_of_a_line_without_a_chapter_is_its_beginning_in_any_script(tmp_path: Path) -> None:
+    texts = ["A line\nwith a " + "word " * 30, "吾輩は猫である。" * 20]
+    spoken = []
+    for number, text in enumerate(texts, 1):
+        spoken.append((Line(number, f"{number:04}", "", "", {"text": text}), Spoken(f"{number:04}.wav", "", 1, 1000)))
+        soundfile.write(tmp_path / f"{number:04}.wav", np.zeros(24_000, np.int16), 24_000)
+    titles = [chapter.title for chapter in join(tmp_path, spoken, tmp_path / "show.wav", "wav", gap_ms=0).chapters]
+    assert titles[0].startswith("A line with a word ") and all(50 < len(title) <= 61 for title in titles)
 
 
 @pytest.mark.parametrize("count", [1, 300])
