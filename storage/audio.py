@@ -24,6 +24,7 @@ from typing import IO, BinaryIO, TypeVar
 
 from storage.errors import BlobMissing, StorageError, translate
 from storage.records import BlobRecord
+from storage.spools import Spools
 
 T = TypeVar("T")
 
@@ -45,6 +46,7 @@ class AudioStore:
         self.root = root
         self.tmp = root / "tmp"
         self.trash = root / "trash"
+        self._spools = Spools(self.root / "owners")
         self._beside = ThreadPoolExecutor(2, thread_name_prefix="voxgate-fsync")
         self._sure: set[str] = set()
         """Folders, as `aa` and `aabb`, that are on the disk for certain; at most 65,792."""
@@ -58,7 +60,7 @@ class AudioStore:
 
     def new_spool(self) -> Path:
         """A name nobody has, on the store's own disk, for a file that `put_file` will take."""
-        return self.tmp / uuid.uuid4().hex
+        return self.tmp / self._spools.new_name()
 
     async def ensure(self) -> None:
         """See that the folder is there, and make `tmp` and `trash` again, which others take for rubbish.
@@ -173,6 +175,10 @@ class AudioStore:
         if (found := self._find(blob_hash)) is not None:
             found.replace(self.trash / found.name)
 
+    def left_behind(self) -> list[Path]:
+        """Spools of processes that have ended, in the calling thread: nobody will finish them."""
+        return self._spools.left_behind(self.tmp.iterdir())
+
     def clear(self, files: list[Path], rows: set[str]) -> tuple[int, int]:
         """Remove files of the trash or of `tmp`, in the calling thread; those in `rows` without a file come back first.
 
@@ -247,7 +253,7 @@ class AudioStore:
 
     def _hold(self, spool: Path, digest: str, size: int, suffix: str) -> BlobRecord:
         """Name a spool by what it holds, so that a sweeper knows what it is."""
-        held = spool.replace(self.tmp / f"{digest}{suffix}.{uuid.uuid4().hex}")
+        held = spool.replace(self.tmp / f"{digest}{suffix}.{self._spools.new_name()}")
         return BlobRecord(hash=digest, size_bytes=size, suffix=suffix, spool=str(held))
 
     def _settle(self, blobs: Sequence[BlobRecord]) -> None:

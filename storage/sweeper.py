@@ -69,7 +69,7 @@ class Sweeper:
         await self._audio.ensure()
         restored = await self.recover()
         blobs, size_bytes = await self._sweep_rows()
-        spools, _ = await self._clear(self._old_spools)
+        spools = await self.clear_spools()
         strays = await self._sweep_strays()
         return Swept(blobs, size_bytes, spools, strays, restored)
 
@@ -77,6 +77,11 @@ class Sweeper:
         """Put back what a killed sweep took and never committed; gives how many files."""
         _, restored = await self._clear(lambda: list(self._audio.trash.iterdir()))
         return restored
+
+    async def clear_spools(self) -> int:
+        """Remove what servers that were killed have left behind; gives how many files."""
+        removed, _ = await self._clear(self._old_spools)
+        return removed
 
     async def _clear(self, listed: Callable[[], list[Path]]) -> tuple[int, int]:
         """Remove files of the trash or of `tmp`; what has a row and no file any more is put back first."""
@@ -88,7 +93,9 @@ class Sweeper:
         return await asyncio.to_thread(self._audio.clear, files, rows)
 
     def _old_spools(self) -> list[Path]:
-        return [file for file in self._audio.tmp.iterdir() if _is_older(file, _SPOOL_AGE_S)]
+        """Of processes that have ended; where that cannot be told, those that lie still for long."""
+        old = [file for file in self._audio.tmp.iterdir() if _is_older(file, _SPOOL_AGE_S)]
+        return list(dict.fromkeys(old + self._audio.left_behind()))
 
     async def audit(self) -> list[str]:
         """The hashes of blobs whose file is missing."""

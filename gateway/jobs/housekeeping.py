@@ -75,6 +75,7 @@ class Housekeeping:
 
     async def _sweeping(self) -> None:
         await self._try(self._sweeper.recover)  # what a sweep that was killed with the server before had taken
+        await self._try(self._sweeper.clear_spools)  # a server that is killed again and again never comes to a sweep
         await self._every(self._settings.cache.sweep_every_s, self.sweep)
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:

@@ -17,7 +17,9 @@ def ends_sentence(run: str, at: int) -> bool:
     the second with a capital (`He left.Then`), and not within `window.__x`, `Node.JS` or `example.com/A.B?C=1`.
     """
     after = run[at : at + 1]
-    if not after or after.isspace() or run[at - 1].isspace() or (not after.isascii() and after.lower() == after.upper()):
+    if not after or after.isspace() or run[at - 1].isspace():
+        return True
+    if not after.isascii() and after.lower() == after.upper():  # a script without capitals
         return True
     if not run[at - 1].isascii() and run[at - 1] not in "…”’»›":  # a full stop of a script without spaces
         return True
