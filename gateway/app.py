@@ -57,6 +57,7 @@ from storage.errors import StorageError
 from storage.free_space import FreeSpace
 from storage.job_pages import JobPages
 from storage.jobs import JobStore
+from storage.kept_time import KeptTime
 from storage.listener import Heard
 from storage.notices import Topic
 from storage.pronunciations import PronunciationStore
@@ -68,6 +69,9 @@ from storage.webhooks import WebhookStore
 
 REFRESH_S = 0.5
 """Seconds between looks for changes another process made to endpoints, voices and cache; felt within one second."""
+
+CLOCK_S = 60.0
+"""Seconds between looks at the time that servers share."""
 
 log = get_logger("voxgate.app")
 
@@ -90,6 +94,7 @@ class Gateway:
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None
         self._refresh: asyncio.Task[None] | None = None
+        self._kept_time: KeptTime | None = None
         self._look = asyncio.Event()
         self._stopping = False
 
@@ -102,6 +107,7 @@ class Gateway:
         database = await Database.open(self.settings.database_url)
         self.access = Access(database, self.settings, self.clock)
         try:
+            await self._set_clock(database)
             await self.access.start()
             await self._start(database)
         except BaseException:
@@ -305,7 +311,21 @@ class Gateway:
         if await self.endpoints.refresh():
             self._intake.forget()
 
+    async def _set_clock(self, database: Database) -> None:
+        """Go by the clock of PostgreSQL; on SQLite hand ours on. Servers that share jobs agree on what is over."""
+        if not isinstance(self.clock, SystemClock):
+            return
+        shared_ms = await database.now_ms()
+        if shared_ms is not None:
+            self.clock.follow(shared_ms)
+            return
+        if self._kept_time is None:
+            self._kept_time = KeptTime(self.settings.work_dirs[0], self.clock)
+            await asyncio.to_thread(self._kept_time.go_on)
+        await asyncio.to_thread(self._kept_time.keep)
+
     async def _keep_fresh(self, database: Database) -> None:
+        clock_set = self.clock.monotonic()
         version: Any = None
         while True:
             await set_within(self._look, REFRESH_S)
@@ -317,6 +337,9 @@ class Gateway:
                     version = seen
                     await self._read_again()
                 self.watch.publish()
+                if self.clock.monotonic() - clock_set > CLOCK_S:
+                    await self._set_clock(database)
+                    clock_set = self.clock.monotonic()
             except (StorageError, SettingsError) as error:
                 log.error("endpoints_not_refreshed", code=error.code, reason=str(error))
             except Exception:

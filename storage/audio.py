@@ -175,9 +175,10 @@ class AudioStore:
         if (found := self._find(blob_hash)) is not None:
             found.replace(self.trash / found.name)
 
-    def left_behind(self) -> list[Path]:
-        """Spools of processes that have ended, in the calling thread: nobody will finish them."""
-        return self._spools.left_behind(self.tmp.iterdir())
+    def left_behind(self, is_old: Callable[[Path], bool]) -> list[Path]:
+        """Spools that nobody will finish, in the calling thread: of processes that have ended, and old ones of which
+        nobody can tell."""
+        return self._spools.left_behind(self.tmp.iterdir(), is_old)
 
     def clear(self, files: list[Path], rows: set[str]) -> tuple[int, int]:
         """Remove files of the trash or of `tmp`, in the calling thread; those in `rows` without a file come back first.

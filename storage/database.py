@@ -41,6 +41,7 @@ _READER_CACHE_KB = 500
 """SQLite's pages in the memory of each connection that reads; the system has them in its own, too."""
 LONGEST_TRANSACTION_S = 15
 """PostgreSQL hangs up on a server that stands still in a transaction for longer: it may hold others' rows."""
+_NOW = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)")
 _DATA_VERSION = {
     "sqlite": text("PRAGMA data_version"),
     # The next transaction id: moves with every transaction that writes, on any connection.
@@ -292,6 +293,12 @@ class Database:
         except (DBAPIError, PoolTimeout) as error:
             meant = translate(error, self.place)
             raise (StorageError(f"{self.place}: {reason_of(error)}") if meant is error else meant) from error
+
+    async def now_ms(self) -> int | None:
+        """What the clock of PostgreSQL says, in UTC milliseconds; None for SQLite, whose clock is the machine's."""
+        if self.dialect == "sqlite":
+            return None
+        return await self.read(lambda connection: int(connection.execute(_NOW).scalar_one()))
 
     async def data_version(self) -> int:
         """A number that changes whenever any connection, of any process, has committed; for polling."""

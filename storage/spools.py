@@ -11,7 +11,7 @@ import contextlib
 import fcntl
 import os
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _ours: set[str] = set()
@@ -36,13 +36,16 @@ class Spools:
             self._owner = self._own()
         return f"{self._owner}-{uuid.uuid4().hex}"
 
-    def left_behind(self, files: Iterable[Path]) -> list[Path]:
-        """Those of `files` whose owner has ended. Forgets owners that have ended and left nothing."""
-        ended = {owner for owner in self._all() if self._has_ended(owner)}
-        left = [file for file in files if _owner_of(file) in ended]
-        for owner in ended - {_owner_of(file) for file in left}:
+    def left_behind(self, files: Iterable[Path], is_old: Callable[[Path], bool]) -> list[Path]:
+        """Those of `files` whose owner has ended, and old ones of which nobody can tell. Forgets owners that have
+        ended and left nothing."""
+        ended, living = set[str](), set[str]()
+        for owner in self._all():
+            (ended if self._has_ended(owner) else living).add(owner)
+        owned = [(file, _owner_of(file)) for file in files]
+        for owner in ended - {owner for _, owner in owned}:
             (self._owners / owner).unlink(missing_ok=True)
-        return left
+        return [file for file, owner in owned if owner in ended or (owner not in living and is_old(file))]
 
     def _own(self) -> str:
         """Take a lock until this process ends; its name, or "none" where there are no locks."""

@@ -93,9 +93,7 @@ class Sweeper:
         return await asyncio.to_thread(self._audio.clear, files, rows)
 
     def _old_spools(self) -> list[Path]:
-        """Of processes that have ended; where that cannot be told, those that lie still for long."""
-        old = [file for file in self._audio.tmp.iterdir() if _is_older(file, _SPOOL_AGE_S)]
-        return list(dict.fromkeys(old + self._audio.left_behind()))
+        return self._audio.left_behind(lambda file: _is_older(file, _SPOOL_AGE_S))
 
     async def audit(self) -> list[str]:
         """The hashes of blobs whose file is missing."""

@@ -42,20 +42,23 @@ MAX_GROUP = 512
 TRIES = 5
 """How often a group is done before a deadlock, or a connection that breaks each time, is taken for its own fault."""
 
+_NOW = "CAST(EXTRACT(EPOCH FROM now()) * 1000 AS bigint)"
+_FORGET_AFTER_MS = 7 * 86_400_000
 _LAST_WORDS = text(
-    "WITH marked AS (INSERT INTO writer_marks (writer, mark, at_ms) VALUES (:writer, :mark, :now) "
+    f"WITH marked AS (INSERT INTO writer_marks (writer, mark, at_ms) VALUES (:writer, :mark, {_NOW}) "  # noqa: S608
     "ON CONFLICT (writer) DO UPDATE SET mark = excluded.mark, at_ms = excluded.at_ms) "
     "SELECT COUNT(pg_notify(n.channel, n.payload)) FROM unnest(:channels, :payloads) AS n (channel, payload)"
 ).bindparams(bindparam("channels", type_=ARRAY(TEXT)), bindparam("payloads", type_=ARRAY(TEXT)))
 """Before COMMIT: the group's mark, and the notices that leave with it."""
 _WHAT_BECAME = text(
-    "INSERT INTO writer_marks (writer, mark, at_ms) VALUES (:writer, 0, :now) "
+    f"INSERT INTO writer_marks (writer, mark, at_ms) VALUES (:writer, 0, {_NOW}) "  # noqa: S608 - a constant
     "ON CONFLICT (writer) DO UPDATE SET at_ms = excluded.at_ms RETURNING mark"
 )
 """The last mark that was committed. Waits for a transaction that still holds it: its end may only be near."""
-_FORGET = text("DELETE FROM writer_marks WHERE writer = :writer OR at_ms < :before")
+_FORGET = text(
+    f"DELETE FROM writer_marks WHERE writer = :writer OR at_ms < {_NOW} - {_FORGET_AFTER_MS}"  # noqa: S608 - constants
+)
 """Our mark when we stop, and those of servers that were killed."""
-_FORGET_AFTER_MS = 7 * 86_400_000
 _DEADLOCKS = ("40P01", "40001")
 _LOCK_TIMEOUT = "55P03"
 _LOST = ("08", "25P03", "57P")
@@ -263,7 +266,7 @@ class Writer:
         self._mark += 1
         messages = payloads(notices)
         words = {"channels": [m[0] for m in messages], "payloads": [m[1] for m in messages]}
-        connection.execute(_LAST_WORDS, words | {"mark": self._mark} | self._us())
+        connection.execute(_LAST_WORDS, words | {"mark": self._mark, "writer": self._name})
 
     def _has_committed(self) -> bool:
         """What became of a group whose connection broke at its COMMIT.
@@ -276,7 +279,7 @@ class Writer:
                 self._reconnect()
                 assert self._connection is not None
                 with self._connection.begin():
-                    mark = int(self._connection.execute(_WHAT_BECAME, self._us()).scalar_one())
+                    mark = int(self._connection.execute(_WHAT_BECAME, {"writer": self._name}).scalar_one())
             except DBAPIError as error:
                 if _state_of(error) != _LOCK_TIMEOUT and not _is_lost(error):
                     raise
@@ -285,14 +288,10 @@ class Writer:
             else:
                 return mark == self._mark
 
-    def _us(self) -> dict[str, Any]:
-        return {"writer": self._name, "now": time.time_ns() // 1_000_000}
-
     def _forget_mark(self) -> None:
         if self._shared and self._mark and self._connection is not None:
-            us = self._us()
             with contextlib.suppress(DBAPIError), self._connection.begin():
-                self._connection.execute(_FORGET, {"writer": us["writer"], "before": us["now"] - _FORGET_AFTER_MS})
+                self._connection.execute(_FORGET, {"writer": self._name})
 
     def _deserves_another_try(self, error: Exception) -> bool:
         if _state_of(error) in _DEADLOCKS:

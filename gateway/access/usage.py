@@ -13,7 +13,7 @@ from gateway.clock import Clock
 from storage.records import UsageDelta
 from storage.usage import UsagePlace, UsageStore
 
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 
 _Place: TypeAlias = tuple[str, str, str, str, str]
 """The fields of a UsagePlace; a tuple is a cheaper key."""
@@ -31,9 +31,9 @@ class UsageRecorder:
 
     def note(self, principal: Principal, endpoint_id: str, backend: str, delta: UsageDelta) -> None:
         """Count this for today (UTC)."""
-        number = self._clock.now_ms() // _DAY_MS
+        number = self._clock.now_ms() // DAY_MS
         if number != self._day_number:
-            self._day_number, self._day = number, day_of(number * _DAY_MS)
+            self._day_number, self._day = number, day_of(number * DAY_MS)
         self._add((principal.tenant, principal.key_id, endpoint_id, backend, self._day), msgspec.structs.astuple(delta))
 
     async def flush(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import Annotated, Any
 
 from litestar import Response, get, head
@@ -12,6 +11,7 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import QueryParameter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from gateway.access.usage import DAY_MS, day_of
 from gateway.api.documents import Live, Ready, Usage, UsageOfDay
 from gateway.api.jobs import json_response
 from gateway.api.openapi import KEY_SCHEME, OPEN, fails, succeeds
@@ -100,8 +100,7 @@ async def usage(
     days: Annotated[int, QueryParameter(ge=1, le=366, description="How many days, today included (UTC).")] = 30,
 ) -> Response[bytes]:
     """What the key's tenant used, a row per day, endpoint and backend."""
-    today = datetime.datetime.now(datetime.UTC).date()
-    since = (today - datetime.timedelta(days=days - 1)).isoformat()
+    since = day_of(gateway.clock.now_ms() - (days - 1) * DAY_MS)
     rows = await gateway.access.usage_store.report(
         tenant=caller.tenant, since=since, by=("day", "endpoint_id", "backend")
     )

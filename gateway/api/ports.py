@@ -10,6 +10,7 @@ from typing import Protocol
 
 from gateway.access.service import Access
 from gateway.access.signing import Signer
+from gateway.clock import Clock
 from gateway.engines.registry import HostedBackend
 from gateway.jobs.lists import Lists
 from gateway.jobs.live import Live
@@ -30,6 +31,10 @@ class Gateway(Protocol):
     @property
     def signer(self) -> Signer:
         """Signs and checks the addresses of audio."""
+
+    @property
+    def clock(self) -> Clock:
+        """What time it is."""
 
     @property
     def settings(self) -> Settings:

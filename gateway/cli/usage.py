@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import datetime
 from typing import get_args
 
 import click
 import msgspec
 
+from gateway.access.usage import DAY_MS, day_of
 from gateway.cli.output import echo_json, echo_table, json_option
 from gateway.cli.prepared import with_database
+from gateway.clock import SystemClock
 from gateway.errors import BadRequest
 from storage.usage import GroupBy, UsageRow, UsageStore
 
@@ -27,10 +28,8 @@ def usage(tenant: str | None, days: int, groups: tuple[GroupBy, ...], as_json: b
     """Sum what was spoken by day, tenant, key, endpoint or backend."""
     if len(set(groups)) != len(groups):
         raise BadRequest("--by names something twice")
-    since = datetime.datetime.now(datetime.UTC).date() - datetime.timedelta(days=days - 1)
-    rows = with_database(
-        lambda database, settings: UsageStore(database).report(tenant=tenant, since=since.isoformat(), by=groups)
-    )
+    since = day_of(SystemClock().now_ms() - (days - 1) * DAY_MS)
+    rows = with_database(lambda database, settings: UsageStore(database).report(tenant=tenant, since=since, by=groups))
     if as_json:
         echo_json([_document(row, groups) for row in rows])
         return
