@@ -31,6 +31,10 @@ Lane = Callable[[Any, bytes, bytearray], tuple[bytes, bytes | Iterator[memoryvie
 EarlyError = Callable[[bytes, int, str], bytes]
 
 
+def _nobody(size_bytes: int) -> None:
+    """Hear of bytes that nobody counts."""
+
+
 class Connection(HttpToolsProtocol):
     """One caller's connection.
 
@@ -50,17 +54,21 @@ class Connection(HttpToolsProtocol):
     STALL_S: ClassVar[float] = 60.0
     LOOK_S: ClassVar[float] = 5.0
 
-    def __init__(self, *args: Any, lane: Lane, early_error: EarlyError, **others: Any) -> None:
+    def __init__(
+        self, *args: Any, lane: Lane, early_error: EarlyError, received: Callable[[int], None] = _nobody, **others: Any
+    ) -> None:
         """As uvicorn makes it.
 
         Args:
             lane: may answer a POST, given its scope, target and body.
             early_error: makes the JSON of an error, given the target as far as it came, the status and the message.
+            received: is told how many bytes have come.
         """
         super().__init__(*args, **others)
         self.url = b""
         self._lane = lane
         self._early_error = early_error
+        self._count = received
         self._held: bytearray | None = None
         self._answering: RequestResponseCycle | None = None
         self._ready: Any = None
@@ -88,6 +96,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on, but for a head or trailers without an end."""
         self._unset_keepalive_if_required()
+        self._count(len(data))
         self._received += len(data)
         self._around_bytes += len(data)
         self._parse(data)

@@ -81,9 +81,12 @@ class AllowList:
             BadRequest: no http(s) URL, credentials in it, or a private address.
         """
         try:
-            parts = urlsplit(url)
+            parts = urlsplit(url[: MAX_URL_CHARS + 1])
             host, _ = parts.hostname, parts.port
-            (host or "").encode("idna"), httpx.URL(url).raw_host  # what no client could call is refused at once
+            (
+                (host or "").encode("idna"),
+                httpx.URL(url[: MAX_URL_CHARS + 1]).raw_host,
+            )  # what no client could call is refused at once
         except (ValueError, httpx.InvalidURL):
             host = None
             parts = urlsplit("")
