@@ -24,14 +24,14 @@ from gateway.api.openai import SPEECH_PATH, VERB, headers_of
 from gateway.api.openai_errors import Refused
 from gateway.api.openai_request import Wanted, translate
 from gateway.api.ports import Gateway
-from gateway.api.security import ADMITTED, base_url
+from gateway.api.security import ADMITTED, base_url, usable_host
 from gateway.api.sending import pieces_of
 from gateway.cache.hot import HotTier, beside
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.hits import HotAudio
 
 _log = logging.getLogger(__name__)
-_WAIT = re.compile(rb"wait=([0-9]{1,9})").fullmatch
+_WAIT = re.compile(rb"wait=([1-9][0-9]{0,8})").fullmatch
 _ROOT = "/runsync"
 _PREFIX, _SUFFIX = "/v2/", "/runsync"
 _SPEECH = SPEECH_PATH.encode()
@@ -92,7 +92,7 @@ class FastLane:
         hot_bytes = gateway.settings.cache.hot_bytes
         self._gateway = gateway
         self._requests = requests
-        self._never = {b"idempotency-key", b"origin"} if cors else {b"idempotency-key"}
+        self._never = {b"idempotency-key", b"content-encoding"} | ({b"origin"} if cors else set())
         self._translated: HotTier[tuple[int, Wanted]] = HotTier(beside(hot_bytes, TRANSLATED_SHARE))
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
         self._known: HotTier[Asked] = HotTier(beside(hot_bytes, KNOWN_SHARE))
@@ -118,6 +118,8 @@ class FastLane:
             if name == b"authorization":
                 key = value.decode("latin-1")
             elif name == b"host":
+                if host or not usable_host(value):
+                    return None
                 host = value
             elif name in self._never:
                 return None

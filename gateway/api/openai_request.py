@@ -12,7 +12,7 @@ from msgspec import UNSET, UnsetType
 
 from gateway.access.principal import Principal
 from gateway.api.envelope import SLICE_BYTES, mended, mended_in_slices, what_is_wrong
-from gateway.api.openai_errors import Code, Refused, openai_error
+from gateway.api.openai_errors import Refused, openai_error
 from gateway.api.ports import Gateway
 from gateway.errors import InvalidInput
 from gateway.routing.models import OPENAI_VOICES, Model, takes
@@ -64,7 +64,6 @@ class Wanted(msgspec.Struct, frozen=True):
 SPEEDS = (0.5, 2.0)
 _OPENAI_SPEEDS = (0.25, 4.0)
 _KNOWN = SpeechBody.__struct_fields__
-_NO_JSON: Code = "invalid_json"
 _PARTS = Parts(_KNOWN, "input")
 _OURS = ("speed", "language", "seed", "bitrate", "loudness", "normalize", "cache", "strict")
 _RENAMED = {"text": "input", "format": "response_format"}
@@ -82,7 +81,7 @@ async def read_wanted(gateway: Gateway, caller: Principal, body: bytes) -> Wante
     try:
         return translate(gateway, caller, body, mend=False)
     except Refused as error:
-        if error.refusal != _NO_JSON:
+        if error.refusal != "invalid_json":
             raise
     return translate(gateway, caller, await mended_in_slices(body), mend=False)
 
@@ -160,7 +159,7 @@ def _decode(body: bytes, *, mend: bool) -> dict[str, Any]:
     except InvalidInput as error:
         raise Refused(str(error), str(error).partition(" ")[0]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(f"the body is not valid JSON: {what_is_wrong(body, error)}", None, _NO_JSON) from None
+        raise Refused(f"the body is not valid JSON: {what_is_wrong(body, error)}", None, code="invalid_json") from None
     if not isinstance(given, dict):
         raise Refused("the body must be an object such as {'model': 'tts-1', 'input': 'Hello', 'voice': 'alloy'}")
     for key in given:

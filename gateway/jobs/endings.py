@@ -29,6 +29,7 @@ from storage.errors import (
     StorageFull,
     StorageGone,
     StorageLocked,
+    StorageOutOfHandles,
     StorageReadOnly,
     StorageUnavailable,
 )
@@ -267,7 +268,7 @@ class Endings:
                 await self._audio.ensure()  # perhaps only our part of it is gone
         if isinstance(error, StorageUnavailable):
             await self._hand_back_at_last(run, str(error))
-        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked, StorageGone)):
+        elif isinstance(error, (StorageFull, StorageReadOnly, StorageLocked, StorageGone, StorageOutOfHandles)):
             await self.hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
             await self.try_later(run, str(error), code=error.code)
