@@ -131,6 +131,7 @@ _FOREIGN_STATUS = {
     "storage_locked": 503,
     "storage_unavailable": 503,
     "storage_gone": 503,
+    "storage_out_of_handles": 503,
     "storage_damaged": 503,
     "blob_missing": 404,
 }

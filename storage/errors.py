@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -44,6 +45,12 @@ class StorageGone(StorageError):
     code = "storage_gone"
 
 
+class StorageOutOfHandles(StorageError):
+    """This process, or the machine, has as many files and connections open as it may."""
+
+    code = "storage_out_of_handles"
+
+
 class StorageDamaged(StorageError):
     """The database's file holds no database, or a broken one."""
 
@@ -80,7 +87,10 @@ _LOCKED = (
     "{place} is locked by another process: stop what holds it (a backup, a shell, a second server), then try again"
 )
 _GONE = "{place} cannot be used ({reason}): mount it again or mend its disk, or choose another with VOXGATE_DATA_DIR"
-_NO_HANDLES = "{place}: this process may open no more files: raise its limit (ulimit -n, LimitNOFILE)"
+_NO_HANDLES = (
+    "{place} cannot be opened ({reason}): as many files and connections are open as may be; raise the limit "
+    "(ulimit -n, LimitNOFILE) or send fewer requests at once"
+)
 _DAMAGED = (
     "{place} is damaged, or no database of voxgate ({reason}): stop every server, put a backup (voxgate.db.*.bak "
     "beside it) in its place, start"
@@ -97,8 +107,8 @@ _BY_ERRNO: dict[int, tuple[type[StorageError], str]] = {
     errno.EROFS: (StorageReadOnly, _READ_ONLY),
     errno.EACCES: (StorageReadOnly, _READ_ONLY),
     errno.EPERM: (StorageReadOnly, _READ_ONLY),
-    errno.EMFILE: (StorageGone, _NO_HANDLES),
-    errno.ENFILE: (StorageGone, _NO_HANDLES),
+    errno.EMFILE: (StorageOutOfHandles, _NO_HANDLES),
+    errno.ENFILE: (StorageOutOfHandles, _NO_HANDLES),
 } | dict.fromkeys(
     (errno.ENOENT, errno.ENOTDIR, errno.ESTALE, errno.EIO, errno.ENXIO, errno.ENODEV),
     (StorageGone, _GONE),
@@ -150,6 +160,8 @@ def translate(error: BaseException, place: str) -> BaseException:
     elif isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
         # A write past a quota or a file-size limit reaches us as an I/O error of a write, not as SQLITE_FULL.
         code = getattr(error.orig, "sqlite_errorcode", 0)
+        if code & 0xFF == sqlite3.SQLITE_CANTOPEN and (cause := _out_of_handles()) is not None:
+            return translate(cause, place)  # SQLite does not tell it from a file that may not be read
         found = _BY_SQLITE.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_WRITE else code & 0xFF)
     elif isinstance(error, DBAPIError):
         found = _of_postgresql(error)
@@ -173,6 +185,15 @@ def told(place: str) -> Iterator[None]:
         if meant is error:
             raise
         raise meant from error
+
+
+def _out_of_handles() -> OSError | None:
+    """What the system says where nothing more can be opened, or None."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError as error:
+        return error if error.errno in (errno.EMFILE, errno.ENFILE) else None
+    return None
 
 
 def replaced(place: str) -> StorageGone:

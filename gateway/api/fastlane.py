@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from gateway.api.asgi import Scope
+from gateway.api.asgi import PIECE_BYTES, Body, Scope
 from gateway.api.envelope import WAIT_MS, characters_of, decode_envelope
 from gateway.api.jobs import DEFAULT_ENDPOINT
 from gateway.api.observe import DEFAULT_LINES, Requests, request_id_of
@@ -24,13 +24,14 @@ from gateway.api.openai import SPEECH_PATH, VERB, headers_of
 from gateway.api.openai_errors import Refused
 from gateway.api.openai_request import Wanted, translate
 from gateway.api.ports import Gateway
-from gateway.api.security import ADMITTED, base_url
+from gateway.api.security import ADMITTED, base_url, usable_host
+from gateway.api.sending import pieces_of
 from gateway.cache.hot import HotTier, beside
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.hits import HotAudio
 
 _log = logging.getLogger(__name__)
-_WAIT = re.compile(rb"wait=([0-9]{1,9})").fullmatch
+_WAIT = re.compile(rb"wait=([1-9][0-9]{0,8})").fullmatch
 _ROOT = "/runsync"
 _PREFIX, _SUFFIX = "/v2/", "/runsync"
 _SPEECH = SPEECH_PATH.encode()
@@ -91,12 +92,12 @@ class FastLane:
         hot_bytes = gateway.settings.cache.hot_bytes
         self._gateway = gateway
         self._requests = requests
-        self._never = {b"idempotency-key", b"origin"} if cors else {b"idempotency-key"}
+        self._never = {b"idempotency-key", b"content-encoding"} | ({b"origin"} if cors else set())
         self._translated: HotTier[tuple[int, Wanted]] = HotTier(beside(hot_bytes, TRANSLATED_SHARE))
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
         self._known: HotTier[Asked] = HotTier(beside(hot_bytes, KNOWN_SHARE))
 
-    def __call__(self, scope: Scope, target: bytes, body: bytes | bytearray) -> tuple[bytes, bytes] | None:
+    def __call__(self, scope: Scope, target: bytes, body: bytes | bytearray) -> tuple[bytes, Body] | None:
         """Header lines and body of the answer, whose status is 200; None: ask the application.
 
         Args:
@@ -117,6 +118,8 @@ class FastLane:
             if name == b"authorization":
                 key = value.decode("latin-1")
             elif name == b"host":
+                if host or not usable_host(value):
+                    return None
                 host = value
             elif name in self._never:
                 return None
@@ -131,9 +134,10 @@ class FastLane:
         answer = None if asked is None else self._look_up(scope, caller, endpoint_id, asked)
         if answer is None:
             return None
-        head = _JSON % (request_id_of(scope["headers"]), len(answer))
+        size = sum(map(len, answer))
+        head = _JSON % (request_id_of(scope["headers"]), size)
         self._requests.count(_RUNSYNC, 200, time.perf_counter() - started)
-        return head, answer
+        return head, b"".join(answer) if size <= PIECE_BYTES else pieces_of(answer)
 
     def _read(self, endpoint_id: str, scheme: str, host: bytes, body: bytes) -> Asked | None:
         """What the body asks for, from memory where this very body was read before; None: not for the fast lane."""
@@ -154,7 +158,7 @@ class FastLane:
         self._known.put(name, asked, 3 * len(body) + ASKED_OVERHEAD_BYTES)
         return asked
 
-    def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, asked: Asked) -> bytes | None:
+    def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, asked: Asked) -> tuple[bytes, ...] | None:
         try:
             self._gateway.access.admit(caller, endpoint_id, _RUNSYNC, asked.characters)
         except TooManyRequests:
@@ -163,7 +167,7 @@ class FastLane:
         scope[ADMITTED] = True
         return self._gateway.jobs.hot(caller, endpoint_id, asked.raw_input, asked.base_url)
 
-    def _speech(self, scope: Scope, caller: Any, body: bytes, started: float) -> tuple[bytes, bytes] | None:
+    def _speech(self, scope: Scope, caller: Any, body: bytes, started: float) -> tuple[bytes, Body] | None:
         found = self._look_up_speech(scope, caller, body)
         if found is None:
             return None
@@ -175,7 +179,7 @@ class FastLane:
         request_id = request_id_of(scope["headers"])
         head = _AUDIO % (audio.mimetype.encode(), said, request_id, len(audio.data))
         self._requests.count(VERB, 200, time.perf_counter() - started)
-        return head, audio.data
+        return head, audio.data if len(audio.data) <= PIECE_BYTES else pieces_of((audio.data,))
 
     def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, Wanted] | None:
         try:

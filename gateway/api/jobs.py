@@ -20,7 +20,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
 from gateway.api.documents import Job, Purged
-from gateway.api.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, decode_envelope
+from gateway.api.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, read_envelope
 from gateway.api.errors import CLIENT_GONE as CLIENT_GONE
 from gateway.api.errors import error_response
 from gateway.api.openapi import answers, operation_id
@@ -72,6 +72,7 @@ async def _held(request: Request[Any, Any, Any], waiting: Coroutine[Any, Any, Jo
     finally:
         wait.cancel()
         gone.cancel()
+        del wait, gone  # what was raised holds this frame in its traceback: a cycle, which only the collector ends
 
 
 async def gone_away(request: Request[Any, Any, Any]) -> None:
@@ -90,7 +91,7 @@ async def run(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
     """Queue an utterance; poll `/status/{id}` for the speech."""
-    envelope = decode_envelope(body)
+    envelope = await read_envelope(body)
     admit(gateway, caller, endpoint, "run", request, envelope)
     view = await gateway.jobs.submit(caller, endpoint, envelope, "run", idempotency_key, _base_url(request))
     return json_response(view)
@@ -107,7 +108,7 @@ async def runsync(
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
     """Speak and answer with the speech, or with the unfinished job when `wait` runs out."""
-    envelope = decode_envelope(body)
+    envelope = await read_envelope(body)
     admit(gateway, caller, endpoint, "runsync", request, envelope)
     base = _base_url(request)
     view = await gateway.jobs.submit(caller, endpoint, envelope, "runsync", idempotency_key, base)

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.api.asgi import App, EarlyError, Lane, Message, Receive, Scope, Send
+from gateway.api.asgi import PIECE_BYTES, App, EarlyError, Lane, Message, Receive, Scope, Send
+from gateway.api.sending import pieces_of
 from gateway.metrics import Metrics
 from gateway.settings.logs import get_logger
 
@@ -126,6 +127,10 @@ class Observed:
                 else:
                     headers.append(_NO_STORE)
                 message["headers"] = headers
+            elif len(message.get("body", b"")) > PIECE_BYTES:
+                for piece in pieces_of((message["body"],)):  # a server holds whatever it is given at once
+                    await send({"type": message["type"], "body": piece, "more_body": True})
+                message["body"] = b""
             await send(message)
 
         try:

@@ -17,7 +17,7 @@ from litestar.params import FromPath, RawBody
 from gateway.api.files import read_range
 from gateway.api.jobs import CLIENT_GONE, gone_away, json_response
 from gateway.api.openai_errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
-from gateway.api.openai_request import Wanted, refusal, translate
+from gateway.api.openai_request import Wanted, read_wanted, refusal
 from gateway.api.openapi import succeeds
 from gateway.api.security import ADMITTED, Caller, Core, authenticated
 from gateway.api.sending import Sent
@@ -104,7 +104,7 @@ _KEY_ERRORS = {401: "No key, or not a good one.", 403: "The key lacks a scope."}
 )
 async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller, body: RawBody) -> Response[Any]:
     """Speak, and send the audio while it is being spoken."""
-    wanted = translate(gateway, caller, body)
+    wanted = await read_wanted(gateway, caller, body)
     if ADMITTED not in request.scope:
         gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
     live = gateway.live
@@ -128,6 +128,8 @@ async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller,
             gone.cancel()
             begun.cancel()  # and with it its job
             await asyncio.wait({begun})
+        # What it raised holds this frame in its traceback: a cycle that would keep the request until it is collected.
+        del begun, gone
 
 
 @get("/models", operation_id="models", responses={**succeeds(ModelList), **_fails(_KEY_ERRORS)})

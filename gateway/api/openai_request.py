@@ -11,12 +11,13 @@ from litestar import Response
 from msgspec import UNSET, UnsetType
 
 from gateway.access.principal import Principal
-from gateway.api.envelope import without_half_characters
+from gateway.api.envelope import SLICE_BYTES, mended, mended_in_slices, what_is_wrong
 from gateway.api.openai_errors import Refused, openai_error
 from gateway.api.ports import Gateway
 from gateway.errors import InvalidInput
 from gateway.routing.models import OPENAI_VOICES, Model, takes
 from gateway.settings.nearest import nearest
+from gateway.speech.parts import MAX_VALUE_BYTES, Parts
 from gateway.speech.request import AudioFormat, CacheUse, Normalize
 
 
@@ -63,19 +64,39 @@ class Wanted(msgspec.Struct, frozen=True):
 SPEEDS = (0.5, 2.0)
 _OPENAI_SPEEDS = (0.25, 4.0)
 _KNOWN = SpeechBody.__struct_fields__
+_PARTS = Parts(_KNOWN, "input")
 _OURS = ("speed", "language", "seed", "bitrate", "loudness", "normalize", "cache", "strict")
 _RENAMED = {"text": "input", "format": "response_format"}
 _encode = msgspec.json.encode
 
 
-def translate(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
+async def read_wanted(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
+    """What is asked for; a large body that has to be mended is mended in slices, in between the event loop turns.
+
+    Raises:
+        Refused, ModelNotInitialized: see `translate`.
+    """
+    if len(body) <= SLICE_BYTES:
+        return translate(gateway, caller, body)
+    try:
+        return translate(gateway, caller, body, mend=False)
+    except Refused as error:
+        if error.refusal != "invalid_json":
+            raise
+    return translate(gateway, caller, await mended_in_slices(body), mend=False)
+
+
+def translate(gateway: Gateway, caller: Principal, body: bytes, *, mend: bool = True) -> Wanted:
     """What is asked for.
+
+    Args:
+        mend: whether a body that no parser takes is read once more, `mended`.
 
     Raises:
         Refused: a field is missing, unknown or of the wrong kind; no such model; something this model cannot do.
         ModelNotInitialized: none of the model's backends is loaded.
     """
-    given = _decode(body)
+    given = _decode(body, mend=mend)
     model = _model(gateway, _text(given, "model"))
     serving = gateway.router.serving(model.endpoint, model.backend)
     speaker = serving[0]
@@ -127,15 +148,18 @@ def refusal(error: InvalidInput) -> Response[bytes]:
     return openai_error(error.status, message, error.code, word if word in _KNOWN else None)
 
 
-def _decode(body: bytes) -> dict[str, Any]:
+def _decode(body: bytes, *, mend: bool) -> dict[str, Any]:
     try:
         try:
-            given = msgspec.json.decode(body)
+            given = _given(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            given = msgspec.json.decode(without_half_characters(body))
+            if not mend:
+                raise
+            given = _given(mended(body))
+    except InvalidInput as error:
+        raise Refused(str(error), str(error).partition(" ")[0]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        words = "the body is empty" if not body.strip() else str(error)
-        raise Refused(f"the body is not valid JSON: {words}", None, "invalid_json") from None
+        raise Refused(f"the body is not valid JSON: {what_is_wrong(body, error)}", None, code="invalid_json") from None
     if not isinstance(given, dict):
         raise Refused("the body must be an object such as {'model': 'tts-1', 'input': 'Hello', 'voice': 'alloy'}")
     for key in given:
@@ -146,6 +170,14 @@ def _decode(body: bytes) -> dict[str, Any]:
                 f"unknown parameter {_shown(key)}{hint} Known: {', '.join(_KNOWN)}", key[:80], "unknown_parameter"
             )
     return {key: value for key, value in given.items() if value is not None}
+
+
+def _given(body: bytes) -> Any:
+    """The body's values; of a large one only the text may be large."""
+    if len(body) <= MAX_VALUE_BYTES:
+        return msgspec.json.decode(body)
+    parts = _PARTS.read(body)
+    return None if parts is None else {name: _PARTS.value(name, value) for name, value in parts.items()}
 
 
 def _text(given: Mapping[str, Any], name: str) -> str:

@@ -30,7 +30,7 @@ ADMITTED = "voxgate.admitted"
 """Set in the ASGI scope by the fast lane: this request was counted against its limits already."""
 
 
-_HOST = re.compile(r"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?").fullmatch
+_HOST = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?").fullmatch
 
 
 async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -44,17 +44,19 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
         Forbidden: the key lacks the route's scope (`opt={"scope": ...}`, `speak` where it says nothing).
     """
     access = connection.app.state.gateway.access
-    key, coding = None, "identity"
+    key: str | None = None
+    codings: list[str] = []
     for name, value in connection.scope["headers"]:  # Litestar would make an object of them all first
         if name == b"authorization":
             key = value.decode("latin-1")
         elif name == b"content-encoding":
-            coding = value.decode("latin-1").strip().lower()
+            codings.append(value.decode("latin-1").strip().lower())
     principal = access.authenticate(key)
     access.require(principal, handler.opt.get(SCOPE_OPT, "speak"))
     connection.scope["user"] = principal
-    if coding not in ("identity", ""):
-        raise BadRequest(f"a body in Content-Encoding {coding[:40]!r} is not read: send it as it is")
+    for coding in codings:
+        if coding not in ("identity", ""):
+            raise BadRequest(f"a body in Content-Encoding {coding[:40]!r} is not read: send it as it is")
 
 
 def provide_caller(request: Request[Any, Any, Any], gateway: Core) -> Any:
@@ -92,6 +94,10 @@ def base_url(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
     """`http://host:port` as the caller reached us, for addresses in answers; empty where it sent no usable Host."""
     for name, value in headers:
         if name == b"host":
-            host = value.decode("latin-1")
-            return f"{scheme}://{host}" if _HOST(host) else ""
+            return f"{scheme}://{value.decode('latin-1')}" if usable_host(value) else ""
     return ""
+
+
+def usable_host(host: bytes) -> bool:
+    """Whether a Host header's value can stand in an address."""
+    return _HOST(host) is not None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator
 from typing import Any, ClassVar
 
 from litestar import Response
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
+from gateway.api.asgi import PIECE_BYTES
 from gateway.errors import VoxgateError, code_of
 from gateway.jobs.live import JobEnded
 from gateway.settings.logs import get_logger
@@ -25,6 +26,14 @@ async def nothing() -> None:
 async def always() -> bool:
     """For bodies that nothing keeps from their end."""
     return True
+
+
+def pieces_of(parts: Iterable[bytes]) -> Iterator[memoryview]:
+    """The bytes of all parts, none of them copied, at most `PIECE_BYTES` at a time."""
+    for part in parts:
+        view = memoryview(part)
+        for offset in range(0, len(view), PIECE_BYTES):
+            yield view[offset : offset + PIECE_BYTES]
 
 
 class Sent(Response[Any]):

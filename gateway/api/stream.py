@@ -17,6 +17,7 @@ from litestar import Request, Response, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath, QueryParameter
 
+from gateway.api.asgi import PIECE_BYTES
 from gateway.api.jobs import Endpoint, Wait, gone_away, json_response
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit
@@ -26,8 +27,6 @@ from gateway.jobs.stream import StreamPage
 
 MAX_HOLD_S = 8.0
 """RunPod holds ten seconds; its Python client gives up after ten. Less than that loses nobody's answer."""
-
-PIECE_BYTES = 65_536
 
 From = Annotated[
     int | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import importlib
 import logging
 import signal
@@ -17,6 +16,7 @@ from typing import Any, Protocol, cast
 import click
 import uvicorn
 
+from gateway.cli.collector import Collector
 from gateway.cli.connection import Connection
 from gateway.cli.embedded import announcement
 from gateway.cli.prepared import installed_names, migrate_or_refuse, settings_for
@@ -32,7 +32,6 @@ from gateway.settings.printed import EventStream
 _BACKLOG = 2048
 _LAST_ANSWERS_S = 5
 _FORCE_POLL_S = 0.1
-_GC_THRESHOLD = 10_000
 UNSENT_BYTES = 65_536
 
 
@@ -64,10 +63,14 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     url = address(settings.host, listener.getsockname()[1])
     gateway = wiring.Gateway(settings, address=url)
     application = wiring.application(gateway)
+    collector = Collector()
+    connection = partial(
+        Connection, lane=application.lane, early_error=application.early_error, received=collector.received
+    )
     config = uvicorn.Config(
         application,
         loop="auto",
-        http=cast(Any, partial(Connection, lane=application.lane, early_error=application.early_error)),
+        http=cast(Any, connection),
         ws="none",
         lifespan="off",
         log_config=None,
@@ -77,7 +80,7 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=_LAST_ANSWERS_S,
     )
-    server = _Server(config, gateway, settings.data_dir, url)
+    server = _Server(config, gateway, collector, settings.data_dir, url)
     # uvicorn raises the signal that stopped it once more at its end; stopping as asked is no failure.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _already_heard)
@@ -102,8 +105,11 @@ class _Server(uvicorn.Server):
     its one line, and would let connections end before the gateway.
     """
 
-    def __init__(self, config: uvicorn.Config, gateway: _Gateway, data_dir: Path, url: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, gateway: _Gateway, collector: Collector, data_dir: Path, url: str
+    ) -> None:
         super().__init__(config)
+        self._collector = collector
         self._gateway = gateway
         self._data_dir = data_dir
         self._url = url
@@ -112,7 +118,7 @@ class _Server(uvicorn.Server):
         await self._gateway.start()
         await super().startup(sockets)
         if self.started:
-            _spare_the_collector()
+            self._collector.begin()
             write_down(self._data_dir, self._url)
             click.echo(announcement(self._url))
             sys.stdout.flush()
@@ -129,16 +135,6 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
         if stopping.done():
             await stopping  # what went wrong in it
-
-
-def _spare_the_collector() -> None:
-    """What was loaded stays: the collector need not look at it again and again.
-
-    With Python's own thresholds it took a sixth of the CPU of a cached answer (benchmarks/NOTES.md).
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(_GC_THRESHOLD, 20, 50)
 
 
 def _terminal_closed(number: int, frame: FrameType | None) -> None:

@@ -66,6 +66,7 @@ class Dsp:
             return future.result()
         finally:
             future.cancel()  # nobody waits any more: its answer, if one comes, is dropped
+            del future  # what it raised holds this frame in its traceback: a cycle, which only the collector ends
 
     async def stop(self) -> None:
         """End the process."""

@@ -29,6 +29,7 @@ from storage.errors import (
     StorageFull,
     StorageGone,
     StorageLocked,
+    StorageOutOfHandles,
     StorageReadOnly,
     StorageUnavailable,
 )
@@ -271,7 +272,7 @@ class Endings:
             await self._hand_back_at_last(run, str(error), self._pause.next_ms())
         elif isinstance(error, StorageFull):
             await self._hand_back_at_last(run, str(error), self._no_room.next_ms(run.job.id))
-        elif isinstance(error, (StorageReadOnly, StorageLocked, StorageGone)):
+        elif isinstance(error, (StorageReadOnly, StorageLocked, StorageGone, StorageOutOfHandles)):
             await self.hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
             await self.try_later(run, str(error), code=error.code)

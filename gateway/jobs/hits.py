@@ -107,13 +107,16 @@ class Hits:
 
     def answer(
         self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str
-    ) -> bytes | None:
-        """The answer as JSON; None: take the ordinary way, which also says best what is wrong."""
+    ) -> tuple[bytes, ...] | None:
+        """The answer as JSON, in parts; None: take the ordinary way, which also says best what is wrong.
+
+        The audio is a part of its own and shared by all who are being sent it, however slowly they read.
+        """
         hit = self._take(principal, endpoint_id, bytes(raw_input), base_url)
         if hit is None:
             return None
         job_id, ready = hit
-        return b"".join((b'{"id":"', job_id.encode(), ready.before, ready.audio, ready.after))
+        return b'{"id":"', job_id.encode(), ready.before, ready.audio, ready.after
 
     def audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
         """The audio alone."""

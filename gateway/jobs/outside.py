@@ -39,7 +39,29 @@ _HOLD_IPV4 = tuple(
 )
 """Networks whose addresses end in an IPv4 address."""
 
-_NOT_PUBLIC = (ipaddress.IPv6Network("64:ff9b:1::/48"),)  # NAT64 within a site (RFC 8215); Python 3.11 calls it global
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "192.0.0.0/24",  # protocol assignments (RFC 6890); a cloud had its metadata at 192.0.0.192
+            "192.31.196.0/24",  # AS112 (RFC 7535)
+            "192.52.193.0/24",  # relays of multicast (RFC 7450)
+            "192.88.99.0/24",  # relays of 6to4, deprecated (RFC 7526)
+            "192.175.48.0/24",  # AS112 (RFC 7534)
+            "168.63.129.16/32",  # the host below an Azure machine, which answers it only
+            "64:ff9b:1::/48",  # NAT64 within a site (RFC 8215)
+            "100::/32",  # discarded, dummies (RFC 6666, RFC 9780)
+            "2001::/23",  # protocol assignments (RFC 2928); Teredo among them holds an IPv4 address
+            "2620:4f:8000::/48",  # AS112 (RFC 7534)
+            "3fff::/20",  # documentation (RFC 9637)
+            "5f00::/16",  # segment routing (RFC 9602)
+        ),
+    )
+)
+"""Special networks (RFC 6890 and its registries) that `ipaddress` calls global, in one version of Python or another."""
+
+_ISATAP = 0x0000_5EFE
+"""The first half of an interface's identifier that ends in an IPv4 address, but for two bits (RFC 5214)."""
 
 
 class NotAllowed(httpcore.ConnectError):
@@ -81,9 +103,12 @@ class AllowList:
             BadRequest: no http(s) URL, credentials in it, or a private address.
         """
         try:
-            parts = urlsplit(url)
+            parts = urlsplit(url[: MAX_URL_CHARS + 1])
             host, _ = parts.hostname, parts.port
-            (host or "").encode("idna"), httpx.URL(url).raw_host  # what no client could call is refused at once
+            (
+                (host or "").encode("idna"),
+                httpx.URL(url[: MAX_URL_CHARS + 1]).raw_host,
+            )  # what no client could call is refused at once
         except (ValueError, httpx.InvalidURL):
             host = None
             parts = urlsplit("")
@@ -107,7 +132,8 @@ def _is_public(address: Address) -> bool:
 def _wrapped(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
     """The IPv4 addresses that packets to an IPv6 address may end up at; none where it holds none.
 
-    Mapped (RFC 4291), 6to4 (RFC 3056), Teredo's server and client (RFC 4380), and what `_HOLD_IPV4` lists.
+    Mapped (RFC 4291), 6to4 (RFC 3056), Teredo's server and client (RFC 4380), ISATAP (RFC 5214), and what `_HOLD_IPV4`
+    lists.
     """
     if address.version == 4:
         return ()
@@ -116,7 +142,8 @@ def _wrapped(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
             return (one,)
     if address.teredo is not None:
         return address.teredo
-    if any(address in network for network in _HOLD_IPV4):
+    isatap = (int(address) >> 32) & 0xFCFF_FFFF == _ISATAP
+    if isatap or any(address in network for network in _HOLD_IPV4):
         return (ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF),)
     return ()
 

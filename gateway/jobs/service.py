@@ -270,8 +270,8 @@ class Jobs:
 
     def hot(
         self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str = ""
-    ) -> bytes | None:
-        """The whole answer of a `/runsync` whose audio is in memory; None: take the ordinary way.
+    ) -> tuple[bytes, ...] | None:
+        """The whole answer of a `/runsync` whose audio is in memory, in parts; None: take the ordinary way.
 
         Raises nothing: what would be an error is left to the ordinary way, which says it better.
         """

@@ -99,7 +99,8 @@ class Router:
             try:
                 arm = resolve(candidate, request, speakers, uploaded, lambda: self._own_names(tenant))
             except InvalidInput as error:
-                refusals.append(error)
+                # Its traceback holds this frame, and this frame the list: only the collector would free the request.
+                refusals.append(error.with_traceback(None))
             else:
                 found = True
                 yield arm

@@ -17,6 +17,7 @@ from gateway.errors import SettingsError
 from gateway.settings.model import Settings
 from gateway.settings.origins import instead
 
+LEAST_KEY_CHARS = 16
 _SQLITE_FILE = ("sqlite+aiosqlite:///", "sqlite:///")
 _CUDA = re.compile(r"cuda(:[0-9]+)?")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -40,6 +41,7 @@ def check_start(settings: Settings, *, listen: bool = True) -> None:
 def problems(settings: Settings, *, listen: bool = True) -> list[str]:
     """Every problem of these settings on this machine, one line each; for `voxgate doctor`."""
     found = [
+        _key_problem(settings),
         *_folder_problems(settings),
         _database_problem(settings),
         *_device_problems(settings),
@@ -48,6 +50,16 @@ def problems(settings: Settings, *, listen: bool = True) -> list[str]:
         port_problem(settings) if listen else None,
     ]
     return [problem for problem in found if problem]
+
+
+def _key_problem(settings: Settings) -> str | None:
+    """Keys that voxgate makes cannot be guessed; nothing slows down whoever guesses at one that somebody made up."""
+    if settings.api_key is None or len(settings.api_key) >= LEAST_KEY_CHARS:
+        return None
+    return (
+        f"{settings.origin('api_key')} = *** has {len(settings.api_key)} of the at least {LEAST_KEY_CHARS} characters "
+        "a key needs, or it is guessed; take a longer one, or none, and voxgate makes a key and shows it once"
+    )
 
 
 def _folder_problems(settings: Settings) -> Iterator[str | None]:

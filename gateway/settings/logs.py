@@ -2,7 +2,7 @@
 
 Text, audio and keys never reach a line. Fields that hold them by name are dropped, key-shaped strings are hidden
 wherever they stand, query strings are cut, and of an exception only those messages are shown that cannot quote a
-caller: the others leave their type and where they were raised.
+caller: the others leave their type and where they were raised. Control characters are written as escapes.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ _SPEAKING_CODES = frozenset(
         "storage_locked",
         "storage_unavailable",
         "storage_gone",
+        "storage_out_of_handles",
         "storage_damaged",
         "blob_missing",
     }
@@ -194,7 +195,7 @@ def _clean(value: Any) -> Any:
     if isinstance(value, (bytes, bytearray, memoryview)):
         return f"<{len(value)} bytes>"
     if isinstance(value, Mapping):
-        return {key: _clean(inner) for key, inner in value.items() if str(key).lower() not in PRIVATE_FIELDS}
+        return {_clean(key): _clean(inner) for key, inner in value.items() if str(key).lower() not in PRIVATE_FIELDS}
     if isinstance(value, (list, tuple, set, frozenset)):
         return [_clean(inner) for inner in value]
     if value is None or isinstance(value, (bool, int, float)):
@@ -203,5 +204,13 @@ def _clean(value: Any) -> Any:
 
 
 def _scrub(line: str) -> str:
-    line = _PASSWORD.sub(rf"\1{HIDDEN}@", _QUERY.sub(r"\1", _KEY.sub(HIDDEN, line)))
-    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}… ({len(line)} characters)"
+    line = _PASSWORD.sub(rf"\1{HIDDEN}@", _QUERY.sub(r"\1", _KEY.sub(HIDDEN, line))).rstrip("\n")
+    shown = _printable(line[:_LONGEST])
+    return shown if len(line) <= _LONGEST else f"{shown}… ({len(line)} characters)"
+
+
+def _printable(line: str) -> str:
+    """A line in which control characters stand as their escapes: they could colour, hide or forge other lines."""
+    if line.isprintable():
+        return line
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)

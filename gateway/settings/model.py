@@ -156,7 +156,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 8000
     api_key: Annotated[
         Text | None,
-        Meta(description="A key of any form with every scope, for the tenant `default`.", extra=_SECRET),
+        Meta(
+            description="A key of any form with every scope, for the tenant `default`; at least 16 characters.",
+            extra=_SECRET,
+        ),
     ] = None
     plugins: Annotated[
         tuple[str, ...] | None,

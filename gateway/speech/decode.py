@@ -13,6 +13,7 @@ from gateway.errors import InvalidInput
 from gateway.settings.nearest import nearest
 from gateway.speech.encode import BITRATES, missing
 from gateway.speech.language import language_matches, normalize_language
+from gateway.speech.parts import MAX_VALUE_BYTES, Parts
 from gateway.speech.request import AudioFormat, CacheUse, Delivery, Normalize, SpeechRequest
 from gateway.speech.stretch import FASTEST, SLOWEST
 from gateway.speech.text import clean, has_speech
@@ -25,6 +26,7 @@ _LONGEST_NAME = 200
 _DEEPEST = 32
 _MOST_DIGITS = 400
 _KNOWN = SpeechRequest.__struct_fields__
+_PARTS = Parts((*_KNOWN, "input"), "text")
 
 
 def decode_request(raw: bytes | msgspec.Raw, defaults: Mapping[str, Any] | None = None) -> SpeechRequest:
@@ -40,7 +42,7 @@ def decode_request(raw: bytes | msgspec.Raw, defaults: Mapping[str, Any] | None 
     Raises:
         InvalidInput: says what was wrong, and what is allowed.
     """
-    given = _parse(raw)
+    given = _parse(raw) if len(bytes(raw)) <= MAX_VALUE_BYTES else _parse_large(raw)
     if not isinstance(given, dict):
         raise InvalidInput(f'input must be an object such as {{"text": "Hello"}}, got {_shown(given)}')
     if len(given) == 1 and isinstance(given.get("input"), dict):
@@ -71,6 +73,22 @@ def _parse(raw: bytes | msgspec.Raw) -> Any:
             return json.loads(bytes(raw), parse_int=_number)
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"input is not valid JSON: {error}") from None
+
+
+def _parse_large(raw: bytes | msgspec.Raw, *, wrapped: bool = False) -> Any:
+    """The same of an object whose text may be all there is to it, key by key."""
+    try:
+        parts = _PARTS.read(raw)
+        if parts is None:
+            return []  # any kind that is no object
+        if not wrapped and parts.keys() == {"input"} and bytes(parts["input"])[:1] == b"{":
+            return _parse_large(parts["input"], wrapped=True)
+        return {
+            name: _parse(value) if len(bytes(value)) <= MAX_VALUE_BYTES else _PARTS.value(name, value)
+            for name, value in parts.items()
+        }
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(f"input is not valid JSON: {error}") from None
 
 
 def _number(digits: str) -> int | float:

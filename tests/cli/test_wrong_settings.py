@@ -137,7 +137,7 @@ def _spoil_an_endpoint(folder: Path) -> None:
 def test_what_only_the_start_itself_can_find_is_one_line_too(tmp_path: Path) -> None:
     _spoil_an_endpoint(tmp_path)
     for arguments in (["serve", "--port", "0"], ["say", "Hello."]):
-        done = command(arguments, tmp_path, {"VOXGATE_API_KEY": "a-key"})
+        done = command(arguments, tmp_path, {"VOXGATE_API_KEY": "a-key-long-enough"})
         assert done.returncode == 2
         assert done.stderr == "voxgate: the policy of endpoint 'spoiled': 'split' is unknown; known: fallback\n"
 

@@ -14,6 +14,7 @@ from support.after import rows
 from support.clocks import JumpyClock
 from support.running import Caller, running
 
+from gateway.errors import BadRequest
 from gateway.jobs import webhooks
 from gateway.jobs.outside import AllowList
 from gateway.settings import JobSettings
@@ -274,7 +275,33 @@ def test_the_allow_list_takes_names_addresses_and_networks() -> None:
         assert not allow.permits("any", ip_address(private)), private
 
 
+SPECIAL = (
+    "192.0.0.192", "192.0.0.8", "192.0.0.9", "192.31.196.1", "192.52.193.1", "192.88.99.1", "192.175.48.1",
+    "168.63.129.16", "100.100.100.200", "198.18.0.1", "203.0.113.1", "2001:1::1", "2001:20::1", "2001:db8::1",
+    "2620:4f:8000::1", "3fff::1", "5f00::1", "100::1", "100:0:0:1::1",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("address", SPECIAL)
+def test_special_networks_are_not_public(address: str) -> None:
+    from ipaddress import ip_address
+
+    assert not AllowList([]).permits("any", ip_address(address))
+    assert AllowList([address]).permits("any", ip_address(address))
+    with pytest.raises(BadRequest, match="private address"):
+        AllowList([]).check_url(f"http://[{address}]/" if ":" in address else f"http://{address}/")
+
+
+@pytest.mark.parametrize("address", ["1.1.1.1", "168.63.129.17", "192.0.1.1", "2606:4700::1111", "2001:470::1"])
+def test_their_neighbours_are_public(address: str) -> None:
+    from ipaddress import ip_address
+
+    assert AllowList([]).permits("any", ip_address(address))
+
+
 WRAPPED = {
+    "ISATAP": "2001:470::5efe:{}",
+    "ISATAP of a universal identifier": "2001:470::200:5efe:{}",
     "mapped": "::ffff:{}",
     "compatible": "::{}",
     "translated": "::ffff:0:{}",

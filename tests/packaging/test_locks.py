@@ -70,6 +70,13 @@ def test_the_chatterbox_lock_pins_what_the_extra_names() -> None:
     assert fork.startswith(_pins("chatterbox-original.txt")["chatterbox-tts"])
 
 
+def test_a_package_whose_private_classes_are_extended_is_bounded_from_above() -> None:
+    dependencies = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    pinned = _pins("runtime.txt")["uvicorn"]
+    minor = int(pinned.split(".")[1])
+    assert f"uvicorn>=0.{minor},<0.{minor + 1}" in dependencies
+
+
 # What is named in a string, not imported: the drivers of the databases and uvicorn's loop and parser.
 BY_NAME = {"aiosqlite", "httptools", "uvloop"}
 

@@ -124,3 +124,23 @@ def test_lines_below_the_level_and_access_lines_of_libraries_are_not_written(rec
     logging.getLogger("uvicorn.access").info("GET /status?text=x")
     logging.getLogger("httpx").info("HTTP Request: POST https://hook.example/secret")
     assert records.getvalue() == ""
+
+
+FORGING = (
+    "/v2/\x1b[31mred/run", "/a\x00b", "/a\nGET /forged", "/a\r\x85b", "/\x9b31m", "/\u202egnp.exe", "/a\u2028b", "\x7f",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("sent", FORGING)
+def test_control_characters_are_written_as_escapes(lines: io.StringIO, sent: str) -> None:
+    log = get_logger("test")
+    log.info("refused", path=sent, nested={sent: [sent]})
+    logging.getLogger("library").warning("about %s", sent)
+    try:
+        raise OSError(f"no file {sent}")
+    except OSError:
+        log.exception("failed")
+    plain = lines.getvalue()
+    assert not [each for each in plain if not each.isprintable() and each != "\n"]
+    assert "forged" not in [line.split()[0] for line in plain.splitlines() if line.split()]
+    assert ascii(sent)[2:4] in plain

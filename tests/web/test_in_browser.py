@@ -50,6 +50,40 @@ async def test_a_key_in_the_address_is_taken_out_of_it_and_kept_in_the_tab(brows
     assert await browser.run(f"{element('door')}.hidden") is True
 
 
+OTHERS = "vg_prod_theirs_somebody-elses-secret"
+
+
+@pytest.mark.parametrize("reload", [True, False])
+async def test_a_link_does_not_replace_a_key_before_somebody_says_so(browser: Browser, url: str, reload: bool):
+    await browser.open(f"{url}/#key={KEY}")
+    await browser.until(f"{element('voice')}.options.length > 1")
+    if reload:
+        await browser.open(f"{url}/#key={OTHERS}")
+    else:
+        await browser.run(f"location.hash = 'key={OTHERS}'")
+    await browser.until(f"{element('door-error')}.textContent")
+    assert await browser.run("location.href") == f"{url}/"
+    assert await browser.run("sessionStorage.getItem('voxgate.key')") == KEY
+    told = await browser.run(f"{element('door-error')}.textContent")
+    assert "another key, vg_prod_theirs." in told and "secret" not in told and KEY not in told
+    await browser.run(f"{element('keep-mine')}.click()")
+    assert await browser.run(f"{element('door')}.hidden") is True
+    assert await browser.run("sessionStorage.getItem('voxgate.key')") == KEY
+    await speak(browser, "Spoken with the key of this tab.")
+    await browser.until(f"!{element('result')}.hidden && {element('audio')}.duration > 0.2")
+
+
+async def test_the_key_a_link_brought_is_used_when_somebody_says_so(browser: Browser, url: str):
+    await browser.open(f"{url}/")
+    await browser.run("sessionStorage.setItem('voxgate.key', 'an-old-one-of-mine')")
+    await browser.open(f"{url}/#key={KEY}")
+    await browser.until(f"{element('door-error')}.textContent")
+    await browser.run(f"{element('door-form')}.requestSubmit()")
+    await browser.until(f"{element('door')}.hidden && !{element('leave-box')}.hidden")
+    assert await browser.run("sessionStorage.getItem('voxgate.key')") == KEY
+    assert await browser.run(f"{element('key-shown')}.textContent") == f"{KEY[:4]}…"
+
+
 async def test_a_sentence_is_spoken_played_and_shown(browser: Browser, url: str):
     await browser.open(f"{url}/#key={KEY}")
     await browser.until(f"{element('voice')}.options.length > 1")

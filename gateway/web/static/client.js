@@ -2,12 +2,24 @@
 
 const SLOT = "voxgate.key";
 
-/** Take a key from `#key=…` once, and take it out of the address so that it is not copied along. */
+/**
+ * Take the key out of `#key=…`, so that it is not copied along, and keep it where this tab has none. Where it has
+ * another one the offered key is returned, for the person to decide: a link could be anybody's, and whoever's key is
+ * used can read what is spoken with it.
+ */
 export function keyFromAddress() {
   const found = /^#key=(.+)$/.exec(location.hash);
-  if (!found) return;
-  keep(decoded(found[1]));
+  if (!found) return "";
   history.replaceState(null, "", location.pathname + location.search);
+  const offered = decoded(found[1]).trim();
+  if (!key()) keep(offered);
+  return offered === key() ? "" : offered;
+}
+
+/** What may be shown of a key: its public part, or its first letters where it has none. */
+export function shownKey(value) {
+  const made = /^vg_[a-z]+_[A-Za-z0-9]+(?=_)/.exec(value);
+  return made ? made[0] : `${value.slice(0, Math.min(4, Math.floor(value.length / 4)))}…`;
 }
 
 /** A key may hold a `%` of its own. */

@@ -1,5 +1,5 @@
 // The start page: type, hear, see the command for it and who is there to speak.
-import { Refused, ask, forget, keep, key, keyFromAddress, make } from "./client.js";
+import { Refused, ask, forget, keep, key, keyFromAddress, make, shownKey } from "./client.js";
 import { showOwn, whenOwnChange } from "./voices.js";
 import { drawWave, wave } from "./wave.js";
 
@@ -195,19 +195,20 @@ async function enter() {
   try {
     await showVoices();
     refusedKey = false;
-    $("door").hidden = true;
+    if (!offered) $("door").hidden = true;
     $("leave-box").hidden = !key();
+    $("key-shown").textContent = key() ? shownKey(key()) : "";
     showCommand();
   } catch (error) {
     if (error.status !== 401) return complain(error);
-    openDoor(key() ? "The server does not know this key." : "");
+    if (!offered) openDoor(key() ? "The server does not know this key." : "");
   }
 }
 
 async function tryKey(event) {
   event.preventDefault();
   keep($("key").value);
-  $("key").value = "";
+  closeOffer();
   await enter();
   if (admitted()) {
     $("text").focus();
@@ -245,8 +246,38 @@ async function copy() {
   setTimeout(() => ($("copy").textContent = "Copy"), 2000);
 }
 
+/** A link has brought another key than this tab has: nothing changes until somebody says so. */
+function considerOffer() {
+  if (!offered) return;
+  $("door").hidden = false;
+  $("key").value = offered;
+  $("keep-mine").hidden = false;
+  $("door-error").textContent =
+    `A link brought another key, ${shownKey(offered)}. This tab has ${shownKey(key())}. ` +
+    "Whoever owns a key can read what is spoken with it.";
+}
+
+function closeOffer() {
+  offered = "";
+  $("key").value = "";
+  $("keep-mine").hidden = true;
+  $("door-error").textContent = "";
+}
+
+let offered = keyFromAddress();
 whenOwnChange(() => showVoices().catch(complain));
-keyFromAddress();
+considerOffer();
+window.addEventListener("hashchange", () => {
+  const had = key();
+  offered = keyFromAddress() || offered;
+  considerOffer();
+  if (key() !== had) enter();
+});
+$("keep-mine").addEventListener("click", () => {
+  closeOffer();
+  $("door").hidden = true;
+  enter();
+});
 $("origin").textContent = location.origin;
 $("speak").addEventListener("submit", speak);
 $("speak").addEventListener("input", showCommand);
