@@ -17,6 +17,10 @@ class Run:
 
     Args:
         missed: the cache key under which nothing was found when the job came, a moment ago.
+
+    Attributes:
+        chunks_done: as the job's row has it. Callers are told that and no more, so that what they see does not go back
+            when another server takes over.
     """
 
     def __init__(self, job: JobRecord, missed: str | None = None) -> None:
@@ -26,6 +30,7 @@ class Run:
         self.backend = job.backend
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total
+        self._counted = job.chunks_done  # also what the row does not have yet
         self.task: asyncio.Task[None] | None = None
         self.lost = False
         self.completed = False
@@ -38,7 +43,24 @@ class Run:
     @property
     def progress(self) -> tuple[int, int, int]:
         """What its beat tells: chunks done, chunks there are, ms of execution."""
-        return self.chunks_done, self.chunks_total, self.execution_ms
+        return self._counted, self.chunks_total, self.execution_ms
+
+    def planned(self, total: int) -> None:
+        """There are so many chunks; those of an earlier attempt are not done again."""
+        self.chunks_total = total
+        self.chunks_done, self._counted = min(self.chunks_done, total), min(self._counted, total)
+
+    def counted(self, done: int) -> None:
+        """So many chunks are done in this attempt, those that were found included."""
+        self._counted = max(self._counted, min(done, self.chunks_total))
+
+    def told(self, done: int) -> None:
+        """The job's row says that so many chunks are done."""
+        self.chunks_done = max(self.chunks_done, min(done, self._counted))
+
+    def begin_anew(self) -> None:
+        """Another backend speaks all of it."""
+        self.chunks_done = self._counted = self.chunks_total = 0
 
     def lose(self) -> None:
         """The job is not ours any more: stop working on it."""
