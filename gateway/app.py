@@ -132,6 +132,7 @@ class Gateway:
         await self.voices.refresh()
         await self.pronunciations.refresh()
         signals, recent = Signals(), Recent(clock, settings.cache.hot_bytes)
+        metrics.hold(lambda: answers.hot_bytes + recent.size_bytes + intake.held_bytes)
 
         def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
             if finished is not None:

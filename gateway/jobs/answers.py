@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.cache.hot import HotTier
+from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
 from gateway.jobs.output import MIMETYPES, suffix_of, with_audio
 from gateway.settings import Settings
@@ -87,7 +87,7 @@ class Answers:
             self._entries.drop(key)
             return None
         if looks == self._looks:  # else it may have been forgotten since we read it
-            self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
+            self._entries.put(key, entry, held_by(key, entry.output, entry.blob_hash) + OVERHEAD_BYTES)
         return entry, encoded
 
     async def encoded(self, blob_hash: str, suffix: str) -> bytes | None:
@@ -101,7 +101,7 @@ class Answers:
             found = await self._audio.read_base64(blob_hash, suffix, self._max_inline)
             if found is None:
                 return None
-            self._base64.put(blob_hash, found, len(found) + OVERHEAD_BYTES)
+            self._base64.put(blob_hash, found, held_by(blob_hash, found) + OVERHEAD_BYTES)
         return found
 
     async def file(self, blob_hash: str) -> tuple[Path, str, int]:

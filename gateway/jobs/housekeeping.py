@@ -98,7 +98,7 @@ class Housekeeping:
             log.info("ttl_expired", jobs=len(ended))
         await self._note_used()
         self._metrics.jobs_queued.set(await self._jobs.waiting())
-        self._metrics.hot_bytes.set(self._answers.hot_bytes)
+        self._metrics.count_held()
 
     async def _note_used(self) -> None:
         used = self._answers.take_used()

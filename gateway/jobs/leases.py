@@ -87,10 +87,7 @@ class Leases:
             return
         attempts = {job_id: run.job.attempt for job_id, run in running.items()}
         progress = {job_id: run.progress for job_id, run in running.items()}
-        lost = await self._store.beat(self._owner, attempts, progress)
-        for job_id in running.keys() - lost:
-            running[job_id].told(progress[job_id][0])
-        for job_id in lost:
+        for job_id in await self._store.beat(self._owner, attempts, progress):
             if not running[job_id].completed:  # it may have ended while we asked
                 with lines_of(running[job_id].job.request_id, job_id=job_id):
                     log.info("lease_lost")

@@ -19,8 +19,8 @@ class Run:
         missed: the cache key under which nothing was found when the job came, a moment ago.
 
     Attributes:
-        chunks_done: as the job's row has it. Callers are told that and no more, so that what they see does not go back
-            when another server takes over.
+        chunks_done: those that earlier attempts have done are not done again. A beat tells it, or the takes that are
+            stored; callers hear what was told, so that nobody hears more than the next attempt would begin with.
     """
 
     def __init__(self, job: JobRecord, missed: str | None = None) -> None:
@@ -30,7 +30,6 @@ class Run:
         self.backend = job.backend
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total
-        self._counted = job.chunks_done  # also what the row does not have yet
         self.task: asyncio.Task[None] | None = None
         self.lost = False
         self.completed = False
@@ -43,24 +42,20 @@ class Run:
     @property
     def progress(self) -> tuple[int, int, int]:
         """What its beat tells: chunks done, chunks there are, ms of execution."""
-        return self._counted, self.chunks_total, self.execution_ms
+        return self.chunks_done, self.chunks_total, self.execution_ms
 
     def planned(self, total: int) -> None:
-        """There are so many chunks; those of an earlier attempt are not done again."""
+        """There are so many chunks."""
         self.chunks_total = total
-        self.chunks_done, self._counted = min(self.chunks_done, total), min(self._counted, total)
+        self.chunks_done = min(self.chunks_done, total)
 
     def counted(self, done: int) -> None:
         """So many chunks are done in this attempt, those that were found included."""
-        self._counted = max(self._counted, min(done, self.chunks_total))
-
-    def told(self, done: int) -> None:
-        """The job's row says that so many chunks are done."""
-        self.chunks_done = max(self.chunks_done, min(done, self._counted))
+        self.chunks_done = max(self.chunks_done, min(done, self.chunks_total))
 
     def begin_anew(self) -> None:
         """Another backend speaks all of it."""
-        self.chunks_done = self._counted = self.chunks_total = 0
+        self.chunks_done = self.chunks_total = 0
 
     def lose(self) -> None:
         """The job is not ours any more: stop working on it."""

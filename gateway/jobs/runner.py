@@ -205,8 +205,7 @@ class _Heed:
     def counted(self, done: int, total: int) -> None:
         self._run.counted(done)
 
-    def kept(self, done: int) -> None:
-        self._run.told(done)
+    def kept(self) -> None:
         self._on_kept(self._run.job.id)
 
 

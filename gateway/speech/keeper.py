@@ -29,8 +29,8 @@ class Keeper:
 
     Args:
         fresh: where takes are heard until they are stored.
-        progress: of the utterance; it is committed with its takes.
-        on_kept: called whenever takes are committed, with the chunks that the job's row says are done.
+        progress: of the utterance; the job's row has it with the takes.
+        on_kept: called whenever takes are committed.
         own_voice: tenant and content hash, where the tenant's own voice speaks.
         at_once: False where the first take is the last: it is stored when somebody waits for that (`settled`), so
             that it does not compete for disk and writer with the file its caller is waiting for.
@@ -46,7 +46,7 @@ class Keeper:
         fresh: Fresh,
         ref: JobRef,
         progress: Progress,
-        on_kept: Callable[[int], None],
+        on_kept: Callable[[], None],
         own_voice: tuple[str, str] | tuple[None, None] = (None, None),
         at_once: bool = True,
     ) -> None:
@@ -148,10 +148,9 @@ class Keeper:
 
     async def _keep(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
         keys = [take.key for take, _ in batch]
-        done, total = self._progress.after(keys)
-        await self._shelf.keep(batch, self._ref, (done, total))
+        await self._shelf.keep(batch, self._ref, self._progress.after(keys))
         self._progress.add(keys)
-        self._on_kept(done)
+        self._on_kept()
 
     def _drop(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
         for take, _ in batch:

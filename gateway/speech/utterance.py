@@ -59,8 +59,8 @@ class Listener(Protocol):
     def counted(self, done: int, total: int) -> None:
         """One more chunk is done."""
 
-    def kept(self, done: int) -> None:
-        """Takes were committed, and with them, in the job's row, how many chunks are done."""
+    def kept(self) -> None:
+        """Takes were committed."""
 
 
 class Spoken(msgspec.Struct, frozen=True):
