@@ -16,6 +16,7 @@ from gateway.clock import Clock, SystemClock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answers import Answers
+from gateway.jobs.budget import Budget
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.endings import Endings
 from gateway.jobs.finished import WriteBehind
@@ -33,6 +34,7 @@ from gateway.jobs.service import Jobs
 from gateway.jobs.signals import Signals
 from gateway.jobs.stream import Streams
 from gateway.jobs.watch import Watch
+from gateway.jobs.webhook_body import Bodies
 from gateway.jobs.webhooks import Webhooks
 from gateway.metrics import Metrics
 from gateway.routing.absent import absent, nobody
@@ -178,12 +180,13 @@ class Gateway:
         self.lists = Lists(self.endpoints, JobPages(database), webhooks)
         self._webhooks = Webhooks(
             webhooks,
-            present,
+            Bodies(present, answers, settings.public_url or self._address),
+            bodies_budget := Budget(settings.webhook_bytes),
             allow,
             signing_key(settings),
-            settings.public_url or self._address,
             clock,
         )
+        metrics.webhook_bytes.set_function(lambda: bodies_budget.held_bytes)
         self.jobs = Jobs(
             settings,
             clock,

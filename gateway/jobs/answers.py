@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
@@ -112,6 +114,18 @@ class Answers:
         """
         path = await self._audio.path(blob_hash)
         return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), await self._audio.size(blob_hash)
+
+    async def opened(self, blob_hash: str) -> BinaryIO | None:
+        """An audio file, open for reading; None where it is larger than an answer may hold.
+
+        Raises:
+            BlobMissing: there is none.
+        """
+        file = await self._audio.open(blob_hash)
+        if os.fstat(file.fileno()).st_size <= self._max_inline:
+            return file
+        file.close()
+        return None
 
     async def look(self) -> None:
         """Drop from memory what any process has deleted or replaced since the last look.

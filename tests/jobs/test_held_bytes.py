@@ -19,7 +19,7 @@ from gateway.settings.model import CacheSettings
 
 HOT_BYTES = 8_000_000
 UNTOLD_BYTES = 1_500_000
-"""What the rest of a server and its client may grow by meanwhile: connections, compiled statements, parts of modules."""
+"""What the rest of a server and its client may grow by meanwhile: connections, compiled statements, modules."""
 
 
 def allocated() -> int:
