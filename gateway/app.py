@@ -170,7 +170,17 @@ class Gateway:
         self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
         sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
         self._housekeeping = Housekeeping(
-            settings, clock, store, cache, takes, voice_store, sweeper, answers, ended, metrics
+            settings,
+            clock,
+            store,
+            cache,
+            takes,
+            voice_store,
+            sweeper,
+            answers,
+            ended,
+            metrics,
+            lambda: self.streams.age(),
         )
         self._write_behind = WriteBehind(store)
         self.watch = Watch(store, self.engines, router, metrics)
@@ -207,7 +217,8 @@ class Gateway:
             self.owner,
         )
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
-        self.streams = Streams(followers, store)
+        self.streams = streams = Streams(followers, store, clock, settings.cache.stream_bytes)
+        metrics.stream_bytes.set_function(lambda: streams.held_bytes)
         self.live = Live(self.jobs, followers, store)
         self.models = Models(self.endpoints, known)
         self.engines.start()

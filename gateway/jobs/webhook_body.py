@@ -18,10 +18,10 @@ from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.records import JobRecord, JobState
 
-PIECE_BYTES = 3 << 16
+PIECE_BYTES = 3 << 14
 """Of audio at a time: a multiple of three, so that the base64 of the pieces is the base64 of the whole."""
-PIECES_BYTES = 3 * PIECE_BYTES
-"""What a body holds of its audio while it is sent: a piece, and its base64."""
+PIECES_BYTES = 8 * PIECE_BYTES
+"""What a body holds of its audio while it is sent: a piece, its base64, and that again on each floor of HTTP below."""
 
 log = get_logger("voxgate.webhooks")
 
