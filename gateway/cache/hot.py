@@ -12,13 +12,17 @@ from typing import Generic, TypeVar
 V = TypeVar("V")
 
 
+LEAST_BYTES = 6_000_000
+
+
 def beside(hot_bytes: int, share: int) -> int:
     """How many bytes of what makes answers quick may be kept beside `hot_bytes` of audio: one part in `share`.
 
     All shares together are a third, as the setting says: assignments and prepared answers a 16th each, decoded audio
-    an 8th, bodies and jobs a 32nd each, translated bodies a 48th.
+    an 8th, bodies and jobs a 32nd each, translated bodies a 48th. A small tier has that of LEAST_BYTES, 2 MB, since
+    what was read of requests is worth it without any audio.
     """
-    return hot_bytes // share
+    return max(LEAST_BYTES, hot_bytes) // share
 
 
 def held_by(*values: str | bytes | None) -> int:

@@ -19,6 +19,9 @@ from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing
 
+SHORT_BYTES = 1 << 18
+"""Audio that is read where one stands: that costs no more than to look whether its file is there."""
+
 OVERHEAD_BYTES = 512
 """What an entry of the hot tier costs beside its audio."""
 
@@ -69,10 +72,13 @@ class Answers:
         encoded = self._base64.get(entry.blob_hash)
         return None if encoded is None else (entry, encoded)
 
-    async def find(self, key: str) -> tuple[Entry, bytes | None] | None:
+    async def find(self, key: str, *, read: bool = True) -> tuple[Entry, bytes | None] | None:
         """The entry under this key and its base64 (see `encoded`), if its audio is really there.
 
         Whoever answers with it says so: `note_used`.
+
+        Args:
+            read: False where the answer is not sent now: long audio is not read then.
         """
         looks = self._looks
         entry = self._entries.get(key)
@@ -83,7 +89,11 @@ class Answers:
             output = record.output.encode()
             entry = Entry(key, output, record.blob_hash, suffix_of(output), record.size_bytes)
         try:
-            encoded = await self.encoded(entry.blob_hash, entry.suffix)
+            if read or entry.size_bytes <= SHORT_BYTES:
+                encoded = await self.encoded(entry.blob_hash, entry.suffix)
+            else:
+                await self._audio.path(entry.blob_hash)
+                encoded = None
         except BlobMissing:
             # Somebody removed the file. The caller speaks again, and the entry is written anew.
             self._entries.drop(key)

@@ -176,7 +176,7 @@ class Endings:
 
     async def from_cache(self, run: Run, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
-        found = await self._answers.find(assignment.key)
+        found = await self._answers.find(assignment.key, read=False)
         if found is None:
             return False
         entry, _ = found

@@ -99,7 +99,7 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         Meta(
             description="Bytes of audio kept in memory, ready to be sent. What was read of requests and made ready of "
-            "answers is kept beside it, up to another third."
+            "answers is kept beside it, up to another third and at least up to 2 MB."
         ),
     ] = 128_000_000
     stream_bytes: Annotated[
