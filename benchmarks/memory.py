@@ -1,4 +1,4 @@
-"""Memory of the server: after thousands of jobs, and while it speaks a megabyte of text."""
+"""Memory of the server: after thousands of jobs, while it speaks a megabyte of text, and what it holds beside that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import threading
 import time
 
-from benchmarks import servers, texts
+from benchmarks import held, servers, texts
 from benchmarks.processes import family, rss_mb
 from benchmarks.report import Report, progress
 
@@ -54,6 +54,7 @@ def main(scale: float = 1.0) -> None:
             )
     report.table(("", "before MB", "peak MB", "peak of a worker MB", "seconds"), rows)
     report.target("MB the server grows by while it speaks the long text", peaks[1] - before, 100)
+    report.table(held.COLUMNS, held.rows(scale), "Each on a server of its own, before and after.")
     report.write()
 
 

@@ -16,6 +16,7 @@ from gateway.clock import Clock, SystemClock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answers import Answers
+from gateway.jobs.budget import Budget
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.endings import Endings
 from gateway.jobs.finished import WriteBehind
@@ -33,6 +34,7 @@ from gateway.jobs.service import Jobs
 from gateway.jobs.signals import Signals
 from gateway.jobs.stream import Streams
 from gateway.jobs.watch import Watch
+from gateway.jobs.webhook_body import Bodies
 from gateway.jobs.webhooks import Webhooks
 from gateway.metrics import Metrics
 from gateway.routing.absent import absent, nobody
@@ -141,6 +143,7 @@ class Gateway:
         await self.voices.refresh()
         await self.pronunciations.refresh()
         signals, recent = Signals(), Recent(clock, settings.cache.hot_bytes)
+        metrics.hold(lambda: answers.hot_bytes + recent.size_bytes + intake.held_bytes)
 
         def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
             if finished is not None:
@@ -176,7 +179,17 @@ class Gateway:
         self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
         sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
         self._housekeeping = Housekeeping(
-            settings, clock, store, cache, takes, voice_store, sweeper, answers, ended, metrics
+            settings,
+            clock,
+            store,
+            cache,
+            takes,
+            voice_store,
+            sweeper,
+            answers,
+            ended,
+            metrics,
+            lambda: self.streams.age(),
         )
         self._write_behind = WriteBehind(store)
         self.watch = Watch(store, self.engines, router, metrics, self._space)
@@ -186,12 +199,13 @@ class Gateway:
         self.lists = Lists(self.endpoints, JobPages(database), webhooks)
         self._webhooks = Webhooks(
             webhooks,
-            present,
+            Bodies(present, answers, settings.public_url or self._address),
+            bodies_budget := Budget(settings.webhook_bytes),
             allow,
             signing_key(settings),
-            settings.public_url or self._address,
             clock,
         )
+        metrics.webhook_bytes.set_function(lambda: bodies_budget.held_bytes)
         self.jobs = Jobs(
             settings,
             clock,
@@ -212,7 +226,8 @@ class Gateway:
             self.owner,
         )
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
-        self.streams = Streams(followers, store)
+        self.streams = streams = Streams(followers, store, clock, settings.cache.stream_bytes)
+        metrics.stream_bytes.set_function(lambda: streams.held_bytes)
         self.live = Live(self.jobs, followers, store)
         self.models = Models(self.endpoints, known)
         self.engines.start()

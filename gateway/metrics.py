@@ -5,6 +5,8 @@ Labels are bounded: endpoint, backend, state and code, never a tenant's text or 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
@@ -64,5 +66,24 @@ class Metrics:
             "voxgate_worker_restarts", "Engine workers that died and were started again.", ("backend",), registry=r
         )
         self.leases_expired = Counter("voxgate_leases_expired", "Jobs taken over from a silent server.", registry=r)
-        self.hot_bytes = Gauge("voxgate_hot_tier_bytes", "Bytes held by the in-memory tier.", registry=r)
+        self.hot_bytes = Gauge(
+            "voxgate_hot_tier_bytes",
+            "Bytes held by the in-memory tier: audio, and what was read of requests and made ready of answers.",
+            registry=r,
+        )
+        self.stream_bytes = Gauge(
+            "voxgate_stream_bytes", "Bytes kept between two polls of /stream, for all callers.", registry=r
+        )
+        self.webhook_bytes = Gauge(
+            "voxgate_webhook_bytes", "Bytes of webhook bodies that are under way.", registry=r
+        )
+        self._held: list[Callable[[], int]] = []
         self.swept_blobs = Counter("voxgate_swept_blobs", "Unreferenced audio files removed.", registry=r)
+
+    def hold(self, size_bytes: Callable[[], int]) -> None:
+        """Count what this says among the bytes of the in-memory tier."""
+        self._held.append(size_bytes)
+
+    def count_held(self) -> None:
+        """Bring the bytes of the in-memory tier up to date."""
+        self.hot_bytes.set(sum(size_bytes() for size_bytes in self._held))

@@ -104,9 +104,15 @@ CLAIM_SHARED = text(
 )
 """PostgreSQL: take leases, passing over jobs that another server is just taking; of a flight the first asked for."""
 
+_PROGRESS = (
+    "chunks_total = COALESCE(CAST(:total AS integer), chunks_total), chunks_done = CASE "
+    "WHEN CAST(:total AS integer) < CAST(:done AS integer) OR CAST(:total AS integer) < chunks_done "
+    "THEN CAST(:total AS integer) WHEN chunks_done < CAST(:done AS integer) THEN CAST(:done AS integer) "
+    "ELSE chunks_done END"
+)
+"""How far a job is. What was told goes back for nobody: what is written later may have been counted earlier."""
 BEAT = text(
-    "UPDATE jobs SET beat = beat + 1, chunks_done = COALESCE(:done, chunks_done), "
-    f"chunks_total = COALESCE(:total, chunks_total), execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE}"
+    f"UPDATE jobs SET beat = beat + 1, {_PROGRESS}, execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE}"
 )
 """Say that the owner is alive, how far it is, and how long it has worked: others may end the job, and must know."""
 HAND_OVER = text(f"UPDATE jobs SET backend = :backend, chunks_done = 0 {_MINE} AND {_UNHEARD} RETURNING id")
@@ -134,7 +140,7 @@ REQUEUE = text(
     f"execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE} RETURNING id, attempt"
 )
 """Hand a lease back, or try again later."""
-STORED_TAKES = text(f"UPDATE jobs SET failures = 0, chunks_done = chunks_done + :stored {_MINE}")
+STORED_TAKES = text(f"UPDATE jobs SET failures = 0, {_PROGRESS} {_MINE}")
 """Takes were stored: the attempt got somewhere, so failures start anew."""
 
 COMPLETE = text(

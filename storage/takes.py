@@ -88,9 +88,17 @@ class TakeStore:
         return await self.store_many([(take, blob)], job_id, attempt, owner)
 
     async def store_many(
-        self, takes: Sequence[tuple[TakeRecord, BlobRecord]], job_id: str, attempt: int, owner: str
+        self,
+        takes: Sequence[tuple[TakeRecord, BlobRecord]],
+        job_id: str,
+        attempt: int,
+        owner: str,
+        progress: tuple[int, int] | None = None,
     ) -> bool:
         """Keep takes that an attempt has spoken: their blobs, their rows, their pins, the job's failures back to 0.
+
+        Args:
+            progress: chunks of the job that are done with these, and chunks there are; None: these are its chunks.
 
         Returns:
             False when the attempt has lost its lease. The takes are kept all the same: each is nobody's but its key's.
@@ -99,7 +107,8 @@ class TakeStore:
         blobs = [_blob_params(blob, now) for _, blob in takes]
         rows = [_take_params(take, now) | {"job_id": job_id} for take, _ in takes]
         pins = [{"key": row["key"], "job_id": job_id} for row in rows]
-        job = {"id": job_id, "owner": owner, "attempt": attempt, "stored": len(rows)}
+        done, total = (len(rows), None) if progress is None else progress
+        job = {"id": job_id, "owner": owner, "attempt": attempt, "done": done, "total": total}
 
         def put(conn: Connection) -> bool:
             conn.execute(statements.PUT_BLOB, blobs)

@@ -38,6 +38,14 @@ _ENDED_JOB = text(
     "(SELECT job_id FROM webhook_deliveries WHERE id = :id AND state = 'PENDING')"
 )
 """The job of a webhook that is still owed. One statement: a retry closes the webhook as it queues the job again."""
+_TEXT_BYTES = {
+    dialect: text(
+        f"SELECT {length.format('request')} + COALESCE({length.format('output')}, 0) FROM jobs WHERE id = "
+        "(SELECT job_id FROM webhook_deliveries WHERE id = :id)"
+    )
+    for dialect, length in (("sqlite", "LENGTH(CAST({} AS BLOB))"), ("postgresql", "OCTET_LENGTH({})"))
+}
+"""How much of a job its webhook's body repeats."""
 _TRIED = "RETURNING job_id, tries"
 _OWED = "WHERE id = :id AND state = 'PENDING'"
 _DELIVERED = text(
@@ -178,6 +186,11 @@ class WebhookStore:
     async def ended_job(self, delivery_id: int) -> JobRecord | None:
         """The job whose end is told, with its request; None when it was deleted, or retried: nobody is owed it now."""
         return await self._db.read(lambda conn: maybe_job(conn.execute(_ENDED_JOB, {"id": delivery_id}).first()))
+
+    async def text_bytes(self, delivery_id: int) -> int:
+        """Bytes of the request and the output of the job whose end is told; 0 when it was deleted."""
+        statement = _TEXT_BYTES[self._db.dialect]
+        return await self._db.read(lambda conn: int(conn.execute(statement, {"id": delivery_id}).scalar() or 0))
 
     async def delivered(self, delivery_id: int, status: int) -> None:
         """It was taken, with this HTTP status."""

@@ -31,6 +31,7 @@ from backends.interface import (
     Feed,
     Limit,
     Pcm,
+    Price,
     Progress,
     Take,
     Voice,
@@ -69,6 +70,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         later: a language with a model of its own, loaded when the first chunk in it comes; not with `inline`.
         later_s: how long that takes; everything the worker holds waits meanwhile.
         later_fails: that model cannot be had.
+        usd: what it costs, by `usd_per`; 0 is no price.
     """
 
     host: Literal["process", "inline"] = "process"
@@ -93,6 +95,8 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     later: str = ""
     later_s: float = 0.0
     later_fails: bool = False
+    usd: float = 0.0
+    usd_per: Literal["million_characters", "second"] = "million_characters"
 
 
 class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -150,6 +154,7 @@ class ScriptedBackend:
             seed=settings.seed,
             spell_out=settings.spell_out,
             cloning=settings.cloning,
+            price=Price(settings.usd, settings.usd_per, "2026-11-30") if settings.usd else None,
             host=settings.host,
             concurrency=settings.concurrency,
             workers=settings.default_workers,

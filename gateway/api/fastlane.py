@@ -26,7 +26,7 @@ from gateway.api.openai_request import Wanted, translate
 from gateway.api.ports import Gateway
 from gateway.api.security import ADMITTED, base_url, usable_host
 from gateway.api.sending import pieces_of
-from gateway.cache.hot import HotTier, beside
+from gateway.cache.hot import HotTier, beside, held_by
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.hits import HotAudio
 
@@ -61,7 +61,7 @@ def plain_query(query: bytes) -> bool:
     return found is not None and WAIT_MS[0] <= int(found.group(1)) <= WAIT_MS[1]
 
 
-TRANSLATED_SHARE = 32
+TRANSLATED_SHARE = 48
 OVERHEAD_BYTES = 500
 MAX_BODY_BYTES = 65_536
 """Longer bodies are the application's: it reads them in a thread."""
@@ -96,6 +96,7 @@ class FastLane:
         self._translated: HotTier[tuple[int, Wanted]] = HotTier(beside(hot_bytes, TRANSLATED_SHARE))
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
         self._known: HotTier[Asked] = HotTier(beside(hot_bytes, KNOWN_SHARE))
+        gateway.metrics.hold(lambda: self._translated.size_bytes + self._known.size_bytes)
 
     def __call__(self, scope: Scope, target: bytes, body: bytes | bytearray) -> tuple[bytes, Body] | None:
         """Header lines and body of the answer, whose status is 200; None: ask the application.
@@ -155,7 +156,8 @@ class FastLane:
         if raw_input is UNSET:
             return None
         asked = Asked(bytes(raw_input), characters_of(raw_input), base_url(scheme, ((b"host", host),)))
-        self._known.put(name, asked, 3 * len(body) + ASKED_OVERHEAD_BYTES)
+        size_bytes = held_by(endpoint_id, host, body, asked.raw_input, asked.base_url)
+        self._known.put(name, asked, size_bytes + ASKED_OVERHEAD_BYTES)
         return asked
 
     def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, asked: Asked) -> tuple[bytes, ...] | None:
@@ -201,5 +203,6 @@ class FastLane:
         if known is not None and known[0] == reading:
             return known[1]
         wanted = translate(self._gateway, caller, body)
-        self._translated.put(name, (reading, wanted), 2 * len(body) + len(wanted.raw_input) + OVERHEAD_BYTES)
+        size_bytes = held_by(body, wanted.raw_input, wanted.endpoint_id) + len(wanted.raw_input)
+        self._translated.put(name, (reading, wanted), size_bytes + OVERHEAD_BYTES)
         return wanted

@@ -5,17 +5,29 @@ Bounded in bytes; the least recently used goes first. Only ever touched from the
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict
 from typing import Generic, TypeVar
 
 V = TypeVar("V")
 
-LEAST_BYTES = 1_000_000
+
+LEAST_BYTES = 6_000_000
 
 
 def beside(hot_bytes: int, share: int) -> int:
-    """How many bytes of what makes answers quick may be kept beside `hot_bytes` of audio: one part in `share`."""
-    return max(LEAST_BYTES, hot_bytes // share)
+    """How many bytes of what makes answers quick may be kept beside `hot_bytes` of audio: one part in `share`.
+
+    All shares together are a third, as the setting says: assignments and prepared answers a 16th each, decoded audio
+    an 8th, bodies and jobs a 32nd each, translated bodies a 48th. A small tier has that of LEAST_BYTES, 2 MB, since
+    what was read of requests is worth it without any audio.
+    """
+    return max(LEAST_BYTES, hot_bytes) // share
+
+
+def held_by(*values: str | bytes | None) -> int:
+    """The bytes that strings and bytes take in memory. A string of ten letters and an emoji takes four a letter."""
+    return sum(map(sys.getsizeof, values))
 
 
 class HotTier(Generic[V]):

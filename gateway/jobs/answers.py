@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 
-from gateway.cache.hot import HotTier
+from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
 from gateway.jobs.output import MIMETYPES, suffix_of, with_audio
 from gateway.settings import Settings
 from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing
+
+SHORT_BYTES = 1 << 18
+"""Audio that is read where one stands: that costs no more than to look whether its file is there."""
 
 OVERHEAD_BYTES = 512
 """What an entry of the hot tier costs beside its audio."""
@@ -67,10 +72,13 @@ class Answers:
         encoded = self._base64.get(entry.blob_hash)
         return None if encoded is None else (entry, encoded)
 
-    async def find(self, key: str) -> tuple[Entry, bytes | None] | None:
+    async def find(self, key: str, *, read: bool = True) -> tuple[Entry, bytes | None] | None:
         """The entry under this key and its base64 (see `encoded`), if its audio is really there.
 
         Whoever answers with it says so: `note_used`.
+
+        Args:
+            read: False where the answer is not sent now: long audio is not read then.
         """
         looks = self._looks
         entry = self._entries.get(key)
@@ -81,13 +89,17 @@ class Answers:
             output = record.output.encode()
             entry = Entry(key, output, record.blob_hash, suffix_of(output), record.size_bytes)
         try:
-            encoded = await self.encoded(entry.blob_hash, entry.suffix)
+            if read or entry.size_bytes <= SHORT_BYTES:
+                encoded = await self.encoded(entry.blob_hash, entry.suffix)
+            else:
+                await self._audio.path(entry.blob_hash)
+                encoded = None
         except BlobMissing:
             # Somebody removed the file. The caller speaks again, and the entry is written anew.
             self._entries.drop(key)
             return None
         if looks == self._looks:  # else it may have been forgotten since we read it
-            self._entries.put(key, entry, len(entry.output) + OVERHEAD_BYTES)
+            self._entries.put(key, entry, held_by(key, entry.output, entry.blob_hash) + OVERHEAD_BYTES)
         return entry, encoded
 
     async def encoded(self, blob_hash: str, suffix: str) -> bytes | None:
@@ -101,7 +113,7 @@ class Answers:
             found = await self._audio.read_base64(blob_hash, suffix, self._max_inline)
             if found is None:
                 return None
-            self._base64.put(blob_hash, found, len(found) + OVERHEAD_BYTES)
+            self._base64.put(blob_hash, found, held_by(blob_hash, found) + OVERHEAD_BYTES)
         return found
 
     async def file(self, blob_hash: str) -> tuple[Path, str, int]:
@@ -112,6 +124,18 @@ class Answers:
         """
         path = await self._audio.path(blob_hash)
         return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), await self._audio.size(blob_hash)
+
+    async def opened(self, blob_hash: str) -> BinaryIO | None:
+        """An audio file, open for reading; None where it is larger than an answer may hold.
+
+        Raises:
+            BlobMissing: there is none.
+        """
+        file = await self._audio.open(blob_hash)
+        if os.fstat(file.fileno()).st_size <= self._max_inline:
+            return file
+        file.close()
+        return None
 
     async def look(self) -> None:
         """Drop from memory what any process has deleted or replaced since the last look.

@@ -21,7 +21,7 @@ from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
-from gateway.speech.plan import Plan
+from gateway.speech.tally import Led
 from gateway.speech.utterance import Spoken
 from storage.audio import AudioStore
 from storage.errors import (
@@ -70,7 +70,7 @@ class Endings:
         self._pause = Pause()
         self._no_room = PausesForRoom()
 
-    async def complete(self, run: Run, assignment: Assignment, plan: Plan, spoken: Spoken, began: float) -> None:
+    async def complete(self, run: Run, assignment: Assignment, spoken: Spoken, began: float) -> None:
         """Store the file, then the row and all that goes with it, then answer.
 
         Args:
@@ -86,7 +86,7 @@ class Endings:
         encoded = spoken.rendered.encoded
         blob = await self._audio.put_file(encoded.path, f".{request.format}")
         audio_ms = round(encoded.samples * 1000 / encoded.rate)
-        cost = _cost(arm.capabilities.price, plan.chars, audio_ms) if spoken.chunks_spoken else 0.0
+        cost = _cost(arm.capabilities.price, spoken.led)
         sound_warnings = tuple(OutputWarning(code, message) for code, message in spoken.warnings)
         own_warnings = tuple(OutputWarning(code, message) for code, message in assignment.warnings)
         output, hit = stored(
@@ -179,7 +179,7 @@ class Endings:
 
     async def from_cache(self, run: Run, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
-        found = await self._answers.find(assignment.key)
+        found = await self._answers.find(assignment.key, read=False)
         if found is None:
             return False
         entry, _ = found
@@ -315,7 +315,7 @@ def _tell(state: JobState, backend: str, delay_ms: int, execution_ms: int, done:
     )
 
 
-def _cost(price: Price | None, chars: int, audio_ms: int) -> float:
+def _cost(price: Price | None, led: Led) -> float:
     if price is None:
         return 0.0
-    return price.usd * (chars / 1_000_000 if price.per == "million_characters" else audio_ms / 1000)
+    return price.usd * (led.chars / 1_000_000 if price.per == "million_characters" else led.audio_s)

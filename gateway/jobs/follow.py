@@ -62,7 +62,10 @@ class Following:
         self.job = job
         self._reader: Reader | None = None
         self._planned_for: str | None = None
-        self._index = 0
+        self.index = 0
+        """The chunk that comes next."""
+        self.samples = 0
+        """Those before it, its pause not counted."""
 
     async def refresh(self) -> JobRecord:
         """The job as it is now."""
@@ -79,26 +82,34 @@ class Following:
         """The next chunk; None while it is not there, or when there are no more, or when another backend has taken
         over what was begun: half of it in another voice is no speech."""
         if self._planned_for not in (None, self.job.backend):
-            if self._index:
+            if self.index:
                 return None
             self._reader = None
         part = None
         # One gain for the whole utterance is known when all of it has been spoken.
         if self.request.loudness is None:
             reader = await self.open()
-            if reader is not None and reader.index == self._index:
+            if reader is not None and reader.index == self.index:
                 part = await reader.next()
         if part is None and self.job.state is JobState.COMPLETED:
             part = await self._recut()
         if part is not None:
-            self._index += 1
+            self.index, self.samples = self.index + 1, part.end
         return part
+
+    def seek(self, index: int, samples: int) -> None:
+        """Go on with chunk `index`, which `samples` of the whole come before."""
+        self.index, self.samples = index, samples
+        if self._reader is not None:
+            self._reader.seek(index, samples)
 
     async def open(self) -> Reader | None:
         """Plan what there is to hear; None where the backend that speaks is not here."""
         if self._reader is None:
             self._planned_for = self.job.backend
             self._reader = await self._followers.reader(self.job, self.request, self._fresh)
+            if self._reader is not None:
+                self._reader.seek(self.index, self.samples)
         return self._reader
 
     async def _recut(self) -> Part | None:
@@ -106,10 +117,10 @@ class Following:
         if job.output is None or job.blob_hash is None:
             return None
         heard = _decode_heard(job.output)
-        if self._index >= len(heard.chunks):
+        if self.index >= len(heard.chunks):
             return None
         path = await self._followers.audio.path(job.blob_hash)
-        return await asyncio.to_thread(recut, path, heard.chunks, heard.sample_rate, self._index)
+        return await asyncio.to_thread(recut, path, heard.chunks, heard.sample_rate, self.index)
 
 
 class Followers:

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from gateway.access.principal import Principal
-from gateway.cache.hot import HotTier, beside
+from gateway.cache.hot import HotTier, beside, held_by
 from gateway.clock import Clock
 from gateway.errors import NotFound
 from gateway.jobs.answers import Answers, Entry
@@ -31,12 +31,13 @@ RAW_SHARE = 8
 """Of audio kept as it is, beside its base64: decoding 20 KB costs as much as the rest of an answer."""
 
 OVERHEAD_BYTES = 4_000
+RAW_OVERHEAD_BYTES = 300
 
 _again = msgspec.structs.replace
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """An answer that lacks only its id and its audio.
+    """An answer that lacks only its id and its audio, which stays where it is counted: in `Answers`.
 
     Args:
         reading: of which reading of endpoints and voices the assignment is; see `Intake.reading`.
@@ -45,23 +46,29 @@ class Prepared(msgspec.Struct, frozen=True):
         ttl_ms: from a job's creation to `expires_at_ms`.
         keep_ms: from a job's end to `retain_until_ms`.
         before: bytes of the answer between id and audio; `after`: from there to the end.
+        inline: whether the audio stands between them.
         finished: the counter of jobs this one counts in.
     """
 
     key: str
     entry: Entry
-    encoded: bytes
     reading: int
     until_ms: int
     job: JobRecord
     ttl_ms: int
     keep_ms: int
     before: bytes
-    audio: bytes
+    inline: bool
     after: bytes
     used: UsageDelta
     finished: Any
     warnings: tuple[tuple[str, str], ...]
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds."""
+        job = self.job
+        return held_by(self.before, self.after, self.entry.output, job.request, job.output) + OVERHEAD_BYTES
 
 
 class HotAudio(msgspec.Struct, frozen=True):
@@ -104,6 +111,7 @@ class Hits:
         self._hot = metrics.cache_answers.labels("hot")
         self._prepared: HotTier[Prepared] = HotTier(beside(hot_bytes, PREPARED_SHARE))
         self._raw: HotTier[bytes] = HotTier(beside(hot_bytes, RAW_SHARE))
+        metrics.hold(lambda: self._prepared.size_bytes + self._raw.size_bytes)
 
     def answer(
         self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str
@@ -115,31 +123,36 @@ class Hits:
         hit = self._take(principal, endpoint_id, bytes(raw_input), base_url)
         if hit is None:
             return None
-        job_id, ready = hit
-        return b'{"id":"', job_id.encode(), ready.before, ready.audio, ready.after
+        job_id, ready, encoded = hit
+        return b'{"id":"', job_id.encode(), ready.before, encoded if ready.inline else b"", ready.after
 
     def audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
         """The audio alone."""
         hit = self._take(principal, endpoint_id, raw_input, "")
         if hit is None:
             return None
-        job_id, ready = hit
+        job_id, ready, encoded = hit
         data = self._raw.get(ready.entry.blob_hash)
         if data is None:
-            data = binascii.a2b_base64(ready.encoded)
-            self._raw.put(ready.entry.blob_hash, data, len(data) + OVERHEAD_BYTES)
+            data = binascii.a2b_base64(encoded)
+            self._raw.put(ready.entry.blob_hash, data, held_by(ready.entry.blob_hash, data) + RAW_OVERHEAD_BYTES)
         return HotAudio(job_id, MIMETYPES[ready.entry.suffix[1:]], data, ready.warnings)
 
-    def _take(self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str) -> tuple[str, Prepared] | None:
-        """A hit, counted, its job on the way to its row."""
+    def _take(
+        self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str
+    ) -> tuple[str, Prepared, bytes] | None:
+        """A hit and its audio as base64, counted, its job on the way to its row."""
         name = (principal.tenant, principal.key_id, endpoint_id, base_url, raw)
         ready = self._prepared.get(name)
         now = self._clock.now_ms()
-        if ready is None or not self._holds(ready, now):
-            ready = self._prepare(principal, endpoint_id, raw, base_url)
-            if ready is None:
+        encoded = None if ready is None else self._holds(ready, now)
+        if ready is None or encoded is None:
+            made = self._prepare(principal, endpoint_id, raw, base_url)
+            if made is None:
+                self._prepared.drop(name)
                 return None
-            self._prepared.put(name, ready, 2 * len(raw) + len(ready.after) + OVERHEAD_BYTES)
+            ready, encoded = made
+            self._prepared.put(name, ready, ready.size_bytes + held_by(endpoint_id, base_url, raw))
         job = _again(
             ready.job,
             id=job_id("runsync", now),
@@ -154,16 +167,18 @@ class Hits:
         self._note_usage(principal, job.endpoint_id, job.backend, ready.used)
         ready.finished.inc()
         self._hot.inc()
-        return job.id, ready
+        return job.id, ready, encoded
 
-    def _holds(self, ready: Prepared, now: int) -> bool:
-        """Whether it would be prepared the same way now."""
+    def _holds(self, ready: Prepared, now: int) -> bytes | None:
+        """The audio as base64, if the answer would be prepared the same way now."""
         if now >= ready.until_ms or ready.reading != self._intake.reading:
-            return False
+            return None
         found = self._answers.hot(ready.key)
-        return found is not None and found[0] is ready.entry and found[1] is ready.encoded
+        return found[1] if found is not None and found[0] is ready.entry else None
 
-    def _prepare(self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str) -> Prepared | None:
+    def _prepare(
+        self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str
+    ) -> tuple[Prepared, bytes] | None:
         try:
             endpoint = self._endpoints.resolve(endpoint_id)
             assignment = self._intake.remembered(raw, endpoint, principal.tenant)
@@ -185,17 +200,16 @@ class Hits:
             f'","status":"{job.state.value}","delayTime":{job.delay_ms},"executionTime":{job.execution_ms},'
             f'"workerId":"{job.worker_id}","output":'
         )
-        return Prepared(
+        ready = Prepared(
             key=assignment.key,
             entry=entry,
-            encoded=encoded,
             reading=self._intake.reading,
             until_ms=until_ms,
             job=job,
             ttl_ms=job.expires_at_ms - job.created_ms,
             keep_ms=job.retain_until_ms - job.finished_ms,
             before=head.encode() + before,
-            audio=encoded if inline else b"",
+            inline=inline,
             after=after + b"}",
             used=UsageDelta(characters=job.chars, jobs=1, cache_hits=1),
             finished=self._metrics.jobs_finished.labels(
@@ -203,3 +217,4 @@ class Hits:
             ),
             warnings=assignment.warnings,
         )
+        return ready, encoded

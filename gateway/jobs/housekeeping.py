@@ -29,6 +29,7 @@ class Housekeeping:
 
     Args:
         ended: told the ids of jobs that have ended.
+        age: lets go of what nobody has polled for.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Housekeeping:
         answers: Answers,
         ended: Callable[..., None],
         metrics: Metrics,
+        age: Callable[[], None],
     ) -> None:
         self._settings = settings
         self._clock = clock
@@ -54,6 +56,7 @@ class Housekeeping:
         self._answers = answers
         self._ended = ended
         self._metrics = metrics
+        self._age = age
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -97,9 +100,10 @@ class Housekeeping:
         if ended:
             self._ended(*ended)
             log.info("ttl_expired", jobs=len(ended))
+        self._age()
         await self._note_used()
         self._metrics.jobs_queued.set(await self._jobs.waiting())
-        self._metrics.hot_bytes.set(self._answers.hot_bytes)
+        self._metrics.count_held()
 
     async def _note_used(self) -> None:
         used = self._answers.take_used()

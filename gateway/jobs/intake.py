@@ -7,7 +7,7 @@ from collections.abc import Collection
 import msgspec
 
 from backends.interface import ChunkRule
-from gateway.cache.hot import HotTier, beside
+from gateway.cache.hot import HotTier, beside, held_by
 from gateway.cache.keys import Recipe, Source, cache_key
 from gateway.errors import InvalidInput
 from gateway.routing.arms import Arm
@@ -77,6 +77,11 @@ class Intake:
         self.reading = 0
         """Grows when endpoints or voices have changed, so that what was read before can be told."""
 
+    @property
+    def held_bytes(self) -> int:
+        """Bytes of what is remembered."""
+        return self._memo.size_bytes
+
     def remembered(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
         """The same as `read`, from memory where this very input was read before: the hot path's shortcut.
 
@@ -87,8 +92,9 @@ class Intake:
         found = self._memo.get(memo)
         if found is None:
             found = self.read(raw_input, endpoint, tenant)
-            respelled = 0 if found.respelled is None else 2 * len(found.respelled.text)
-            self._memo.put(memo, found, 2 * len(raw_input) + respelled + MEMO_OVERHEAD_BYTES)
+            respelled = 0 if found.respelled is None else 2 * held_by(found.respelled.text)
+            read = len(raw_input) + held_by(raw_input, found.request.text)  # its options may be as long as its text
+            self._memo.put(memo, found, read + respelled + MEMO_OVERHEAD_BYTES)
         return found
 
     def takes_long(self, raw_input: bytes, tenant: str) -> bool:

@@ -26,7 +26,7 @@ class Presenter:
     """Makes views of jobs.
 
     Args:
-        running: the jobs this server runs, whose progress is fresher than their rows.
+        running: the jobs this server runs: it knows before their rows how many chunks they have.
     """
 
     def __init__(self, answers: Answers, watch: Watch, running: dict[str, Run], clock: Clock) -> None:
@@ -69,7 +69,9 @@ class Presenter:
                 id=job.id, status=job.state.value, delayTime=delay_ms, reason=reason, retries=job.retries or UNSET
             )
         run = self._running.get(job.id)
-        done, total = (run.chunks_done, run.chunks_total) if run is not None else (job.chunks_done, job.chunks_total)
+        total = job.chunks_total if run is None else run.chunks_total
+        # As its row has it, at every server: that does not go back, whichever of them dies.
+        done = min(job.chunks_done, total)
         return JobView(
             id=job.id,
             status=job.state.value,

@@ -5,7 +5,7 @@ Only COMPLETED jobs are kept: that state can never change, whatever another serv
 
 from __future__ import annotations
 
-from gateway.cache.hot import HotTier, beside
+from gateway.cache.hot import HotTier, beside, held_by
 from gateway.clock import Clock
 from storage.records import JobRecord
 
@@ -22,9 +22,14 @@ class Recent:
         self._clock = clock
         self._jobs: HotTier[tuple[JobRecord, float]] = HotTier(beside(hot_bytes, SHARE))
 
+    @property
+    def size_bytes(self) -> int:
+        """Bytes held."""
+        return self._jobs.size_bytes
+
     def add(self, job: JobRecord) -> None:
         """Remember a completed job."""
-        size_bytes = len(job.request) + len(job.output or "") + OVERHEAD_BYTES
+        size_bytes = held_by(job.request, job.output, job.error, job.webhook) + OVERHEAD_BYTES
         self._jobs.put(job.id, (job, self._clock.monotonic() + KEEP_S), size_bytes)
 
     def get(self, job_id: str) -> JobRecord | None:

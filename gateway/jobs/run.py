@@ -17,6 +17,10 @@ class Run:
 
     Args:
         missed: the cache key under which nothing was found when the job came, a moment ago.
+
+    Attributes:
+        chunks_done: those that earlier attempts have done are not done again. A beat tells it, or the takes that are
+            stored; callers hear what was told, so that nobody hears more than the next attempt would begin with.
     """
 
     def __init__(self, job: JobRecord, missed: str | None = None) -> None:
@@ -39,6 +43,19 @@ class Run:
     def progress(self) -> tuple[int, int, int]:
         """What its beat tells: chunks done, chunks there are, ms of execution."""
         return self.chunks_done, self.chunks_total, self.execution_ms
+
+    def planned(self, total: int) -> None:
+        """There are so many chunks."""
+        self.chunks_total = total
+        self.chunks_done = min(self.chunks_done, total)
+
+    def counted(self, done: int) -> None:
+        """So many chunks are done in this attempt, those that were found included."""
+        self.chunks_done = max(self.chunks_done, min(done, self.chunks_total))
+
+    def begin_anew(self) -> None:
+        """Another backend speaks all of it."""
+        self.chunks_done = self.chunks_total = 0
 
     def lose(self) -> None:
         """The job is not ours any more: stop working on it."""

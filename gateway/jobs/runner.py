@@ -127,17 +127,15 @@ class Runner:
 
     async def _hand_over(self, run: Run, backend: str) -> bool:
         """Let another backend begin anew; False when half of it would be in another voice, or the lease is lost."""
-        if not await self._store.hand_over(run.job.id, self._owner, run.job.attempt, backend):
-            return False
-        run.chunks_done = 0
-        return True
+        run.begin_anew()  # before its row: a beat in between tells nothing of what is over
+        return await self._store.hand_over(run.job.id, self._owner, run.job.attempt, backend)
 
     async def _speak(self, run: Run, assignment: Assignment) -> None:
         job, request = run.job, assignment.request
         if request.cache == "use" and assignment.key != run.missed and await self._endings.from_cache(run, assignment):
             return
         plan = await plan_of(assignment)
-        run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
+        run.planned(len(plan.speaks))  # those who ask before the first take hear how many there will be
         await _check_size(plan, assignment)
         run.backend = assignment.arm.backend
         hosted = self._engines.get(run.backend)
@@ -161,20 +159,16 @@ class Runner:
 
         deadline = self._deadline(run)
 
-        def on_take(done: int, total: int) -> None:
-            run.chunks_done, run.chunks_total = done, total
-            deadline.took()
-
         began = time.monotonic()
         try:
             async with deadline.enforced():
                 spoken = await self._speaker.speak(
-                    utterance, hosted.host, spool, run.timing, on_take, lambda: self._on_kept(job.id)
+                    utterance, hosted.host, spool, run.timing, _Heed(run, deadline, self._on_kept)
                 )
             if assignment.arm.uploaded:
                 await self._kept(run, spoken)  # who hears of the end may delete the voice, and with it all it spoke
             try:
-                await self._endings.complete(run, assignment, plan, spoken, began)
+                await self._endings.complete(run, assignment, spoken, began)
             finally:
                 await self._kept(run, spoken)
         finally:
@@ -198,6 +192,21 @@ class Runner:
             return f"policy.executionTimeout of {run.job.execution_timeout_ms} ms is over: {done}"
         limit = self._settings.jobs.stall_timeout_s
         return f"no chunk was finished for {limit:g} s (VOXGATE_JOBS__STALL_TIMEOUT_S): {done}"
+
+
+class _Heed:
+    """Notes in a run how its utterance gets on."""
+
+    def __init__(self, run: Run, deadline: Deadline, on_kept: Callable[[str], None]) -> None:
+        self._run = run
+        self._on_kept = on_kept
+        self.took = deadline.took
+
+    def counted(self, done: int, total: int) -> None:
+        self._run.counted(done)
+
+    def kept(self) -> None:
+        self._on_kept(self._run.job.id)
 
 
 async def _check_size(plan: Plan, assignment: Assignment) -> None:

@@ -165,7 +165,7 @@ class Jobs:
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
         if assignment.request.cache == "use":
             for _ in range(2):
-                found = await self._find(assignment.key)
+                found = await self._find(assignment.key, kind == "runsync" and assignment.request.delivery != "url")
                 if found is None:
                     break
                 try:
@@ -306,12 +306,12 @@ class Jobs:
             return await asyncio.to_thread(self._intake.read, raw, endpoint, tenant)
         return self._intake.remembered(raw, endpoint, tenant)
 
-    async def _find(self, key: str) -> tuple[Entry, bytes | None] | None:
+    async def _find(self, key: str, read: bool) -> tuple[Entry, bytes | None] | None:
         found = self._answers.hot(key)
         if found is not None:
             self._metrics.cache_answers.labels("hot").inc()
             return found
-        stored = await self._answers.find(key)
+        stored = await self._answers.find(key, read=read)
         if stored is not None:
             self._metrics.cache_answers.labels("cold").inc()
         return stored

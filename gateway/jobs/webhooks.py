@@ -10,17 +10,16 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
+from collections.abc import Iterator
 
 import httpx
-import msgspec
 
 from gateway.clock import Clock, set_within
-from gateway.errors import code_of
+from gateway.jobs.budget import Budget, NoRoom
 from gateway.jobs.outside import AllowList, guarded_client
-from gateway.jobs.present import Presenter
+from gateway.jobs.webhook_body import PIECES_BYTES, Bodies, Body
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
-from storage.records import JobRecord
 from storage.webhooks import DeliveryRecord, WebhookStore
 
 TIMEOUT_S = 10.0
@@ -28,6 +27,8 @@ AT_ONCE = 64
 PER_RECEIVER = 4
 """Of a tenant's webhooks to one host and port, so that one that hangs does not hold its other receivers up."""
 LEASE_MS = 60_000
+ROOM_S = 30.0
+"""How long a webhook waits for room among the bodies under way, in seconds; its lease must outlast that and its try."""
 POLL_S = 2.0
 REST_S = 0.1
 """After a look that found nothing due: most jobs that end owe no webhook, and a look costs as much as a poll."""
@@ -45,9 +46,15 @@ def webhook_secret(signing_key: bytes, tenant: str) -> str:
     return hmac.digest(signing_key, f"webhook\n{tenant}".encode(), "sha256").hex()
 
 
-def signature(secret: str, timestamp_s: int, body: bytes) -> str:
-    """The header's value: `t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY` under the tenant's secret."""
-    mac = hmac.new(secret.encode(), f"{timestamp_s}.".encode() + body, hashlib.sha256)
+def signature(secret: str, timestamp_s: int, body: bytes | Iterator[bytes]) -> str:
+    """The header's value: `t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY` under the tenant's secret.
+
+    Args:
+        body: the whole, or its pieces.
+    """
+    mac = hmac.new(secret.encode(), f"{timestamp_s}.".encode(), hashlib.sha256)
+    for piece in (body,) if isinstance(body, bytes) else body:
+        mac.update(piece)
     return f"t={timestamp_s},v1={mac.hexdigest()}"
 
 
@@ -55,22 +62,23 @@ class Webhooks:
     """Delivers what is owed.
 
     Args:
-        base_url: for `audio_url` in bodies; there is no request whose Host would say it.
+        bodies: makes what is sent.
+        budget: of the bodies that are under way.
     """
 
     def __init__(
         self,
         store: WebhookStore,
-        present: Presenter,
+        bodies: Bodies,
+        budget: Budget,
         allow: AllowList,
         signing_key: bytes,
-        base_url: str,
         clock: Clock,
     ) -> None:
         self._store = store
-        self._present = present
+        self._bodies = bodies
+        self._budget = budget
         self._signing_key = signing_key
-        self._base_url = base_url
         self._clock = clock
         self._client = guarded_client(allow, TIMEOUT_S)
         self._look = asyncio.Event()
@@ -125,27 +133,28 @@ class Webhooks:
                 log.exception("webhooks_crashed")
 
     async def _deliver(self, owed: DeliveryRecord) -> None:
+        size_bytes = await self._store.text_bytes(owed.id) + PIECES_BYTES
+        try:
+            async with self._budget.room(owed.tenant, size_bytes, ROOM_S):
+                await self._tell(owed)
+        except NoRoom:
+            error = f"not sent: bodies that are under way took all room for {ROOM_S:g} s (VOXGATE_WEBHOOK_BYTES)"
+            await self._failed(owed, None, error)
+
+    async def _tell(self, owed: DeliveryRecord) -> None:
         job = await self._store.ended_job(owed.id)
         if job is None:
             return
-        body = await self._body(job, owed.url)
-        timestamp_s = self._clock.now_ms() // 1000
-        headers = {
-            "Content-Type": "application/json",
-            "User-Agent": "voxgate",
-            DELIVERY_HEADER: str(owed.id),
-            SIGNATURE_HEADER: signature(webhook_secret(self._signing_key, job.tenant), timestamp_s, body),
-        }
-        status: int | None = None
+        body = await self._bodies.of(job, owed.url)
+        tenant = job.tenant
+        del job  # its texts are in the body now
         try:
-            async with (
-                asyncio.timeout(2 * TIMEOUT_S),
-                self._client.stream("POST", owed.url, content=body, headers=headers) as answer,
-            ):
-                status = answer.status_code
+            status = await self._post(owed, tenant, body)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError) as error:
             await self._failed(owed, None, f"{type(error).__name__}: {error}")
             return
+        finally:
+            body.close()
         if 200 <= status < 300:
             await self._store.delivered(owed.id, status)
         elif 300 <= status < 400:
@@ -153,18 +162,23 @@ class Webhooks:
         else:
             await self._failed(owed, status, f"answered {status}")
 
+    async def _post(self, owed: DeliveryRecord, tenant: str, body: Body) -> int:
+        timestamp_s = self._clock.now_ms() // 1000
+        secret = webhook_secret(self._signing_key, tenant)
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(body.size_bytes),
+            "User-Agent": "voxgate",
+            DELIVERY_HEADER: str(owed.id),
+            SIGNATURE_HEADER: await asyncio.to_thread(signature, secret, timestamp_s, body.read()),
+        }
+        async with (
+            asyncio.timeout(2 * TIMEOUT_S),
+            self._client.stream("POST", owed.url, content=body.pieces(), headers=headers) as answer,
+        ):
+            return answer.status_code
+
     async def _failed(self, owed: DeliveryRecord, status: int | None, error: str) -> None:
         pause_s = PAUSES_S[owed.tries - 1] if owed.tries <= len(PAUSES_S) else None
         log.warning("webhook_failed", tries=owed.tries, status=status, again_in_s=pause_s)
         await self._store.failed(owed.id, status, error[:500], None if pause_s is None else pause_s * 1000)
-
-    async def _body(self, job: JobRecord, url: str) -> bytes:
-        try:
-            view = await self._present.view(job, self._base_url)
-        except StorageError as error:
-            log.error("webhook_without_audio", code=code_of(error))
-            view = await self._present.view(msgspec.structs.replace(job, output=None), self._base_url)
-        fields = {field: getattr(view, field) for field in view.__struct_fields__}
-        sent = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
-        given = msgspec.Raw(job.request.encode()) if job.request else None
-        return msgspec.json.encode({**sent, "input": given, "webhook": url})

@@ -99,9 +99,16 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, Meta(ge=0)],
         Meta(
             description="Bytes of audio kept in memory, ready to be sent. What was read of requests and made ready of "
-            "answers is kept beside it, up to another third."
+            "answers is kept beside it, up to another third and at least up to 2 MB."
         ),
     ] = 128_000_000
+    stream_bytes: Annotated[
+        Annotated[int, Meta(ge=0)],
+        Meta(
+            description="Bytes of audio and texts kept between two polls of `/stream`, for all callers. What is let go "
+            "for want of room, or unread for a minute, is made again when the next poll comes."
+        ),
+    ] = 64_000_000
     takes_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(description="Bytes of spoken chunks kept; those of unfinished jobs always stay."),
@@ -226,6 +233,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tuple[str, ...],
         Meta(description="Private hosts or networks webhooks may go to: `hooks.internal`, `127.0.0.1`, `10.0.0.0/8`."),
     ] = ()
+    webhook_bytes: Annotated[
+        Positive,
+        Meta(
+            description="Bytes of webhook bodies held in memory at a time: texts of jobs, and pieces of their audio. "
+            "The others wait; no tenant gets more than half."
+        ),
+    ] = 64_000_000
     max_inline_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(description="Most encoded bytes of audio inside an answer; above: `audio_url` only."),

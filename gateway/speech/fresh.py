@@ -18,10 +18,13 @@ class Fresh:
     def __init__(self, told: Callable[[str], None]) -> None:
         self._told = told
         self._takes: dict[str, tuple[TakeResult, Finish]] = {}
+        self.changes = 0
+        """Grows whenever a take comes or goes: while it stands still, nothing more has been spoken here."""
 
     def add(self, key: str, take: TakeResult, finish: Finish) -> None:
         """A take has come, its samples finished in this way."""
         self._takes[key] = (take, finish)
+        self.changes += 1
         self._told(key)
 
     def get(self, key: str) -> tuple[TakeResult, Finish] | None:
@@ -30,4 +33,5 @@ class Fresh:
 
     def drop(self, key: str) -> None:
         """The take is stored, or nobody could store it."""
+        self.changes += 1
         self._takes.pop(key, None)

@@ -13,6 +13,7 @@ from gateway.clock import set_within
 from gateway.engines.order import TakeResult
 from gateway.speech.finish import Finish
 from gateway.speech.fresh import Fresh
+from gateway.speech.progress import Progress
 from gateway.speech.shelf import JobRef, Shelf
 from storage.records import TakeRecord
 
@@ -28,13 +29,15 @@ class Keeper:
 
     Args:
         fresh: where takes are heard until they are stored.
-        on_kept: called whenever a take is committed.
+        progress: of the utterance; the job's row has it with the takes.
+        on_kept: called whenever takes are committed.
         own_voice: tenant and content hash, where the tenant's own voice speaks.
         at_once: False where the first take is the last: it is stored when somebody waits for that (`settled`), so
             that it does not compete for disk and writer with the file its caller is waiting for.
 
     Attributes:
         error: why a take could not be stored, if so; the utterance cannot be finished then.
+        changes: how many of `Fresh.changes` are its own.
     """
 
     def __init__(
@@ -42,11 +45,14 @@ class Keeper:
         shelf: Shelf,
         fresh: Fresh,
         ref: JobRef,
+        progress: Progress,
         on_kept: Callable[[], None],
         own_voice: tuple[str, str] | tuple[None, None] = (None, None),
         at_once: bool = True,
     ) -> None:
-        self._at_once = at_once
+        self.at_once = at_once
+        self.changes = 0
+        self._progress = progress
         self._own_voice = own_voice
         self._shelf = shelf
         self._fresh = fresh
@@ -60,10 +66,10 @@ class Keeper:
         self._closing = False
         self.error: BaseException | None = None
 
-    def keep(self, key: str, result: TakeResult, finish: Finish | None = None) -> None:
-        """Begin to store a take; with `finish`, which its samples were finished by, it can be heard from now on."""
-        if finish is not None:
-            self._fresh.add(key, result, finish)
+    def keep(self, key: str, result: TakeResult, finish: Finish) -> None:
+        """Begin to store a take, its samples finished in this way; it can be heard from now on."""
+        self._fresh.add(key, result, finish)
+        self.changes += 1
         tenant, voice_hash = self._own_voice
         take = TakeRecord(
             key=key,
@@ -116,7 +122,7 @@ class Keeper:
             await asyncio.wait({self._task})
 
     def _begin(self) -> None:
-        if self._task is None and (self._at_once or self._closing):
+        if self._task is None and (self.at_once or self._closing):
             self._task = asyncio.create_task(self._store())
 
     async def _store(self) -> None:
@@ -127,22 +133,29 @@ class Keeper:
                 self._roomy.set()
                 try:
                     if batch:
-                        await self._shelf.keep(batch, self._ref)
+                        await self._keep(batch)
                 finally:
-                    for take, _ in batch:
-                        self._fresh.drop(take.key)
+                    self._drop(batch)
                 if used:
                     await self._shelf.use(used, self._ref.job_id)
-                for _ in batch:
-                    self._on_kept()
                 await self._linger()
         except Exception as error:  # noqa: BLE001 - it is the utterance that fails; `check` raises it there
             self.error = error
-            for take, _ in self._waiting:
-                self._fresh.drop(take.key)
+            self._drop(self._waiting)
         finally:
             self._task = None
             self._roomy.set()
+
+    async def _keep(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
+        keys = [take.key for take, _ in batch]
+        await self._shelf.keep(batch, self._ref, self._progress.after(keys))
+        self._progress.add(keys)
+        self._on_kept()
+
+    def _drop(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
+        for take, _ in batch:
+            self._fresh.drop(take.key)
+            self.changes += 1
 
     async def _linger(self) -> None:
         if not self._closing:

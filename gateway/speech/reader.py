@@ -81,6 +81,11 @@ class Reader:
         """The key of the take that comes next."""
         return None if self.done else self._script[self._next].key
 
+    def seek(self, index: int, samples: int) -> None:
+        """Go on with chunk `index`, which `samples` of the whole come before."""
+        self._next, self._samples = index, samples
+        self._known = {}
+
     async def next(self) -> Part | None:
         """The next chunk; None while its take is not there, or when all have been read."""
         if self.done:

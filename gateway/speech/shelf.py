@@ -49,8 +49,10 @@ class Shelf:
         except BlobMissing:
             return None
 
-    async def keep(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef) -> None:
-        """Store takes with their files, as FLAC; when this returns they survive the process."""
+    async def keep(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef, progress: tuple[int, int]) -> None:
+        """Store takes with their files, as FLAC; when this returns they survive the process, and so does `progress`:
+        chunks of the job that are done with them, and chunks there are.
+        """
         files = [file for _, file in takes]
         if not all(is_packed(file) for file in files):
             files = await asyncio.to_thread(lambda: [packed(file) for file in files])
@@ -59,5 +61,5 @@ class Shelf:
             (msgspec.structs.replace(take, blob_hash=blob.hash, size_bytes=blob.size_bytes), blob)
             for (take, _), blob in zip(takes, blobs, strict=True)
         ]
-        await self._takes.store_many(stored, job_id=ref.job_id, owner=ref.owner, attempt=ref.attempt)
+        await self._takes.store_many(stored, ref.job_id, ref.attempt, ref.owner, progress)
         await self._audio.settle(*blobs)

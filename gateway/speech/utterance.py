@@ -14,6 +14,7 @@ from gateway.speech.plan import Plan
 from gateway.speech.render import Rendered
 from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
+from gateway.speech.tally import Led
 
 
 class SpeakingHost(Protocol):
@@ -49,16 +50,32 @@ class Utterance(msgspec.Struct, frozen=True):
     waited_for: bool = False
 
 
+class Listener(Protocol):
+    """Told how an utterance gets on."""
+
+    def took(self) -> None:
+        """A take is there, of a chunk or of a piece of one."""
+
+    def counted(self, done: int, total: int) -> None:
+        """One more chunk is done."""
+
+    def kept(self) -> None:
+        """Takes were committed."""
+
+
 class Spoken(msgspec.Struct, frozen=True):
     """A finished utterance: its file and what became of its chunks.
 
     Args:
+        chunks_spoken: chunks that were spoken by this attempt and for this job.
+        led: what is paid for; also for takes that an earlier attempt of the job has left.
         kept: waits until its takes are committed; the file does not need them.
     """
 
     rendered: Rendered
     chunks: int
     chunks_spoken: int
+    led: Led
     engine_s: float
     warnings: tuple[tuple[str, str], ...]
     takes_retried: int

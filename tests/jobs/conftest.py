@@ -12,6 +12,7 @@ WITHOUT_A_CHOICE = {
     "test_take_checks": "is about sound",
     "test_same_bytes": "is about sound",
     "test_stream_items": "is about sound",
+    "test_held_bytes": "is about memory",
 }
 
 

@@ -1,0 +1,104 @@
+"""The body of a webhook: the job as `/status` answers it, with its request; its audio leaves its file in pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import binascii
+import os
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from typing import BinaryIO
+
+import msgspec
+
+from gateway.errors import code_of
+from gateway.jobs.answers import Answers
+from gateway.jobs.present import Presenter
+from gateway.settings.logs import get_logger
+from storage.errors import StorageError
+from storage.records import JobRecord, JobState
+
+PIECE_BYTES = 3 << 14
+"""Of audio at a time: a multiple of three, so that the base64 of the pieces is the base64 of the whole."""
+PIECES_BYTES = 8 * PIECE_BYTES
+"""What a body holds of its audio while it is sent: a piece, its base64, and that again on each floor of HTTP below."""
+
+log = get_logger("voxgate.webhooks")
+
+
+class Body:
+    """A body that can be read several times.
+
+    Args:
+        before, after: what stands around the base64 of the audio; all of it where there is none.
+        audio: the file, or None.
+    """
+
+    def __init__(self, before: bytes, after: bytes = b"", audio: BinaryIO | None = None) -> None:
+        self._before = before
+        self._after = after
+        self._audio = audio
+        audio_bytes = 0 if audio is None else os.fstat(audio.fileno()).st_size
+        self.size_bytes = len(before) + 4 * -(-audio_bytes // 3) + len(after)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._audio is not None:
+            self._audio.close()
+
+    def read(self) -> Iterator[bytes]:
+        """The body in pieces, in the calling thread."""
+        yield self._before
+        if self._audio is not None:
+            self._audio.seek(0)
+            while piece := self._audio.read(PIECE_BYTES):
+                yield binascii.b2a_base64(piece, newline=False)
+        yield self._after
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """The body in pieces, each read when the one before it has left."""
+        pieces = self.read()
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            if piece:
+                yield piece
+
+
+class Bodies:
+    """Makes bodies.
+
+    Args:
+        base_url: for `audio_url`; there is no request whose Host would say it.
+    """
+
+    def __init__(self, present: Presenter, answers: Answers, base_url: str) -> None:
+        self._present = present
+        self._answers = answers
+        self._base_url = base_url
+
+    async def of(self, job: JobRecord, url: str) -> Body:
+        """The body that tells how this job ended; to be closed."""
+        audio = None
+        try:
+            if job.state is JobState.COMPLETED and job.blob_hash is not None:
+                audio = await self._answers.opened(job.blob_hash)
+            if audio is None:  # none, or one too large to be inline
+                return Body(await self._json(job, url))
+            mark = secrets.token_hex(16).encode()
+            before, found, after = (await self._json(job, url, mark)).partition(mark)
+            if found:
+                return Body(before, after, audio)
+            audio.close()  # its caller wants its address only
+            return Body(before)
+        except StorageError as error:
+            log.error("webhook_without_audio", code=code_of(error))
+            return Body(await self._json(msgspec.structs.replace(job, output=None), url))
+
+    async def _json(self, job: JobRecord, url: str, mark: bytes | None = None) -> bytes:
+        """The body with a mark where the base64 of the audio belongs."""
+        view = await self._present.view(job, self._base_url, mark)
+        fields = {field: getattr(view, field) for field in view.__struct_fields__}
+        sent = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
+        given = msgspec.Raw(job.request.encode()) if job.request else None
+        return msgspec.json.encode({**sent, "input": given, "webhook": url})
+
+
