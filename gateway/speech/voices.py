@@ -138,7 +138,7 @@ class VoiceLibrary:
         try:
             await asyncio.to_thread(source.write_bytes, recording)
             try:
-                reference = await self._dsp.run(prepare_reference, source, target)
+                reference = await self._dsp.run(prepare_reference, source, target, lane="uploads", owner=tenant)
             except ChunkRefused as error:
                 raise InvalidInput(f"the recording cannot be decoded ({error}); export it again as WAV") from error
             blob = await self._audio.put_file(target, ".wav")
