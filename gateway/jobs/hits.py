@@ -163,6 +163,8 @@ class Hits:
     def _prepare(self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str) -> Prepared | None:
         try:
             endpoint = self._endpoints.resolve(endpoint_id)
+            if self._intake.takes_long(raw, principal.tenant):
+                return None
             assignment = self._intake.remembered(raw, endpoint, principal.tenant)
         except (*REFUSALS, NotFound):
             return None

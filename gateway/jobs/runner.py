@@ -15,15 +15,13 @@ from gateway.errors import InvalidInput, UnsupportedText, VoxgateError, code_of
 from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.endings import Endings
 from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.planning import PLAN_IN_THREAD_CHARS, assignments_of, own_takes, plan_of, take_source
+from gateway.jobs.planning import assignments_of, own_takes, plan_of, take_source
 from gateway.jobs.run import Lost, Run
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import refusal
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.encode import check_size
-from gateway.speech.length import most_samples
-from gateway.speech.plan import Plan
 from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
 from gateway.speech.speaker import Speaker
@@ -121,7 +119,9 @@ class Runner:
                 log.warning("backend_unavailable", backend=backend, reason=error.reason)
         if len(refusals) > 1:
             await self._hand_over(run, job.backend)  # a retry begins with the one that was meant
-        if isinstance(refusals[0], UnsupportedText) and (who := self._intake.who_else(request.text, unable)):
+        if isinstance(refusals[0], UnsupportedText) and (
+            who := await asyncio.to_thread(self._intake.who_else, request.text, unable)
+        ):
             hint = f"{hint}; {who}"
         raise refusal(*refusals, hint=hint)
 
@@ -136,9 +136,10 @@ class Runner:
         job, request = run.job, assignment.request
         if request.cache == "use" and assignment.key != run.missed and await self._endings.from_cache(run, assignment):
             return
-        plan = await plan_of(assignment)
-        run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
-        await _check_size(plan, assignment)
+        planned = await plan_of(assignment, job, self._intake)
+        plan = planned.plan
+        run.chunks_total = len(planned.script)  # those who ask before the first take hear how many there will be
+        check_size(request.format, planned.most_samples)  # before hours are spent on what its format could not hold
         run.backend = assignment.arm.backend
         hosted = self._engines.get(run.backend)
         assert hosted is not None  # routing chose among those there are
@@ -149,6 +150,7 @@ class Runner:
             low_priority=job.low_priority,
             request=request,
             plan=plan,
+            script=planned.script,
             source=take_source(assignment, job.id),
             rate=assignment.arm.capabilities.sample_rate,
             voice=assignment.arm.voice,
@@ -198,12 +200,3 @@ class Runner:
             return f"policy.executionTimeout of {run.job.execution_timeout_ms} ms is over: {done}"
         limit = self._settings.jobs.stall_timeout_s
         return f"no chunk was finished for {limit:g} s (VOXGATE_JOBS__STALL_TIMEOUT_S): {done}"
-
-
-async def _check_size(plan: Plan, assignment: Assignment) -> None:
-    """Refuse what its format could not hold before hours are spent on it."""
-    if plan.chars <= PLAN_IN_THREAD_CHARS:
-        return  # minutes, whoever speaks it
-    rate = assignment.arm.capabilities.sample_rate
-    samples = await asyncio.to_thread(most_samples, plan, assignment.request.speed, rate)
-    check_size(assignment.request.format, samples)

@@ -31,7 +31,7 @@ from gateway.speech.loudness import LevelMeter, gain_for
 from gateway.speech.plan import split_again
 from gateway.speech.render import Rendered, Renderer
 from gateway.speech.retakes import FLAW_WARNING, best_take
-from gateway.speech.script import Line, line, lines
+from gateway.speech.script import Line, line
 from gateway.speech.seeds import chunk_seed, occurrences
 from gateway.speech.shelf import Shelf
 from gateway.speech.take import read_take, to_flac
@@ -198,7 +198,7 @@ class _Work:
         own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
         self.finish = Finish(speed=utterance.request.speed)
         self.checked = utterance.source.checks != ""
-        self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
+        self._lines = utterance.script
         at_once = len(self._lines) > 1 or not utterance.waited_for
         self._wish = msgspec.structs.replace(self.finish, pack=at_once)
         self.keeper = Keeper(speaker.shelf, speaker.fresh, utterance.ref, on_kept, own, at_once)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sentencex
 from hypothesis import given
 from hypothesis import strategies as st
+from support.growth import growth
 from support.hostile import FRAGMENTS, examples
 
 from backends.interface import ChunkRule, Limit
@@ -20,20 +19,8 @@ ONCE = 100_000
 NESTING = "'\"“”„‟‘’‚«»‹›`´()[]{}《》『』「」"
 
 
-def cpu_s(work: Callable[[], Any]) -> float:
-    """CPU seconds of a piece of work; the quicker of two goes."""
-    took = []
-    for _ in range(2):
-        began = time.thread_time()
-        work()
-        took.append(time.thread_time() - began)
-    return min(took)
-
-
-def growth(unit: str, chars: int, work: Callable[[str], Any]) -> float:
-    """How many times as long twice the text takes."""
-    text = "a" + unit * (chars // len(unit))
-    return cpu_s(lambda: work(text * 2)) / cpu_s(lambda: work(text))
+def repeated(unit: str, chars: int) -> str:
+    return "a" + unit * (chars // len(unit))
 
 
 HOSTILE = {
@@ -52,7 +39,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("unit", HOSTILE.values(), ids=HOSTILE)
 def test_twice_a_line_without_the_end_of_a_sentence_takes_twice_as_long(unit: str) -> None:
-    assert growth(unit, ONCE, lambda text: make_plan(text, "en", RULE)) < 2.5
+    assert growth(lambda text: make_plan(text, "en", RULE), repeated(unit, ONCE)) < 2.5
 
 
 units = st.lists(
@@ -72,8 +59,8 @@ def test_twice_of_whatever_is_repeated_takes_twice_as_long(unit: str, language: 
     def plan(text: str) -> Any:
         return make_plan(text, language, RULE)
 
-    # What is seldom slow is measured again: a collection of garbage falls into one of the halves only.
-    assert growth(unit, ONCE // 4, plan) < 2.5 or growth(unit, ONCE, plan) < 2.5
+    # A collection of garbage in one half is no growth: what seems to grow is measured again, four times as long.
+    assert growth(plan, repeated(unit, ONCE // 4)) < 2.5 or growth(plan, repeated(unit, ONCE)) < 2.5
 
 
 def test_the_segmenter_never_sees_more_than_a_few_thousand_characters(monkeypatch: pytest.MonkeyPatch) -> None:
