@@ -25,6 +25,7 @@ NAMES = (
     "stream",
     "take_checks",
     "stretch",
+    "plan",
 )
 CHATTERBOX = ("chatterbox_tokens", "chatterbox_text", "chatterbox_memory")
 """Where Chatterbox is installed; see also chatterbox_gpu, which is a program of its own."""

@@ -46,6 +46,7 @@ from gateway.settings.address import address as address_of
 from gateway.settings.logs import get_logger
 from gateway.speech.finish import post
 from gateway.speech.fresh import Fresh
+from gateway.speech.planner import Planner
 from gateway.speech.pronunciations import Pronunciations
 from gateway.speech.shelf import Shelf
 from gateway.speech.speaker import Speaker
@@ -93,6 +94,7 @@ class Gateway:
         self.metrics = Metrics()
         self.owner = f"w-{os.getpid():x}-{os.urandom(4).hex()}"
         self.engines = Engines(settings, post, self.clock)
+        self.planner = Planner()
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None
         self._refresh: asyncio.Task[None] | None = None
@@ -138,7 +140,7 @@ class Gateway:
             known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos
         )
         self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._intake.forget())
-        self._intake = intake = Intake(settings, router, self.pronunciations)
+        self._intake = intake = Intake(settings, router, self.pronunciations, self.planner)
         self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
         await self.voices.refresh()
         await self.pronunciations.refresh()
@@ -255,6 +257,7 @@ class Gateway:
         stops: Mapping[str, Callable[[], Awaitable[None]]] = {
             "claimer": partial(self._claimer.stop, self.settings.shutdown_grace_s),
             "engines": partial(self.engines.stop, 1.0),
+            "planner": self.planner.stop,
             "leases": self._leases.stop,
             "housekeeping": self._housekeeping.stop,
             "write-behind": self._write_behind.stop,

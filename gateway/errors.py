@@ -41,6 +41,13 @@ class SynthesisFailed(VoxgateError):
     status = 502
 
 
+class ReadingFailed(VoxgateError):
+    """The process that read or planned a long text died at it, or could not be started."""
+
+    code = "reading_failed"
+    status = 503
+
+
 class ModelNotInitialized(VoxgateError):
     """No eligible backend is installed or could load its model. The message begins as RunPod's Chatterbox worker's."""
 

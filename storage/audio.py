@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 _BLOCK = 1 << 20
+_THREADS = 8
 _HEX = frozenset("0123456789abcdef")
 _SHORT_BYTES = 1 << 18
 
@@ -47,6 +48,8 @@ class AudioStore:
         self.tmp = root / "tmp"
         self.trash = root / "trash"
         self._spools = Spools(self.root / "owners")
+        # Threads of its own: whatever else fills asyncio's, a file that is asked for waits for files only.
+        self._files = ThreadPoolExecutor(_THREADS, thread_name_prefix="voxgate-files")
         self._beside = ThreadPoolExecutor(2, thread_name_prefix="voxgate-fsync")
         self._sure: set[str] = set()
         """Folders, as `aa` and `aabb`, that are on the disk for certain; at most 65,792."""
@@ -308,7 +311,7 @@ class AudioStore:
 
     async def _thread(self, fn: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(None, fn)
+            return await asyncio.get_running_loop().run_in_executor(self._files, fn)
         except OSError as error:
             raise self._meant(error) from error
 

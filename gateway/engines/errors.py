@@ -29,3 +29,7 @@ class ChunkPoisoned(SynthesisFailed):
 
 class HostStopped(Unavailable):
     """The gateway is stopping; somebody else, or the next start, speaks this."""
+
+
+class CallLost(SynthesisFailed):
+    """The process that computed it died or hung, or none can be started; the message goes on after its name."""

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.errors import InvalidInput, VoxgateError
 from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.planning import own_takes, plan_of, take_source
+from gateway.jobs.planning import own_takes, plan_of
 from gateway.jobs.signals import Signals
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import REFUSALS
@@ -17,7 +17,6 @@ from gateway.speech.reader import Part, Reader
 from gateway.speech.recut import recut
 from gateway.speech.render import ChunkTime
 from gateway.speech.request import SpeechRequest
-from gateway.speech.script import lines
 from gateway.speech.shelf import Shelf
 from gateway.speech.speaker import Speaker
 from storage.audio import AudioStore
@@ -177,16 +176,15 @@ class Followers:
     async def reader(self, job: JobRecord, request: SpeechRequest, fresh: bool = False) -> Reader | None:
         """The reader of the takes of the arm that speaks, or spoke; None where that backend is not here."""
         try:
-            assignment = self._arm(job, request)
+            assignment = await self._arm(job, request)
         except REFUSALS:
             return None
         if assignment is None:
             return None
-        plan = await plan_of(assignment)
-        script = lines(plan, take_source(assignment, job.id), request.seed)
+        planned = await plan_of(assignment, job, self._intake)
         return Reader(
-            plan,
-            script,
+            planned.plan,
+            planned.script,
             request.speed,
             self._shelf,
             self._speaker.finished,
@@ -194,9 +192,9 @@ class Followers:
             self._speaker.fresh if fresh else None,
         )
 
-    def _arm(self, job: JobRecord, request: SpeechRequest) -> Assignment | None:
+    async def _arm(self, job: JobRecord, request: SpeechRequest) -> Assignment | None:
         endpoint = self._endpoints.resolve(job.endpoint_id)
-        for assignment in self._intake.assignments(request, endpoint, job.tenant):
+        for assignment in await self._intake.assignments(request, endpoint, job.tenant):
             if assignment.arm.backend == job.backend:
                 return assignment
         return None

@@ -181,6 +181,8 @@ class Hits:
     ) -> tuple[Prepared, bytes] | None:
         try:
             endpoint = self._endpoints.resolve(endpoint_id)
+            if self._intake.takes_long(raw, principal.tenant):
+                return None
             assignment = self._intake.remembered(raw, endpoint, principal.tenant)
         except (*REFUSALS, NotFound):
             return None

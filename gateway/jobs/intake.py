@@ -8,7 +8,7 @@ import msgspec
 
 from backends.interface import ChunkRule
 from gateway.cache.hot import HotTier, beside, held_by
-from gateway.cache.keys import Recipe, Source, cache_key
+from gateway.cache.keys import Recipe, Source
 from gateway.errors import InvalidInput
 from gateway.routing.arms import Arm
 from gateway.routing.endpoints import Endpoint
@@ -18,14 +18,13 @@ from gateway.speech.checks import CHECKS_VERSION
 from gateway.speech.decode import decode_request
 from gateway.speech.encode import default_bitrate, encoder_identity
 from gateway.speech.language import UnknownLanguage
-from gateway.speech.lexicon import Respelled
+from gateway.speech.lexicon import Lexicon
 from gateway.speech.plan import clamp_max_chars, planner_version
+from gateway.speech.planner import LONG_BYTES, LONG_CHARS, SPELLING_COSTS, Planned, Planner, PlanOrder, respelled_key
 from gateway.speech.pronunciations import Pronunciations
 from gateway.speech.request import SpeechRequest
 from gateway.speech.spell import can_spell_out
 
-READ_IN_THREAD_BYTES = 200_000
-SEARCH_IN_THREAD_BYTES = 20_000
 MEMO_SHARE = 16
 MEMO_OVERHEAD_BYTES = 3_000
 
@@ -40,7 +39,7 @@ class Assignment(msgspec.Struct, frozen=True):
         key: the cache key of the finished audio.
         warnings: what this request, on this arm, does not get as asked: (code, message).
         spelled_out: numbers and abbreviations become words before the text is planned.
-        respelled: the text as the tenant's pronunciation dictionary has it; None where that changes nothing.
+        lexicon: the tenant's pronunciation dictionary; None where it does not change the text.
     """
 
     request: SpeechRequest
@@ -50,12 +49,22 @@ class Assignment(msgspec.Struct, frozen=True):
     key: str
     warnings: tuple[tuple[str, str], ...]
     spelled_out: bool = False
-    respelled: Respelled | None = None
+    lexicon: Lexicon | None = None
 
-    @property
-    def spoken(self) -> str:
-        """The text that is planned."""
-        return self.request.text if self.respelled is None else self.respelled.text
+    def order(self, source: Source) -> PlanOrder:
+        """What its plan is made from; `source` is that of its takes."""
+        request, arm = self.request, self.arm
+        return PlanOrder(
+            text=request.text,
+            language=arm.language,
+            rule=self.rule,
+            spelled_out=self.spelled_out,
+            lexicon=self.lexicon,
+            source=source,
+            seed=request.seed,
+            speed=request.speed,
+            rate=arm.capabilities.sample_rate,
+        )
 
 
 class Intake:
@@ -66,8 +75,10 @@ class Intake:
         settings: Settings,
         router: Router,
         pronunciations: Pronunciations | None = None,
+        planner: Planner | None = None,
     ) -> None:
-        """Without `pronunciations` every text is spoken as it is written."""
+        """Without `pronunciations` every text is spoken as it is written; `planner` reads those that are long."""
+        self._planner = planner or Planner()
         self._pronunciations = pronunciations
         self._router = router
         self._scope = settings.cache.scope
@@ -92,15 +103,28 @@ class Intake:
         found = self._memo.get(memo)
         if found is None:
             found = self.read(raw_input, endpoint, tenant)
-            respelled = 0 if found.respelled is None else 2 * held_by(found.respelled.text)
-            read = len(raw_input) + held_by(raw_input, found.request.text)  # its options may be as long as its text
-            self._memo.put(memo, found, read + respelled + MEMO_OVERHEAD_BYTES)
+            # Its options may be as long as its text.
+            self._memo.put(memo, found, len(raw_input) + held_by(raw_input, found.request.text) + MEMO_OVERHEAD_BYTES)
         return found
 
     def takes_long(self, raw_input: bytes, tenant: str) -> bool:
-        """Whether to read it in a thread: it is long, or long for a text that is searched for words to respell."""
-        searched = self._pronunciations is not None and self._pronunciations.has_any(tenant)
-        return len(raw_input) > (SEARCH_IN_THREAD_BYTES if searched else READ_IN_THREAD_BYTES)
+        """Whether reading it would hold up the event loop: see `accept`."""
+        return len(raw_input) > (LONG_BYTES // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES)
+
+    async def accept(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
+        """The same as `read` for an input of any length; a long one is read in another process.
+
+        Raises:
+            InvalidInput, ModelNotInitialized: see `read`.
+            ReadingFailed: the process that read it died.
+        """
+        if not self.takes_long(raw_input, tenant):
+            return self.remembered(raw_input, endpoint, tenant)
+        try:
+            request = await self._planner.decode(raw_input, endpoint.input_defaults, tenant)
+        except UnknownLanguage as error:
+            raise self._unknown(error) from None
+        return _checked(await self._assigned(request, self._router.first(request, endpoint, tenant), tenant))
 
     def forget(self) -> None:
         """Endpoints, voices or dictionaries have changed: what was read with them may be read otherwise now."""
@@ -117,15 +141,23 @@ class Intake:
         try:
             request = decode_request(raw_input, endpoint.input_defaults)
         except UnknownLanguage as error:
-            raise InvalidInput(f"{error}; {self._router.speakers.known()}") from None
-        assignment = self.assign(request, self._router.first(request, endpoint, tenant), tenant)
-        lacking = [message for code, message in assignment.warnings if code not in _OPERATORS_WARNINGS]
-        if request.strict and lacking:
-            raise InvalidInput("; ".join(lacking) + " ('strict' is set)")
-        return assignment
+            raise self._unknown(error) from None
+        return _checked(self.assign(request, self._router.first(request, endpoint, tenant), tenant))
 
     def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
         """The request on this arm."""
+        draft, recipe = self._draft(request, arm, tenant)
+        return _keyed(draft, *respelled_key(draft.source, recipe, draft.lexicon))
+
+    async def _assigned(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
+        """The request on this arm, however long its text is."""
+        if len(request.text) <= (LONG_CHARS // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES):
+            return self.assign(request, arm, tenant)
+        draft, recipe = self._draft(request, arm, tenant)
+        return _keyed(draft, *await self._planner.key(draft.source, recipe, draft.lexicon, tenant))
+
+    def _draft(self, request: SpeechRequest, arm: Arm, tenant: str) -> tuple[Assignment, Recipe]:
+        """All of an assignment but its key, and what that is made from; its dictionary may change nothing."""
         rule, clamped = clamp_max_chars(arm.capabilities.chunk, self._max_chars)
         wanted = request.normalize == "on" or (request.normalize == "auto" and arm.capabilities.spell_out)
         spelled_out = wanted and can_spell_out(arm.language)
@@ -138,9 +170,6 @@ class Intake:
             options=arm.options_key,
             checks=f"{CHECKS_VERSION}.{self._take_retries}" if arm.capabilities.checks else "",
         )
-        respelled = None
-        if self._pronunciations is not None:
-            respelled = self._pronunciations.respell(tenant, arm.language, request.text)
         recipe = Recipe(
             text=request.text,
             seed=request.seed or 0,
@@ -151,7 +180,6 @@ class Intake:
             format=request.format,
             encoder=encoder_identity(request.format),
             bitrate=request.bitrate or default_bitrate(request.format),
-            spoken=None if respelled is None else respelled.text,
         )
         warnings = list(arm.warnings)
         if clamped is not None:
@@ -159,18 +187,46 @@ class Intake:
         if request.normalize == "on" and not spelled_out:
             message = f"there are no words for the numbers of {arm.language!r} here: they are spoken as written"
             warnings.append(("not_normalized", message))
-        return Assignment(
-            request, arm, source, rule, cache_key(source, recipe), tuple(warnings), spelled_out, respelled
-        )
+        lexicon = None if self._pronunciations is None else self._pronunciations.lexicon(tenant, arm.language)
+        return Assignment(request, arm, source, rule, "", tuple(warnings), spelled_out, lexicon), recipe
+
+    def _searched(self, tenant: str) -> bool:
+        return self._pronunciations is not None and self._pronunciations.has_any(tenant)
+
+    def _unknown(self, error: UnknownLanguage) -> InvalidInput:
+        return InvalidInput(f"{error}; {self._router.speakers.known()}")
 
     def who_else(self, text: str, but: Collection[str]) -> str:
         """Which backends could speak the script of a text that these cannot, in words; "" if nothing is known."""
         return self._router.speakers.of_text(text, but)
 
-    def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
+    async def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
         """The request on every arm that may speak it, in their order.
 
         Raises:
             InvalidInput, ModelNotInitialized: there is none.
+            ReadingFailed: the process that read its text died.
         """
-        return [self.assign(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]
+        return [await self._assigned(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]
+
+    async def plan(self, assignment: Assignment, source: Source, tenant: str) -> Planned:
+        """The plan of a request on its arm.
+
+        Args:
+            source: of its takes.
+
+        Raises:
+            ReadingFailed: the process that planned it died.
+        """
+        return await self._planner.plan(assignment.order(source), tenant)
+
+
+def _keyed(draft: Assignment, key: str, respelled: bool) -> Assignment:
+    return msgspec.structs.replace(draft, key=key, lexicon=draft.lexicon if respelled else None)
+
+
+def _checked(assignment: Assignment) -> Assignment:
+    lacking = [message for code, message in assignment.warnings if code not in _OPERATORS_WARNINGS]
+    if assignment.request.strict and lacking:
+        raise InvalidInput("; ".join(lacking) + " ('strict' is set)")
+    return assignment

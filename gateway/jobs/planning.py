@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from functools import partial
 
 import msgspec
 
@@ -12,16 +10,9 @@ from gateway.cache.keys import Source
 from gateway.jobs.intake import Assignment, Intake
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
-from gateway.speech.plan import Plan, make_plan
+from gateway.speech.planner import Planned
 from gateway.speech.request import SpeechRequest
-from gateway.speech.written import as_written
 from storage.records import JobRecord
-
-PLAN_IN_THREAD_CHARS = 20_000
-"""Longer texts are planned in a thread: at about 10 MB/s they would hold the event loop."""
-
-SPELLING_COSTS = 20
-"""So many times as long as planning alone takes a text that is spelled out."""
 
 
 async def assignments_of(
@@ -39,7 +30,7 @@ async def assignments_of(
         freshen: reads again what another server may have changed.
 
     Raises:
-        InvalidInput, ModelNotInitialized: see `Intake.assignments`.
+        InvalidInput, ModelNotInitialized, ReadingFailed: see `Intake.assignments`.
     """
     try:
         found = await _assigned(job, request, endpoint, intake)
@@ -52,26 +43,19 @@ async def assignments_of(
 
 
 async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, intake: Intake) -> list[Assignment]:
-    if len(request.text) > PLAN_IN_THREAD_CHARS:
-        found = await asyncio.to_thread(intake.assignments, request, endpoint, job.tenant)
-    else:
-        found = intake.assignments(request, endpoint, job.tenant)
+    found = await intake.assignments(request, endpoint, job.tenant)
     planned = next((n for n, assignment in enumerate(found) if assignment.arm.backend == job.backend), 0)
     # A server without the endpoint's first backend planned a fallback: whoever follows or listens waits for that one.
     return found[planned:]
 
 
-async def plan_of(assignment: Assignment) -> Plan:
-    """The plan of a request on its arm."""
-    text, language, rule = assignment.spoken, assignment.arm.language, assignment.rule
-    plan = partial(make_plan, text, language, rule, spelled_out=assignment.spelled_out)
-    if len(text) > (PLAN_IN_THREAD_CHARS // SPELLING_COSTS if assignment.spelled_out else PLAN_IN_THREAD_CHARS):
-        made = await asyncio.to_thread(plan)
-    else:
-        made = plan()
-    if assignment.respelled is None:
-        return made
-    return await asyncio.to_thread(as_written, made, assignment.respelled)
+async def plan_of(assignment: Assignment, job: JobRecord, intake: Intake) -> Planned:
+    """The plan and the script of a job on its arm.
+
+    Raises:
+        ReadingFailed: the process that planned it died.
+    """
+    return await intake.plan(assignment, take_source(assignment, job.id), job.tenant)
 
 
 def take_source(assignment: Assignment, job_id: str) -> Source:

@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from gateway.access.principal import Principal
 from gateway.clock import Clock
-from gateway.errors import InvalidInput, ModelNotInitialized
+from gateway.errors import InvalidInput, ModelNotInitialized, ReadingFailed
 from gateway.jobs.answers import Entry
 from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment
@@ -90,7 +90,7 @@ class Records:
         endpoint: Endpoint,
         envelope: Envelope,
         kind: Kind,
-        error: InvalidInput | ModelNotInitialized,
+        error: InvalidInput | ModelNotInitialized | ReadingFailed,
     ) -> JobRecord:
         """A job that nobody here can speak: FAILED as it came."""
         now = self._clock.now_ms()

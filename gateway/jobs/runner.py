@@ -15,15 +15,13 @@ from gateway.errors import InvalidInput, UnsupportedText, VoxgateError, code_of
 from gateway.jobs.deadline import Deadline, DeadlineOver
 from gateway.jobs.endings import Endings
 from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.planning import PLAN_IN_THREAD_CHARS, assignments_of, own_takes, plan_of, take_source
+from gateway.jobs.planning import assignments_of, own_takes, plan_of, take_source
 from gateway.jobs.run import Lost, Run
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import refusal
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.encode import check_size
-from gateway.speech.length import most_samples
-from gateway.speech.plan import Plan
 from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
 from gateway.speech.speaker import Speaker
@@ -121,7 +119,9 @@ class Runner:
                 log.warning("backend_unavailable", backend=backend, reason=error.reason)
         if len(refusals) > 1:
             await self._hand_over(run, job.backend)  # a retry begins with the one that was meant
-        if isinstance(refusals[0], UnsupportedText) and (who := self._intake.who_else(request.text, unable)):
+        if isinstance(refusals[0], UnsupportedText) and (
+            who := await asyncio.to_thread(self._intake.who_else, request.text, unable)
+        ):
             hint = f"{hint}; {who}"
         raise refusal(*refusals, hint=hint)
 
@@ -134,9 +134,10 @@ class Runner:
         job, request = run.job, assignment.request
         if request.cache == "use" and assignment.key != run.missed and await self._endings.from_cache(run, assignment):
             return
-        plan = await plan_of(assignment)
-        run.planned(len(plan.speaks))  # those who ask before the first take hear how many there will be
-        await _check_size(plan, assignment)
+        planned = await plan_of(assignment, job, self._intake)
+        plan = planned.plan
+        run.planned(len(planned.script))  # those who ask before the first take hear how many there will be
+        check_size(request.format, planned.most_samples)  # before hours are spent on what its format could not hold
         run.backend = assignment.arm.backend
         hosted = self._engines.get(run.backend)
         assert hosted is not None  # routing chose among those there are
@@ -147,6 +148,7 @@ class Runner:
             low_priority=job.low_priority,
             request=request,
             plan=plan,
+            script=planned.script,
             source=take_source(assignment, job.id),
             rate=assignment.arm.capabilities.sample_rate,
             voice=assignment.arm.voice,
@@ -207,12 +209,3 @@ class _Heed:
 
     def kept(self) -> None:
         self._on_kept(self._run.job.id)
-
-
-async def _check_size(plan: Plan, assignment: Assignment) -> None:
-    """Refuse what its format could not hold before hours are spent on it."""
-    if plan.chars <= PLAN_IN_THREAD_CHARS:
-        return  # minutes, whoever speaks it
-    rate = assignment.arm.capabilities.sample_rate
-    samples = await asyncio.to_thread(most_samples, plan, assignment.request.speed, rate)
-    check_size(assignment.request.format, samples)

@@ -13,7 +13,15 @@ from msgspec import UNSET
 
 from gateway.access.principal import Principal
 from gateway.clock import Clock
-from gateway.errors import Conflict, InvalidInput, ModelNotInitialized, NotFound, TooManyRequests, Unavailable
+from gateway.errors import (
+    Conflict,
+    InvalidInput,
+    ModelNotInitialized,
+    NotFound,
+    ReadingFailed,
+    TooManyRequests,
+    Unavailable,
+)
 from gateway.jobs.answers import Answers, Entry
 from gateway.jobs.claimer import Claimer
 from gateway.jobs.finished import WriteBehind
@@ -159,7 +167,7 @@ class Jobs:
         raw = bytes(envelope.input) if envelope.input is not UNSET else b""
         try:
             assignment = await self._read(raw, endpoint, principal.tenant)
-        except REFUSALS as error:
+        except (*REFUSALS, ReadingFailed) as error:
             return await self._refuse(principal, endpoint, envelope, kind, idempotency, error, base_url)
         job = self._records.queued(principal, endpoint, envelope, policy, kind, assignment, current_request_id())
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
@@ -240,6 +248,8 @@ class Jobs:
         if job.state is JobState.FAILED and not job.backend:
             if job.error_code == ModelNotInitialized.code:
                 raise Conflict(f"job {job_id} was never queued, since no backend could take it: send it again")
+            if job.error_code == ReadingFailed.code:
+                raise Conflict(f"job {job_id} was never queued, since its text could not be read: send it again")
             raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
         self._watch.check_space()
         queued = await self._store.retry(job_id)
@@ -302,9 +312,7 @@ class Jobs:
     # -- inside
 
     async def _read(self, raw: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
-        if self._intake.takes_long(raw, tenant):
-            return await asyncio.to_thread(self._intake.read, raw, endpoint, tenant)
-        return self._intake.remembered(raw, endpoint, tenant)
+        return await self._intake.accept(raw, endpoint, tenant)
 
     async def _find(self, key: str, read: bool) -> tuple[Entry, bytes | None] | None:
         found = self._answers.hot(key)
@@ -357,7 +365,7 @@ class Jobs:
         envelope: Envelope,
         kind: Kind,
         idempotency: Idempotency | None,
-        error: InvalidInput | ModelNotInitialized,
+        error: InvalidInput | ModelNotInitialized | ReadingFailed,
         base_url: str,
     ) -> JobView:
         """What nobody here can speak ends as a FAILED job, which is where this API's clients look for it."""

@@ -18,13 +18,18 @@ _SCRIPTS = {
 }  # fmt: skip
 """The first word of a letter's Unicode name, and the scripts of the languages that use it."""
 
+_SLICE = 100_000
+
 
 def scripts_needed(text: str) -> set[frozenset[str]]:
     """The scripts of the letters that are not Latin: a language needs one out of each set.
 
     A letter of no script listed here counts as none.
     """
-    heads = {unicodedata.name(letter, "?").split()[0] for letter in set(text) if letter.isalpha()}
+    letters: set[str] = set()
+    for start in range(0, len(text), _SLICE):  # a set of all of a long text would hold the interpreter's lock
+        letters.update(text[start : start + _SLICE])
+    heads = {unicodedata.name(letter, "?").split()[0] for letter in letters if letter.isalpha()}
     return {frozenset(_SCRIPTS[head].split()) for head in heads if head in _SCRIPTS}
 
 

@@ -1,8 +1,9 @@
 """How words are spoken that are written otherwise: a dictionary applied to text.
 
 A text is read as tokens: words, the space between them, single marks. An entry is a run of tokens, so it matches whole
-words only, and where several match, the longest. The entries form a tree by tokens; each token of a text begins one
-walk down that tree, at most as deep as the longest entry, whatever the text and however many entries: linear time.
+words only, and where several match, the longest. Words that begin no entry are passed over; from one that does, the
+tokens are read as far as entries know them, and an automaton tells in one pass which entries begin where: linear time,
+whatever the text and however many entries.
 
 Words are runs of letters, digits and their combining marks, with the apostrophes within (`don't`); a possessive `'s`
 is a token of its own. Scripts that put no space between words (Han, Hiragana, Thai, Lao, Khmer, Myanmar) have one
@@ -14,11 +15,11 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 
 import msgspec
 
 from gateway.errors import InvalidInput
+from gateway.speech.automaton import Automaton
 from gateway.speech.language import language_matches, normalize_language
 from gateway.speech.text import clean, has_speech
 
@@ -29,6 +30,8 @@ MAX_GROWTH = 4
 """So many times as long as it was written may a text become, beyond some room for short ones."""
 _ROOM_CHARS = 10_000
 ANY = "*"
+_RUN_TOKENS = 20_000  # of a text that are read ahead at once
+_FOLDED_FROM = 4  # so many letters become one at most when case and composition are undone
 
 
 def _marks() -> str:
@@ -113,23 +116,25 @@ def has_capitals_within(phrase: str) -> bool:
 
 
 class Lexicon:
-    """Dictionary entries of one language, ready to be applied."""
+    """Dictionary entries of one language, ready to be applied. It travels to other processes as its entries.
+
+    Attributes:
+        entries: as they were given.
+        deepest: tokens of the longest one.
+    """
 
     def __init__(self, entries: Iterable[Pronunciation]) -> None:
         """Entries as `checked` gives them; of several for the same words the last one holds."""
-        self._exact: _Node = _Node()
-        self._folded: _Node = _Node()
-        self._first: set[str] = set()
-        self._from_marks = False
-        for entry in entries:
-            exact = has_capitals_within(entry.phrase)
-            node = self._exact if exact else self._folded
-            path = _path(entry.phrase, exact)
-            for token in path:
-                node = node.next.setdefault(token, _Node())
-            node.respelling = entry.respelling
-            self._first.add(path[0])
-            self._from_marks |= _WORD.match(entry.phrase) is None
+        self.entries = tuple(entries)
+        self._folded = _Entries(entry for entry in self.entries if not has_capitals_within(entry.phrase))
+        self._exact = _Entries((entry for entry in self.entries if has_capitals_within(entry.phrase)), exact=True)
+        both = (self._folded, self._exact)
+        self._from_marks = any(each.from_marks for each in both)
+        self.deepest = max(each.deepest for each in both)
+        self._longest_token = _FOLDED_FROM * max(each.longest_token for each in both)
+
+    def __reduce__(self) -> tuple[type[Lexicon], tuple[tuple[Pronunciation, ...]]]:
+        return Lexicon, (self.entries,)
 
     def respell(self, text: str) -> Respelled | None:
         """The text with every match replaced; None where there is none.
@@ -157,7 +162,7 @@ class Lexicon:
         return Respelled("".join(parts), tuple(replaced))
 
     def _matches(self, text: str) -> Iterator[tuple[int, int, str]]:
-        if not self._first:
+        if not self.entries:
             return
         # Most words begin no entry, so words are looked at one by one and what follows only where one does.
         pattern = _TOKEN if self._from_marks else _WORD
@@ -166,38 +171,98 @@ class Lexicon:
             found = pattern.finditer(text, at)
             at = None
             for match in found:
-                token = match.group()
-                if _plain(token) not in self._first and _fold(token) not in self._first:
-                    continue
-                end, respelling = self._longest(text, match)
-                if end:
-                    yield match.start(), end, respelling
-                    at = end
+                if self._begins(match.group()):
+                    run = _Run(self, text, match)
+                    yield from run.matches()
+                    at = run.end
                     break
 
-    def _longest(self, text: str, first: re.Match[str]) -> tuple[int, str]:
-        """Where the longest entry that begins with this token ends, and its respelling; 0 where none matches."""
-        longest, respelling = 0, ""
-        for root, exact in ((self._folded, False), (self._exact, True)):
-            match: re.Match[str] | None = first
-            node: _Node | None = root
-            while match is not None and node is not None:
-                node = node.next.get(_token(match, exact))
-                if node is not None:
-                    if node.respelling and match.end() >= longest:
-                        longest, respelling = match.end(), node.respelling
-                    match = _TOKEN.match(text, match.end())
-        return longest, respelling
+    def _begins(self, token: str) -> bool:
+        if len(token) > self._longest_token:
+            return False
+        return _plain(token) in self._exact.first or _fold(token) in self._folded.first
+
+    def known(self, match: re.Match[str]) -> tuple[str | None, str | None]:
+        """A token as entries that do not mind the case have it, and as those that do; None where none has it."""
+        if match.end() - match.start() > self._longest_token and match.lastgroup not in ("space", "paragraph"):
+            return None, None
+        folded, plain = _token(match, exact=False), _token(match, exact=True)
+        return (
+            folded if folded in self._folded.tokens else None,
+            plain if plain in self._exact.tokens else None,
+        )
+
+    def longest(self, folded: list[str | None], exact: list[str | None]) -> list[tuple[int, str]]:
+        """For each place of a run the length in tokens and the respelling of the longest entry, (0, "") where none is.
+
+        Of two that are equally long the one that minds the case holds.
+        """
+        other = self._exact.longest(exact)
+        return [max(one, two, key=_length) for one, two in zip(other, self._folded.longest(folded), strict=True)]
 
 
-class _Node:
-    """A place in the tree of entries; `respelling` is set where one ends."""
+class _Entries:
+    """The entries that mind the case, or those that do not."""
 
-    __slots__ = ("next", "respelling")
+    def __init__(self, entries: Iterable[Pronunciation], exact: bool = False) -> None:
+        held = list(entries)
+        paths = [_path(entry.phrase, exact) for entry in held]
+        self.first = {path[0] for path in paths}
+        self.tokens = {token for path in paths for token in path}
+        self.from_marks = any(_WORD.match(entry.phrase) is None for entry in held)
+        self.deepest = max(map(len, paths), default=0)
+        self.longest_token = max(map(len, self.tokens), default=0)
+        self._automaton = Automaton(paths)
+        self._told = [(len(path), entry.respelling) for path, entry in zip(paths, held, strict=True)]
+        self._told.append((0, ""))  # the number of none is -1
 
-    def __init__(self) -> None:
-        self.next: dict[str, _Node] = {}
-        self.respelling = ""
+    def longest(self, tokens: list[str | None]) -> list[tuple[int, str]]:
+        """For each token the length and the respelling of the longest entry that begins there."""
+        told = self._told
+        return [told[number] for number in self._automaton.longest(tokens)]
+
+
+class _Run:
+    """A row of tokens of a text each of which occurs in some entry: every match lies within one.
+
+    Attributes:
+        end: where the text is looked at next.
+    """
+
+    def __init__(self, lexicon: Lexicon, text: str, first: re.Match[str]) -> None:
+        self._lexicon = lexicon
+        self._spans: list[tuple[int, int]] = []
+        self._folded: list[str | None] = []
+        self._exact: list[str | None] = []
+        self._whole = True
+        match: re.Match[str] | None = _TOKEN.match(text, first.start())
+        while match is not None:
+            if len(self._spans) == _RUN_TOKENS + lexicon.deepest:
+                self._whole = False  # what begins behind the first _RUN_TOKENS is looked at again
+                break
+            folded, exact = lexicon.known(match)
+            if folded is None and exact is None:
+                break
+            self._spans.append(match.span())
+            self._folded.append(folded)
+            self._exact.append(exact)
+            match = _TOKEN.match(text, match.end())
+        self.end = self._spans[-1][1]
+
+    def matches(self) -> Iterator[tuple[int, int, str]]:
+        """Begin, end and respelling of each match, in order."""
+        longest = self._lexicon.longest(self._folded, self._exact)
+        place, end = 0, len(self._spans) if self._whole else _RUN_TOKENS
+        while place < end:
+            length, respelling = longest[place]
+            if length:
+                yield self._spans[place][0], self._spans[place + length - 1][1], respelling
+            place += length or 1
+        self.end = self._spans[place - 1][1]
+
+
+def _length(told: tuple[int, str]) -> int:
+    return told[0]
 
 
 def _token(match: re.Match[str], exact: bool) -> str:
@@ -213,8 +278,9 @@ def _plain(token: str) -> str:
     return token.replace("’", "'")
 
 
-@lru_cache(maxsize=8192)
 def _fold(token: str) -> str:
+    if token.isascii():
+        return token.lower()
     return _plain(unicodedata.normalize("NFC", token.casefold()))
 
 

@@ -8,6 +8,7 @@ from typing import TypeAlias
 import msgspec
 
 from backends.interface import ChunkRule, Limit
+from gateway.errors import InvalidInput
 from gateway.speech.chunking import Ending, chunk_paragraph, split_text
 from gateway.speech.segmenter import paragraph_sentences, paragraphs, sentences
 from gateway.speech.spell import SPELL_VERSION, spell_out
@@ -20,6 +21,8 @@ other cuts, other pauses, another way to trim or to change the tempo."""
 PAUSE_MS: dict[Ending, int] = {"paragraph": 600, "sentence": 300, "clause": 150, "phrase": 20}
 _LONGEST_NATURAL_PAUSE_MS = 2000
 _SMALLEST_MAX_CHARS = 20
+MAX_CHUNKS = 300_000
+"""Of one utterance: of 10 MB of prose an engine that wants short chunks makes about 250,000."""
 
 
 class Speak(msgspec.Struct, frozen=True, tag="speak", omit_defaults=True):
@@ -104,6 +107,9 @@ def make_plan(
         rule: of the backend that will speak.
         max_chars: lowers the rule's maximum; see `clamp_max_chars`.
         spelled_out: numbers and abbreviations become words first; the chunks hold these words.
+
+    Raises:
+        InvalidInput: it has more than MAX_CHUNKS.
     """
     rule, _ = clamp_max_chars(rule, max_chars)
     segments: list[Segment] = []
@@ -120,6 +126,11 @@ def make_plan(
                 segments.append(Pause(min(pause_ms, _LONGEST_NATURAL_PAUSE_MS)))
             segments.append(Speak(chunk, kind=ending))
             pause_ms = PAUSE_MS[ending]
+            if len(segments) > 2 * MAX_CHUNKS:
+                raise InvalidInput(
+                    f"the text has more than {MAX_CHUNKS} chunks, since its paragraphs are very short; one request may "
+                    "have as many: send it in several"
+                )
     return Plan(tuple(segments))
 
 

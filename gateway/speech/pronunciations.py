@@ -13,7 +13,6 @@ from gateway.speech.lexicon import (
     MAX_ENTRIES,
     Lexicon,
     Pronunciation,
-    Respelled,
     checked,
     for_language,
     identity,
@@ -62,24 +61,18 @@ class Pronunciations:
         """Whether the tenant's texts have to be searched at all."""
         return bool(self.get(tenant).entries)
 
-    def respell(self, tenant: str, language: str, text: str) -> Respelled | None:
-        """The text as the tenant wants it spoken; None where that is how it is written.
-
-        Raises:
-            InvalidInput: it would become many times as long.
-        """
+    def lexicon(self, tenant: str, language: str) -> Lexicon | None:
+        """What of the tenant's dictionary holds for a language; None where nothing does."""
         dictionary = self.get(tenant)
         if not dictionary.entries:
             return None
-        # Long texts come here from threads: what is kept is only ever added to, and thrown away as a whole.
         key = (tenant, dictionary.version, language)
         lexicon = self._lexicons.get(key)
         if lexicon is None:
-            lexicon = for_language(dictionary.entries, language)
             if len(self._lexicons) >= _LEXICONS_KEPT:
-                self._lexicons = {}
-            self._lexicons[key] = lexicon
-        return lexicon.respell(text)
+                self._lexicons.clear()
+            lexicon = self._lexicons[key] = for_language(dictionary.entries, language)
+        return lexicon if lexicon.entries else None
 
     async def set(
         self, tenant: str, entries: Iterable[Pronunciation], *, replace: bool = False, version: int | None = None

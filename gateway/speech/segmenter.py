@@ -9,7 +9,10 @@ import sentencex  # type: ignore[import-untyped]
 from gateway.speech.joints import ends_sentence
 from gateway.speech.text import has_speech
 
-_WINDOW = 1024  # characters the segmenter sees at once: on Chinese text its time is quadratic
+# Characters the segmenter sees at once, and the most where it finds no end of a sentence: its time is quadratic on
+# Chinese text and on unpaired quotes, and it holds the interpreter's lock meanwhile.
+_WINDOW = 1024
+_WIDEST = 2048
 _ENDED = ".!?…:;,。！？：；，\"'”’»)]"
 _WRAP_WIDTH = 60  # lines shorter than this are verses, titles or list items, not wrapped prose
 
@@ -38,6 +41,8 @@ def paragraphs(text: str) -> Iterator[list[str]]:
 def sentences(run: str, language: str) -> Iterator[str]:
     """The sentences of a run, without surrounding white space and never empty.
 
+    Takes linear time. A sentence may have any length; its end is looked for window by window.
+
     Args:
         language: BCP 47; a language the segmenter has no rules for falls back to general ones.
     """
@@ -48,10 +53,13 @@ def sentences(run: str, language: str) -> Iterator[str]:
         window = run[start : start + size]
         pieces = sentencex.segment(primary, window)
         if start + size < len(run):
-            if len(pieces) == 1:
-                size *= 2
-                continue
             pieces = pieces[:-1]  # it may go on behind the window
+            if not pieces:
+                if size < _WIDEST:
+                    size *= 2
+                else:
+                    start += _cut(window)
+                continue
         size = _WINDOW
         for piece in pieces:
             start += len(piece)
@@ -77,6 +85,12 @@ def paragraph_sentences(runs: list[str], language: str) -> Iterator[str]:
                 yield held
             held = sentence
         yield held + "\n"
+
+
+def _cut(window: str) -> int:
+    """Where the next window begins behind one without an end of a sentence: not within a word, if that can be had."""
+    space = window.rfind(" ", len(window) // 2)
+    return space if space > 0 else len(window)
 
 
 def _unwrap(lines: list[str]) -> list[str]:

@@ -29,7 +29,7 @@ from gateway.speech.maker import Made, Maker
 from gateway.speech.progress import Progress
 from gateway.speech.render import Rendered, Renderer
 from gateway.speech.retakes import FLAW_WARNING
-from gateway.speech.script import Line, lines
+from gateway.speech.script import Line
 from gateway.speech.shelf import Shelf
 from gateway.speech.timing import Timing
 from gateway.speech.utterance import Listener, SpeakingHost, Spoken, Utterance
@@ -144,7 +144,7 @@ class _Work:
         self.utterance = utterance
         self.timing = timing
         own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
-        self._lines = lines(utterance.plan, utterance.source, utterance.request.seed)
+        self._lines = utterance.script
         at_once = len(self._lines) > 1 or not utterance.waited_for
         self._progress = Progress((each.key for each in self._lines), listener.counted)
         self.keeper = Keeper(

@@ -13,6 +13,7 @@ from gateway.engines.order import ChunkOrder, Ticket
 from gateway.speech.plan import Plan
 from gateway.speech.render import Rendered
 from gateway.speech.request import SpeechRequest
+from gateway.speech.script import Line
 from gateway.speech.shelf import JobRef
 from gateway.speech.tally import Led
 
@@ -28,6 +29,7 @@ class Utterance(msgspec.Struct, frozen=True):
     """What is spoken, by whom and for whom.
 
     Args:
+        script: the plan's chunks with seeds and keys.
         source: who speaks, in the words of the cache key.
         rate: of what will be heard, in Hz.
         own_takes: what other jobs have spoken is spoken again.
@@ -40,6 +42,7 @@ class Utterance(msgspec.Struct, frozen=True):
     low_priority: bool
     request: SpeechRequest
     plan: Plan
+    script: tuple[Line, ...]
     source: Source
     rate: int
     voice: Voice

@@ -140,7 +140,7 @@ class VoiceLibrary:
         source, target = self._audio.new_spool(), self._audio.new_spool()
         with told(str(self._audio.root)):
             try:
-                blob, reference = await self._prepared(recording, source, target)
+                blob, reference = await self._prepared(tenant, recording, source, target)
                 details = _Details(reference.duration_s, reference.level_dbfs, consent, reference.warnings)
                 record = VoiceRecord(
                     id=f"{tenant}/{name}",
@@ -161,10 +161,12 @@ class VoiceLibrary:
         self._on_change(False)
         return _shown(record)
 
-    async def _prepared(self, recording: bytes, source: Path, target: Path) -> tuple[BlobRecord, Reference]:
+    async def _prepared(
+        self, tenant: str, recording: bytes, source: Path, target: Path
+    ) -> tuple[BlobRecord, Reference]:
         await asyncio.to_thread(source.write_bytes, recording)
         try:
-            reference = await self._dsp.run(prepare_reference, source, target)
+            reference = await self._dsp.run(prepare_reference, source, target, lane="uploads", owner=tenant)
         except ChunkRefused as error:
             raise InvalidInput(f"the recording cannot be decoded ({error}); export it again as WAV") from error
         return await self._audio.put_file(target, ".wav"), reference

@@ -5,17 +5,26 @@ import errno
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.hosting import until
+from support.peaks import children
 
-import gateway.engines.dsp
+import gateway.engines.pool
 from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused, HostStopped
+from gateway.engines.pool import PoolLimits, ProcessPool
 from gateway.errors import InvalidInput, TooManyRequests
 
 
 def pid() -> int:
+    return os.getpid()
+
+
+def nap_then_pid(seconds: float) -> int:
+    time.sleep(seconds)
     return os.getpid()
 
 
@@ -41,11 +50,80 @@ def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-async def test_functions_run_in_another_process_one_after_the_other():
-    dsp = Dsp()
-    pids = await asyncio.gather(*(dsp.run(pid) for _ in range(5)))
+async def test_functions_run_in_other_processes_and_no_more_of_them_than_may_be():
+    dsp = Dsp(PoolLimits(2))
+    pids = await asyncio.gather(*(dsp.run(nap_then_pid, 0.05) for _ in range(9)))
+    assert len(set(pids)) == 2
+    assert os.getpid() not in pids
+    assert len(children("gateway.engines.dsp")) == 2
+    await dsp.stop()
+    assert not children("gateway.engines.dsp")
+
+
+async def test_a_process_starts_for_the_first_call_and_another_only_where_all_are_busy():
+    dsp = Dsp(PoolLimits(8))
+    assert not children("gateway.engines.dsp")
+    pids = [await dsp.run(pid) for _ in range(5)]
     assert len(set(pids)) == 1
-    assert pids[0] != os.getpid()
+    await dsp.stop()
+
+
+async def test_idle_processes_end_and_those_that_are_kept_stay():
+    pool = ProcessPool("gateway.engines.dsp", PoolLimits(3, idle_s=0.1, kept=1))
+    pids = await asyncio.gather(*(pool.run(nap_then_pid, 0.3) for _ in range(3)))
+    assert len(set(pids)) == 3
+    await until(lambda: len(children("gateway.engines.dsp")) == 1)
+    await asyncio.sleep(0.5)
+    [kept] = children("gateway.engines.dsp")
+    assert await pool.run(pid) == kept
+    await pool.stop()
+
+
+async def test_an_upload_that_hangs_stands_before_no_take_and_no_other_upload():
+    dsp = Dsp()
+    hanging = asyncio.ensure_future(dsp.run(nap, 3600, lane="uploads", owner="anna"))
+    async with asyncio.timeout(60):
+        assert await dsp.run(nap, 0) == "slept"
+        assert await dsp.run(nap, 0, lane="uploads", owner="anna") == "slept"
+        assert await dsp.run(nap, 0, lane="uploads", owner="bert") == "slept"
+    assert not hanging.done()
+    await dsp.stop()
+    with pytest.raises(HostStopped):
+        await hanging
+
+
+async def test_a_take_that_hangs_stands_before_no_other():
+    dsp = Dsp()
+    hanging = asyncio.ensure_future(dsp.run(nap, 3600))
+    async with asyncio.timeout(60):
+        assert await dsp.run(nap, 0) == "slept"
+    await dsp.stop()
+    with pytest.raises(HostStopped):
+        await hanging
+
+
+async def test_owners_take_turns_and_none_has_more_calls_at_a_time_than_it_may():
+    pool = ProcessPool("gateway.engines.dsp", PoolLimits(2, each=1))
+    order: list[str] = []
+
+    async def call(owner: str) -> int:
+        worker = await pool.run(nap_then_pid, 0.05, owner=owner)
+        order.append(owner)
+        return worker
+
+    await asyncio.gather(pool.run(nap, 0.5), pool.run(nap, 0.5))  # both processes are there
+    pids = await asyncio.gather(*(call("anna") for _ in range(6)), call("bert"))
+    assert order.index("bert") < 3, "whoever sent six stands before nobody else"
+    assert len(set(pids)) <= 2
+    assert len(children("gateway.engines.dsp")) <= 2
+    await pool.stop()
+
+
+async def test_arguments_that_cannot_travel_fail_their_call_only():
+    dsp = Dsp()
+    with pytest.raises(Exception, match="pickle"):
+        await dsp.run(nap, lambda: 1)
+    assert await dsp.run(nap, 0) == "slept"
     await dsp.stop()
 
 
@@ -58,8 +136,8 @@ async def test_what_a_function_raises_is_raised_here():
     await dsp.stop()
 
 
-async def test_a_call_that_ends_the_process_fails_and_the_others_are_made_again():
-    dsp = Dsp()
+async def test_a_call_that_ends_the_process_fails_and_no_other_pays_for_it():
+    dsp = Dsp(PoolLimits(1))
     fatal, *others = await asyncio.gather(dsp.run(die), dsp.run(nap, 0.05), dsp.run(nap, 0.05), return_exceptions=True)
     assert isinstance(fatal, ChunkRefused)
     assert others == ["slept", "slept"]
@@ -67,7 +145,7 @@ async def test_a_call_that_ends_the_process_fails_and_the_others_are_made_again(
 
 
 async def test_where_no_process_can_be_started_calls_fail_and_nobody_waits(monkeypatch: pytest.MonkeyPatch):
-    real = gateway.engines.dsp.Child
+    real = gateway.engines.pool.Child
     started = 0
 
     def once(*args: Any) -> Any:
@@ -77,13 +155,13 @@ async def test_where_no_process_can_be_started_calls_fail_and_nobody_waits(monke
             raise OSError(errno.EAGAIN, "no room for another process")
         return real(*args)
 
-    monkeypatch.setattr(gateway.engines.dsp, "Child", once)
+    monkeypatch.setattr(gateway.engines.pool, "Child", once)
     dsp = Dsp()
     async with asyncio.timeout(60):
         ended = await asyncio.gather(dsp.run(die), *(dsp.run(nap, 0.05) for _ in range(3)), return_exceptions=True)
         assert all(isinstance(error, ChunkRefused) for error in ended)
         assert "cannot start: no room for another process" in str(ended[-1])
-        monkeypatch.setattr(gateway.engines.dsp, "Child", real)
+        monkeypatch.setattr(gateway.engines.pool, "Child", real)
         assert await dsp.run(nap, 0.0) == "slept"
     await dsp.stop()
 
@@ -100,7 +178,7 @@ async def test_stopping_fails_what_is_under_way():
 
 
 async def test_a_hanging_call_fails_and_the_next_one_is_made():
-    dsp = Dsp(limit_s=10)  # a new process has to start within it, on a busy machine too
+    dsp = Dsp(PoolLimits(1, call_s=10))  # a new process has to start within it, on a busy machine too
     with pytest.raises(ChunkRefused, match="SIGKILL"):
         await dsp.run(nap, 3600)
     assert await dsp.run(nap, 0) == "slept"
@@ -115,3 +193,20 @@ async def test_when_the_process_dies_at_a_call_nobody_waits_for_the_others_do_no
     given_up.cancel()
     assert await other == "slept"
     await dsp.stop()
+
+
+def count(to: int, die_at: int | None = None) -> Iterator[int]:
+    for n in range(to):
+        if n == die_at:
+            raise InvalidInput("no further")
+        yield n
+
+
+async def test_what_a_generator_yields_comes_piece_by_piece_as_a_list():
+    pool = ProcessPool("gateway.engines.dsp", PoolLimits(1))
+    assert await pool.run(count, 1000) == list(range(1000))
+    assert await pool.run(count, 0) == []
+    with pytest.raises(InvalidInput, match="no further"):
+        await pool.run(count, 10, 5)
+    assert await pool.run(count, 3) == [0, 1, 2]
+    await pool.stop()

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 import unicodedata
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.growth import cpu_s
 
 from backends.interface import ChunkRule, Limit
 from gateway.errors import InvalidInput
-from gateway.speech.lexicon import Lexicon, Pronunciation, Respelled, checked, for_language, has_capitals_within
-from gateway.speech.plan import make_plan
-from gateway.speech.text import clean
+from gateway.speech.automaton import Automaton
+from gateway.speech.lexicon import (
+    Lexicon,
+    Pronunciation,
+    Respelled,
+    checked,
+    for_language,
+    has_capitals_within,
+    identity,
+)
+from gateway.speech.plan import Plan, Speak, make_plan
+from gateway.speech.text import clean, has_speech
 from gateway.speech.written import as_written
+
+RULE = ChunkRule(10, 30, Limit(40))
 
 
 def lexicon(**entries: str) -> Lexicon:
@@ -159,6 +173,133 @@ def test_a_replacement_is_never_a_part_of_a_longer_entry_that_matches_there(
             assert re.match(tail + r"(?![ab'])", rest) is None
 
 
+MIXED = st.lists(
+    st.sampled_from(["a", "A", "b", "aB", "us", "US", " ", "  ", "\n", "\n\n", "-", ".", "東", "京", "é", "ß", "SS"]),
+    max_size=14,
+).map("".join)
+TOKEN = re.compile(r"(?P<word>[^\W東京]+|[東京])|(?P<paragraph>\s*\n\s*\n\s*)|(?P<space>\s+)|(?P<other>.)")
+
+
+def tokens(text: str, exact: bool) -> list[str]:
+    told = {"paragraph": "\n", "space": " "}
+    found = [told.get(match.lastgroup or "") or match.group() for match in TOKEN.finditer(text)]
+    return found if exact else [unicodedata.normalize("NFC", token.casefold()) for token in found]
+
+
+def naive(entries: list[Pronunciation], text: str) -> str:
+    """Every entry tried at every token: the longest holds, of equally long ones the one that minds the case."""
+    exact, folded = tokens(text, exact=True), tokens(text, exact=False)
+    pieces = [match.group() for match in TOKEN.finditer(text)]
+    rows = []
+    for entry in entries:
+        minds = has_capitals_within(entry.phrase)
+        rows.append((tokens(entry.phrase, minds), minds, entry.respelling))
+    rows.sort(key=lambda row: (-len(row[0]), not row[1]))
+    said, place = "", 0
+    while place < len(pieces):
+        matching = ((p, r) for p, minds, r in rows if (exact if minds else folded)[place : place + len(p)] == p)
+        path, respelling = next(matching, ([""], pieces[place]))
+        said += respelling
+        place += len(path)
+    return said
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(MIXED, max_size=8), st.lists(MIXED, max_size=6).map("".join))
+def test_one_pass_finds_what_trying_every_entry_at_every_place_finds(phrases: list[str], text: str) -> None:
+    entries = [checked(Pronunciation(p, f"<{n}>1")) for n, p in enumerate(phrases) if has_speech(p)]
+    entries = list({identity(entry): entry for entry in entries}.values())
+    text = clean(text)
+    assert spoken(Lexicon(entries), text) == naive(entries, text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.text("ab ", min_size=1, max_size=4), min_size=1, max_size=6), st.text("ab .", max_size=80))
+def test_phrases_in_a_row_are_found_as_a_pattern_of_all_of_them_finds_them(phrases: list[str], text: str) -> None:
+    pattern = re.compile("|".join(map(re.escape, sorted(phrases, key=len, reverse=True))))
+    assert list(Automaton(phrases).spans(text)) == [match.span() for match in pattern.finditer(text)]
+
+
+def test_a_text_longer_than_what_is_read_at_once_is_respelled_to_its_end() -> None:
+    words = lexicon(a="x1", a_a_b="y1", a_b_c_d_e="z1")
+    text = "a a b " * 30_000 + "a b c d e " + "a b c d " * 20_000
+    assert spoken(words, text) == "y1 " * 30_000 + "z1 " + "x1 b c d " * 20_000
+
+
+def deep_entries(token: str, gap: str, end: str) -> list[Pronunciation]:
+    return [checked(Pronunciation(gap.join([token] * n + [end]), "x")) for n in range(1, 49)]
+
+
+@pytest.mark.parametrize(("token", "gap"), [("a", " "), ("a", "-"), ("東", "")])
+def test_entries_that_begin_everywhere_and_go_deep_cost_no_walk_from_each_token(token: str, gap: str) -> None:
+    text = f"{token}{gap}" * 20_000
+    deep, shallow = Lexicon(deep_entries(token, gap, "b")), Lexicon(deep_entries(token, gap, "b")[:1])
+    assert cpu_s(lambda: deep.respell(text)) < 3 * cpu_s(lambda: shallow.respell(text))
+
+
+def test_words_too_long_for_any_entry_are_not_kept() -> None:
+    words = Lexicon([checked(Pronunciation("zz", "y"))])
+    tracemalloc.start()
+    try:
+        for n in range(20):
+            words.respell(chr(97 + n) * 200_000)
+        assert tracemalloc.get_traced_memory()[0] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_dictionary_costs_chunks_the_same_however_many_entries_a_text_uses() -> None:
+    prose = "The quick brown fox jumps over the lazy dog and is seen. " * 400
+
+    def written_with(count: int) -> float:
+        entries = [checked(Pronunciation(f"w{n}", f"{chr(97 + n % 26)}ord{n}")) for n in range(count)]
+        found = Lexicon(entries).respell(" ".join(entry.phrase for entry in entries) + ". " + prose)
+        assert found is not None
+        plan = make_plan(found.text, "en", RULE)
+        return cpu_s(lambda: as_written(plan, found))
+
+    assert written_with(1_000) < 5 * written_with(50), "a pattern of all of them takes as many times as long"
+
+
+def naive_as_written(plan: Plan, respelled: Respelled) -> Plan:
+    """The same by one pattern of all respellings."""
+    words = {respelled.text[place.start : place.end] for place in respelled.replaced}
+    pattern = re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))))
+    written = {(place.start, place.end): place.written for place in respelled.replaced}
+    occurrences = [(match.group(), written.pop(match.span(), None)) for match in pattern.finditer(respelled.text)]
+    found = [pattern.findall(speak.text) for speak in plan.speaks]
+    if written or [each for of_chunk in found for each in of_chunk] != [said for said, _ in occurrences]:
+        return plan
+    shown = iter([instead or said for said, instead in occurrences])
+    texts = [pattern.sub(lambda _: next(shown), speak.text) for speak in plan.speaks]
+    told = iter(texts)
+    return Plan(
+        tuple(
+            msgspec.structs.replace(each, written=None if (now := next(told)) == each.text else now)
+            if isinstance(each, Speak)
+            else each
+            for each in plan.segments
+        )
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    st.lists(st.tuples(st.text("abc", min_size=1, max_size=3), st.text("ab 12", min_size=1, max_size=5)), max_size=5),
+    st.lists(st.sampled_from(["abc ", "ab. ", "a, ", "c\n\n", "bca ", "12 "]), max_size=40).map("".join),
+    st.booleans(),
+)
+def test_chunks_show_what_one_pattern_of_all_respellings_would_show(
+    pairs: list[tuple[str, str]], text: str, spelled_out: bool
+) -> None:
+    entries = [checked(Pronunciation(phrase, said)) for phrase, said in pairs if has_speech(said)]
+    found = Lexicon(entries).respell(text)
+    if found is None:
+        return
+    plan = make_plan(found.text, "en", RULE, spelled_out=spelled_out)
+    assert as_written(plan, found) == naive_as_written(plan, found)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
@@ -170,9 +311,6 @@ def test_no_text_and_no_dictionary_makes_it_hang(text: str) -> None:
     deep = [Pronunciation(" ".join(["a"] * n + [f"b{n}"]), "x") for n in range(1, 40)]
     wide = [Pronunciation(f"a c{n}", "x") for n in range(1_900)]
     assert Lexicon([*deep, *wide]).respell(text) is None
-
-
-RULE = ChunkRule(10, 30, Limit(40))
 
 
 def test_chunks_show_what_was_written() -> None:

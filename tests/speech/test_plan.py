@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backends.interface import ChunkRule, Limit
+from gateway.errors import InvalidInput
 from gateway.speech.chunking import split_text
 from gateway.speech.graphemes import is_boundary
-from gateway.speech.plan import Pause, Plan, Speak, clamp_max_chars, make_plan, split_again
+from gateway.speech.plan import MAX_CHUNKS, Pause, Plan, Speak, clamp_max_chars, make_plan, split_again
 from gateway.speech.seeds import chunk_seed, occurrences
 from gateway.speech.text import clean
 
@@ -193,3 +194,9 @@ def test_a_seed_depends_on_what_is_said_and_on_nothing_else():
     assert all(0 <= seed < 2**63 for seed in seeds)
     assert chunk_seed(0, "Hello", 0, 0) == 7492618236876653884
     assert occurrences(["a", "b", "a", "a"]) == [0, 0, 1, 2]
+
+
+def test_a_text_of_more_chunks_than_can_be_held_is_refused_with_what_to_do() -> None:
+    assert len(make_plan("a\n\n" * MAX_CHUNKS, "en", SMALL).speaks) == MAX_CHUNKS
+    with pytest.raises(InvalidInput, match=f"more than {MAX_CHUNKS} chunks.*send it in several"):
+        make_plan("a\n\n" * (MAX_CHUNKS + 1), "en", SMALL)

@@ -38,3 +38,9 @@ class Peak:
     def _kilobytes(self, name: str) -> int:
         lines = (self._folder / "status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{name}:"))
+
+
+def peak_bytes(pid: int) -> int:
+    """What a process has held at most since it began."""
+    lines = (Path("/proc") / str(pid) / "status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

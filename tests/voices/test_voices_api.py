@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 import soundfile
 from support.after import rows
-from support.peaks import MB, Peak, children
+from support.peaks import MB, Peak, children, peak_bytes
 from support.running import Caller, pcm_of, running
 from support.voices import CONSENT, encoded, recording, tenant, upload
 
@@ -222,12 +222,13 @@ async def test_a_small_file_that_unpacks_to_hundreds_of_megabytes_takes_little_m
     assert (await upload(caller, "first", recording())).status_code == 200  # what decodes is there from now on
     assert (await caller.http.delete("/voices/first")).status_code == 200
     [decoder] = children("gateway.engines.dsp")
-    decoding, serving = Peak(decoder), Peak(os.getpid())
+    small, serving = peak_bytes(decoder), Peak(os.getpid())
     bomb, good = await asyncio.gather(upload(caller, "bomb", file.getvalue()), upload(caller, "good", recording()))
     refused(bomb, 400, "silent")
     assert good.status_code == 200
-    assert children("gateway.engines.dsp") == [decoder]
-    assert 20 * MB < decoding.rise_bytes < 200 * MB, "a channel of it is 45 MB"
+    decoders = children("gateway.engines.dsp")
+    assert decoder in decoders and len(decoders) <= 2, "neither has ended its process"
+    assert 20 * MB < max(map(peak_bytes, decoders)) - small < 200 * MB, "a channel of it is 45 MB"
     assert serving.rise_bytes < 50 * MB
     assert (await caller.http.delete("/voices/good")).status_code == 200
 

@@ -6,6 +6,7 @@ their numbers, decimals and percentages read; what no rule knows stays as it is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from gateway.speech.spell.english import spell_english
@@ -16,6 +17,8 @@ SPELL_VERSION = f"1+rbnf-{NUMERALS_VERSION}"
 """Part of every cache key of spelled out text."""
 
 _PIECE_CHARS = 4000
+# Every rule needs a digit, a mark or a fraction (which counts as a letter): of short lines without any there are many.
+_LETTERS_ONLY = re.compile(r"(?:[^\W\d_\u00bc-\u00be\u2150-\u215e\u2189]|\s)*+")
 
 __all__ = ["SPELL_VERSION", "can_spell_out", "spell_out"]
 
@@ -38,6 +41,8 @@ def spell_out(text: str, language: str) -> str:
 
 
 def _spell(text: str, language: str) -> str:
+    if _LETTERS_ONLY.fullmatch(text):
+        return text
     if language.lower().partition("-")[0].partition("_")[0] in ("en", "eng"):
         text = spell_english(text, language)
     return spell_figures(text, language)
