@@ -32,6 +32,7 @@ from gateway.jobs.runner import Runner
 from gateway.jobs.service import Jobs
 from gateway.jobs.signals import Signals
 from gateway.jobs.stream import Streams
+from gateway.jobs.totals import Totals
 from gateway.jobs.watch import Watch
 from gateway.jobs.webhooks import Webhooks
 from gateway.metrics import Metrics
@@ -54,6 +55,7 @@ from storage.cache_entries import CacheStore
 from storage.database import Database
 from storage.endpoints import EndpointStore
 from storage.errors import StorageError
+from storage.job_counts import JobCountStore
 from storage.job_pages import JobPages
 from storage.jobs import JobStore
 from storage.listener import Heard
@@ -170,7 +172,9 @@ class Gateway:
             settings, clock, store, cache, takes, voice_store, sweeper, answers, ended, metrics
         )
         self._write_behind = WriteBehind(store)
-        self.watch = Watch(store, self.engines, router, metrics)
+        counts = JobCountStore(database)
+        self._totals = Totals(counts, database.tally, clock)
+        self.watch = Watch(store, counts, self._totals, self.engines, router, metrics)
         present = Presenter(answers, self.watch, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)
         webhooks = WebhookStore(database, clock)
@@ -210,6 +214,7 @@ class Gateway:
         self._claimer.start()
         self._leases.start()
         self._housekeeping.start()
+        self._totals.start()
         self._write_behind.start()
         self._webhooks.start()
         self._refresh = asyncio.create_task(self._keep_fresh(database), name="endpoints")
@@ -233,6 +238,7 @@ class Gateway:
             "engines": partial(self.engines.stop, 1.0),
             "leases": self._leases.stop,
             "housekeeping": self._housekeeping.stop,
+            "totals": self._totals.stop,
             "write-behind": self._write_behind.stop,
             "webhooks": self._webhooks.stop,
             "access": self.access.stop,
