@@ -63,7 +63,10 @@ class DeliveryState(StrEnum):
     FAILED = "FAILED"  # given up: after the last try, or because the job was retried
 
 
-_ROW = "id, job_id, tenant, endpoint_id, url, state, tries, created_ms, due_ms, last_status, last_error"
+_ROW = (
+    "d.id, d.job_id, d.tenant, d.endpoint_id, d.url, d.state, d.tries, d.created_ms, d.due_ms, d.last_status, "
+    "d.last_error"
+)
 _LATEST = "id < :before AND state = '{state}' ORDER BY id DESC LIMIT :limit"
 _OF = {"tenant": "tenant = :tenant", "endpoint_id": "endpoint_id = :endpoint_id", "job_id": "job_id = :job_id"}
 
@@ -83,7 +86,8 @@ def page_of(by: tuple[str, ...], states: tuple[DeliveryState, ...]) -> TextClaus
         for n, state in enumerate(states)
     )
     page = f"SELECT id FROM ({walks}) AS walks ORDER BY id DESC LIMIT :limit"
-    return text(f"SELECT {_ROW} FROM webhook_deliveries WHERE id IN ({page}) ORDER BY id DESC")
+    rows = f"({page}) AS p CROSS JOIN webhook_deliveries d WHERE d.id = p.id"
+    return text(f"SELECT {_ROW} FROM {rows} ORDER BY d.id DESC")
 
 
 _TRIES = text(
