@@ -20,6 +20,7 @@ NAMES = (
     "memory",
     "same_bytes",
     "submits",
+    "rows",
     "postgres",
     "openai",
     "stream",

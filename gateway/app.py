@@ -33,6 +33,7 @@ from gateway.jobs.runner import Runner
 from gateway.jobs.service import Jobs
 from gateway.jobs.signals import Signals
 from gateway.jobs.stream import Streams
+from gateway.jobs.totals import Totals
 from gateway.jobs.watch import Watch
 from gateway.jobs.webhook_body import Bodies
 from gateway.jobs.webhooks import Webhooks
@@ -58,6 +59,7 @@ from storage.database import Database
 from storage.endpoints import EndpointStore
 from storage.errors import StorageError
 from storage.free_space import FreeSpace
+from storage.job_counts import JobCountStore
 from storage.job_pages import JobPages
 from storage.jobs import JobStore
 from storage.kept_time import KeptTime
@@ -194,7 +196,9 @@ class Gateway:
             lambda: self.streams.age(),
         )
         self._write_behind = WriteBehind(store)
-        self.watch = Watch(store, self.engines, router, metrics, self._space)
+        counts = JobCountStore(database)
+        self._totals = Totals(counts, database.tally, clock)
+        self.watch = Watch(store, counts, self._totals, self.engines, router, metrics, self._space)
         present = Presenter(answers, self.watch, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)
         webhooks = WebhookStore(database, clock)
@@ -236,6 +240,7 @@ class Gateway:
         self._claimer.start()
         self._leases.start()
         self._housekeeping.start()
+        self._totals.start()
         self._write_behind.start()
         self._webhooks.start()
         self._refresh = asyncio.create_task(self._keep_fresh(database), name="endpoints")
@@ -260,6 +265,7 @@ class Gateway:
             "planner": self.planner.stop,
             "leases": self._leases.stop,
             "housekeeping": self._housekeeping.stop,
+            "totals": self._totals.stop,
             "write-behind": self._write_behind.stop,
             "webhooks": self._webhooks.stop,
             "access": self.access.stop,

@@ -28,6 +28,7 @@ from storage.errors import StorageError, StorageUnavailable, reason_of, translat
 from storage.listener import Heard, Listener
 from storage.notices import Topic
 from storage.patience import Patience
+from storage.tally import Tally
 from storage.writer import Writer
 
 T = TypeVar("T")
@@ -194,7 +195,8 @@ class Database:
         self._unknown = 0
         self._patience = Patience(patience_s)
         self._listener: Listener | None = None
-        self.writer = Writer(self._write_engine, self.place, patience_s)
+        self.tally = Tally()
+        self.writer = Writer(self._write_engine, self.place, patience_s, self.tally)
 
     @classmethod
     async def open(

@@ -6,8 +6,9 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from gateway.clock import Clock, SystemClock
+from storage import marks
 from storage.database import Database
-from storage.notices import Topic, tell
+from storage.notices import Topic
 
 _ALL = text("SELECT id, tenant, created_ms, updated_ms, policy, defaults, limits FROM endpoints ORDER BY id")
 _GET = text("SELECT id, tenant, created_ms, updated_ms, policy, defaults, limits FROM endpoints WHERE id = :id")
@@ -57,6 +58,10 @@ class EndpointStore:
         self._db = db
         self._clock = clock or SystemClock()
 
+    async def mark(self) -> int:
+        """Moves whenever an endpoint was made, changed or removed, by whatever process."""
+        return await marks.read(self._db, Topic.ENDPOINTS)
+
     async def all(self) -> list[EndpointRecord]:
         """Every endpoint, by id."""
         return await self._db.read(lambda conn: [EndpointRecord(*row) for row in conn.execute(_ALL)])
@@ -75,7 +80,7 @@ class EndpointStore:
 
         def put(conn: Connection) -> None:
             before = _get(conn, endpoint.id)
-            tell(conn, Topic.ENDPOINTS)
+            marks.move(conn, Topic.ENDPOINTS)
             conn.execute(_PUT, msgspec.structs.asdict(endpoint))
             if before is None or before.policy != endpoint.policy:
                 _change(conn, endpoint.id, before, endpoint.policy, now, actor, reason)
@@ -90,7 +95,7 @@ class EndpointStore:
             before = _get(conn, endpoint_id)
             if before is not None:
                 conn.execute(_DELETE, {"id": endpoint_id})
-                tell(conn, Topic.ENDPOINTS)
+                marks.move(conn, Topic.ENDPOINTS)
                 _change(conn, endpoint_id, before, "", now, actor, reason)
             return before is not None
 

@@ -14,7 +14,10 @@ from storage.job_rows import AnyRow, log_ended, log_events, maybe_job
 from storage.job_table import JobTable
 from storage.notices import Topic, tell
 from storage.records import Completed, Completion, JobRecord, JobState
+from storage.tally import Ended, note
 
+ENDED_AT_ONCE = 100
+"""So many jobs are ended by one transaction where nobody waits for all of them: others write in between."""
 RETRIED = "the job was retried before it was delivered"
 """The error of a webhook that tells an end which is none any more."""
 
@@ -118,16 +121,19 @@ class JobEnds(JobTable):
         return await self._db.peek(lambda conn: conn.execute(job_sql.LED, {"id": job_id}).first() is not None)
 
     async def purge(self, endpoint_id: str, tenant: str) -> list[str]:
-        """Cancel all that a tenant has waiting at an endpoint; gives the ids."""
+        """Cancel all that a tenant has waiting at an endpoint, some at a time; gives the ids."""
         now = self._clock.now_ms()
+        params = {"endpoint_id": endpoint_id, "tenant": tenant, "now": now, "limit": ENDED_AT_ONCE} | self._keep(now)
 
         def end(conn: Connection) -> list[str]:
-            params = {"endpoint_id": endpoint_id, "tenant": tenant, "now": now}
-            rows = conn.execute(job_sql.PURGE, params | self._keep(now)).all()
+            rows = conn.execute(job_sql.PURGE, params).all()
             log_ended(conn, rows, JobState.CANCELLED.value, now, "purged")
             return [row[0] for row in rows]
 
-        return await self._db.writer.run(end)
+        ended: list[str] = []
+        while some := await self._db.writer.run(end):
+            ended += some
+        return ended
 
     async def retry(self, job_id: str) -> JobRecord | None:
         """Queue a FAILED or TIMED_OUT job again, its ttl anew; None when it is neither, or no longer kept.
@@ -140,6 +146,7 @@ class JobEnds(JobTable):
             if job is not None:
                 conn.execute(statements.CLOSE_WEBHOOKS, {"job_id": job.id, "error": RETRIED})
                 log_events(conn, "retried", [(job.id, job.attempt)], now)
+                note(conn, [(job.endpoint_id, Ended(failed=-1, retried=1))])
                 tell(conn, Topic.QUEUE)
             return job
 
@@ -149,15 +156,17 @@ class JobEnds(JobTable):
         """End what has outlived its ttl, waiting or running, as TIMED_OUT; gives the ids."""
         when = self._clock.now_ms() if now is None else now
         error = "the job did not finish within its ttl: raise policy.ttl, or retry it"
-        if not await self._db.peek(lambda conn: bool(conn.execute(job_sql.ANY_UNFINISHED).scalar_one())):
-            return []
+        params = {"now": when, "error": error, "limit": ENDED_AT_ONCE} | self._keep(when)
 
         def end(conn: Connection) -> list[str]:
-            ended: list[str] = []
+            some: list[str] = []
             for statement in (job_sql.TTL_QUEUED, job_sql.TTL_RUNNING):
-                rows = conn.execute(statement, {"now": when, "error": error} | self._keep(when)).all()
+                rows = conn.execute(statement, params).all()
                 log_ended(conn, rows, JobState.TIMED_OUT.value, when, "ttl_expired")
-                ended += [row[0] for row in rows]
-            return ended
+                some += [row[0] for row in rows]
+            return some
 
-        return await self._db.writer.run(end)
+        ended: list[str] = []
+        while await self._db.peek(lambda conn: bool(conn.execute(job_sql.ANY_LATE, {"now": when}).scalar_one())):
+            ended += await self._db.writer.run(end)
+        return ended

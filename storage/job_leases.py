@@ -12,6 +12,7 @@ from storage.job_rows import STATES, job_of, log_ended, log_events
 from storage.job_table import JobTable
 from storage.notices import Topic, tell
 from storage.records import Candidate, JobRecord, JobState, Lease
+from storage.tally import Ended, note
 
 
 class JobLeases(JobTable):
@@ -136,6 +137,7 @@ class JobLeases(JobTable):
                 log_ended(conn, [row], state.value, now, reason)
             else:
                 log_events(conn, "expired", [(job_id, attempt)], now, owner, reason)
+                note(conn, [(row[2], Ended(retried=1))])
                 tell(conn, Topic.QUEUE)
             return state
 
@@ -171,6 +173,7 @@ class JobLeases(JobTable):
             row = conn.execute(job_sql.REQUEUE, params).first()
             if row is not None:
                 log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
+                note(conn, [(row[2], Ended(retried=int(count_failure)))])
                 tell(conn, Topic.QUEUE)
             return row is not None
 

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+import functools
+
 import msgspec
-from sqlalchemy import bindparam, text
+from sqlalchemy import TextClause, text
 
 from storage.database import Database
 from storage.records import JobState
 
 _PREFIX = "sync-"
 _BRIEF = (
-    "id, state, backend, chars, created_ms, started_ms, finished_ms, delay_ms, execution_ms, retries, error_code, "
-    "error, webhook"
+    "j.id, j.state, j.backend, j.chars, j.created_ms, j.started_ms, j.finished_ms, j.delay_ms, j.execution_ms, "
+    "j.retries, j.error_code, j.error, j.webhook"
 )
-_MINE = "tenant = :tenant AND endpoint_id = :endpoint_id AND state IN :states"
-_PAGE = text(
-    f"SELECT * FROM (SELECT {_BRIEF}, id AS made FROM jobs WHERE id < :plain AND {_MINE} "  # noqa: S608 - constants
-    "ORDER BY id DESC LIMIT :limit) AS plain UNION ALL "
-    f"SELECT * FROM (SELECT {_BRIEF}, SUBSTR(id, {len(_PREFIX) + 1}) AS made FROM jobs "
-    f"WHERE id >= '{_PREFIX}' AND id < :sync AND {_MINE} ORDER BY id DESC LIMIT :limit) AS sync "
-    "ORDER BY made DESC LIMIT :limit"
-).bindparams(bindparam("states", expanding=True))
-"""A page of jobs. Ids hold their time, so the primary key is the order: one walk for `/run`, one for `/runsync`."""
+_WALK = (
+    "SELECT * FROM (SELECT id, {made} AS made FROM jobs WHERE tenant = :tenant AND endpoint_id = :endpoint_id "
+    "AND state = '{state}' AND {before} ORDER BY id DESC LIMIT :limit) AS {kind}_{state}"
+)
+_KINDS = {
+    "plain": {"made": "id", "before": "id < :plain"},
+    "sync": {"made": f"SUBSTR(id, {len(_PREFIX) + 1})", "before": f"id >= '{_PREFIX}' AND id < :sync"},
+}
+
+
+@functools.cache
+def page_of(states: tuple[JobState, ...]) -> TextClause:
+    """The statement that reads a page of jobs in these states.
+
+    Ids hold their time, so an index that ends with the id is in their order: one walk for each state, and for `/run`
+    and `/runsync`, as far as a page is long. The rows are read of those only that are on the page.
+    """
+    walks = " UNION ALL ".join(
+        _WALK.format(kind=kind, state=state.value, **parts) for state in states for kind, parts in _KINDS.items()
+    )
+    return text(
+        f"SELECT {_BRIEF} FROM (SELECT id, made FROM ({walks}) AS walks ORDER BY made DESC LIMIT :limit) AS p "  # noqa: S608
+        "CROSS JOIN jobs j WHERE j.id = p.id ORDER BY p.made DESC"
+    )
+
 
 _AFTER_ALL = "g"
 """Behind every UUID, in any collation."""
@@ -63,11 +81,11 @@ class JobPages:
         params = {
             "tenant": tenant,
             "endpoint_id": endpoint_id,
-            "states": [state.value for state in states or tuple(JobState)],
             "limit": limit,
             "plain": made,
             "sync": _PREFIX + made,
         }
+        statement = page_of(states or tuple(JobState))
         return await self._db.read(
-            lambda conn: [JobBrief(row[0], JobState(row[1]), *row[2:-1]) for row in conn.execute(_PAGE, params)]
+            lambda conn: [JobBrief(row[0], JobState(row[1]), *row[2:]) for row in conn.execute(statement, params)]
         )

@@ -13,6 +13,7 @@ from storage import statements
 from storage.job_sql import COLUMNS
 from storage.notices import Topic, tell
 from storage.records import JobRecord, JobState, Lane
+from storage.tally import Ended, Moves, note
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
@@ -76,11 +77,17 @@ def log_ended(
 ) -> None:
     """Write the events of jobs that ended (rows as `job_sql` returns them), owe their webhooks, tell their waiters."""
     log_events(conn, event, [(row[0], row[5]) for row in rows], now, owner, detail)
+    note(conn, [(row[2], Ended.of(STATES[event])) for row in rows])
     if rows:
         tell(conn, Topic.JOBS, [row[0] for row in rows])
         if event != JobState.COMPLETED.value:
             tell(conn, Topic.QUEUE)  # the next of its flight may lead now
     owe(conn, [(row[0], row[1], row[6]) for row in rows if row[6] is not None], now)
+
+
+def moves_of(jobs: Sequence[JobRecord]) -> Moves:
+    """What these jobs, which were written as they ended, bring to the tally."""
+    return [(job.endpoint_id, Ended.of(job.state)) for job in jobs if job.state.final]
 
 
 def owe(conn: Connection, owed: Sequence[tuple[str, str, str]], now: int) -> None:

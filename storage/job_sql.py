@@ -137,7 +137,7 @@ EXPIRE = text(
 REQUEUE = text(
     "UPDATE jobs SET state = 'IN_QUEUE', owner = NULL, beat = 0, failures = failures + :counted, "
     f"retries = retries + :counted, available_ms = :available_ms, error = :error, "
-    f"execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE} RETURNING id, attempt"
+    f"execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE} RETURNING id, attempt, endpoint_id"
 )
 """Hand a lease back, or try again later."""
 STORED_TAKES = text(f"UPDATE jobs SET failures = 0, {_PROGRESS} {_MINE}")
@@ -178,10 +178,11 @@ _CANCELLED = f"state = 'CANCELLED', cancel_requested = TRUE, {_WHEREVER}"
 CANCEL = text(f"UPDATE jobs SET {_CANCELLED} WHERE id = :id AND state IN ('IN_QUEUE', 'IN_PROGRESS') {_ENDED}")
 """End a job by its caller's wish, running or not; the fence voids what its runner still brings."""
 PURGE = text(
-    f"UPDATE jobs SET {_CANCELLED} WHERE state = 'IN_QUEUE' AND endpoint_id = :endpoint_id "
-    f"AND tenant = :tenant {_ENDED}"
+    f"UPDATE jobs SET {_CANCELLED} WHERE id IN (SELECT id FROM jobs WHERE state = 'IN_QUEUE' "
+    "AND endpoint_id = :endpoint_id AND tenant = :tenant LIMIT :limit) "
+    f"AND state = 'IN_QUEUE' {_ENDED}"
 )
-"""Cancel all that waits at an endpoint."""
+"""Cancel some of what waits at an endpoint."""
 RETRY = text(
     "UPDATE jobs SET state = 'IN_QUEUE', output = NULL, blob_hash = NULL, error = NULL, error_code = NULL, "
     "failures = 0, retries = retries + 1, available_ms = 0, started_ms = NULL, "
@@ -194,19 +195,18 @@ RETRY = text(
 """Queue a failed job again; what it had brought is dropped. Its ttl, from its submission or its last retry on, begins
 anew."""
 
-_TTL = f"UPDATE jobs SET state = 'TIMED_OUT', error = :error, error_code = 'ttl_expired', {_WHEREVER} WHERE state = "
-TTL_QUEUED = text(f"{_TTL} 'IN_QUEUE' AND expires_at_ms <= :now {_ENDED}")
-"""End what waited past its ttl."""
-TTL_RUNNING = text(f"{_TTL} 'IN_PROGRESS' AND expires_at_ms <= :now {_ENDED}")
-"""End what runs past its ttl."""
+_LATE_WAITING = "SELECT id FROM jobs WHERE state = 'IN_QUEUE' AND expires_at_ms <= :now"
+_LATE_RUNNING = "SELECT id FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '' AND expires_at_ms <= :now"
+ANY_LATE = text(f"SELECT EXISTS ({_LATE_WAITING}) OR EXISTS ({_LATE_RUNNING})")
+"""Whether anything has outlived its ttl. Every owner is `>= ''`: the index of running jobs is taken for it."""
+_TTL = f"UPDATE jobs SET state = 'TIMED_OUT', error = :error, error_code = 'ttl_expired', {_WHEREVER} WHERE id IN"
+TTL_QUEUED = text(f"{_TTL} ({_LATE_WAITING} ORDER BY expires_at_ms LIMIT :limit) AND state = 'IN_QUEUE' {_ENDED}")
+"""End some of what waited past its ttl."""
+TTL_RUNNING = text(f"{_TTL} ({_LATE_RUNNING} LIMIT :limit) AND state = 'IN_PROGRESS' {_ENDED}")
+"""End some of what runs past its ttl."""
 
 ANY_WAITING = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend >= '')")
 """Whether anybody waits."""
-ANY_UNFINISHED = text(
-    "SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend >= '') "
-    "OR EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_PROGRESS' AND owner >= '')"
-)
-"""Whether anything waits or runs."""
 SHORTEN = text("UPDATE jobs SET retain_until_ms = :until WHERE id = :id AND retain_until_ms > :until")
 """Keep a finished job for less long; never for longer."""
 DELETE_RETAINED = text(
@@ -219,20 +219,18 @@ DELETE = text(
 )
 """Forget one finished job."""
 
-COUNTS = text("SELECT state, COUNT(*), SUM(retries) FROM jobs GROUP BY state")
-"""How many jobs stand where, everywhere."""
-COUNTS_OF = text("SELECT state, COUNT(*), SUM(retries) FROM jobs WHERE endpoint_id = :endpoint_id GROUP BY state")
-"""How many jobs of an endpoint stand where."""
-WAITING = text(
-    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend >= '' LIMIT :limit) AS waiting"
-)
-"""How many jobs wait, counted up to a limit. Every backend's name is `>= ''`: SQLite takes the queue's index for it."""
+WAITING = text("SELECT COALESCE(SUM(n), 0) FROM job_counts WHERE state = 'IN_QUEUE'")
+"""How many jobs wait, everywhere: a row for each endpoint that has waiting jobs, or had some a minute ago."""
+_IN_LINE = "state = 'IN_QUEUE' AND backend = :backend AND tenant = :tenant"
 AHEAD = text(
-    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs q JOIN jobs me ON me.id = :id WHERE me.state = 'IN_QUEUE' "
-    "AND q.state = 'IN_QUEUE' AND q.backend = me.backend "
-    "AND (q.low_priority, q.created_ms, q.id) <= (me.low_priority, me.created_ms, me.id) LIMIT :limit) AS ahead"
+    f"SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE {_IN_LINE} AND lane = (SELECT MIN(lane) FROM jobs "
+    f"WHERE {_IN_LINE} AND lane IN (0, 1, 2) AND created_ms = :created_ms AND id >= :id AND id <= :id) "
+    "AND (created_ms, id) <= (:created_ms, :id) LIMIT :limit) AS ahead"
 )
-"""A job's place in the line of its backend, itself included; 0 when it does not wait."""
+"""A job's place among those of its tenant in the same lane, itself included; 0 when it does not wait.
+
+All of it is in the queue's index, the lane too: SQLite would walk through a job's text to reach the row's own.
+"""
 LIST = {
     (endpoint, state): text(
         f"SELECT {_SHORT} FROM jobs WHERE tenant = :tenant AND id < :before"

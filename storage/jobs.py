@@ -6,7 +6,7 @@ moved on or the job has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection
@@ -16,19 +16,17 @@ from storage import job_sql, statements
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.job_ends import JobEnds
 from storage.job_leases import JobLeases
-from storage.job_rows import STATES, job_of, maybe_job, owe, params_of, row_of
+from storage.job_rows import job_of, maybe_job, moves_of, owe, params_of, row_of
 from storage.notices import Topic, tell
 from storage.records import (
     Idempotency,
-    JobCounts,
     JobEventRecord,
     JobRecord,
     JobState,
 )
+from storage.tally import note
 
 PLACE_LIMIT = 1_000
-_FEW_WAIT = 1_000
-"""So many are counted where one stands, more in a thread."""
 
 
 class JobStore(JobLeases, JobEnds):
@@ -47,6 +45,7 @@ class JobStore(JobLeases, JobEnds):
             try:
                 news = None if job.state.final else Topic.QUEUE
                 await self._db.writer.insert(job_sql.INSERT, params_of(job), news)
+                self._db.tally.add(moves_of([job]))
             except IntegrityError as error:
                 if job.blob_hash is None:
                     raise
@@ -61,6 +60,7 @@ class JobStore(JobLeases, JobEnds):
                         return str(known[1])
                     return job_of(conn.execute(job_sql.GET, {"id": known[1]}).one())
             conn.execute(job_sql.INSERT, params_of(job))
+            note(conn, moves_of([job]))
             if not job.state.final:
                 tell(conn, Topic.QUEUE)
             if idempotency is not None:
@@ -100,6 +100,7 @@ class JobStore(JobLeases, JobEnds):
                 conn.exec_driver_sql(job_sql.INSERT_FINISHED_SQLITE, [row_of(job) for job in kept])
             elif kept:
                 conn.execute(job_sql.INSERT_FINISHED, [params_of(job) for job in kept])
+            note(conn, moves_of(kept))
             return [job.id for job in jobs if job.blob_hash not in known]
 
         return await self._db.writer.run(write)
@@ -129,30 +130,16 @@ class JobStore(JobLeases, JobEnds):
             params["state"] = state.value
         return await self._db.read(lambda conn: [job_of(row) for row in conn.execute(statement, params)])
 
-    async def counts(self, endpoint_id: str | None = None) -> JobCounts:
-        """How many jobs of an endpoint, or of all, stand in each state."""
-
-        def count(conn: Connection) -> JobCounts:
-            statement = job_sql.COUNTS if endpoint_id is None else job_sql.COUNTS_OF
-            rows = conn.execute(statement, {} if endpoint_id is None else {"endpoint_id": endpoint_id}).all()
-            states = dict.fromkeys(JobState, 0) | {STATES[row[0]]: int(row[1]) for row in rows}
-            return JobCounts(states, sum(int(row[2]) for row in rows))
-
-        return await self._db.read(count)
-
     async def waiting(self) -> int:
         """How many jobs wait, everywhere."""
+        return await self._db.read(lambda conn: int(conn.execute(job_sql.WAITING).scalar_one()))
 
-        def counted(limit: int) -> Callable[[Connection], int]:
-            return lambda conn: int(conn.execute(job_sql.WAITING, {"limit": limit}).scalar_one())
-
-        few = await self._db.peek(counted(_FEW_WAIT))
-        return few if few < _FEW_WAIT else await self._db.read(counted(2**31 - 1))
-
-    async def position(self, job_id: str) -> int:
-        """The job's place in its backend's line, from 1; counted up to PLACE_LIMIT; 0 when it does not wait."""
-        params = {"id": job_id, "limit": PLACE_LIMIT}
-        return await self._db.read(lambda conn: int(conn.execute(job_sql.AHEAD, params).scalar_one()))
+    async def position(self, job: JobRecord) -> int:
+        """The job's place among its tenant's jobs of the same backend and lane, from 1; counted up to PLACE_LIMIT; 0
+        when it does not wait. Other tenants take turns, so nobody else's jobs are counted."""
+        params = {"backend": job.backend, "tenant": job.tenant, "created_ms": job.created_ms, "id": job.id}
+        ahead = params | {"limit": PLACE_LIMIT}
+        return await self._db.read(lambda conn: int(conn.execute(job_sql.AHEAD, ahead).scalar_one()))
 
     async def events(self, job_id: str) -> list[JobEventRecord]:
         """What happened to a job, oldest first."""

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
+from storage import marks
 from storage.database import Database
 from storage.models import ApiKey
-from storage.notices import Topic, tell
+from storage.notices import Topic
 
 _table = ApiKey.__table__
 
@@ -32,15 +33,6 @@ _COLUMNS = (
 # Every key, oldest first: what authentication keeps in memory, and `voxgate keys list`.
 _ALL = select(*_COLUMNS).order_by(_table.c.created_ms, _table.c.id)
 _ONE = select(*_COLUMNS).where(_table.c.id == bindparam("key_id"))
-# Moves with every change that matters to authentication, and not when a key is merely used.
-_MARK = select(
-    func.count(),
-    func.count(_table.c.revoked_ms),
-    func.count(_table.c.expires_ms),
-    func.coalesce(func.sum(_table.c.expires_ms), 0),
-    func.coalesce(func.max(_table.c.created_ms), 0),
-    func.coalesce(func.max(_table.c.id), ""),
-)
 # Locked on PostgreSQL: of two rotations at once, the second must see the first.
 _ONE_LOCKED = _ONE.with_for_update()
 _ALONE = text("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE")
@@ -103,9 +95,9 @@ class KeyStore:
         """The key of this id."""
         return await self._database.read(lambda connection: _one(connection, key_id))
 
-    async def mark(self) -> tuple[object, ...]:
-        """A value that changes when keys are made, revoked, rotated or given an end; not when they are used."""
-        return await self._database.read(lambda connection: tuple(connection.execute(_MARK).one()))
+    async def mark(self) -> int:
+        """Moves when keys are made, revoked, rotated or given an end, by whatever process; not when they are used."""
+        return await marks.read(self._database, Topic.KEYS)
 
     async def data_version(self) -> int:
         """Changes when anything at all in the database did; cheaper than `mark`."""
@@ -117,7 +109,12 @@ class KeyStore:
         Raises:
             IntegrityError: the id is taken.
         """
-        await self._database.writer.insert(_INSERT, msgspec.structs.asdict(key), Topic.KEYS)
+
+        def insert_one(connection: Connection) -> None:
+            connection.execute(_INSERT, msgspec.structs.asdict(key))
+            marks.move(connection, Topic.KEYS)
+
+        await self._database.writer.run(insert_one)
 
     async def insert_first(self, key: KeyRecord) -> bool:
         """Store it if there is no key at all; False if there is. Of two servers starting at once, one gets True."""
@@ -128,7 +125,7 @@ class KeyStore:
             if connection.scalar(select(func.count()).select_from(ApiKey)):
                 return False
             connection.execute(_INSERT, msgspec.structs.asdict(key))
-            tell(connection, Topic.KEYS)
+            marks.move(connection, Topic.KEYS)
             return True
 
         return await self._database.writer.run(insert_if_none)
@@ -138,7 +135,7 @@ class KeyStore:
 
         def revoke(connection: Connection) -> KeyRecord | None:
             connection.execute(_REVOKE, {"key_id": key_id, "now": now})
-            tell(connection, Topic.KEYS)
+            marks.move(connection, Topic.KEYS)
             return _one(connection, key_id)
 
         return await self._database.writer.run(revoke)
@@ -153,7 +150,7 @@ class KeyStore:
                 return False
             connection.execute(_EXPIRE, {"key_id": key_id, "at": until_ms})
             connection.execute(_INSERT, msgspec.structs.asdict(successor))
-            tell(connection, Topic.KEYS)
+            marks.move(connection, Topic.KEYS)
             return True
 
         return await self._database.writer.run(rotate)

@@ -228,7 +228,7 @@ class TakePin(Base):
 
 
 class Mark(Base):
-    """Counts what took something away that servers may hold in memory; they look when it has moved."""
+    """Counts changes of what servers hold in memory, by topic; they look when it has moved (`storage/marks.py`)."""
 
     __tablename__ = "marks"
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -327,7 +327,9 @@ class WebhookDelivery(Base):
     created_ms: Mapped[int]
     last_status: Mapped[int | None]
     last_error: Mapped[str | None]
+    endpoint_id: Mapped[str] = mapped_column(server_default=text("''"))
     __table_args__ = (
+        Index("ix_webhook_deliveries_pages", "tenant", "endpoint_id", "state", "id"),
         # Passing over what a receiver that hangs is owed reads this index only.
         Index("ix_webhook_deliveries_due_ms", "due_ms", "tenant", "receiver", sqlite_where=text("state = 'PENDING'"),
               postgresql_where=text("state = 'PENDING'")),

@@ -7,8 +7,9 @@ from collections.abc import Collection
 import msgspec
 from sqlalchemy import Connection, bindparam, text
 
+from storage import marks
 from storage.database import Database
-from storage.notices import Topic, tell
+from storage.notices import Topic
 
 # Which dictionaries there are and how new they are: looked at often, so without the documents.
 _VERSIONS = text("SELECT tenant, version FROM pronunciations")
@@ -41,6 +42,10 @@ class PronunciationStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    async def mark(self) -> int:
+        """Moves whenever a dictionary was written, by whatever process."""
+        return await marks.read(self._db, Topic.PRONUNCIATIONS)
+
     async def versions(self) -> dict[str, int]:
         """The version of every tenant's dictionary."""
         return await self._db.read(lambda conn: {row[0]: row[1] for row in conn.execute(_VERSIONS)})
@@ -65,7 +70,9 @@ class PronunciationStore:
         def put(conn: Connection) -> bool:
             params = {"tenant": tenant, "now": now, "entries": entries}
             done = conn.execute(_UPDATE, params | {"seen": seen}) if seen else conn.execute(_INSERT, params)
-            tell(conn, Topic.PRONUNCIATIONS)
-            return done.rowcount == 1
+            if done.rowcount != 1:
+                return False
+            marks.move(conn, Topic.PRONUNCIATIONS)
+            return True
 
         return await self._db.writer.run(put)

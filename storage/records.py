@@ -228,13 +228,6 @@ class Retention(msgspec.Struct, frozen=True):
     runsync_ms: int = 3_600_000
 
 
-class JobCounts(msgspec.Struct, frozen=True):
-    """How many jobs stand in each state, and how often any of them was tried again."""
-
-    states: dict[JobState, int]
-    retried: int = 0
-
-
 class JobEventRecord(msgspec.Struct, frozen=True):
     """One step in the life of a job."""
 

@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 from sqlalchemy import Connection, text
 
-from storage.notices import Topic, tell
+from storage import marks
+from storage.notices import Topic
 from storage.records import CacheEntryRecord
 
 PUT_BLOB = text(
@@ -38,8 +39,9 @@ ADD_EVENT = text(
 """Write one step of a job's life."""
 
 ADD_WEBHOOK = text(
-    "INSERT INTO webhook_deliveries (job_id, tenant, receiver, url, state, tries, due_ms, created_ms) "
-    "VALUES (:job_id, :tenant, :receiver, :url, 'PENDING', 0, :now, :now)"
+    "INSERT INTO webhook_deliveries (job_id, tenant, endpoint_id, receiver, url, state, tries, due_ms, created_ms) "
+    "VALUES (:job_id, :tenant, (SELECT j.endpoint_id FROM jobs j WHERE j.id = :job_id), :receiver, :url, 'PENDING', 0, "
+    ":now, :now)"
 )
 """Owe a webhook, in the transaction that ends its job."""
 CLOSE_WEBHOOKS = text(
@@ -58,9 +60,6 @@ _REPLACE_CACHE_ENTRY = text(
     "output = excluded.output, created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms"
 )
 _CACHED_BLOB = text("SELECT blob_hash FROM cache_entries WHERE key = :key")
-_MOVE_CACHE_MARK = text(
-    "INSERT INTO marks (name, value) VALUES ('cache', 1) ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"
-)
 
 HAS_BLOB = {
     "sqlite": text("SELECT 1 FROM blobs WHERE hash = :hash"),
@@ -91,5 +90,4 @@ def put_cache_entry(conn: Connection, entry: CacheEntryRecord) -> None:
 
 def tell_cache_changed(conn: Connection) -> None:
     """Entries were deleted or replaced: every server that holds them in memory hears of it with the commit."""
-    conn.execute(_MOVE_CACHE_MARK)
-    tell(conn, Topic.CACHE)
+    marks.move(conn, Topic.CACHE)

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 
 from gateway.errors import Conflict
-from storage import statements
+from storage import marks, statements
 from storage.database import Database
-from storage.notices import Topic, tell
+from storage.notices import Topic
 from storage.records import BlobRecord
 
 _COLUMNS = "id, tenant, name, language, content_hash, blob_hash, details, created_ms"
@@ -64,6 +64,10 @@ class VoiceStore:
     def __init__(self, db: Database) -> None:
         self._db = db
 
+    async def mark(self) -> int:
+        """Moves whenever a voice was added or removed, by whatever process."""
+        return await marks.read(self._db, Topic.VOICES)
+
     async def all(self) -> list[VoiceRecord]:
         """Every voice of every tenant."""
         return await self._db.read(lambda conn: [VoiceRecord(*row) for row in conn.execute(_ALL)])
@@ -86,7 +90,7 @@ class VoiceStore:
                 {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": voice.created_ms},
             )
             conn.execute(_PUT, msgspec.structs.asdict(voice))
-            tell(conn, Topic.VOICES)
+            marks.move(conn, Topic.VOICES)
 
         try:
             await self._db.writer.run(put)
@@ -104,7 +108,7 @@ class VoiceStore:
             gone = {table: list(conn.execute(statement, whose).all()) for table, statement in _FORGET.items()}
             _release(conn, gone, now)
             statements.release(conn, [row], now)
-            tell(conn, Topic.VOICES)
+            marks.move(conn, Topic.VOICES)
             return True
 
         return await self._db.writer.run(forget)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
@@ -30,9 +31,10 @@ _DUE = text(
 _TAKE = text(
     "UPDATE webhook_deliveries SET tries = tries + 1, due_ms = :until "
     "WHERE id IN :ids AND state = 'PENDING' AND due_ms <= :now RETURNING id, job_id, tenant, receiver, url, tries, "
-    "(SELECT j.request_id FROM jobs j WHERE j.id = webhook_deliveries.job_id)"
+    "(SELECT j.request_id FROM jobs j WHERE j.id = CAST(webhook_deliveries.job_id AS text))"
 ).bindparams(bindparam("ids", expanding=True))
-"""Take these, but for what another server has taken meanwhile."""
+"""Take these, but for what another server has taken meanwhile. SQLite forgets behind RETURNING that a column is text,
+and would read all jobs."""
 _ENDED_JOB = text(
     f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE id = "
     "(SELECT job_id FROM webhook_deliveries WHERE id = :id AND state = 'PENDING')"
@@ -59,24 +61,43 @@ _AGAIN = text(
 _GAVE_UP = text(
     f"UPDATE webhook_deliveries SET state = 'FAILED', last_status = :status, last_error = :error {_OWED} {_TRIED}"
 )
+
+
+class DeliveryState(StrEnum):
+    """Where a webhook stands."""
+
+    PENDING = "PENDING"  # owed: not tried yet, or to be tried again
+    DELIVERED = "DELIVERED"  # the receiver took it
+    FAILED = "FAILED"  # given up: after the last try, or because the job was retried
+
+
 _ROW = (
-    "d.id, d.job_id, j.tenant, j.endpoint_id, d.url, d.state, d.tries, d.created_ms, d.due_ms, d.last_status, "
+    "d.id, d.job_id, d.tenant, d.endpoint_id, d.url, d.state, d.tries, d.created_ms, d.due_ms, d.last_status, "
     "d.last_error"
 )
-_PAGE = {
-    (tenant, endpoint, job): text(
-        f"SELECT {_ROW} FROM webhook_deliveries d JOIN jobs j ON j.id = d.job_id "
-        "WHERE d.id < :before AND d.state IN :states"
-        + (" AND j.tenant = :tenant" if tenant else "")
-        + (" AND j.endpoint_id = :endpoint_id" if endpoint else "")
-        + (" AND d.job_id = :job_id" if job else "")
-        + " ORDER BY d.id DESC LIMIT :limit"
-    ).bindparams(bindparam("states", expanding=True))
-    for tenant in (False, True)
-    for endpoint in (False, True)
-    for job in (False, True)
-}
-"""Webhooks, newest first, of one tenant, endpoint or job if asked."""
+_LATEST = "id < :before AND state = '{state}' ORDER BY id DESC LIMIT :limit"
+_OF = {"tenant": "tenant = :tenant", "endpoint_id": "endpoint_id = :endpoint_id", "job_id": "job_id = :job_id"}
+
+
+@functools.cache
+def page_of(by: tuple[str, ...], states: tuple[DeliveryState, ...]) -> TextClause:
+    """The statement that reads a page of webhooks in these states.
+
+    One walk for each state, as far as a page is long: of a tenant's endpoint in the index of pages.
+
+    Args:
+        by: which of `tenant`, `endpoint_id` and `job_id` are given.
+    """
+    chosen = "".join(f"{_OF[name]} AND " for name in by)
+    walks = " UNION ALL ".join(
+        f"SELECT * FROM (SELECT id FROM webhook_deliveries WHERE {chosen}{_LATEST.format(state=state.value)}) AS s{n}"
+        for n, state in enumerate(states)
+    )
+    page = f"SELECT id FROM ({walks}) AS walks ORDER BY id DESC LIMIT :limit"
+    rows = f"({page}) AS p CROSS JOIN webhook_deliveries d WHERE d.id = p.id"
+    return text(f"SELECT {_ROW} FROM {rows} ORDER BY d.id DESC")
+
+
 _TRIES = text(
     "SELECT at_ms, event, attempt, detail FROM job_events WHERE job_id = :job_id AND event IN "
     f"('{DELIVERED}', '{FAILED}', '{GIVEN_UP}') ORDER BY id"
@@ -95,14 +116,6 @@ class DeliveryRecord(msgspec.Struct, frozen=True):
     url: str
     tries: int
     request_id: str | None = None
-
-
-class DeliveryState(StrEnum):
-    """Where a webhook stands."""
-
-    PENDING = "PENDING"  # owed: not tried yet, or to be tried again
-    DELIVERED = "DELIVERED"  # the receiver took it
-    FAILED = "FAILED"  # given up: after the last try, or because the job was retried
 
 
 class DeliveryRow(msgspec.Struct, frozen=True):
@@ -165,23 +178,27 @@ class WebhookStore:
         if next_ms is None or next_ms > now:
             return []  # so it is after most jobs
 
-        def take(conn: Connection) -> list[DeliveryRecord]:
-            room = Room(places, per_receiver, [(one.tenant, one.receiver) for one in held])
-            taken: list[DeliveryRecord] = []
-            while room.free > 0:  # each round fills a place, or learns of somebody who has his share
-                due = conn.execute(_DUE, params | room.left_out() | {"limit": room.free}).all()
-                fitting: list[int] = []
-                for delivery_id, tenant, receiver in due:
-                    if room.has_for(tenant, receiver):
-                        room.fill(tenant, receiver)
-                        fitting.append(delivery_id)
-                if fitting:
-                    taken += [DeliveryRecord(*row) for row in conn.execute(_TAKE, params | {"ids": fitting})]
-                if len(due) == len(fitting):
-                    break
-            return taken
+        room = Room(places, per_receiver, [(one.tenant, one.receiver) for one in held])
+        taken: list[DeliveryRecord] = []
+        while room.free > 0:  # each round fills a place, or learns of somebody who has his share
+            due = await self._due(params | room.left_out() | {"limit": room.free})
+            fitting: list[int] = []
+            for delivery_id, tenant, receiver in due:
+                if room.has_for(tenant, receiver):
+                    room.fill(tenant, receiver)
+                    fitting.append(delivery_id)
+            if fitting:
+                taken += await self._take(params | {"ids": fitting})
+            if len(due) == len(fitting):
+                break
+        return taken
 
-        return await self._db.writer.run(take)
+    async def _due(self, params: dict[str, Any]) -> Sequence[AnyRow]:
+        """What is due, by a reader: passing over what a receiver that hangs is owed keeps nobody from writing."""
+        return await self._db.read(lambda conn: conn.execute(_DUE, params).all())
+
+    async def _take(self, params: dict[str, Any]) -> list[DeliveryRecord]:
+        return await self._db.writer.run(lambda conn: [DeliveryRecord(*row) for row in conn.execute(_TAKE, params)])
 
     async def ended_job(self, delivery_id: int) -> JobRecord | None:
         """The job whose end is told, with its request; None when it was deleted, or retried: nobody is owed it now."""
@@ -224,14 +241,10 @@ class WebhookStore:
         before: int | None = None,
     ) -> list[DeliveryRow]:
         """At most `limit` webhooks, newest first; `before` is the last id of the page before."""
-        statement = _PAGE[tenant is not None, endpoint_id is not None, job_id is not None]
         given = {"tenant": tenant, "endpoint_id": endpoint_id, "job_id": job_id}
         params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-        params |= {
-            "states": [state.value for state in states or tuple(DeliveryState)],
-            "limit": limit,
-            "before": _LAST if before is None else before,
-        }
+        statement = page_of(tuple(params), states or tuple(DeliveryState))
+        params |= {"limit": limit, "before": _LAST if before is None else before}
         return await self._db.read(lambda conn: [_delivery(row) for row in conn.execute(statement, params)])
 
     async def tries(self, job_id: str) -> list[TryRow]:

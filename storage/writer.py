@@ -32,6 +32,7 @@ from gateway.settings.logs import get_logger
 from storage.errors import StorageError, StorageGone, replaced, translate
 from storage.notices import Topic, payloads, take_notices, tell
 from storage.patience import Patience
+from storage.tally import Tally, take_noted
 
 T = TypeVar("T")
 _Outcome: TypeAlias = tuple[Any, BaseException | None]
@@ -106,9 +107,11 @@ class Writer:
 
     Args:
         patience_s: how long a write waits for PostgreSQL to come back before it fails.
+        tally: gets what transactions have noted of jobs, once they are committed.
     """
 
-    def __init__(self, engine: Engine, place: str, patience_s: float) -> None:
+    def __init__(self, engine: Engine, place: str, patience_s: float, tally: Tally) -> None:
+        self._tally = tally
         self._engine = engine
         self._place = place
         self._shared = engine.dialect.name == "postgresql"
@@ -220,6 +223,7 @@ class Writer:
         assert self._connection is not None
         try:
             take_notices(self._connection)
+            take_noted(self._connection)
             batches: dict[Executable, list[Mapping[str, Any]]] = {}
             for operation in group:
                 if operation.news is not None:
@@ -229,6 +233,7 @@ class Writer:
             for statement, rows in batches.items():
                 self._connection.execute(statement, rows)
             results = [None if operation.fn is None else operation.fn(self._connection) for operation in group]
+            noted = take_noted(self._connection)
             self._last_words(self._connection)
         except BaseException:
             transaction.rollback()
@@ -240,6 +245,7 @@ class Writer:
             if not (self._shared and _is_lost(error) and self._has_committed()):
                 raise
         self._patience.renew()
+        self._tally.add(noted)
         return results
 
     def _begin(self) -> RootTransaction:

@@ -61,7 +61,7 @@ class Access:
         self._own_principal = Principal(SETTINGS_KEY_ID, "default", frozenset(SCOPES))
         if settings.api_key is not None:
             self._own = _digest(settings.api_key)
-        self._mark: tuple[object, ...] | None = None
+        self._mark = -1
         self._version = -1
         self._used: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []

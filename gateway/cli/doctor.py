@@ -28,6 +28,7 @@ from storage.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 from storage.errors import StorageError
 from storage.free_space import FreeSpace
+from storage.job_counts import JobCountStore, WrongCount
 from storage.keys import KeyRecord, KeyStore
 from storage.sweeper import Sweeper
 from voxgate import __version__
@@ -47,7 +48,8 @@ class Finding(msgspec.Struct, frozen=True):
 @click.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Check this machine, the settings, the database and the backends; exit code 2 if there is a problem."""
+    """Check this machine, the settings, the database and the backends, and count waiting and running jobs anew where
+    their count is wrong; exit code 2 if there is a problem."""
     findings = list(_findings())
     if as_json:
         echo_json(findings)
@@ -111,6 +113,7 @@ def _database(settings: Settings, names: list[str] | None) -> Iterator[Finding]:
             yield from _keys(settings, keys)
             if names is not None:
                 yield from _endpoints(endpoints, names)
+            yield _counts(settings)
             yield _audio(settings)
         elif settings.embedded:
             yield Finding("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
@@ -124,6 +127,32 @@ async def _read(settings: Settings) -> tuple[list[KeyRecord], list[EndpointRecor
     database = await Database.open(settings.database_url)
     try:
         return await KeyStore(database).all(), await EndpointStore(database).all()
+    finally:
+        await database.close()
+
+
+def _counts(settings: Settings) -> Finding:
+    wrong = asyncio.run(_mend_counts(settings))
+    if not wrong:
+        return Finding("ok", "counts", "waiting and running jobs are as many as are counted")
+    first = wrong[0]
+    return Finding(
+        "warning",
+        "counts",
+        f"{len(wrong)} counts of waiting or running jobs were wrong; the first: {first.counted} {first.state.value} at "
+        f"endpoint {first.endpoint_id}, where there are {first.found}. All are counted anew now: queue_limit and "
+        "/health are right again; only a change of the database by hand does this",
+    )
+
+
+async def _mend_counts(settings: Settings) -> list[WrongCount]:
+    database = await Database.open(settings.database_url)
+    try:
+        counts = JobCountStore(database)
+        wrong = await counts.wrong()
+        if wrong:
+            await counts.mend()
+        return wrong
     finally:
         await database.close()
 

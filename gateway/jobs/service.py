@@ -386,8 +386,7 @@ class Jobs:
             limit = max(RUNPOD_QUEUE, RUNPOD_QUEUE_PER_WORKER * self._watch.most_workers())
         if limit is None:
             return
-        counts = await self._store.counts(endpoint.id)
-        waiting = counts.states[JobState.IN_QUEUE]
+        waiting = await self._watch.waiting(endpoint)
         if waiting >= limit:
             raise TooManyRequests(
                 f"the queue of endpoint {endpoint.id!r} is full: {waiting} jobs wait, {limit} may "

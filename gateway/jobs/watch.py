@@ -6,28 +6,42 @@ from gateway.engines.registry import Engines, HostedBackend
 from gateway.engines.state import HostState
 from gateway.errors import ModelNotInitialized
 from gateway.jobs.run import Run
+from gateway.jobs.totals import Totals
 from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
 from storage.free_space import FreeSpace
+from storage.job_counts import JobCountStore
 from storage.jobs import PLACE_LIMIT, JobStore
-from storage.records import JobRecord, JobState
+from storage.records import JobRecord
 
 
 class Watch:
     """Reads the queue and the hosts; changes nothing."""
 
-    def __init__(self, store: JobStore, engines: Engines, router: Router, metrics: Metrics, space: FreeSpace) -> None:
+    def __init__(
+        self,
+        store: JobStore,
+        counts: JobCountStore,
+        totals: Totals,
+        engines: Engines,
+        router: Router,
+        metrics: Metrics,
+        space: FreeSpace,
+    ) -> None:
         self._store = store
         self._space = space
+        self._counts = counts
+        self._totals = totals
         self._engines = engines
         self._metrics = metrics
         self._router = router
 
     async def health(self, endpoint: Endpoint) -> Health:
         """Jobs of the endpoint, workers of this server, every backend."""
-        counts = await self._store.counts(endpoint.id)
+        unfinished = await self._counts.unfinished(endpoint.id)
+        ended = await self._totals.of(endpoint.id)
         idle = initializing = running = unhealthy = 0
         for hosted in self._engines:
             state = hosted.host.state()
@@ -37,11 +51,11 @@ class Watch:
             unhealthy += state.unhealthy
         return Health(
             jobs=JobCounts(
-                completed=counts.states[JobState.COMPLETED],
-                failed=counts.states[JobState.FAILED] + counts.states[JobState.TIMED_OUT],
-                inProgress=counts.states[JobState.IN_PROGRESS],
-                inQueue=counts.states[JobState.IN_QUEUE],
-                retried=counts.retried,
+                completed=ended.completed,
+                failed=ended.failed,
+                inProgress=unfinished.running,
+                inQueue=unfinished.waiting,
+                retried=ended.retried,
             ),
             workers=WorkerCounts(
                 idle=idle, initializing=initializing, ready=idle, running=running, throttled=0, unhealthy=unhealthy
@@ -81,7 +95,7 @@ class Watch:
 
     async def endpoint_info(self, endpoint: Endpoint) -> EndpointInfo:
         """Workers and jobs in two numbers each, under RunPod's names."""
-        counts = await self._store.counts(endpoint.id)
+        unfinished = await self._counts.unfinished(endpoint.id)
         active = 0
         for hosted in self._engines:
             state = hosted.host.state()
@@ -93,13 +107,17 @@ class Watch:
         return EndpointInfo(
             id=endpoint.id,
             activeWorkers=active,
-            jobsInQueue=counts.states[JobState.IN_QUEUE],
-            jobsInProgress=counts.states[JobState.IN_PROGRESS],
+            jobsInQueue=unfinished.waiting,
+            jobsInProgress=unfinished.running,
             backend=backend,
         )
 
+    async def waiting(self, endpoint: Endpoint) -> int:
+        """How many jobs of an endpoint wait."""
+        return (await self._counts.unfinished(endpoint.id)).waiting
+
     async def reason(self, job: JobRecord) -> str:
-        """Why a job waits: its backend's trouble first, then its place in line."""
+        """Why a job waits: its backend's trouble first, then its place among its tenant's jobs."""
         hosted = self._engines.get(job.backend)
         if hosted is None:
             return f"backend {job.backend} is not loaded on this server; waiting for a server that has it"
@@ -112,7 +130,7 @@ class Watch:
             return f"no space left: {shortage}"
         if job.error:
             return f"will be tried again: {job.error}"
-        position = await self._store.position(job.id)
+        position = await self._store.position(job)
         if position == PLACE_LIMIT:
             return f"position {position} or later"
         return f"position {position}" if position else "starting"

@@ -61,12 +61,17 @@ class Endpoints:
             for name, table in settings.endpoints.items()
         }
         self._stored: dict[str, Endpoint] = {}
+        self._mark = -1
 
     async def refresh(self) -> bool:
-        """Read the database's endpoints; whether they changed."""
+        """Read the database's endpoints, if anybody has written one; whether they changed."""
+        mark = await self._store.mark()
+        if mark == self._mark:
+            return False
         stored = {record.id: _from_record(record) for record in await self._store.all()}
         changed = stored != self._stored
         self._stored = stored
+        self._mark = mark
         return changed
 
     def all(self) -> list[Endpoint]:

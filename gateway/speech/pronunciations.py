@@ -42,13 +42,18 @@ class Pronunciations:
         self._on_change = on_change
         self._dictionaries: dict[str, Dictionary] = {}
         self._lexicons: dict[tuple[str, int, str], Lexicon] = {}
+        self._mark = -1
 
     async def refresh(self) -> bool:
         """Read the dictionaries that were written since; whether there were any."""
+        mark = await self._store.mark()
+        if mark == self._mark:
+            return False
         versions = await self._store.versions()
         newer = [tenant for tenant, version in versions.items() if version != self.get(tenant).version]
         for record in await self._store.get_many(newer):
             self._keep(record.tenant, _read(record))
+        self._mark = mark
         if newer:
             self._on_change()
         return bool(newer)

@@ -70,9 +70,13 @@ class VoiceLibrary:
         self._clock = clock
         self._voices: dict[tuple[str, str], VoiceRecord] = {}
         self._changes = 0
+        self._mark = -1
 
     async def refresh(self) -> bool:
-        """Read the database's voices; whether they changed."""
+        """Read the database's voices, if any has come or gone; whether they changed."""
+        mark = await self._store.mark()
+        if mark == self._mark:
+            return False
         while True:
             changes = self._changes
             voices = {(record.tenant, record.name): record for record in await self._store.all()}
@@ -81,6 +85,7 @@ class VoiceLibrary:
         changed = voices != self._voices
         gone = any(voices.get(key) != record for key, record in self._voices.items())
         self._voices = voices
+        self._mark = mark
         if changed:
             self._changes += 1  # for a look that began before this one and is not back yet
             self._on_change(gone)

@@ -90,6 +90,13 @@ def upgrade() -> None:
 
     op.create_index("ix_take_pins_job_id", "take_pins", ["job_id"])
 
+    op.add_column("webhook_deliveries", sa.Column("endpoint_id", _words, nullable=False, server_default=sa.text("''")))
+    op.execute(
+        "UPDATE webhook_deliveries SET endpoint_id = "
+        "(SELECT j.endpoint_id FROM jobs j WHERE j.id = webhook_deliveries.job_id)"
+    )
+    op.create_index("ix_webhook_deliveries_pages", "webhook_deliveries", ["tenant", "endpoint_id", "state", "id"])
+
     op.create_table(
         "job_counts",
         sa.Column("endpoint_id", _words, nullable=False),
@@ -119,6 +126,8 @@ def downgrade() -> None:
     if not sqlite:
         op.execute("DROP FUNCTION count_jobs")
     op.drop_table("job_counts")
+    op.drop_index("ix_webhook_deliveries_pages", "webhook_deliveries")
+    op.drop_column("webhook_deliveries", "endpoint_id")
     op.drop_index("ix_take_pins_job_id", "take_pins")
     op.drop_index("ix_blobs_loose", "blobs")
     op.drop_column("blobs", "dying")

@@ -235,6 +235,16 @@ def test_doctor_names_old_keys_and_how_they_are_replaced(tmp_path: Path) -> None
     assert about_keys == [f"warning  keys: {made} is 91 days old; run: voxgate keys rotate {made}"]
 
 
+def test_doctor_counts_jobs_anew_where_a_count_is_wrong_and_says_so_once(tmp_path: Path) -> None:
+    command(["keys", "create"], tmp_path)
+    with sqlite3.connect(tmp_path / "data" / "voxgate.db") as connection:
+        connection.execute("INSERT INTO job_counts (endpoint_id, state, shard, n) VALUES ('news', 'IN_QUEUE', 0, 7)")
+    told = [command(["doctor"], tmp_path, {"VOXGATE_PORT": "0"}).stdout for _ in range(2)]
+    about = [[line for line in said.splitlines() if "  counts: " in line] for said in told]
+    assert about[0][0].startswith("warning  counts: 1 counts") and "7 IN_QUEUE at endpoint news" in about[0][0]
+    assert about[1] == ["ok       counts: waiting and running jobs are as many as are counted"]
+
+
 def test_backends_are_listed_with_what_enables_or_mends_them(tmp_path: Path) -> None:
     rows = {row["name"]: row for row in json.loads(command(["backends", "list", "--json"], tmp_path).stdout)}
     assert rows["hibari"]["state"] == "found"

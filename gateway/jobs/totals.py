@@ -1,0 +1,81 @@
+"""How many jobs of each endpoint have ended: counted in the background, and brought up to date from memory."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from gateway.clock import Clock
+from gateway.settings.logs import get_logger
+from storage.errors import StorageError
+from storage.job_counts import SETTLED_AT_ONCE, JobCountStore
+from storage.tally import Ended, Tally
+
+_AGAIN_S = 1.0
+COUNT_EVERY_S = 60.0
+"""Seconds between counts; for so long the endings at other servers, and jobs that were deleted, may be missing."""
+_TRIES = 3
+
+log = get_logger("voxgate.jobs")
+
+
+class Totals:
+    """Completed, failed and retried jobs by endpoint.
+
+    Args:
+        tally: what this process has ended since the last count.
+    """
+
+    def __init__(self, counts: JobCountStore, tally: Tally, clock: Clock) -> None:
+        self._counts = counts
+        self._tally = tally
+        self._clock = clock
+        self._counted: dict[str, Ended] = {}
+        self._first = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Count now, and then every minute."""
+        self._task = asyncio.create_task(self._loop(), name="totals")
+
+    async def stop(self) -> None:
+        """Count no more."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def of(self, endpoint_id: str) -> Ended:
+        """Those of an endpoint. Waits for the first count after a start, and for no other."""
+        await self._first.wait()
+        return self._counted.get(endpoint_id, Ended()).plus(self._tally.of(endpoint_id))
+
+    async def count(self) -> None:
+        """Count all jobs, and remove counts of endpoints that have none waiting or running.
+
+        What ends while it counts may be in the count and in the tally; so it counts again, and after a few times
+        leaves that to the next minute.
+        """
+        for _ in range(_TRIES):
+            before = self._tally.take()
+            try:
+                counted = await self._counts.ended()
+            except BaseException:
+                self._tally.add(before.items())
+                raise
+            self._counted = counted
+            if not self._tally:
+                break
+        self._first.set()
+        while await self._counts.remove_settled() == SETTLED_AT_ONCE:
+            pass
+
+    async def _loop(self) -> None:
+        while True:
+            try:
+                await self.count()
+            except StorageError as error:
+                log.error("jobs_not_counted", code=error.code, reason=str(error))
+            except Exception:
+                log.exception("jobs_not_counted")
+            await self._clock.sleep(COUNT_EVERY_S if self._first.is_set() else _AGAIN_S)
