@@ -137,7 +137,7 @@ class Runner:
         if request.cache == "use" and assignment.key != run.missed and await self._endings.from_cache(run, assignment):
             return
         plan = await plan_of(assignment)
-        run.chunks_total = len(plan.speaks)  # those who ask before the first take hear how many there will be
+        run.planned(len(plan.speaks))  # those who ask before the first take hear how many there will be
         await _check_size(plan, assignment)
         run.backend = assignment.arm.backend
         hosted = self._engines.get(run.backend)
@@ -146,7 +146,7 @@ class Runner:
         utterance = Utterance(
             ref=JobRef(job.id, self._owner, job.attempt),
             tenant=job.tenant,
-            low_priority=job.low_priority,
+            rank=run.rank,
             request=request,
             plan=plan,
             source=take_source(assignment, job.id),

@@ -11,6 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from gateway.cache.flights import Flights
 from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused
-from gateway.engines.order import ChunkOrder, TakeResult
+from gateway.engines.order import ChunkOrder, Rank, TakeResult
 from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.metrics import Metrics
 from gateway.speech.checks import Check, Flaw
@@ -111,37 +112,37 @@ class Speaker:
             The take, how its samples were finished, and whether this was the leader.
         """
 
-        async def speak(retry: int) -> TakeResult:
+        async def speak(retry: int, rank: Rank) -> TakeResult:
             order = work.order(chunk, work.seed(chunk, RETRIES + retry) if retry else seed)
             for _ in range(RETRIES):
                 try:
-                    return await ask(order)
+                    return await ask(order, rank)
                 except ChunkRefused as refusal:
                     if refusal.kind != "out_of_memory" or not refusal.retryable:
                         raise
                     work.note_failure(refusal.kind)
-            return await ask(order)
+            return await ask(order, rank)
 
-        async def ask(order: ChunkOrder) -> TakeResult:
-            ticket = work.host.submit(order)
-            with work.timing.watching(ticket):
+        async def ask(order: ChunkOrder, rank: Rank) -> TakeResult:
+            ticket = work.host.submit(msgspec.structs.replace(order, lane=rank.lane))
+            with rank.lifting(ticket.lift), work.timing.watching(ticket):
                 try:
                     return await ticket.future
                 except asyncio.CancelledError:
                     ticket.cancel()
                     raise
 
-        async def fly() -> tuple[TakeResult, Finish]:
+        async def fly(rank: Rank) -> tuple[TakeResult, Finish]:
             if work.checked:
-                result, retried = await best_take(speak, self._take_retries, work.note_flaws)
+                result, retried = await best_take(partial(speak, rank=rank), self._take_retries, work.note_flaws)
                 work.note_retries(retried)
             else:
-                result = await speak(0)
+                result = await speak(0, rank)
             work.keeper.keep(chunk.key, result, work.finish)
             await work.keeper.room()
             return result, work.finish
 
-        (take, finish), led = await self._flights.join(chunk.key, fly)
+        (take, finish), led = await self._flights.join(chunk.key, fly, work.utterance.rank)
         return take, finish, led
 
     @property
@@ -292,7 +293,6 @@ class _Work:
             language=u.source.language,
             seed=seed,
             options=u.options,
-            low_priority=u.low_priority,
             finish=msgspec.json.encode(msgspec.structs.replace(self._wish, check=check)),
             has_letters=has_speech(chunk.text),
         )
