@@ -23,6 +23,9 @@ FIRST_IN_A_ROW = 4
 SHORT_IN_A_ROW = 4
 """Chunks of short jobs in a row before one of another job gets a turn: sentences without end must not starve books."""
 
+BURST = 1000
+"""Characters a tenant may have been served above its share and still be level with the others: a minute of speech."""
+
 REMEMBERED = 256
 """Short jobs that were begun last, and tenants that were served, of which at least so many are remembered."""
 
@@ -124,8 +127,8 @@ class _Shorts(Generic[T]):
     """Chunks of short jobs: a job that was begun is ended first, then tenants in turn, job by job.
 
     Turns are start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): a tenant is served when all others have
-    been served as much. One that did not wait before starts level with the last one served and goes before those who
-    stand there, so that a flood by others is one job to it, however many they are.
+    been served as much, give or take `BURST`. One that did not wait before goes before those who stand level with it, so
+    that a flood by others is one job to somebody who sends now and then, however many they are.
     """
 
     def __init__(self) -> None:
@@ -167,7 +170,7 @@ class _Shorts(Generic[T]):
                 self._new.discard(tenant)
 
     def _start(self, tenant: str) -> int:
-        return max(self._level, self._served.get(tenant, 0))
+        return max(self._level, self._served.get(tenant, 0) - BURST)
 
     def _next(self) -> str | None:
         """The tenant whose turn it is."""
@@ -195,7 +198,8 @@ class _Shorts(Generic[T]):
         job = self._lines[tenant].popleft()
         entries = self._jobs.pop(job).entries
         self._level = self._start(tenant)
-        self._served[tenant] = self._level + sum(entry.cost for entry in entries if entry.waiting)
+        cost = sum(entry.cost for entry in entries if entry.waiting)
+        self._served[tenant] = max(self._level, self._served.get(tenant, 0)) + cost
         self._new.discard(tenant)
         entries.popleft()
         self._begun.entries.extend(entries)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from gateway.engines.fair import BURST
 from storage.records import Candidate, Lane
 
 SHORTS_IN_A_ROW = 8
@@ -43,32 +44,33 @@ class Turns:
 class _Round:
     """Start-time fair queueing of one lane (Goyal, Vin and Cheng, SIGCOMM 1996).
 
-    A tenant that did not wait before starts level with the one served last, and goes before those who stand there.
-    What a tenant was served above that level is remembered though it goes away: it gets nothing by coming back.
+    A tenant that did not wait before goes before those who stand level with it. What a tenant was served above that
+    level is remembered though it goes away: it gets nothing by coming back, but for `BURST`.
     """
 
     def __init__(self) -> None:
         self._served: dict[str, int] = {}
         self._level = 0
+        self._waited: set[str] = set()
 
     def order(self, waiting: dict[str, list[Candidate]]) -> list[Candidate]:
         self._served = {
             tenant: served for tenant, served in self._served.items() if served > self._level or tenant in waiting
         }
-        starts = {tenant: max(self._level, self._served.get(tenant, 0)) for tenant in waiting}
-        new = waiting.keys() - self._served.keys()
+        served = {tenant: max(self._level, self._served.get(tenant, 0)) for tenant in waiting}
+        new, self._waited = waiting.keys() - self._waited, set(waiting)
         lines = {tenant: list(reversed(line)) for tenant, line in waiting.items()}
 
         def turn(tenant: str) -> tuple[int, bool, int, int]:
             line = lines[tenant]
             # Of those who stand level, the one that waits for least: a single job, not the first of a hundred.
-            return starts[tenant], tenant not in new, len(line), line[-1].created_ms
+            return max(self._level, served[tenant] - BURST), tenant not in new, len(line), line[-1].created_ms
 
         ordered: list[Candidate] = []
         while lines:
             tenant = min(lines, key=turn)
             candidate = lines[tenant].pop()
-            starts[tenant] += max(1, candidate.chars)
+            served[tenant] += max(1, candidate.chars)
             new = new - {tenant}
             ordered.append(candidate)
             if not lines[tenant]:
@@ -76,5 +78,6 @@ class _Round:
         return ordered
 
     def serve(self, candidate: Candidate) -> None:
-        self._level = max(self._level, self._served.get(candidate.tenant, 0))
-        self._served[candidate.tenant] = self._level + max(1, candidate.chars)
+        served = max(self._level, self._served.get(candidate.tenant, 0))
+        self._level = max(self._level, served - BURST)
+        self._served[candidate.tenant] = served + max(1, candidate.chars)

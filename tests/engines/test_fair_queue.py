@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from gateway.engines.fair import FIRST_IN_A_ROW, SHORT_IN_A_ROW, FairQueue
+from gateway.engines.fair import BURST, FIRST_IN_A_ROW, SHORT_IN_A_ROW, FairQueue
 from storage.records import Lane
 
 
@@ -149,9 +149,12 @@ def test_the_second_chunk_of_a_sentence_comes_next_though_it_came_late():
 
 def test_who_sends_one_sentence_after_the_other_gets_no_more_than_who_sent_them_at_once():
     queue = FairQueue()
-    for n in range(100):
+    for n in range(200):
         sentence(queue, "flood", f"flood{n}")
     sentence(queue, "anna", "anna0")
+    for n in range(2 * BURST // 100):
+        if queue.pop()[0] == "anna":
+            sentence(queue, "anna", f"first{n}")
     served = []
     for n in range(1, 51):
         served.append(queue.pop()[0])
@@ -174,3 +177,15 @@ def test_a_withdrawn_sentence_is_not_served_and_holds_nobody_up():
     assert queue.withdraw(gone)
     assert queue.drain() == [("bert", "b", 0)]
     assert len(queue) == 0 and queue.peek() is None
+
+
+def test_who_sends_a_sentence_now_and_then_waits_for_two_chunks_each_time():
+    queue = FairQueue()
+    for n in range(20):
+        for t in range(10):
+            sentence(queue, f"t{t}", f"{t}-{n}")
+    for n in range(BURST // 100):
+        for _ in range(3):
+            queue.pop()
+        sentence(queue, "anna", f"hello{n}")
+        assert len(served_until(queue, ("anna", f"hello{n}", 0))) <= 2
