@@ -15,9 +15,11 @@ from storage.job_table import JobTable
 from storage.notices import Topic, tell
 from storage.records import Candidate, Heads, JobRecord, JobState, Lease, Line, Place
 
-SCAN = 100
+SCAN = 50
 """Jobs of a line that one look reads beyond those it asks for: a thousand followers of a running flight at its head
 cost no look more than these, and the look goes on behind them."""
+PAGE = 250
+"""Jobs of a line that are read at once behind such a head."""
 
 
 class JobLeases(JobTable):
@@ -41,18 +43,19 @@ class JobLeases(JobTable):
             count: Counter[Line] = Counter()
             for row in conn.execute(job_sql.HEADS_SHARED if shared else job_sql.HEADS, params):
                 line = Line(row[0], row[1], LANES[row[2]])
+                if row[3] is not None:
+                    created_ms, _, job_id = row[3].partition(" ")
+                    cut[line] = Place(int(created_ms), job_id)
                 if row[4] is not None:
-                    cut[line] = Place(row[3], row[4])
-                if row[5] is not None:
                     count[line] += 1
-                    found.append(Candidate(row[5], line.tenant, row[6], line.lane, row[7], line.backend))
+                    found.append(Candidate(row[4], line.tenant, row[5], line.lane, row[6], line.backend))
             found.sort(key=lambda job: (job.lane, job.created_ms, job.id))
             return Heads(found, {line: place for line, place in cut.items() if count[line] < per_line})
 
         return await self._db.read(heads)
 
     async def behind(self, line: Line, place: Place, most: int) -> tuple[list[Candidate], Place | None]:
-        """Look at the next `SCAN` jobs of a line behind a place.
+        """Look at the next `PAGE` jobs of a line behind a place.
 
         Returns:
             Up to `most` who could be claimed now, and the place behind which the next look goes on: the last of those
@@ -60,7 +63,7 @@ class JobLeases(JobTable):
         """
         params = {
             "backend": line.backend, "tenant": line.tenant, "lane": int(line.lane), "after_ms": place.created_ms,
-            "after_id": place.job_id, "scan": SCAN, "now": self._clock.now_ms(),
+            "after_id": place.job_id, "scan": PAGE, "now": self._clock.now_ms(),
         }  # fmt: skip
         rows = await self._db.read(lambda conn: conn.execute(job_sql.BEHIND, params).all())
         found: list[Candidate] = []
@@ -69,7 +72,7 @@ class JobLeases(JobTable):
                 found.append(Candidate(job_id, line.tenant, chars, line.lane, created_ms, line.backend))
             elif not found:
                 place = Place(created_ms, job_id)
-        return found[:most], place if found or len(rows) == SCAN else None
+        return found[:most], place if found or len(rows) == PAGE else None
 
     async def wanted(self, backends: Collection[str]) -> list[str]:
         """Those of `backends` that a job waits for."""

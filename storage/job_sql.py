@@ -59,20 +59,23 @@ LED = text(
 """Whether others wait for what a job is speaking."""
 
 _IN_LINE = "state = 'IN_QUEUE' AND backend = {line}.backend AND tenant = {line}.tenant AND lane = {line}.lane"
+_NONE = "(SELECT 1 FROM jobs r WHERE r.flight_key = q.flight_key AND {which} LIMIT 1) IS NULL"
 _CLAIMABLE = (
     f"{_AVAILABLE} AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
-    "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = q.flight_key) "
-    "AND NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_QUEUE' AND r.flight_key = q.flight_key "
-    "AND r.low_priority = q.low_priority AND r.tenant = q.tenant AND (r.created_ms, r.id) < (q.created_ms, q.id)) "
-    "AND (NOT q.low_priority OR NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_QUEUE' "
-    "AND r.flight_key = q.flight_key AND r.low_priority = FALSE AND r.tenant = q.tenant))))"
+    + _NONE.format(which="r.state = 'IN_PROGRESS'")
+    + " AND "
+    + _NONE.format(
+        which="r.state = 'IN_QUEUE' AND r.low_priority = q.low_priority AND r.tenant = q.tenant "
+        "AND (r.created_ms, r.id) < (q.created_ms, q.id)"
+    )
+    + " AND (NOT q.low_priority OR "
+    + _NONE.format(which="r.state = 'IN_QUEUE' AND r.low_priority = FALSE AND r.tenant = q.tenant")
+    + ")))"
 )
 """Of a flight each tenant's first may be claimed, and only while none of it runs: whoever's turn comes first leads.
-A tenant's own normal jobs come before its low ones, so that a lead is never taken by the one that can wait."""
-_EDGE = (
-    f"(SELECT {{column}} FROM jobs j WHERE j.{_IN_LINE.format(line='w')} "
-    "ORDER BY created_ms, id LIMIT 1 OFFSET :scan)"
-)
+A tenant's own normal jobs come before its low ones, so that a lead is never taken by the one that can wait. (Scalar
+subqueries with a limit: of EXISTS PostgreSQL may make a hash of the whole queue. Orders below are there for it, too:
+without them it may read the whole table for one row, where it expects to find one soon.)"""
 _LINES = (
     "WITH RECURSIVE t (backend, tenant) AS ("
     "SELECT b.backend, (SELECT MIN(j.tenant) FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = b.backend) "
@@ -81,26 +84,25 @@ _LINES = (
     "AND j.tenant > t.tenant) FROM t WHERE t.tenant IS NOT NULL), "
     "w AS MATERIALIZED (SELECT t.backend, t.tenant, n.lane FROM t "
     "CROSS JOIN (SELECT 0 AS lane UNION ALL SELECT 1 UNION ALL SELECT 2) n WHERE t.tenant IS NOT NULL "
-    "AND EXISTS (SELECT 1 FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = t.backend AND j.tenant = t.tenant "
-    "AND j.lane = n.lane)), "
-    f"l AS MATERIALIZED (SELECT w.backend, w.tenant, w.lane, {_EDGE.format(column='created_ms')} AS edge_ms, "
-    f"{_EDGE.format(column='id')} AS edge_id FROM w) "
+    "AND (SELECT 1 FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = t.backend AND j.tenant = t.tenant "
+    "AND j.lane = n.lane ORDER BY j.created_ms, j.id LIMIT 1) IS NOT NULL), "
+    "l AS MATERIALIZED (SELECT w.backend, w.tenant, w.lane, (SELECT j.created_ms || ' ' || j.id FROM jobs j "
+    f"WHERE j.{_IN_LINE.format(line='w')} ORDER BY j.created_ms, j.id LIMIT 1 OFFSET :scan - 1) AS edge FROM w) "
 )
 _FIRST = (
-    f"q.{_IN_LINE.format(line='l')} "
-    "AND (q.created_ms, q.id) < (COALESCE(l.edge_ms, 9223372036854775807), COALESCE(l.edge_id, '')) "
-    f"AND {_CLAIMABLE} ORDER BY q.created_ms, q.id LIMIT :per_line"
+    "(SELECT id, chars, tenant, low_priority, flight_key, created_ms, available_ms, expires_at_ms FROM jobs "
+    f"WHERE {_IN_LINE.format(line='l')} ORDER BY created_ms, id LIMIT :scan) q WHERE {_CLAIMABLE} LIMIT :per_line"
 )
-_HEAD = "SELECT l.backend, l.tenant, l.lane, l.edge_ms, l.edge_id, h.id, h.chars, h.created_ms"
+_HEAD = "SELECT l.backend, l.tenant, l.lane, l.edge, h.id, h.chars, h.created_ms FROM l LEFT JOIN"
 HEADS = text(
     _LINES.format(backends="(SELECT value AS backend FROM json_each(:backends)) b")
-    + f"{_HEAD} FROM l LEFT JOIN jobs h ON h.id IN (SELECT q.id FROM jobs q WHERE {_FIRST})"
+    + f"{_HEAD} jobs h ON h.id IN (SELECT q.id FROM {_FIRST})"
 )
-"""The head of every line: who may be claimed, of the first `scan` jobs of each line, and where these end if more stand
-behind. Jumps from line to line in the queue's index, so that a flood in one costs the others nothing."""
+"""The head of every line: who may be claimed, of the first `scan` jobs of each line, and the last of these if there are
+so many. Jumps from line to line in the queue's index, so that a flood in one costs the others nothing."""
 HEADS_SHARED = text(
     _LINES.format(backends="unnest(CAST(:backends AS text[])) AS b (backend)")
-    + f"{_HEAD} FROM l LEFT JOIN LATERAL (SELECT q.id, q.chars, q.created_ms FROM jobs q WHERE {_FIRST}) h ON TRUE"
+    + f"{_HEAD} LATERAL (SELECT q.id, q.chars, q.created_ms FROM {_FIRST}) h ON TRUE"
 )
 """PostgreSQL: the same."""
 BEHIND = text(
@@ -110,9 +112,10 @@ BEHIND = text(
 )
 """The next jobs of one line behind a place, and whether each may be claimed."""
 WANTED = text(
-    "SELECT EXISTS (SELECT 1 FROM (SELECT id FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend LIMIT :scan) f "
-    f"JOIN jobs q ON q.id = f.id WHERE {_CLAIMABLE}) OR EXISTS "
-    "(SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend LIMIT 1 OFFSET :scan)"
+    "SELECT EXISTS (SELECT 1 FROM (SELECT id FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend "
+    f"ORDER BY tenant, lane, created_ms, id LIMIT :scan) f JOIN jobs q ON q.id = f.id WHERE {_CLAIMABLE}) OR EXISTS "
+    "(SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend "
+    "ORDER BY tenant, lane, created_ms, id LIMIT 1 OFFSET :scan)"
 )
 """Whether anybody waits for a backend: one of the first may be claimed, or there are more than are looked at."""
 LIFTED = text(

@@ -127,8 +127,8 @@ class _Shorts(Generic[T]):
     """Chunks of short jobs: a job that was begun is ended first, then tenants in turn, job by job.
 
     Turns are start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): a tenant is served when all others have
-    been served as much, give or take `BURST`. One that did not wait before goes before those who stand level with it, so
-    that a flood by others is one job to somebody who sends now and then, however many they are.
+    been served as much, give or take `BURST`. One that did not wait before goes before those who stand level with it,
+    so that a flood by others is one job to somebody who sends now and then, however many they are.
     """
 
     def __init__(self) -> None:

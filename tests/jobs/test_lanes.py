@@ -1,4 +1,4 @@
-"""How long a sentence waits beside backlogs, in chunks spoken meanwhile; and what of a server's room others leave it."""
+"""How long a sentence waits beside backlogs, in chunks spoken meanwhile, and what room others leave it at a server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from support.after import sound_of, spoken
+from support.after import rows, sound_of, spoken
 from support.running import Caller, running
 
 from gateway.settings import JobSettings
@@ -197,7 +197,8 @@ async def test_books_go_on_while_sentences_never_end(tmp_path: Path) -> None:
 
 
 async def test_running_jobs_share_a_budget_of_memory_and_a_larger_one_runs_alone(tmp_path: Path) -> None:
-    async with stage(tmp_path, chunk_window=1, running_bytes=3_000_000) as place, contextlib.AsyncExitStack() as stack:
+    budget = {"chunk_window": 1, "running_bytes": 3_000_000}
+    async with stage(tmp_path, **budget) as place, contextlib.AsyncExitStack() as stack:
         [caller] = place.servers
         other = await stack.enter_async_context(tenant(caller, "other"))
         held = caller.gateway.metrics.running_bytes._value
@@ -234,7 +235,7 @@ async def test_a_normal_request_for_a_low_jobs_text_waits_as_any_other_does(tmp_
 
 
 async def test_a_follower_that_came_before_its_leader_was_claimed_leads(tmp_path: Path) -> None:
-    async with stage(tmp_path, max_running=8) as place, contextlib.AsyncExitStack() as stack:
+    async with stage(tmp_path, max_running=8) as place:
         [caller] = place.servers
         for n in range(10):
             await caller.run(f"Low sentence {n} holds a place.", **LOW)
@@ -282,3 +283,27 @@ async def steps_until_ended(place: Stage, caller: Caller, job_id: str) -> int:
             await asyncio.sleep(0.03)
         await place.step()
     raise AssertionError("it has not ended")
+
+
+@pytest.mark.parametrize(
+    ("text", "lane"),
+    [
+        ("A sentence.", Lane.SHORT),
+        ("One paragraph.\n\nAnd another.", Lane.SHORT),
+        ("One.\n\nTwo.\n\nThree.", Lane.LONG),
+        ("***\n\nOne.\n\n* * *\n\nTwo.\n\n***", Lane.SHORT),
+        ("A sentence of just so many words as this. " * 2, Lane.SHORT),
+        ("A sentence of just so many words as this. " * 3, Lane.LONG),
+        ("Word " * 200, Lane.LONG),
+    ],
+)
+async def test_a_job_is_short_when_it_is_spoken_in_at_most_two_chunks(tmp_path: Path, text: str, lane: Lane) -> None:
+    async with stage(tmp_path) as place:
+        [caller] = place.servers
+        job_id = await caller.run(text)
+        low = await caller.run(f"{text} Later.", **LOW)
+        await place.until_it_waits(job_id)
+        assert rows(tmp_path, "SELECT lane FROM jobs WHERE id = ?", job_id) == [(lane,)]
+        assert rows(tmp_path, "SELECT lane FROM jobs WHERE id = ?", low) == [(Lane.LOW,)]
+        chunks = (await caller.status(job_id))["progress"]["chunks_total"]
+        assert (chunks <= 2) == (lane is Lane.SHORT)

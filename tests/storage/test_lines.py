@@ -5,7 +5,7 @@ from __future__ import annotations
 from support.storage import START_MS, HandClock, a_job
 
 from gateway.jobs.heads import REWIND_S, HeadLook
-from storage.job_leases import SCAN
+from storage.job_leases import PAGE, SCAN
 from storage.jobs import JobStore
 from storage.records import Lane, Line
 
@@ -75,7 +75,7 @@ async def test_what_stands_behind_thousands_of_followers_is_found_page_by_page(
 ) -> None:
     await jobs.insert(a_job("leader", flight_key="f", created_ms=START_MS - 1))
     await jobs.claim(["leader"], "w")
-    await insert(jobs, "follower", 4 * SCAN, flight_key="f")
+    await insert(jobs, "follower", 2 * PAGE + SCAN, flight_key="f")
     await insert(jobs, "behind", 3, at=10_000)
     heads = HeadLook(jobs, clock)
     looks = 0
@@ -99,8 +99,8 @@ async def test_a_follower_that_was_passed_over_is_found_when_its_leader_has_gone
     for flight in "fg":
         await jobs.insert(a_job(f"leader-{flight}", flight_key=flight, created_ms=START_MS - 1))
     await jobs.claim(["leader-f", "leader-g"], "w")
-    await insert(jobs, "follower", 3 * SCAN, flight_key="f")
-    await jobs.insert(a_job("heir", flight_key="g", created_ms=START_MS + 2 * SCAN))
+    await insert(jobs, "follower", PAGE, flight_key="f")
+    await jobs.insert(a_job("heir", flight_key="g", created_ms=START_MS + PAGE // 2))
     await insert(jobs, "behind", 50, at=10_000)
     heads = HeadLook(jobs, clock)
     while not await heads.read(["hibari"], per_line=1):
