@@ -20,6 +20,7 @@ NAMES = (
     "memory",
     "same_bytes",
     "submits",
+    "fairness",
     "postgres",
     "openai",
     "stream",

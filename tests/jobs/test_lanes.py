@@ -301,8 +301,8 @@ async def test_a_job_is_short_when_it_is_spoken_in_at_most_two_chunks(tmp_path: 
     async with stage(tmp_path) as place:
         [caller] = place.servers
         job_id = await caller.run(text)
-        low = await caller.run(f"{text} Later.", **LOW)
         await place.until_it_waits(job_id)
+        low = await caller.run(f"{text} Later.", **LOW)
         assert rows(tmp_path, "SELECT lane FROM jobs WHERE id = ?", job_id) == [(lane,)]
         assert rows(tmp_path, "SELECT lane FROM jobs WHERE id = ?", low) == [(Lane.LOW,)]
         chunks = (await caller.status(job_id))["progress"]["chunks_total"]
