@@ -21,6 +21,7 @@ NAMES = (
     "same_bytes",
     "submits",
     "rows",
+    "fairness",
     "postgres",
     "openai",
     "stream",

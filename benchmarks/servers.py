@@ -36,6 +36,14 @@ class Server(msgspec.Struct, frozen=True):
     pid: int
     port: int
     key: str = ""
+    data: Path = Path()
+
+    def of_tenant(self, tenant: str) -> Server:
+        """The same server with a key of this tenant's."""
+        command = [sys.executable, "-m", "voxgate", "keys", "create", "--tenant", tenant, "--scope", "speak"]
+        environment = {**os.environ, "VOXGATE_DATA_DIR": str(self.data)}
+        made = subprocess.run([*command, "--show", "--json"], env=environment, capture_output=True, check=True)
+        return msgspec.structs.replace(self, key=json.loads(made.stdout)["key"])
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
         """One request by the benchmark itself, outside of what is measured; the JSON of the answer.
@@ -66,11 +74,14 @@ class Server(msgspec.Struct, frozen=True):
 
 
 @contextlib.contextmanager
-def gateway(backend: str = "hibari", program: str = "voxgate", **settings: object) -> Iterator[Server]:
+def gateway(
+    backend: str = "hibari", program: str = "voxgate", beside: Server | None = None, **settings: object
+) -> Iterator[Server]:
     """`voxgate serve` in a new data folder on the disk of this checkout; settings by their variables' names.
 
     Args:
         program: the module whose command line is voxgate's.
+        beside: another server, whose data folder this one shares.
 
     Its log goes to `results/gateway.log`, which is what to look at when it does not start.
     """
@@ -80,7 +91,7 @@ def gateway(backend: str = "hibari", program: str = "voxgate", **settings: objec
         environment = {name: value for name, value in os.environ.items() if not name.startswith("VOXGATE_")}
         environment |= {
             "VOXGATE_CONFIG": str(Path(folder) / "voxgate.toml"),
-            "VOXGATE_DATA_DIR": str(Path(folder) / "data"),
+            "VOXGATE_DATA_DIR": str(data := Path(folder) / "data" if beside is None else beside.data),
             "VOXGATE_API_KEY": KEY,
             "VOXGATE_PLUGINS": backend,
             "VOXGATE_LOG_LEVEL": "warning",
@@ -89,7 +100,7 @@ def gateway(backend: str = "hibari", program: str = "voxgate", **settings: objec
         Path(environment["VOXGATE_CONFIG"]).touch()
         command = [sys.executable, "-m", program, "serve", "--host", "127.0.0.1", "--port", str(port)]
         with _running(command, port, environment, _HERE / "results" / "gateway.log") as pid:
-            server = Server(pid, port, KEY)
+            server = Server(pid, port, KEY, data)
             server.speak("Ready.")
             yield server
 

@@ -29,6 +29,9 @@ class Metrics:
             "voxgate_jobs_finished", "Jobs that reached an end, by state.", ("endpoint", "backend", "state"), registry=r
         )
         self.jobs_running = Gauge("voxgate_jobs_running", "Jobs this server is running.", registry=r)
+        self.running_bytes = Gauge(
+            "voxgate_running_bytes", "Bytes the jobs this server runs are estimated to hold in memory.", registry=r
+        )
         self.jobs_queued = Gauge("voxgate_jobs_queued", "Jobs waiting, as last counted.", registry=r)
         self.job_delay_seconds = Histogram(
             "voxgate_job_delay_seconds", "Waiting and loading before a job's first chunk.", buckets=_SECONDS, registry=r

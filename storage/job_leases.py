@@ -2,49 +2,103 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from storage import job_sql
-from storage.job_rows import STATES, job_of, log_ended, log_events
+from storage.job_rows import LANES, STATES, job_of, log_ended, log_events
 from storage.job_table import JobTable
 from storage.notices import Topic, tell
-from storage.records import Candidate, JobRecord, JobState, Lease
+from storage.records import Candidate, Heads, JobRecord, JobState, Lease, Line, Place
 from storage.tally import Ended, note
+
+SCAN = 50
+"""Jobs of a line that one look reads beyond those it asks for: a thousand followers of a running flight at its head
+cost no look more than these, and the look goes on behind them."""
+PAGE = 250
+"""Jobs of a line that are read at once behind such a head."""
 
 
 class JobLeases(JobTable):
     """The lease is (owner, attempt)."""
 
-    async def candidates(
-        self, backends: Collection[str], exclude_tenants: Collection[str] = (), per_tenant: int = 16
-    ) -> list[Candidate]:
-        """Who could be claimed now: up to `per_tenant` jobs from the head of each tenant's line, normal before low
-        priority, then oldest first; of a flight only the leader."""
-        if not backends:
+    async def candidates(self, backends: Collection[str], per_line: int = 16) -> Heads:
+        """Who could be claimed now: up to `per_line` jobs from the head of each line; of a flight only those that may
+        lead it."""
+        if not backends or not await self._anybody_waits():
+            return Heads([], {})
+        scan = per_line + SCAN
+        shared = self._db.dialect == "postgresql"
+        params = {
+            "backends": list(backends) if shared else json.dumps(list(backends)), "now": self._clock.now_ms(),
+            "per_line": per_line, "scan": scan,
+        }  # fmt: skip
+
+        def heads(conn: Connection) -> Heads:
+            found: list[Candidate] = []
+            cut: dict[Line, Place] = {}
+            count: Counter[Line] = Counter()
+            for row in conn.execute(job_sql.HEADS_SHARED if shared else job_sql.HEADS, params):
+                line = Line(row[0], row[1], LANES[row[2]])
+                if row[3] is not None:
+                    created_ms, _, job_id = row[3].partition(" ")
+                    cut[line] = Place(int(created_ms), job_id)
+                if row[4] is not None:
+                    count[line] += 1
+                    found.append(Candidate(row[4], line.tenant, row[5], line.lane, row[6], line.backend))
+            found.sort(key=lambda job: (job.lane, job.created_ms, job.id))
+            return Heads(found, {line: place for line, place in cut.items() if count[line] < per_line})
+
+        return await self._db.read(heads)
+
+    async def behind(self, line: Line, place: Place, most: int) -> tuple[list[Candidate], Place | None]:
+        """Look at the next `PAGE` jobs of a line behind a place.
+
+        Returns:
+            Up to `most` who could be claimed now, and the place behind which the next look goes on: the last of those
+            that cannot be claimed and stand before the first that can. None at the end of the line.
+        """
+        params = {
+            "backend": line.backend, "tenant": line.tenant, "lane": int(line.lane), "after_ms": place.created_ms,
+            "after_id": place.job_id, "scan": PAGE, "now": self._clock.now_ms(),
+        }  # fmt: skip
+        rows = await self._db.read(lambda conn: conn.execute(job_sql.BEHIND, params).all())
+        found: list[Candidate] = []
+        for job_id, chars, created_ms, claimable in rows:
+            if claimable:
+                found.append(Candidate(job_id, line.tenant, chars, line.lane, created_ms, line.backend))
+            elif not found:
+                place = Place(created_ms, job_id)
+        return found[:most], place if found or len(rows) == PAGE else None
+
+    async def wanted(self, backends: Collection[str]) -> list[str]:
+        """Those of `backends` that a job waits for."""
+        if not backends or not await self._anybody_waits():
             return []
         now = self._clock.now_ms()
 
-        params = {"backends": list(backends), "now": now, "per_tenant": per_tenant}
+        def look(conn: Connection) -> list[str]:
+            params = {"now": now, "scan": SCAN}
+            return [b for b in backends if conn.execute(job_sql.WANTED, params | {"backend": b}).scalar_one()]
 
-        def heads(conn: Connection) -> list[Candidate]:
-            if self._db.dialect == "postgresql":
-                rows = conn.execute(job_sql.HEADS_SHARED, params | {"excluded": list(exclude_tenants)}).all()
-            else:
-                tenants = [t for t in conn.execute(job_sql.TENANTS).scalars() if t not in exclude_tenants]
-                rows = [row for t in tenants for row in conn.execute(job_sql.HEADS, params | {"tenant": t}).all()]
-            found = [Candidate(row[0], row[1], row[2], bool(row[3]), row[4], row[5]) for row in rows]
-            found.sort(key=lambda job: (job.low_priority, job.created_ms, job.id))
-            return found
+        return await self._db.read(look)
 
-        # Mostly nobody waits. (PostgreSQL says so in the same journey.)
-        if self._db.dialect == "sqlite" and not await self._db.peek(
-            lambda conn: bool(conn.execute(job_sql.ANY_WAITING).scalar_one())
-        ):
-            return []
-        return await self._db.read(heads)
+    async def lifted(self, flights: Collection[str]) -> set[str]:
+        """Those of `flights` that somebody waits for whose job is not of low priority."""
+        if not flights:
+            return set()
+        params = {"flights": list(flights)}
+        return await self._db.peek(lambda conn: set(conn.execute(job_sql.LIFTED, params).scalars()))
+
+    async def _anybody_waits(self) -> bool:
+        # Mostly nobody. (PostgreSQL says so in the same journey.)
+        if self._db.dialect == "postgresql":
+            return True
+        return await self._db.peek(lambda conn: bool(conn.execute(job_sql.ANY_WAITING).scalar_one()))
 
     async def claim(self, ids: Sequence[str], owner: str, now: int | None = None) -> list[JobRecord]:
         """Take a lease on each of `ids` that is still queued and whose flight nobody leads; the rest are skipped."""

@@ -18,7 +18,7 @@ from storage.tally import Ended, Moves, note
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 
 STATES = {state.value: state for state in JobState}
-_LANES = tuple(Lane)
+LANES = tuple(Lane)
 _STATE = COLUMNS.index("state")
 _LOW_PRIORITY = COLUMNS.index("low_priority")
 _CANCEL_REQUESTED = COLUMNS.index("cancel_requested")
@@ -31,7 +31,7 @@ def job_of(row: AnyRow) -> JobRecord:
     values[_STATE] = STATES[values[_STATE]]
     values[_LOW_PRIORITY] = bool(values[_LOW_PRIORITY])
     values[_CANCEL_REQUESTED] = bool(values[_CANCEL_REQUESTED])
-    values[_LANE] = _LANES[values[_LANE]]
+    values[_LANE] = LANES[values[_LANE]]
     return JobRecord(*values)
 
 

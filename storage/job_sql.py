@@ -58,30 +58,70 @@ LED = text(
 )
 """Whether others wait for what a job is speaking."""
 
-_TENANTS = (
-    "WITH RECURSIVE t (tenant) AS (SELECT MIN(tenant) FROM jobs WHERE state = 'IN_QUEUE' UNION ALL "
-    "SELECT (SELECT MIN(q.tenant) FROM jobs q WHERE q.state = 'IN_QUEUE' AND q.tenant > t.tenant) FROM t "
-    "WHERE t.tenant IS NOT NULL)"
+_IN_LINE = "state = 'IN_QUEUE' AND backend = {line}.backend AND tenant = {line}.tenant AND lane = {line}.lane"
+_NONE = "(SELECT 1 FROM jobs r WHERE r.flight_key = q.flight_key AND {which} LIMIT 1) IS NULL"
+_CLAIMABLE = (
+    f"{_AVAILABLE} AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
+    + _NONE.format(which="r.state = 'IN_PROGRESS'")
+    + " AND "
+    + _NONE.format(
+        which="r.state = 'IN_QUEUE' AND r.low_priority = q.low_priority AND r.tenant = q.tenant "
+        "AND (r.created_ms, r.id) < (q.created_ms, q.id)"
+    )
+    + " AND (NOT q.low_priority OR "
+    + _NONE.format(which="r.state = 'IN_QUEUE' AND r.low_priority = FALSE AND r.tenant = q.tenant")
+    + ")))"
 )
-TENANTS = text(f"{_TENANTS} SELECT tenant FROM t WHERE tenant IS NOT NULL")
-"""Who waits. Jumps from tenant to tenant in the queue's index, so a flood by one costs the others nothing."""
-_HEADS = (
-    "SELECT id, tenant, chars, low_priority, created_ms, backend FROM jobs q WHERE state = 'IN_QUEUE' "
-    f"AND tenant = {{tenant}} AND backend {{backends}} AND {_AVAILABLE} "
-    "AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
-    "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = q.flight_key) AND "
-    "NOT EXISTS (SELECT 1 FROM jobs r WHERE r.state = 'IN_QUEUE' AND r.flight_key = q.flight_key "
-    "AND (r.low_priority, r.created_ms, r.id) < (q.low_priority, q.created_ms, q.id)))) "
-    "ORDER BY low_priority, created_ms, id LIMIT :per_tenant"
+"""Of a flight each tenant's first may be claimed, and only while none of it runs: whoever's turn comes first leads.
+A tenant's own normal jobs come before its low ones, so that a lead is never taken by the one that can wait. (Scalar
+subqueries with a limit: of EXISTS PostgreSQL may make a hash of the whole queue. Orders below are there for it, too:
+without them it may read the whole table for one row, where it expects to find one soon.)"""
+_LINES = (
+    "WITH RECURSIVE t (backend, tenant) AS ("
+    "SELECT b.backend, (SELECT MIN(j.tenant) FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = b.backend) "
+    "FROM {backends} UNION ALL "
+    "SELECT t.backend, (SELECT MIN(j.tenant) FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = t.backend "
+    "AND j.tenant > t.tenant) FROM t WHERE t.tenant IS NOT NULL), "
+    "w AS MATERIALIZED (SELECT t.backend, t.tenant, n.lane FROM t "
+    "CROSS JOIN (SELECT 0 AS lane UNION ALL SELECT 1 UNION ALL SELECT 2) n WHERE t.tenant IS NOT NULL "
+    "AND (SELECT 1 FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = t.backend AND j.tenant = t.tenant "
+    "AND j.lane = n.lane ORDER BY j.created_ms, j.id LIMIT 1) IS NOT NULL), "
+    "l AS MATERIALIZED (SELECT w.backend, w.tenant, w.lane, (SELECT j.created_ms || ' ' || j.id FROM jobs j "
+    f"WHERE j.{_IN_LINE.format(line='w')} ORDER BY j.created_ms, j.id LIMIT 1 OFFSET :scan - 1) AS edge FROM w) "
 )
-HEADS = text(_HEADS.format(tenant=":tenant", backends="IN :backends")).bindparams(bindparam("backends", expanding=True))
-"""The head of one tenant's line: who may be claimed; of a flight only its oldest, and only while none of it runs."""
+_FIRST = (
+    "(SELECT id, chars, tenant, low_priority, flight_key, created_ms, available_ms, expires_at_ms FROM jobs "
+    f"WHERE {_IN_LINE.format(line='l')} ORDER BY created_ms, id LIMIT :scan) q WHERE {_CLAIMABLE} LIMIT :per_line"
+)
+_HEAD = "SELECT l.backend, l.tenant, l.lane, l.edge, h.id, h.chars, h.created_ms FROM l LEFT JOIN"
+HEADS = text(
+    _LINES.format(backends="(SELECT value AS backend FROM json_each(:backends)) b")
+    + f"{_HEAD} jobs h ON h.id IN (SELECT q.id FROM {_FIRST})"
+)
+"""The head of every line: who may be claimed, of the first `scan` jobs of each line, and the last of these if there are
+so many. Jumps from line to line in the queue's index, so that a flood in one costs the others nothing."""
 HEADS_SHARED = text(
-    f"{_TENANTS} SELECT h.* FROM t CROSS JOIN LATERAL ("
-    + _HEADS.format(tenant="t.tenant", backends="= ANY(CAST(:backends AS text[]))")
-    + ") AS h WHERE t.tenant <> ALL(CAST(:excluded AS text[]))"
+    _LINES.format(backends="unnest(CAST(:backends AS text[])) AS b (backend)")
+    + f"{_HEAD} LATERAL (SELECT q.id, q.chars, q.created_ms FROM {_FIRST}) h ON TRUE"
 )
-"""PostgreSQL: the heads of all tenants' lines, in one journey."""
+"""PostgreSQL: the same."""
+BEHIND = text(
+    f"SELECT q.id, q.chars, q.created_ms, CASE WHEN {_CLAIMABLE} THEN 1 ELSE 0 END FROM jobs q "
+    "WHERE q.state = 'IN_QUEUE' AND q.backend = :backend AND q.tenant = :tenant AND q.lane = :lane "
+    "AND (q.created_ms, q.id) > (:after_ms, :after_id) ORDER BY q.created_ms, q.id LIMIT :scan"
+)
+"""The next jobs of one line behind a place, and whether each may be claimed."""
+WANTED = text(
+    "SELECT EXISTS (SELECT 1 FROM (SELECT id FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend "
+    f"ORDER BY tenant, lane, created_ms, id LIMIT :scan) f JOIN jobs q ON q.id = f.id WHERE {_CLAIMABLE}) OR EXISTS "
+    "(SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend "
+    "ORDER BY tenant, lane, created_ms, id LIMIT 1 OFFSET :scan)"
+)
+"""Whether anybody waits for a backend: one of the first may be claimed, or there are more than are looked at."""
+LIFTED = text(
+    "SELECT DISTINCT flight_key FROM jobs WHERE state = 'IN_QUEUE' AND flight_key IN :flights AND low_priority = FALSE"
+).bindparams(bindparam("flights", expanding=True))
+"""Which of these flights somebody waits for who is not of low priority."""
 
 CLAIM = text(
     "UPDATE jobs SET state = 'IN_PROGRESS', owner = :owner, attempt = attempt + 1, beat = 0, "

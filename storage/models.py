@@ -154,7 +154,7 @@ class Job(Base):
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
         Index("ix_jobs_ttl", "expires_at_ms",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
-        Index("ix_jobs_followers", "flight_key", "low_priority", "created_ms", "id",
+        Index("ix_jobs_followers", "flight_key", "low_priority", "tenant", "created_ms", "id",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
         Index("ix_jobs_retained", "retain_until_ms", sqlite_where=text("retain_until_ms IS NOT NULL"),
               postgresql_where=text("retain_until_ms IS NOT NULL")),

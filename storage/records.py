@@ -110,9 +110,42 @@ class Candidate(msgspec.Struct, frozen=True):
     id: str
     tenant: str
     chars: int
-    low_priority: bool
+    lane: Lane
     created_ms: int
     backend: str
+
+    @property
+    def line(self) -> Line:
+        """Where it waits."""
+        return Line(self.backend, self.tenant, self.lane)
+
+
+class Line(msgspec.Struct, frozen=True):
+    """The jobs of one tenant that wait for one backend in one lane; the oldest is first."""
+
+    backend: str
+    tenant: str
+    lane: Lane
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A job's place in its line."""
+
+    created_ms: int
+    job_id: str
+
+
+class Heads(msgspec.Struct, frozen=True):
+    """The beginnings of the lines.
+
+    Args:
+        candidates: by lane, then age.
+        cut: lines of which some jobs were looked at, and not enough of them can be claimed now: behind which place
+            the look goes on (`JobLeases.behind`).
+    """
+
+    candidates: list[Candidate]
+    cut: dict[Line, Place]
 
 
 class Lease(msgspec.Struct, frozen=True):

@@ -67,6 +67,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
         cloning: whether it speaks like a recording: the pitch of its tone then depends on the recording's bytes.
         curse: a file; while it holds words, a chunk with those words kills the worker. To be lifted from outside.
+        gate: a file with a number: each worker speaks so many chunks and no more until the number grows.
         later: a language with a model of its own, loaded when the first chunk in it comes; not with `inline`.
         later_s: how long that takes; everything the worker holds waits meanwhile.
         later_fails: that model cannot be had.
@@ -92,6 +93,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     record: str = ""
     cloning: bool = False
     curse: str = ""
+    gate: str = ""
     later: str = ""
     later_s: float = 0.0
     later_fails: bool = False
@@ -143,6 +145,7 @@ class ScriptedBackend:
         self._later_loaded = False
         self._progress: Progress = lambda _share, _text: None
         self._told: Counter[str] = Counter()
+        self._spoken = 0
 
     def capabilities(self) -> Capabilities:
         """As its settings say."""
@@ -212,7 +215,7 @@ class ScriptedBackend:
             for chunk, due in list(active.values()):
                 if feed.cancelled(chunk.id):
                     del active[chunk.id]
-                elif now >= due:
+                elif now >= due and self._may_speak():
                     del active[chunk.id]
                     yield from self._speak(chunk)
             if active:
@@ -230,12 +233,18 @@ class ScriptedBackend:
             for chunk, due in list(active.values()):
                 if feed.cancelled(chunk.id):
                     del active[chunk.id]
-                elif now >= due:
+                elif now >= due and self._may_speak():
                     del active[chunk.id]
                     for event in self._speak(chunk):
                         yield event
             if active:
                 await asyncio.sleep(_STEP_S)
+
+    def _may_speak(self) -> bool:
+        if self._settings.gate and self._spoken >= int(Path(self._settings.gate).read_text()):
+            return False
+        self._spoken += 1
+        return True
 
     def _lacks_model(self, chunk: Chunk) -> bool:
         return chunk.language == self._settings.later and not self._later_loaded

@@ -1,6 +1,7 @@
 """Flights: one piece of work that several callers wait for.
 
-Whoever comes first starts it; the rest share its result. It is cancelled only when the last of them has gone.
+The first caller starts it; the rest share its result. It is cancelled only when the last of them has gone, and it is
+in the earliest lane of all who ever waited for it.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
 
+from gateway.engines.order import Rank
+
 T = TypeVar("T")
 
 
 class _Flight(Generic[T]):
-    def __init__(self, task: asyncio.Task[T]) -> None:
+    def __init__(self, task: asyncio.Task[T], rank: Rank) -> None:
         self.task = task
+        self.rank = rank
         self.waiting = 0
 
 
@@ -27,20 +31,26 @@ class Flights(Generic[T]):
     def __len__(self) -> int:
         return len(self._flights)
 
-    async def join(self, key: str, start: Callable[[], Awaitable[T]]) -> tuple[T, bool]:
+    async def join(self, key: str, start: Callable[[Rank], Awaitable[T]], rank: Rank) -> tuple[T, bool]:
         """The result under `key`, and whether this caller led the flight.
+
+        Args:
+            start: given the flight's own rank, which callers of an earlier lane lift when they join.
+            rank: the caller's; lifted while it waits here, it lifts the flight.
 
         Raises whatever the flight raised, to everyone on it. A caller that is cancelled leaves the others aboard.
         """
         flight = self._flights.get(key)
         led = flight is None
         if flight is None:
-            flight = _Flight(asyncio.ensure_future(_as_coroutine(start)))
+            own = Rank(rank.lane)
+            flight = _Flight(asyncio.ensure_future(_as_coroutine(start, own)), own)
             self._flights[key] = flight
             flight.task.add_done_callback(lambda _: self._land(key, flight))
         flight.waiting += 1
         try:
-            return await asyncio.shield(flight.task), led
+            with rank.lifting(flight.rank.lift):
+                return await asyncio.shield(flight.task), led
         finally:
             flight.waiting -= 1
             if flight.waiting == 0 and not flight.task.done():
@@ -53,5 +63,5 @@ class Flights(Generic[T]):
             del self._flights[key]
 
 
-async def _as_coroutine(start: Callable[[], Awaitable[T]]) -> T:
-    return await start()
+async def _as_coroutine(start: Callable[[Rank], Awaitable[T]], rank: Rank) -> T:
+    return await start(rank)

@@ -22,6 +22,7 @@ from gateway.engines.scale import Scale
 from gateway.engines.seat import Phase, Seat
 from gateway.engines.state import HostState
 from gateway.settings.logs import get_logger, lines_of
+from storage.records import Lane
 
 log = get_logger("voxgate.engines")
 
@@ -62,8 +63,8 @@ class Host:
         self._make_worker = make_worker
         self._clock = clock
         self._queue: FairQueue[Ticket] = FairQueue()
-        # By priority, since only normal chunks start further workers; each dict has its oldest first.
-        self._entries: dict[bool, dict[Ticket, tuple[Entry[Ticket], float]]] = {False: {}, True: {}}
+        # By lane, since low chunks start no further workers; each dict has its oldest first.
+        self._entries: dict[Lane, dict[Ticket, tuple[Entry[Ticket], float]]] = {lane: {} for lane in Lane}
         self._seats: list[Seat] = []
         self._ids = itertools.count(1)
         self._alarm: asyncio.TimerHandle | None = None
@@ -84,7 +85,7 @@ class Host:
 
     def submit(self, order: ChunkOrder) -> Ticket:
         """Let a chunk wait for an engine; see Ticket for how it ends. Never blocks."""
-        ticket = Ticket(order, self._withdraw)
+        ticket = Ticket(order, self._withdraw, self._lift)
         if self._stopping:
             self._end(ticket, HostStopped(f"{self.name} is stopping"))
         elif (error := self._refusal()) is not None:
@@ -154,18 +155,27 @@ class Host:
             tenant=order.tenant,
             job=order.job_id,
             cost=1 if again else len(order.text),
+            lane=ticket.lane,
             first=order.index == 0,
-            low=order.low_priority,
             front=again,
         )
-        self._entries[order.low_priority][ticket] = (entry, self._clock.monotonic())
+        self._entries[ticket.lane][ticket] = (entry, self._clock.monotonic())
 
     def _forget_entries(self) -> None:
         for lane in self._entries.values():
             lane.clear()
 
+    def _lift(self, ticket: Ticket, lane: Lane) -> None:
+        """Somebody of an earlier lane waits for the chunk, too: what waits moves up; what an engine has goes on."""
+        waiting = self._entries[ticket.lane].pop(ticket, None)
+        ticket.lane = lane
+        if waiting is not None:
+            self._queue.withdraw(waiting[0])
+            self._enqueue(ticket)
+            self._pump()
+
     def _withdraw(self, ticket: Ticket) -> None:
-        waiting = self._entries[ticket.order.low_priority].pop(ticket, None)
+        waiting = self._entries[ticket.lane].pop(ticket, None)
         if waiting is not None:
             self._queue.withdraw(waiting[0])
             return
@@ -190,7 +200,7 @@ class Host:
             if ticket.alone and (seat.held or tickets):
                 break  # the suspect comes next, but waits until nobody can be hurt
             self._queue.pop()
-            self._entries[ticket.order.low_priority].pop(ticket, None)
+            self._entries[ticket.lane].pop(ticket, None)
             tickets.append(ticket)
             if ticket.alone:
                 seat.solo = True
@@ -411,10 +421,10 @@ class Host:
         again: list[float] = []
         if len(self._queue):
             need = max(need, 1)
-        if normal := self._entries[False]:
+        if normal := [self._entries[lane] for lane in (Lane.SHORT, Lane.LONG) if self._entries[lane]]:
             held = sum(len(seat.held) for seat in here)
-            full = min(self.scale.max_workers, -(-(held + len(normal)) // self._concurrency))
-            oldest = next(iter(normal.values()))[1]
+            full = min(self.scale.max_workers, -(-(held + sum(map(len, normal))) // self._concurrency))
+            oldest = min(next(iter(entries.values()))[1] for entries in normal)
             if full > max(len(here), 1) and now < oldest + SCALE_UP_AFTER_S:
                 again.append(oldest + SCALE_UP_AFTER_S)
                 full = max(1, len(here))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgspec
 
 from backends.interface import Voice
+from storage.records import Lane
 
 
 class ChunkOrder(msgspec.Struct, frozen=True):
@@ -16,6 +18,7 @@ class ChunkOrder(msgspec.Struct, frozen=True):
 
     Args:
         index: the chunk's place in its job; 0 is spoken before the later chunks of its tenant.
+        lane: where it waits to begin with; see `Ticket.lift`.
         options: as in the request; the worker makes the backend's `RequestOptions` of them.
         finish: what the post function needs to know, opaque here.
         has_letters: whether silence would be a wrong answer.
@@ -30,7 +33,7 @@ class ChunkOrder(msgspec.Struct, frozen=True):
     seed: int
     ssml: str | None = None
     options: dict[str, Any] = {}
-    low_priority: bool = False
+    lane: Lane = Lane.LONG
     finish: bytes = b""
     has_letters: bool = True
 
@@ -77,6 +80,31 @@ Post = Callable[[Any, int, bytes, bool], Finished]
 """`post(pcm, rate, finish, has_letters)`: a module-level function, run where the engine runs."""
 
 
+class Rank:
+    """The lane of work under way. Lifted when somebody of an earlier lane waits for the same work."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.lane = lane
+        self._listeners: list[Callable[[Lane], None]] = []
+
+    def lift(self, lane: Lane) -> None:
+        """Move to an earlier lane, with all that follows; a later one changes nothing."""
+        if lane < self.lane:
+            self.lane = lane
+            for tell in list(self._listeners):
+                tell(lane)
+
+    @contextlib.contextmanager
+    def lifting(self, other: Callable[[Lane], None]) -> Iterator[None]:
+        """Lift `other` to this lane now, and whenever this one is lifted in the block."""
+        other(self.lane)
+        self._listeners.append(other)
+        try:
+            yield
+        finally:
+            self._listeners.remove(other)
+
+
 class Ticket:
     """A chunk on its way through a host.
 
@@ -87,10 +115,16 @@ class Ticket:
         on_change: called (without arguments) whenever either of them has changed.
         crashes: workers that died while they held this chunk and nothing else.
         alone: suspected of a crash in company, so spoken alone until it is cleared.
+        lane: where it waits.
     """
 
-    def __init__(self, order: ChunkOrder, withdraw: Callable[[Ticket], None]) -> None:
+    def __init__(
+        self, order: ChunkOrder, withdraw: Callable[[Ticket], None], move: Callable[[Ticket, Lane], None]
+    ) -> None:
+        """`move` lets it wait in another lane, if it still waits."""
         self.order = order
+        self.lane = order.lane
+        self._move = move
         self.future: asyncio.Future[TakeResult] = asyncio.get_running_loop().create_future()
         self.dispatched_at: float | None = None
         self.held_up = False
@@ -105,6 +139,11 @@ class Ticket:
         if self.dispatched_at is None:
             self.dispatched_at = at
         self._tell()
+
+    def lift(self, lane: Lane) -> None:
+        """Let it wait in an earlier lane; a later one changes nothing."""
+        if lane < self.lane:
+            self._move(self, lane)
 
     def hold_up(self, held_up: bool) -> None:
         """Its engine gets another model, or is done with that or dead."""

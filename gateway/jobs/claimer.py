@@ -1,4 +1,4 @@
-"""Takes waiting jobs and runs them, a bounded number at a time, tenants in turn.
+"""Takes waiting jobs and runs them, a bounded number at a time, by lane, tenants in turn.
 
 A job is claimed only when its backend's model is loaded, so that loading is time in the queue, with a reason, and
 never execution. A backend that cannot be loaded does not hold its jobs: they are claimed and end, or fall back.
@@ -8,11 +8,14 @@ Nothing is claimed while a disk is full: what would be spoken could not be kept.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 
 from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
+from gateway.jobs.heads import HeadLook
 from gateway.jobs.run import Run
 from gateway.jobs.runner import Runner
+from gateway.jobs.slots import Slots
 from gateway.jobs.turns import Turns
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -20,7 +23,7 @@ from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError, StorageFull
 from storage.free_space import FreeSpace
 from storage.jobs import JobStore
-from storage.records import JobRecord
+from storage.records import Candidate, JobRecord, Lane
 
 POLL_S = 1.0
 """Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
@@ -54,15 +57,17 @@ class Claimer:
         self._space = space
         self._full = False
         self._turns = Turns()
+        self._slots = Slots(settings.jobs)
+        self._heads = HeadLook(store, clock)
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
         self._seen: tuple[list[str], list[str]] = ([], [])
-        self._more = True
-        """Whether the last look at the queue may have left something that a free place would let us claim."""
+        self._lines = 1
+        """Lines that had somebody to claim at the last look."""
+        self._more = set(Lane)
+        """Lanes in which the last look at the queue may have left something that a free place would let us claim."""
         self._looking = False
-        self._promised = 0
-        """Places taken by jobs whose claims are being committed."""
         self.running: dict[str, Run] = {}
 
     def start(self) -> None:
@@ -75,19 +80,18 @@ class Claimer:
         """There may be something to claim."""
         self._look.set()
 
-    def has_place_for(self, backend: str) -> bool:
+    def has_place_for(self, job: JobRecord) -> bool:
         """Whether a job that is about to be inserted could run at once: a place is free, and nobody waits for it."""
-        if self._stopping or self._looking or self._more or self._look.is_set():
+        if self._stopping or self._looking or job.lane in self._more or self._look.is_set():
             return False
-        free = self._settings.jobs.max_running - len(self.running) - self._promised
-        return free > 0 and backend in self._backends()[0]
+        return job.backend in self._backends()[0] and self._slots.admits(_candidate(job))
 
     async def claim_at_once(self, job: JobRecord) -> None:
         """Claim a job while it is being inserted: begun after its insert, it is part of the same group commit.
 
         A sentence need not wait for a second transaction and a look at the queue. Where it fails, the job waits.
         """
-        self._promised += 1
+        self._hold(job)
         try:
             jobs = await self._store.claim([job.id], self._owner, self._clock.now_ms())
         except StorageError as error:
@@ -97,7 +101,7 @@ class Claimer:
             log.exception("claim_crashed")
             jobs = []
         finally:
-            self._promised -= 1
+            self._release(job.id)
         for claimed in jobs:
             self._begin(claimed, missed=job.flight_key)
         if not jobs:
@@ -142,30 +146,57 @@ class Claimer:
 
     async def _claim_some(self) -> bool:
         """Claim up to the free places; whether another round may find more."""
-        free = self._settings.jobs.max_running - len(self.running) - self._promised
         open_, closed = self._seen = self._backends()
-        self._more = True
+        self._more = set(Lane)
+        await self._lift()
+        free = self._slots.free
         if free <= 0 or self._stopping or not self._has_space():
             return False
-        if closed:
+        for name in await self._store.wanted(closed):
             # Somebody waits for a backend that sleeps: that is what wakes it.
-            for candidate in await self._store.candidates(closed, per_tenant=1):
-                hosted = self._engines.get(candidate.backend)
-                if hosted is not None:
-                    hosted.host.wake()
-        waiting = await self._store.candidates(open_, per_tenant=free)
-        chosen = self._turns.order(waiting)[:free]
-        self._more = len(waiting) >= free
-        if not chosen:
-            return False
-        jobs = await self._store.claim([c.id for c in chosen], self._owner, self._clock.now_ms())
+            if (hosted := self._engines.get(name)) is not None:
+                hosted.host.wake()
+        # As many of each line as may be needed: with a thousand tenants the first of each is enough.
+        per_line = max(1, min(free, -(-2 * free // self._lines)))
+        waiting = await self._heads.read(open_, per_line)
+        lines = Counter(candidate.line for candidate in waiting)
+        self._lines = max(1, len(lines))
+        chosen = self._slots.choose(self._turns.order(waiting))
+        jobs: list[JobRecord] = []
+        try:
+            jobs = await self._store.claim([c.id for c in chosen], self._owner, self._clock.now_ms())
+        finally:
+            for candidate in chosen:
+                self._release(candidate.id)
         claimed = {job.id for job in jobs}
+        self._more = {c.lane for c in waiting if c.id not in claimed}
+        self._more |= {line.lane for line, seen in lines.items() if seen >= per_line}
+        if self._heads.unfinished:
+            self._more = set(Lane)
         for candidate in chosen:
             if candidate.id in claimed:
                 self._turns.serve(candidate)
         for job in jobs:
             self._begin(job)
-        return 0 < len(jobs) < len(chosen)  # another server was quicker with some; behind them others may wait
+        lines.subtract(candidate.line for candidate in chosen)
+        exhausted = any(not left and seen for left, seen in ((lines[c.line], c.id in claimed) for c in chosen))
+        # Behind those we claimed others may wait, and so they may where another server was quicker.
+        return self._heads.unfinished or (bool(jobs) and (len(jobs) < len(chosen) or exhausted))
+
+    async def _lift(self) -> None:
+        """Lift what runs here in the low lane, and somebody waits for who does not: wherever that one was accepted."""
+        low = {run.job.flight_key: run for run in self.running.values() if run.can_be_lifted}
+        for flight in await self._store.lifted([flight for flight in low if flight is not None]):
+            low[flight].lift()
+            self._hold(low[flight].job, low[flight].rank.lane)
+
+    def _hold(self, job: JobRecord, lane: Lane | None = None) -> None:
+        self._slots.hold(job.id, job.tenant, job.lane if lane is None else lane, job.chars)
+        self._metrics.running_bytes.set(self._slots.size_bytes)
+
+    def _release(self, job_id: str) -> None:
+        self._slots.release(job_id)
+        self._metrics.running_bytes.set(self._slots.size_bytes)
 
     def _has_space(self) -> bool:
         """Whether what a job speaks could be kept; said once when there is no room, and once when there is again."""
@@ -183,6 +214,7 @@ class Claimer:
             earlier.lose()  # our own lease on it ran out before we noticed
         run = Run(job, missed)
         self.running[job.id] = run
+        self._hold(job)
         run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
         self._metrics.jobs_running.set(len(self.running))
 
@@ -206,6 +238,7 @@ class Claimer:
         finally:
             if self.running.get(run.job.id) is run:
                 del self.running[run.job.id]
+                self._release(run.job.id)
             self._metrics.jobs_running.set(len(self.running))
             if self._more or not run.completed:  # the followers of a job that failed may be claimed now
                 self.wake()
@@ -220,3 +253,7 @@ class Claimer:
             log.info("job_stopped")
         except Exception:
             log.exception("job_end_not_written")
+
+
+def _candidate(job: JobRecord) -> Candidate:
+    return Candidate(job.id, job.tenant, job.chars, job.lane, job.created_ms, job.backend)

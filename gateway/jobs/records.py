@@ -11,6 +11,7 @@ from gateway.errors import InvalidInput, ModelNotInitialized, ReadingFailed
 from gateway.jobs.answers import Entry
 from gateway.jobs.ids import job_id
 from gateway.jobs.intake import Assignment
+from gateway.jobs.lanes import lane_of
 from gateway.jobs.output import warned
 from gateway.jobs.retention import retained_until
 from gateway.jobs.views import Envelope, Kind, Policy
@@ -40,7 +41,7 @@ class Records:
         assignment: Assignment,
         request_id: str | None,
     ) -> JobRecord:
-        """A job that waits to be spoken."""
+        """A job that is accepted; `waiting` adds what it needs in the queue."""
         now = self._clock.now_ms()
         request = assignment.request
         return JobRecord(
@@ -62,6 +63,10 @@ class Records:
             available_ms=0,
             request=_encode(request).decode(),
         )
+
+    def waiting(self, job: JobRecord, assignment: Assignment) -> JobRecord:
+        """The same job with its lane, which only a job that waits has to know."""
+        return msgspec.structs.replace(job, lane=lane_of(assignment, low=job.low_priority))
 
     def answered(self, job: JobRecord, assignment: Assignment, entry: Entry) -> JobRecord:
         """The same job, finished as it came with what the cache has."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from gateway.engines.order import Rank
+from gateway.jobs.lanes import lane_of_chunks
 from gateway.speech.timing import Timing
-from storage.records import JobRecord
+from storage.records import JobRecord, Lane
 
 
 class Lost(Exception):
@@ -21,17 +23,20 @@ class Run:
     Attributes:
         chunks_done: those that earlier attempts have done are not done again. A beat tells it, or the takes that are
             stored; callers hear what was told, so that nobody hears more than the next attempt would begin with.
+        rank: its lane, until it is lifted.
     """
 
     def __init__(self, job: JobRecord, missed: str | None = None) -> None:
         self.job = job
         self.missed = missed
+        self.rank = Rank(job.lane)
         self.timing = Timing()
         self.backend = job.backend
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total
         self.task: asyncio.Task[None] | None = None
         self.lost = False
+        self._lifted = False
         self.completed = False
 
     @property
@@ -44,10 +49,23 @@ class Run:
         """What its beat tells: chunks done, chunks there are, ms of execution."""
         return self.chunks_done, self.chunks_total, self.execution_ms
 
+    @property
+    def can_be_lifted(self) -> bool:
+        """Whether others may wait for the same speech, and not with low priority."""
+        return self.rank.lane is Lane.LOW and self.job.flight_key is not None and not self.completed
+
+    def lift(self) -> None:
+        """Somebody who is not of low priority waits for the same speech: it is as urgent as that."""
+        self._lifted = True
+        # Before it is planned nobody knows its chunks; the plan says whether it is short.
+        self.rank.lift(lane_of_chunks(self.chunks_total) if self.chunks_total else Lane.LONG)
+
     def planned(self, total: int) -> None:
         """There are so many chunks."""
         self.chunks_total = total
         self.chunks_done = min(self.chunks_done, total)
+        if self._lifted:
+            self.lift()
 
     def counted(self, done: int) -> None:
         """So many chunks are done in this attempt, those that were found included."""

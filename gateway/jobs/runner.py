@@ -145,7 +145,7 @@ class Runner:
         utterance = Utterance(
             ref=JobRef(job.id, self._owner, job.attempt),
             tenant=job.tenant,
-            low_priority=job.low_priority,
+            rank=run.rank,
             request=request,
             plan=plan,
             script=planned.script,

@@ -182,7 +182,8 @@ class Jobs:
                     self._answers.forget([assignment.key])  # swept between our look and our commit
         self._watch.check_space()
         await self._room(endpoint)
-        if self._claimer.has_place_for(job.backend):
+        job = self._records.waiting(job, assignment)
+        if self._claimer.has_place_for(job):
             accepted, _ = await asyncio.gather(self._store.insert(job, idempotency), self._claimer.claim_at_once(job))
         else:
             accepted = await self._store.insert(job, idempotency)

@@ -1,44 +1,83 @@
-"""Whose job is claimed next: deficit round robin by tenant, in characters.
+"""The order in which waiting jobs are claimed: by lane, in each lane tenants in turn, in characters.
 
-A tenant that submitted a thousand jobs and one that submitted a single one take turns. What a tenant was served
-beyond its turn is remembered as long as it keeps jobs waiting.
+A tenant that submitted a thousand jobs and one that submitted a single one take turns. What a tenant was served in a
+lane counts in that lane only: whoever waits with a book, or with jobs of low priority, does not pay with a sentence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from storage.records import Candidate
+from gateway.engines.fair import BURST
+from storage.records import Candidate, Lane
+
+SHORTS_IN_A_ROW = 8
+"""Short jobs in a row before a long one that waits: sentences without end must not starve books."""
 
 
 class Turns:
-    """Orders the heads of the tenants' lines; keeps what each has been served."""
+    """Orders the heads of the lines; keeps what each tenant has been served."""
 
     def __init__(self) -> None:
-        self._served: dict[str, int] = {}
+        self._lanes = {lane: _Round() for lane in Lane}
+        self._shorts = 0
 
     def order(self, candidates: Iterable[Candidate]) -> list[Candidate]:
         """Candidates in the order in which they should run; low priority after everything else."""
-        lines: dict[tuple[bool, str], list[Candidate]] = {}
+        waiting: dict[Lane, dict[str, list[Candidate]]] = {lane: {} for lane in Lane}
         for candidate in candidates:
-            lines.setdefault((candidate.low_priority, candidate.tenant), []).append(candidate)
-        tenants = {tenant for _, tenant in lines}
-        floor = min((served for tenant, served in self._served.items() if tenant in tenants), default=0)
-        # A newcomer starts level with the least served: it gets its turn, and no credit for its absence.
-        served = {tenant: self._served.get(tenant, floor) for tenant in tenants}
-        self._served = dict(served)
+            waiting[candidate.lane].setdefault(candidate.tenant, []).append(candidate)
+        short, long, low = (self._lanes[lane].order(waiting[lane]) for lane in (Lane.SHORT, Lane.LONG, Lane.LOW))
         ordered: list[Candidate] = []
-        for low in (False, True):
-            waiting = {tenant: line for (is_low, tenant), line in lines.items() if is_low is low}
-            while waiting:
-                tenant = min(waiting, key=lambda name: (served[name], waiting[name][0].created_ms))
-                candidate = waiting[tenant].pop(0)
-                served[tenant] += max(1, candidate.chars)
-                ordered.append(candidate)
-                if not waiting[tenant]:
-                    del waiting[tenant]
-        return ordered
+        shorts = self._shorts
+        while short and long:
+            line, shorts = (long, 0) if shorts >= SHORTS_IN_A_ROW else (short, shorts + 1)
+            ordered.append(line.pop(0))
+        return [*ordered, *short, *long, *low]
 
     def serve(self, candidate: Candidate) -> None:
         """Count a job that was really claimed."""
-        self._served[candidate.tenant] = self._served.get(candidate.tenant, 0) + max(1, candidate.chars)
+        self._shorts = self._shorts + 1 if candidate.lane is Lane.SHORT else 0
+        self._lanes[candidate.lane].serve(candidate)
+
+
+class _Round:
+    """Start-time fair queueing of one lane (Goyal, Vin and Cheng, SIGCOMM 1996).
+
+    A tenant that did not wait before goes before those who stand level with it. What a tenant was served above that
+    level is remembered though it goes away: it gets nothing by coming back, but for `BURST`.
+    """
+
+    def __init__(self) -> None:
+        self._served: dict[str, int] = {}
+        self._level = 0
+        self._waited: set[str] = set()
+
+    def order(self, waiting: dict[str, list[Candidate]]) -> list[Candidate]:
+        self._served = {
+            tenant: served for tenant, served in self._served.items() if served > self._level or tenant in waiting
+        }
+        served = {tenant: max(self._level, self._served.get(tenant, 0)) for tenant in waiting}
+        new, self._waited = waiting.keys() - self._waited, set(waiting)
+        lines = {tenant: list(reversed(line)) for tenant, line in waiting.items()}
+
+        def turn(tenant: str) -> tuple[int, bool, int, int]:
+            line = lines[tenant]
+            # Of those who stand level, the one that waits for least: a single job, not the first of a hundred.
+            return max(self._level, served[tenant] - BURST), tenant not in new, len(line), line[-1].created_ms
+
+        ordered: list[Candidate] = []
+        while lines:
+            tenant = min(lines, key=turn)
+            candidate = lines[tenant].pop()
+            served[tenant] += max(1, candidate.chars)
+            new = new - {tenant}
+            ordered.append(candidate)
+            if not lines[tenant]:
+                del lines[tenant]
+        return ordered
+
+    def serve(self, candidate: Candidate) -> None:
+        served = max(self._level, self._served.get(candidate.tenant, 0))
+        self._level = max(self._level, served - BURST)
+        self._served[candidate.tenant] = served + max(1, candidate.chars)

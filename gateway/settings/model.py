@@ -47,7 +47,17 @@ class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
 class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
     """`[jobs]`: how accepted work is queued, leased, tried again and kept."""
 
-    max_running: Annotated[Positive, Meta(description="Jobs one server runs at a time.")] = 16
+    max_running: Annotated[
+        Positive,
+        Meta(description="Jobs one server runs at a time; a quarter of them, at least 2, only of one or two chunks."),
+    ] = 32
+    running_bytes: Annotated[
+        Positive,
+        Meta(
+            description="Bytes of memory for the longer jobs one server runs at a time, as estimated from their texts; "
+            "one that is larger runs alone."
+        ),
+    ] = 256_000_000
     lease_s: Annotated[
         PositiveSeconds, Meta(description="Seconds without a sign of life after which a running job is taken over.")
     ] = 10.0

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused
-from gateway.engines.order import ChunkOrder, TakeResult
+from gateway.engines.order import ChunkOrder, Rank, TakeResult
 from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.speech.checks import Check, Flaw
 from gateway.speech.finish import Finish
@@ -107,8 +107,11 @@ class Maker:
                 self.tally.found(each.key, each.text, take.samples / take.sample_rate)
         return found
 
-    async def make(self, chunk: Line) -> Made:
+    async def make(self, chunk: Line, rank: Rank | None = None) -> Made:
         """The take of a chunk; it is stored, or on its way to the store.
+
+        Args:
+            rank: of the chunk that this one is a piece of; None is the utterance's.
 
         Raises:
             InvalidInput, UnsupportedText: the text or an option is at fault.
@@ -116,10 +119,10 @@ class Maker:
             BackendUnavailable: it cannot be loaded.
         """
 
-        async def fly() -> Made:
-            return await self._found(chunk) or await self._new(chunk)
+        async def fly(flight: Rank) -> Made:
+            return await self._found(chunk) or await self._new(chunk, flight)
 
-        made, led = await self._speaker.flights.join(chunk.key, fly)
+        made, led = await self._speaker.flights.join(chunk.key, fly, rank or self._utterance.rank)
         if not led:
             made = msgspec.structs.replace(made, origin="shared")
         if made.origin == "shared":
@@ -150,15 +153,15 @@ class Maker:
         take = TakeResult(file, stored.samples, stored.sample_rate, b"", stored.gain_db, stored.warnings, 0.0)
         return Made(take, None, "stored")
 
-    async def _new(self, chunk: Line) -> Made:
+    async def _new(self, chunk: Line, rank: Rank) -> Made:
         """A take from the host, tried again where that may help, made of pieces where the chunk is too long."""
         origin: Origin = "spoken"
         try:
-            take = await self._spoken(chunk)
+            take = await self._spoken(chunk, rank)
         except ChunkRefused as refusal:
             if refusal.kind != "too_long":
                 raise _named(refusal, chunk.text) from refusal
-            take, origin = await self._in_pieces(chunk, refusal), "pieces"
+            take, origin = await self._in_pieces(chunk, refusal, rank), "pieces"
         except ChunkPoisoned as poisoned:
             self._note_failure("poisoned")
             raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
@@ -166,11 +169,11 @@ class Maker:
         await self._keeper.room()
         return Made(take, self.finish, origin)
 
-    async def _spoken(self, chunk: Line) -> TakeResult:
+    async def _spoken(self, chunk: Line, rank: Rank) -> TakeResult:
         seed = chunk.seed
         for attempt in range(RETRIES + 1):
             try:
-                return await self._checked_take(chunk, seed)
+                return await self._checked_take(chunk, seed, rank)
             except ChunkRefused as refusal:
                 self._note_failure(refusal.kind)
                 # Short of memory, the same seed was tried again already; another one would be other sound.
@@ -180,17 +183,17 @@ class Maker:
                 seed = self._seed(chunk, attempt + 1)
         raise AssertionError("the loop returns or raises")
 
-    async def _checked_take(self, chunk: Line, seed: int) -> TakeResult:
+    async def _checked_take(self, chunk: Line, seed: int, rank: Rank) -> TakeResult:
         async def speak(retry: int) -> TakeResult:
             order = self._order(chunk, self._seed(chunk, RETRIES + retry) if retry else seed)
             for _ in range(RETRIES):
                 try:
-                    return await self._ask(chunk, order)
+                    return await self._ask(chunk, order, rank)
                 except ChunkRefused as refusal:
                     if refusal.kind != "out_of_memory" or not refusal.retryable:
                         raise
                     self._note_failure(refusal.kind)
-            return await self._ask(chunk, order)
+            return await self._ask(chunk, order, rank)
 
         if not self._checked:
             return await speak(0)
@@ -199,9 +202,9 @@ class Maker:
         self._speaker.metrics.take_retries.labels(self._utterance.source.backend).inc(retried)
         return take
 
-    async def _ask(self, chunk: Line, order: ChunkOrder) -> TakeResult:
-        ticket = self._host.submit(order)
-        with self._timing.watching(ticket):
+    async def _ask(self, chunk: Line, order: ChunkOrder, rank: Rank) -> TakeResult:
+        ticket = self._host.submit(msgspec.structs.replace(order, lane=rank.lane))
+        with rank.lifting(ticket.lift), self._timing.watching(ticket):
             try:
                 take = await ticket.future
             except asyncio.CancelledError:
@@ -210,14 +213,14 @@ class Maker:
         self.tally.spoken(chunk.key, chunk.text, take.samples / take.rate, take.engine_s)
         return take
 
-    async def _in_pieces(self, whole: Line, refusal: ChunkRefused) -> TakeResult:
+    async def _in_pieces(self, whole: Line, refusal: ChunkRefused, rank: Rank) -> TakeResult:
         """A chunk its engine calls too long, spoken in pieces; their takes joined are its take."""
         utterance = self._utterance
         texts = split_again(whole.text, utterance.source.language, utterance.chunk_rule)
         if len(texts) < 2:
             raise _named(refusal, whole.text) from refusal
         takes = [
-            (await self.make(line(whole.index, text, nth, utterance.source, utterance.request.seed))).take
+            (await self.make(line(whole.index, text, nth, utterance.source, utterance.request.seed), rank)).take
             for text, nth in zip(texts, occurrences(texts), strict=True)
         ]
         joined = await asyncio.to_thread(_join, takes)
@@ -238,7 +241,6 @@ class Maker:
             language=u.source.language,
             seed=seed,
             options=u.options,
-            low_priority=u.low_priority,
             finish=msgspec.json.encode(msgspec.structs.replace(self._wish, check=check)),
             has_letters=has_speech(chunk.text),
         )

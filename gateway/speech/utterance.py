@@ -9,7 +9,7 @@ import msgspec
 
 from backends.interface import ChunkRule, Voice
 from gateway.cache.keys import Source
-from gateway.engines.order import ChunkOrder, Ticket
+from gateway.engines.order import ChunkOrder, Rank, Ticket
 from gateway.speech.plan import Plan
 from gateway.speech.render import Rendered
 from gateway.speech.request import SpeechRequest
@@ -30,6 +30,7 @@ class Utterance(msgspec.Struct, frozen=True):
 
     Args:
         script: the plan's chunks with seeds and keys.
+        rank: its lane; lifted while it is spoken, its chunks are.
         source: who speaks, in the words of the cache key.
         rate: of what will be heard, in Hz.
         own_takes: what other jobs have spoken is spoken again.
@@ -39,7 +40,7 @@ class Utterance(msgspec.Struct, frozen=True):
 
     ref: JobRef
     tenant: str
-    low_priority: bool
+    rank: Rank
     request: SpeechRequest
     plan: Plan
     script: tuple[Line, ...]

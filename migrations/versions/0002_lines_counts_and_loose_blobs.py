@@ -81,6 +81,13 @@ def upgrade() -> None:
     op.create_index("ix_jobs_pages", "jobs", ["tenant", "endpoint_id", "state", "id", "retries"])
     op.drop_index("ix_jobs_queue", "jobs")
     op.drop_index("ix_jobs_endpoint", "jobs")
+    op.drop_index("ix_jobs_followers", "jobs")
+    op.create_index(
+        "ix_jobs_followers",
+        "jobs",
+        ["flight_key", "low_priority", "tenant", "created_ms", "id"],
+        **_where("state = 'IN_QUEUE'"),
+    )
 
     # Every blob is looked at once by the next sweep.
     op.add_column("blobs", sa.Column("loose_ms", sa.BigInteger(), nullable=True, server_default=sa.text("0")))
@@ -133,6 +140,10 @@ def downgrade() -> None:
     op.drop_column("blobs", "dying")
     op.drop_column("blobs", "loose_ms")
     op.create_index("ix_blobs_touched_ms", "blobs", ["touched_ms"])
+    op.drop_index("ix_jobs_followers", "jobs")
+    op.create_index(
+        "ix_jobs_followers", "jobs", ["flight_key", "low_priority", "created_ms", "id"], **_where("state = 'IN_QUEUE'")
+    )
     op.create_index("ix_jobs_endpoint", "jobs", ["endpoint_id", "state", "retries"])
     op.create_index(
         "ix_jobs_queue", "jobs", ["tenant", "low_priority", "created_ms", "id"], **_where("state = 'IN_QUEUE'")

@@ -132,8 +132,9 @@ class JobMachine(RuleBasedStateMachine):
         server = self.nodes[node]
         wanted = list(self.known)
         if not blindly:
-            wanted = [candidate.id for candidate in self.run(server.jobs.candidates(["hibari"]))]
-            flights = [self.known[job_id].flight for job_id in wanted if self.known[job_id].flight]
+            offered = self.run(server.jobs.candidates(["hibari"])).candidates
+            wanted = [candidate.id for candidate in offered]
+            flights = [(self.known[job.id].flight, job.tenant) for job in offered if self.known[job.id].flight]
             assert len(flights) == len(set(flights))
         for job in self.run(server.jobs.claim(wanted[:most], server.owner)):
             known = self.known[job.id]

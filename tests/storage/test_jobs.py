@@ -16,6 +16,11 @@ from storage.usage import UsageStore
 from storage.webhooks import WebhookStore
 
 
+async def offered(jobs: JobStore, per_line: int = 16) -> list[str]:
+    """Jobs that wait for hibari and could be claimed now, in their order."""
+    return [candidate.id for candidate in (await jobs.candidates(["hibari"], per_line)).candidates]
+
+
 async def claim(jobs: JobStore, job_id: str = "job-1", owner: str = "a") -> JobRecord:
     [job] = await jobs.claim([job_id], owner)
     return job
@@ -60,16 +65,15 @@ async def test_a_cached_job_whose_audio_was_swept_is_refused_and_not_kept(jobs: 
 async def test_the_line_is_by_priority_then_age_and_a_flood_hides_nobody(jobs: JobStore, clock: HandClock) -> None:
     for n in range(30):
         await jobs.insert(a_job(f"flood-{n:02}", created_ms=START_MS + n))
-    await jobs.insert(a_job("low", tenant="b", low_priority=True, created_ms=START_MS - 9))
+    await jobs.insert(a_job("low", tenant="b", low_priority=True, lane=Lane.LOW, created_ms=START_MS - 9))
+    await jobs.insert(a_job("short", lane=Lane.SHORT, created_ms=START_MS + 200))
     await jobs.insert(a_job("late", tenant="c", created_ms=START_MS + 99))
     await jobs.insert(a_job("other backend", tenant="c", backend="google"))
     await jobs.insert(a_job("not yet", tenant="d", available_ms=START_MS + 1))
     await jobs.insert(a_job("too old", tenant="e", expires_at_ms=START_MS))
-    assert [c.id for c in await jobs.candidates(["hibari"], per_tenant=2)] == ["flood-00", "flood-01", "late", "low"]
-    assert [c.id for c in await jobs.candidates(["hibari", "google"], {"default"}, per_tenant=1)] == [
-        "other backend", "low",
-    ]  # fmt: skip
-    assert await jobs.candidates([]) == []
+    assert await offered(jobs, per_line=2) == ["short", "flood-00", "flood-01", "late", "low"]
+    assert [c.id for c in (await jobs.candidates(["google"], per_line=1)).candidates] == ["other backend"]
+    assert (await jobs.candidates([])).candidates == []
     places = [await jobs.position(a_job(f"flood-{n:02}", created_ms=START_MS + n)) for n in (0, 2, 31)]
     assert places == [1, 3, 0]
 
@@ -89,12 +93,12 @@ async def test_a_place_in_line_is_among_the_jobs_of_one_tenant_backend_and_lane(
 async def test_of_a_flight_only_the_oldest_is_offered_and_nobody_while_it_runs(jobs: JobStore) -> None:
     for n in range(3):
         await jobs.insert(a_job(f"job-{n}", flight_key="same", created_ms=START_MS + n))
-    assert [c.id for c in await jobs.candidates(["hibari"])] == ["job-0"]
+    assert await offered(jobs) == ["job-0"]
     assert [job.id for job in await jobs.claim(["job-0", "job-1", "job-2"], "a")] == ["job-0"]
-    assert await jobs.candidates(["hibari"]) == []
+    assert await offered(jobs) == []
     assert await jobs.claim(["job-1"], "b") == []
     await jobs.cancel("job-0")
-    assert [c.id for c in await jobs.candidates(["hibari"])] == ["job-1"]
+    assert await offered(jobs) == ["job-1"]
 
 
 async def test_of_many_claimers_on_two_servers_one_gets_the_job(database_url: str) -> None:
@@ -235,7 +239,7 @@ async def test_a_follower_who_has_heard_another_backend_is_not_finished_with_the
     done = await jobs.complete("leader", "a", 1, a_completion(blob, backend="google"))
     await audio.settle(blob)
     assert done.followers == ("waiting",)
-    assert [c.id for c in await jobs.candidates(["hibari"])] == ["heard"]
+    assert await offered(jobs) == ["heard"]
 
 
 async def test_followers_share_a_failure_of_the_input_and_outlive_any_other(jobs: JobStore) -> None:
@@ -250,7 +254,7 @@ async def test_followers_share_a_failure_of_the_input_and_outlive_any_other(jobs
     follower = await jobs.get("bad-1")
     assert follower is not None
     assert (follower.state, follower.error) == (JobState.FAILED, "nothing to speak")
-    assert [c.id for c in await jobs.candidates(["hibari"])] == ["slow-1"]
+    assert await offered(jobs) == ["slow-1"]
 
 
 async def test_cancel_ends_a_running_job_at_once_and_leaves_a_finished_one(jobs: JobStore, audio: AudioStore) -> None:

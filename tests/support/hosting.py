@@ -20,15 +20,16 @@ from gateway.engines.order import ChunkOrder
 from gateway.engines.process import ProcessWorker
 from gateway.engines.scale import Scale
 from gateway.engines.worker import Spec
+from storage.records import Lane
 
 GUARD_S = 60.0
 """No test waits longer; none asserts on less."""
 
 
 def order(text: str = "A sentence to speak.", *, tenant: str = "anna", job: str = "job", index: int = 0, **rest: Any):
-    low_priority = rest.pop("low_priority", False)
+    lane = rest.pop("lane", Lane.LONG)
     voice = ScriptedBackend(ScriptedSettings(), context()).voices()[0]
-    return ChunkOrder(tenant, job, index, text, voice, "en", 7, options=rest, low_priority=low_priority)
+    return ChunkOrder(tenant, job, index, text, voice, "en", 7, options=rest, lane=lane)
 
 
 def context() -> BackendContext:

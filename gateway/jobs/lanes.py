@@ -1,0 +1,31 @@
+"""Lanes: the part of the queue and of a server's places that a job has by its length and priority."""
+
+from __future__ import annotations
+
+from gateway.jobs.intake import Assignment
+from gateway.speech.plan import make_plan
+from storage.records import Lane
+
+SHORT_CHUNKS = 2
+"""Chunks of a short job, at most."""
+
+
+def lane_of(assignment: Assignment, *, low: bool) -> Lane:
+    """The lane of a request on its arm; planned where its length alone does not tell.
+
+    SHORT_CHUNKS of the longest chunks are planned in a millisecond; longer texts are long whatever they hold.
+    """
+    if low:
+        return Lane.LOW
+    rule, text = assignment.rule, assignment.spoken
+    if len(text) > SHORT_CHUNKS * rule.max.n:
+        return Lane.LONG
+    if len(text.encode()) <= rule.target_chars and "\n" not in text and not assignment.spelled_out:
+        return Lane.SHORT
+    plan = make_plan(text, assignment.arm.language, rule, spelled_out=assignment.spelled_out)
+    return lane_of_chunks(len(plan.speaks))
+
+
+def lane_of_chunks(chunks: int) -> Lane:
+    """The lane of a job of so many chunks that is not of low priority."""
+    return Lane.SHORT if chunks <= SHORT_CHUNKS else Lane.LONG
