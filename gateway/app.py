@@ -111,7 +111,7 @@ class Gateway:
 
     async def _start(self, database: Database) -> None:
         settings, clock, metrics = self.settings, self.clock, self.metrics
-        self._audio = audio = AudioStore(settings.audio_dir)
+        self._audio = audio = AudioStore(settings.audio_dir, metrics.damaged_files.inc)
         jobs_kept = Retention(
             run_ms=round(settings.jobs.retention_run_s * 1000),
             runsync_ms=round(settings.jobs.retention_runsync_s * 1000),
@@ -121,7 +121,7 @@ class Gateway:
         self.endpoints = Endpoints(settings, EndpointStore(database))
         await self.endpoints.refresh()
         known = {hosted.name: hosted for hosted in self.engines}
-        voice_store = VoiceStore(database)
+        voice_store = VoiceStore(database, clock)
         self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)
         self.router = router = Router(
             known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos

@@ -66,3 +66,6 @@ class Metrics:
         self.leases_expired = Counter("voxgate_leases_expired", "Jobs taken over from a silent server.", registry=r)
         self.hot_bytes = Gauge("voxgate_hot_tier_bytes", "Bytes held by the in-memory tier.", registry=r)
         self.swept_blobs = Counter("voxgate_swept_blobs", "Unreferenced audio files removed.", registry=r)
+        self.damaged_files = Counter(
+            "voxgate_damaged_files", "Audio files found to hold other bytes than were stored.", registry=r
+        )

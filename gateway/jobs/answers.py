@@ -83,7 +83,7 @@ class Answers:
         try:
             encoded = await self.encoded(entry.blob_hash, entry.suffix)
         except BlobMissing:
-            # Somebody removed the file. The caller speaks again, and the entry is written anew.
+            # Somebody removed the file, or a disk damaged it. The caller speaks again, and the entry is written anew.
             self._entries.drop(key)
             return None
         if looks == self._looks:  # else it may have been forgotten since we read it
@@ -94,7 +94,7 @@ class Answers:
         """Audio as base64; None where it is larger than an answer may hold.
 
         Raises:
-            BlobMissing: the file is gone.
+            BlobMissing: the file is gone or damaged.
         """
         found = self._base64.get(blob_hash)
         if found is None:
@@ -108,10 +108,10 @@ class Answers:
         """Path, media type and size in bytes of an audio file.
 
         Raises:
-            BlobMissing: there is none.
+            BlobMissing: there is none, or it is damaged.
         """
-        path = await self._audio.path(blob_hash)
-        return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), await self._audio.size(blob_hash)
+        path, size = await self._audio.file(blob_hash)
+        return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), size
 
     async def look(self) -> None:
         """Drop from memory what any process has deleted or replaced since the last look.

@@ -38,6 +38,7 @@ from gateway.speech.take import read_take, to_flac
 from gateway.speech.text import has_speech
 from gateway.speech.timing import Timing
 from gateway.speech.utterance import SpeakingHost, Spoken, Utterance
+from storage.errors import BlobMissing
 from storage.records import TakeRecord
 
 PAUSES_S = (0.1, 0.5)
@@ -166,8 +167,13 @@ class Speaker:
 
     async def joined(self, takes: list[TakeRecord]) -> TakeResult:
         """Takes one after the other, as one take."""
-        flacs = [await self._shelf.read(take) for take in takes]
-        return await asyncio.to_thread(_join, takes, [flac for flac in flacs if flac is not None])
+        flacs: list[bytes] = []
+        for take in takes:
+            flac = await self._shelf.read(take)
+            if flac is None:
+                raise BlobMissing(take.blob_hash)  # without it the text would lack some words
+            flacs.append(flac)
+        return await asyncio.to_thread(_join, takes, flacs)
 
     async def finished(self, flac: bytes, finish: Finish) -> Samples:
         """A stored take, finished; away from the event loop."""
