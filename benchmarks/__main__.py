@@ -20,6 +20,7 @@ NAMES = (
     "memory",
     "same_bytes",
     "submits",
+    "sweeps",
     "postgres",
     "openai",
     "stream",
