@@ -22,6 +22,7 @@ NAMES = (
     "submits",
     "rows",
     "fairness",
+    "sweeps",
     "postgres",
     "openai",
     "stream",

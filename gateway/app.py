@@ -124,7 +124,7 @@ class Gateway:
 
     async def _start(self, database: Database) -> None:
         settings, clock, metrics = self.settings, self.clock, self.metrics
-        self._audio = audio = AudioStore(settings.audio_dir)
+        self._audio = audio = AudioStore(settings.audio_dir, metrics.damaged_files.inc)
         self._space = FreeSpace(settings.work_dirs, settings.min_free_bytes)
         jobs_kept = Retention(
             run_ms=round(settings.jobs.retention_run_s * 1000),
@@ -136,7 +136,7 @@ class Gateway:
         await self.endpoints.refresh()
         self.access.count_endpoints_by(self.endpoints.label)
         known = {hosted.name: hosted for hosted in self.engines}
-        voice_store = VoiceStore(database)
+        voice_store = VoiceStore(database, clock)
         self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)
         self.router = router = Router(
             known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos

@@ -82,6 +82,9 @@ class Metrics:
         )
         self._held: list[Callable[[], int]] = []
         self.swept_blobs = Counter("voxgate_swept_blobs", "Unreferenced audio files removed.", registry=r)
+        self.damaged_files = Counter(
+            "voxgate_damaged_files", "Audio files found to hold other bytes than were stored.", registry=r
+        )
 
     def hold(self, size_bytes: Callable[[], int]) -> None:
         """Count what this says among the bytes of the in-memory tier."""

@@ -5,6 +5,10 @@ hash, fsync it and `tmp`, link it to its final name (`put_file`); commit the row
 no sweeper took the file before the row was there, fsyncs the final name's folders, and only then drops the spool. If
 we are killed in between, or the power goes, whoever misses the file finds the spool. Nobody who waits for a result
 waits for the folders: on a new store they are three. (obstore's local store does not fsync.)
+
+Disks rot, and backups are restored by halves. A file that is read whole is compared with its name each time, one that
+is read in parts once as long as it does not change. One that holds other bytes is moved to the folder `damaged`, where
+people may look at it; its blob is missing from then on, and whoever needs it speaks again.
 """
 
 from __future__ import annotations
@@ -12,34 +16,42 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
-import errno
 import hashlib
 import os
-import shutil
-import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, BinaryIO, TypeVar
 
+from gateway.settings.logs import get_logger
 from storage.errors import BlobMissing, StorageError, translate
+from storage.files import fsync_folder, is_hash, link, named, read_cached, walk
+from storage.integrity import Integrity, is_hash_of
 from storage.records import BlobRecord
 from storage.spools import Spools
 
 T = TypeVar("T")
 
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 _BLOCK = 1 << 20
 _THREADS = 8
-_HEX = frozenset("0123456789abcdef")
 _SHORT_BYTES = 1 << 18
+_LOOKS = 3
+"""How often a damaged file is looked for elsewhere: in the trash, among the spools."""
+
+log = get_logger("voxgate.storage")
 
 
 class AudioStore:
     """Content-addressed audio in a folder; every method that touches the disk runs in a thread."""
 
-    def __init__(self, root: Path) -> None:
+    ASIDE = "damaged"
+    """The folder of files that do not hold what their names say."""
+
+    def __init__(self, root: Path, on_damage: Callable[[], None] = lambda: None) -> None:
         """Make the folder.
+
+        Args:
+            on_damage: called, in any thread, when a file was found that does not hold what its name says.
 
         Raises:
             StorageError: it cannot be made or written.
@@ -47,6 +59,9 @@ class AudioStore:
         self.root = root
         self.tmp = root / "tmp"
         self.trash = root / "trash"
+        self.aside = root / self.ASIDE
+        self._on_damage = on_damage
+        self._integrity = Integrity()
         self._spools = Spools(self.root / "owners")
         # Threads of its own: whatever else fills asyncio's, a file that is asked for waits for files only.
         self._files = ThreadPoolExecutor(_THREADS, thread_name_prefix="voxgate-files")
@@ -57,7 +72,7 @@ class AudioStore:
             self.root.mkdir(parents=True, exist_ok=True)
             self.tmp.mkdir(exist_ok=True)
             self.trash.mkdir(exist_ok=True)
-            _fsync_folder(self.root)
+            fsync_folder(self.root)
         except OSError as error:
             raise self._meant(error) from error
 
@@ -106,48 +121,62 @@ class AudioStore:
         """Where a blob's file is. Open it rather than keep the path: a deleted blob's file goes.
 
         Raises:
-            BlobMissing: there is none.
+            BlobMissing: there is none, or it is damaged.
         """
-        return await self._thread(lambda: self.locate(blob_hash))
+        return (await self.file(blob_hash))[0]
+
+    async def file(self, blob_hash: str) -> tuple[Path, int]:
+        """As `path`, with the file's size in bytes."""
+
+        def file() -> tuple[Path, int]:
+            with self._sound(blob_hash) as opened:
+                return Path(opened.name), os.fstat(opened.fileno()).st_size
+
+        return await self._thread(file)
 
     async def open(self, blob_hash: str) -> BinaryIO:
         """A blob's file, open for reading; stays readable when it is deleted. Raises BlobMissing."""
-        return await self._thread(lambda: self._opened(blob_hash))
+        return await self._thread(lambda: self._sound(blob_hash))
 
     async def read(self, blob_hash: str) -> bytes:
         """A blob's bytes. Raises BlobMissing."""
-
-        def read() -> bytes:
-            with self._opened(blob_hash) as file:
-                return file.read()
-
-        return await self._thread(read)
+        return await self._thread(lambda: self._whole(blob_hash))
 
     async def read_base64(self, blob_hash: str, suffix: str, at_most: int) -> bytes | None:
         """A blob as base64; None when it has more than `at_most` bytes. Raises BlobMissing.
 
         A short one that the system has in its memory is read where one stands, everything else in a thread.
         """
-        data = _read_cached(self.where(blob_hash, suffix), min(at_most, _SHORT_BYTES))
-        if data is not None:
+        data = read_cached(self.where(blob_hash, suffix), min(at_most, _SHORT_BYTES))
+        if data is not None and is_hash_of(data, blob_hash):
             return base64.b64encode(data)
 
         def read() -> bytes | None:
             with self._opened(blob_hash) as file:
-                if os.fstat(file.fileno()).st_size > at_most:
-                    return None
-                return base64.b64encode(file.read())
+                short = os.fstat(file.fileno()).st_size <= at_most
+            if short:
+                return base64.b64encode(self._whole(blob_hash))
+            self._sound(blob_hash).close()
+            return None
 
         return await self._thread(read)
 
     async def size(self, blob_hash: str) -> int:
         """A blob's size in bytes. Raises BlobMissing."""
+        return (await self.file(blob_hash))[1]
 
-        def size() -> int:
-            with self._opened(blob_hash) as file:
-                return os.fstat(file.fileno()).st_size
+    def prove(self, blob_hash: str) -> None:
+        """Read a blob's file, in the calling thread, and leave it where it is. One that is not there proves nothing.
 
-        return await self._thread(size)
+        Raises:
+            BlobMissing: it holds other bytes.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            found = self._find(blob_hash)
+            if found is not None:
+                with found.open("rb") as file:
+                    if not self._integrity.holds(file, blob_hash):
+                        raise BlobMissing(blob_hash)
 
     def locate(self, blob_hash: str) -> Path:
         """As `path`, in the calling thread. A file that a killed sweeper left in the trash is put back.
@@ -169,14 +198,72 @@ class AudioStore:
         except FileNotFoundError as error:
             raise BlobMissing(blob_hash) from error
 
+    def _sound(self, blob_hash: str) -> BinaryIO:
+        """As `_opened`, if it holds what its name says; else it is moved aside, and its spool is looked at."""
+        for _ in range(_LOOKS):
+            file = self._opened(blob_hash)
+            if self._integrity.holds(file, blob_hash):
+                return file
+            with file:
+                self._set_aside(file, blob_hash)
+        raise BlobMissing(blob_hash)
+
+    def _whole(self, blob_hash: str) -> bytes:
+        """The bytes of a file, compared with its name each time."""
+        for _ in range(_LOOKS):
+            with self._opened(blob_hash) as file:
+                data = file.read()
+                if is_hash_of(data, blob_hash):
+                    return data
+                self._set_aside(file, blob_hash)
+        raise BlobMissing(blob_hash)
+
+    def _set_aside(self, file: BinaryIO, blob_hash: str) -> None:
+        """Move a damaged file out of the way, unless another one is in its place already, and say so.
+
+        Raises:
+            BlobMissing: it cannot be moved.
+        """
+        path = Path(file.name)
+        found = os.fstat(file.fileno())
+        try:
+            if not os.path.samestat(path.stat(), found):
+                return
+            self.aside.mkdir(exist_ok=True)
+            path.replace(self.aside / path.name)
+        except FileNotFoundError:
+            return  # somebody else has moved it
+        except OSError as error:  # a disk that cannot be written
+            log.error("storage_damaged", blob=blob_hash, size_bytes=found.st_size, moved_to=None, reason=str(error))
+            self._on_damage()
+            raise BlobMissing(blob_hash) from error
+        log.error("storage_damaged", blob=blob_hash, size_bytes=found.st_size, moved_to=f"{self.ASIDE}/{path.name}")
+        self._on_damage()
+
     def where(self, blob_hash: str, suffix: str) -> Path:
         """Where a blob's file lies if it is there; asks no disk."""
         return self._folder(blob_hash) / f"{blob_hash}{suffix}"
 
-    def discard(self, blob_hash: str) -> None:
-        """Move a blob's file to the trash, in the calling thread, inside the transaction that deletes its row."""
-        if (found := self._find(blob_hash)) is not None:
-            found.replace(self.trash / found.name)
+    def aside_names(self) -> list[str]:
+        """The names of the damaged files that were moved aside, in the calling thread."""
+        return sorted(file.name for file in self.aside.iterdir()) if self.aside.is_dir() else []
+
+    def bury(self, blobs: Iterable[tuple[str, str]]) -> list[Path]:
+        """Move files of blobs (hash, suffix) to the trash, in the calling thread; gives where they lie now."""
+        moved = []
+        for blob_hash, suffix in blobs:
+            target = self.trash / f"{blob_hash}{suffix}"
+            try:
+                self.where(blob_hash, suffix).replace(target)
+            except FileNotFoundError:
+                found = self._find(blob_hash)  # it was put under another suffix
+                if found is None:
+                    continue
+                target = self.trash / found.name
+                with contextlib.suppress(FileNotFoundError):  # another server buries it, too
+                    found.replace(target)
+            moved.append(target)
+        return moved
 
     def left_behind(self, is_old: Callable[[Path], bool]) -> list[Path]:
         """Spools that nobody will finish, in the calling thread: of processes that have ended, and old ones of which
@@ -202,13 +289,9 @@ class AudioStore:
         """The blob that a file of the trash or of `tmp` holds, "" for a spool that is being written."""
         return file.name.split(".", 1)[0]
 
-    def files(self) -> Iterator[Path]:
-        """Every file that is stored, in no order. What others keep in the folder is not looked at."""
-        for first in self.root.iterdir():
-            if _is_hex(first.name) and first.is_dir():
-                for second in first.iterdir():
-                    if _is_hex(second.name) and second.is_dir():
-                        yield from second.iterdir()
+    def walk(self, after: str, at_least: int) -> tuple[list[Path], str]:
+        """As `files.walk`, of this store, in the calling thread."""
+        return walk(self.root, after, at_least)
 
     def _put(self, spool: Path, suffix: str) -> BlobRecord:
         digest = hashlib.sha256()
@@ -248,7 +331,7 @@ class AudioStore:
 
     def _make_durable(self, spools: Sequence[IO[bytes]]) -> None:
         """Spools and their names: both at once, since a disk takes hardly longer for two than for one."""
-        names = self._beside.submit(_fsync_folder, self.tmp)
+        names = self._beside.submit(fsync_folder, self.tmp)
         try:
             for spool in spools:
                 os.fsync(spool.fileno())
@@ -273,7 +356,7 @@ class AudioStore:
         folders = {self._folder(each) for each in hashes}
         folders |= {self.root if len(name) == 2 else self.root / name[:2] for name in new}
         for folder in sorted(folders, key=lambda path: -len(path.parts)):
-            _fsync_folder(folder)
+            fsync_folder(folder)
         self._sure |= new
 
     def _publish(self, blobs: Sequence[BlobRecord]) -> None:
@@ -281,24 +364,24 @@ class AudioStore:
         for blob in blobs:
             existing = self._find(blob.hash)
             if existing is not None:
-                with contextlib.suppress(FileNotFoundError):  # a sweeper takes it at this moment
-                    if existing.stat().st_size == blob.size_bytes:
+                with contextlib.suppress(FileNotFoundError), existing.open("rb") as file:  # a sweeper may take it now
+                    if self._integrity.holds(file, blob.hash):
                         continue
-                existing.unlink(missing_ok=True)  # a disk that lied; the good bytes are in the spool
+                    self._set_aside(file, blob.hash)  # a disk that lied; the good bytes are in the spool
             folder = self._folder(blob.hash)
             folder.mkdir(parents=True, exist_ok=True)
-            _link(Path(blob.spool), folder / f"{blob.hash}{blob.suffix}")
+            link(Path(blob.spool), folder / f"{blob.hash}{blob.suffix}")
 
     def _restore(self, blob_hash: str) -> bool:
-        if not _is_hash(blob_hash):
+        if not is_hash(blob_hash):
             return False
-        file = _named(self.trash, blob_hash) or _named(self.tmp, blob_hash)
+        file = named(self.trash, blob_hash) or named(self.tmp, blob_hash)
         if file is None:
             return False
         folder = self._folder(blob_hash)
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            _link(file, folder / ".".join(file.name.split(".")[:2]))
+            link(file, folder / ".".join(file.name.split(".")[:2]))
         except FileNotFoundError:  # the sweeper lives and emptied its trash, or its owner settled it, just now
             return False
         return True
@@ -307,7 +390,7 @@ class AudioStore:
         return self.root / blob_hash[:2] / blob_hash[2:4]
 
     def _find(self, blob_hash: str) -> Path | None:
-        return _named(self._folder(blob_hash), blob_hash) if _is_hash(blob_hash) else None
+        return named(self._folder(blob_hash), blob_hash) if is_hash(blob_hash) else None
 
     async def _thread(self, fn: Callable[[], T]) -> T:
         try:
@@ -318,64 +401,3 @@ class AudioStore:
     def _meant(self, error: OSError) -> BaseException:
         meant = translate(error, str(self.root))
         return StorageError(f"{self.root}: {error}") if meant is error else meant
-
-
-def _read_cached(path: Path, at_most: int) -> bytes | None:
-    """A whole file, if it is short enough and reading it waits for no disk (Linux's RWF_NOWAIT); else None."""
-    if not hasattr(os, "RWF_NOWAIT"):
-        return None
-    try:
-        handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        size = os.fstat(handle).st_size
-        buffer = bytearray(min(size, at_most))
-        return bytes(buffer) if os.preadv(handle, (buffer,), 0, os.RWF_NOWAIT) == size else None
-    except OSError:  # it is not in memory, or this file system cannot tell
-        return None
-    finally:
-        os.close(handle)
-
-
-def _is_hash(name: str) -> bool:
-    return len(name) == 64 and name.isalnum()
-
-
-def _is_hex(name: str) -> bool:
-    return len(name) == 2 and set(name) <= _HEX
-
-
-def _named(folder: Path, stem: str) -> Path | None:
-    try:
-        for name in os.listdir(folder):  # noqa: PTH208 - names only, and this is on the path of every hit
-            if name.startswith(stem):
-                return folder / name
-    except FileNotFoundError:
-        pass
-    return None
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A disk without hard links: copy beside the target, then rename.
-        beside = target.with_name(f".{uuid.uuid4().hex}")
-        with source.open("rb") as reader, beside.open("wb") as writer:
-            shutil.copyfileobj(reader, writer)
-            writer.flush()
-            os.fsync(writer.fileno())
-        beside.replace(target)
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage import statements
+from storage.batches import PAGE, Batches, until
 from storage.database import Database
 from storage.records import CacheEntryRecord
 
@@ -24,12 +25,14 @@ _BLOBS = text("SELECT key, blob_hash FROM cache_entries WHERE key IN :keys").bin
     bindparam("keys", expanding=True)
 )
 _LOOKED_UP_AT_ONCE = 500
-_TOTAL = text("SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries")
 _STATS = text(
     "SELECT backend, COUNT(*), SUM(size_bytes), SUM(hits), MIN(created_ms) FROM cache_entries "
     "GROUP BY backend ORDER BY backend"
 )
-_EVICT_AGE = text("DELETE FROM cache_entries WHERE last_used_ms < :before RETURNING blob_hash, key")
+_FORGET = text("DELETE FROM cache_entries WHERE key IN :keys").bindparams(bindparam("keys", expanding=True))
+_FORGET_UNUSED = text("DELETE FROM cache_entries WHERE key IN :keys AND last_used_ms <= :seen").bindparams(
+    bindparam("keys", expanding=True)
+)
 
 
 class BackendShare(msgspec.Struct, frozen=True):
@@ -87,19 +90,16 @@ class CacheStore:
         rows = [{"key": key, "now": now, "hits": n} for key, n in hits.items()]
         await self._db.writer.insert_many(_TOUCH, rows)
 
-    async def evict(self, max_bytes: int, max_age_ms: int | None = None) -> list[str]:
-        """Forget what was not used for `max_age_ms`, then the least recently used above `max_bytes`; gives the keys."""
-        now = self._clock.now_ms()
+    async def evict(self, max_bytes: int, max_age_ms: int | None = None) -> int:
+        """Forget what was not used for `max_age_ms`, then the least recently used above `max_bytes`.
 
-        def forget(conn: Connection) -> list[str]:
-            rows: list[Any] = []
-            if max_age_ms is not None:
-                rows += conn.execute(_EVICT_AGE, {"before": now - max_age_ms}).all()
-            if int(conn.execute(_TOTAL).scalar_one()) > max_bytes:
-                rows += conn.execute(_prune(frozenset({"to_bytes"})), {"to_bytes": max_bytes}).all()
-            return _released(conn, rows, now)
-
-        return await self._db.writer.run(forget)
+        Returns:
+            How many were forgotten; the sweeper removes their files.
+        """
+        aged = 0
+        if max_age_ms is not None:
+            aged = await self._prune_oldest({"before": self._clock.now_ms() - max_age_ms})
+        return aged + await self._prune_oldest({}, max_bytes)
 
     async def prune(
         self,
@@ -108,20 +108,65 @@ class CacheStore:
         tenant: str | None = None,
         unused_since_ms: int | None = None,
         to_bytes: int | None = None,
-    ) -> list[str]:
+    ) -> int:
         """Forget entries by wish: of a backend, of a tenant, not used since a time; all of them with none of these.
-        Gives their keys.
+        Gives how many.
 
         Args:
             to_bytes: so much of that backend's and tenant's audio stays, the most recently used.
         """
-        now = self._clock.now_ms()
-        wished = {"backend": backend, "tenant": tenant, "before": unused_since_ms, "to_bytes": to_bytes}
+        wished = {"backend": backend, "tenant": tenant, "before": unused_since_ms}
         params: dict[str, Any] = {name: value for name, value in wished.items() if value is not None}
-        statement = _prune(frozenset(params))
-        return await self._db.writer.run(
-            lambda conn: _released(conn, conn.execute(statement, params).all(), now),
-        )
+        if to_bytes is None and unused_since_ms is None:
+            return await self._prune_all(params)
+        return await self._prune_oldest(params, to_bytes)
+
+    async def _prune_all(self, params: dict[str, Any]) -> int:
+        """Forget a backend's or tenant's entries, or all, however often they are used meanwhile."""
+        pages = _by_key(frozenset(params))
+        batches = Batches(self._db, self._clock)
+        pruned = 0
+        after = ""
+        while True:
+            page = params | {"after": after, "limit": PAGE}
+            keys = await self._db.read(lambda conn, page=page: conn.execute(pages, page).scalars().all())  # type: ignore[misc]
+            if not keys:
+                return pruned
+            gone = sum(await batches.run(keys, _forget))
+            await self._tell(gone)
+            pruned += gone
+            after = keys[-1]
+
+    async def _prune_oldest(self, params: dict[str, Any], to_bytes: int | None = None) -> int:
+        """Forget entries, the least recently used first, but none that is used meanwhile.
+
+        Args:
+            params: what `_oldest` is given.
+        """
+        pages, total = _oldest(frozenset(params)), _total(frozenset(params) - {"before"})
+        batches = Batches(self._db, self._clock)
+        pruned = 0
+        excess = 2**63
+        while True:
+            if to_bytes is not None:
+                held = await self._db.read(lambda conn: int(conn.execute(total, params).scalar_one()))
+                excess = held - to_bytes
+            page = params | {"limit": PAGE}
+            rows = await self._db.read(lambda conn, page=page: conn.execute(pages, page).all()) if excess > 0 else []  # type: ignore[misc]
+            keys = list(until(rows, excess))
+            if not keys:
+                return pruned
+            seen = rows[len(keys) - 1][2]
+            gone = sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
+            await self._tell(gone)
+            pruned += gone
+            if not gone:  # another server does the same, or all were used meanwhile
+                return pruned
+
+    async def _tell(self, gone: int) -> None:
+        """Have every server look at once; they would find it within a second without this."""
+        if gone:
+            await self._db.writer.run(statements.tell_cache_changed)
 
     async def stats(self) -> CacheStats:
         """What the cache holds, by backend."""
@@ -139,27 +184,45 @@ class CacheStore:
 
 
 @functools.cache
-def _prune(by: frozenset[str]) -> TextClause:
-    """The statement that forgets entries.
+def _by_key(by: frozenset[str]) -> TextClause:
+    """Pages of keys, in their order.
 
     Args:
-        by: its parameters.
+        by: the columns that are asked for.
     """
-    whose = [f"{name} = :{name}" for name in ("backend", "tenant") if name in by]
-    chosen = whose + (["last_used_ms < :before"] if "before" in by else [])
-    if "to_bytes" in by:
-        chosen.append(
-            "key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER (ORDER BY last_used_ms DESC, key DESC) AS kept "  # noqa: S608 - constants of this module
-            f"FROM cache_entries{_where(whose)}) AS latest WHERE kept > :to_bytes)"
-        )
-    return text(f"DELETE FROM cache_entries{_where(chosen)} RETURNING blob_hash, key")  # noqa: S608 - likewise
+    where = _where([*_owners(by), "key > :after"])
+    return text(f"SELECT key FROM cache_entries{where} ORDER BY key LIMIT :limit")  # noqa: S608 - constants
+
+
+@functools.cache
+def _oldest(by: frozenset[str]) -> TextClause:
+    """A page of keys, sizes and times, the least recently used first."""
+    where = _where([*_owners(by), *(["last_used_ms < :before"] if "before" in by else [])])
+    return text(
+        f"SELECT key, size_bytes, last_used_ms FROM cache_entries{where} ORDER BY last_used_ms LIMIT :limit"  # noqa: S608
+    )
+
+
+@functools.cache
+def _total(by: frozenset[str]) -> TextClause:
+    """The bytes of all entries, or of a backend's or tenant's."""
+    return text(f"SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries{_where(_owners(by))}")  # noqa: S608 - constants
+
+
+def _owners(by: frozenset[str]) -> list[str]:
+    return [f"{name} = :{name}" for name in ("backend", "tenant") if name in by]
 
 
 def _where(conditions: Sequence[str]) -> str:
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def _released(conn: Connection, rows: Sequence[Any], now: int) -> list[str]:
-    if statements.release(conn, rows, now):
-        statements.tell_cache_changed(conn)
-    return [row[1] for row in rows]
+def _forget(conn: Connection, keys: Sequence[str], seen: int | None = None) -> int:
+    """Delete entries; with `seen`, only those that were not used after that time."""
+    if seen is None:
+        gone = conn.execute(_FORGET, {"keys": keys}).rowcount
+    else:
+        gone = conn.execute(_FORGET_UNUSED, {"keys": keys, "seen": seen}).rowcount
+    if gone:
+        statements.move_cache_mark(conn)
+    return gone

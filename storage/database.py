@@ -40,6 +40,8 @@ PATIENCE_S = 5.0
 READERS = 4
 _READER_CACHE_KB = 500
 """SQLite's pages in the memory of each connection that reads; the system has them in its own, too."""
+_WRITER_CACHE_KB = 16_000
+"""Of the connection that writes: deleting some hundred rows touches thousands of pages, each of them once."""
 LONGEST_TRANSACTION_S = 15
 """PostgreSQL hangs up on a server that stands still in a transaction for longer: it may hold others' rows."""
 _NOW = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)")
@@ -107,6 +109,7 @@ def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA secure_delete = FAST")
+            cursor.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KB}")
         else:
             cursor.execute("PRAGMA query_only = ON")
             cursor.execute(f"PRAGMA cache_size = -{_READER_CACHE_KB}")

@@ -64,12 +64,14 @@ class StorageUnavailable(StorageError):
 
 
 class BlobMissing(StorageError):
-    """Audio is referred to and its file is gone."""
+    """Audio is referred to and its file is gone, or damaged."""
 
     code = "blob_missing"
 
     def __init__(self, blob_hash: str) -> None:
-        super().__init__(f"audio {blob_hash} is not in the store: it was deleted or its folder was changed")
+        super().__init__(
+            f"audio {blob_hash} is not in the store: it was deleted, its folder was changed or its disk damaged it"
+        )
         self.blob_hash = blob_hash
 
 

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from storage import job_sql, statements
+from storage.errors import BlobMissing
 from storage.job_rows import AnyRow, log_ended, log_events, maybe_job
 from storage.job_table import JobTable
 from storage.notices import Topic, tell
@@ -27,7 +28,11 @@ class JobEnds(JobTable):
 
     async def complete(self, job_id: str, owner: str, attempt: int, completion: Completion) -> Completed:
         """End a job well: its blob, cache entry, final state, followers, usage, webhooks and events in one
-        transaction. The audio's file must be in the store already (`AudioStore.put_file`); settle it afterwards."""
+        transaction. The audio's file must be in the store already (`AudioStore.put_file`); settle it afterwards.
+
+        Raises:
+            BlobMissing: the audio is no new one (it has no spool), and was swept meanwhile.
+        """
         now, blob, entry = completion.now, completion.blob, completion.cache_entry
         result = {
             "blob_hash": blob.hash, "cache_key": completion.cache_key, "backend": completion.backend,
@@ -40,12 +45,16 @@ class JobEnds(JobTable):
         }  # fmt: skip
         day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
 
-        def end(conn: Connection) -> Completed:
-            # The blob first: the job refers to it. If the lease is lost, the sweeper finds it unused.
-            conn.execute(
-                statements.PUT_BLOB,
-                {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": now},
-            )
+        def end(conn: Connection) -> Completed | None:
+            # The blob first: the job refers to it. If the lease is lost, the sweeper finds it unused. Without a spool
+            # nobody could put its file back: it must not have been swept.
+            if blob.spool:
+                conn.execute(
+                    statements.PUT_BLOB,
+                    {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": now},
+                )
+            elif conn.execute(statements.HAS_BLOB[self._db.dialect], {"hash": blob.hash}).first() is None:
+                return None
             row = conn.execute(job_sql.COMPLETE, final).first()
             if row is None:
                 return Completed(False)
@@ -67,7 +76,10 @@ class JobEnds(JobTable):
             log_ended(conn, [row, *followers], JobState.COMPLETED.value, now, None, owner)
             return Completed(True, tuple(follower[0] for follower in followers))
 
-        return await self._db.writer.run(end)
+        completed = await self._db.writer.run(end)
+        if completed is None:
+            raise BlobMissing(blob.hash)
+        return completed
 
     async def fail(
         self,

@@ -249,14 +249,16 @@ ANY_WAITING = text("SELECT EXISTS (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' A
 """Whether anybody waits."""
 SHORTEN = text("UPDATE jobs SET retain_until_ms = :until WHERE id = :id AND retain_until_ms > :until")
 """Keep a finished job for less long; never for longer."""
+RETAINED = text(
+    "SELECT id, chars FROM jobs WHERE retain_until_ms IS NOT NULL AND retain_until_ms <= :now "
+    "ORDER BY retain_until_ms LIMIT :limit"
+)
+"""Finished jobs whose time is over."""
 DELETE_RETAINED = text(
-    "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE retain_until_ms IS NOT NULL AND retain_until_ms <= :now "
-    "ORDER BY retain_until_ms LIMIT :limit) RETURNING blob_hash"
-)
-"""Forget finished jobs, text and all; events, webhooks and idempotency keys go with them."""
-DELETE = text(
-    "DELETE FROM jobs WHERE id = :id AND state IN ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT') RETURNING blob_hash"
-)
+    "DELETE FROM jobs WHERE id IN :ids AND retain_until_ms IS NOT NULL AND retain_until_ms <= :now"
+).bindparams(bindparam("ids", expanding=True))
+"""Forget those, text and all; events, webhooks and idempotency keys go with them."""
+DELETE = text("DELETE FROM jobs WHERE id = :id AND state IN ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT')")
 """Forget one finished job."""
 
 WAITING = text("SELECT COALESCE(SUM(n), 0) FROM job_counts WHERE state = 'IN_QUEUE'")

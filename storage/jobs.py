@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from storage import job_sql, statements
+from storage.batches import PAGE, Batches
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.job_ends import JobEnds
 from storage.job_leases import JobLeases
@@ -27,6 +28,8 @@ from storage.records import (
 from storage.tally import note
 
 PLACE_LIMIT = 1_000
+_CHARS_OF_A_ROW = 20_000
+"""Deleting so much text costs as much again as deleting a job with a short one."""
 
 
 class JobStore(JobLeases, JobEnds):
@@ -47,9 +50,7 @@ class JobStore(JobLeases, JobEnds):
                 await self._db.writer.insert(job_sql.INSERT, params_of(job), news)
                 self._db.tally.add(moves_of([job]))
             except IntegrityError as error:
-                if job.blob_hash is None:
-                    raise
-                raise BlobMissing(job.blob_hash) from error
+                raise _swept(job, error) from error
             return job
 
         def accept(conn: Connection) -> JobRecord | str:
@@ -72,11 +73,14 @@ class JobStore(JobLeases, JobEnds):
 
         try:
             accepted = await self._db.writer.run(accept)
-        except IntegrityError:
+        except IntegrityError as error:
             if idempotency is None:
-                raise
+                raise _swept(job, error) from error
             # The same key came to another server at the same moment: its job can be seen now.
-            accepted = await self._db.writer.run(accept)
+            try:
+                accepted = await self._db.writer.run(accept)
+            except IntegrityError as again:
+                raise _swept(job, again) from again
         if isinstance(accepted, str):
             assert idempotency is not None
             raise IdempotencyConflict(idempotency.key, accepted)
@@ -166,18 +170,28 @@ class JobStore(JobLeases, JobEnds):
         """Keep a finished job no longer than `until_ms`."""
         await self._db.writer.insert(job_sql.SHORTEN, {"id": job_id, "until": until_ms})
 
-    async def delete_retained(self, now: int | None = None, limit: int = 500) -> int:
-        """Delete up to `limit` jobs whose time is over, with their texts; gives how many."""
+    async def delete_retained(self, now: int | None = None) -> int:
+        """Delete the jobs whose time is over, with their texts; gives how many."""
         when = self._clock.now_ms() if now is None else now
-        return await self._db.writer.run(
-            lambda conn: statements.release(
-                conn, conn.execute(job_sql.DELETE_RETAINED, {"now": when, "limit": limit}).all(), when
-            )
-        )
+        page = {"now": when, "limit": PAGE}
+        batches = Batches(self._db, self._clock)
+
+        def forget(conn: Connection, rows: Sequence[Any]) -> int:
+            return conn.execute(job_sql.DELETE_RETAINED, {"ids": [row[0] for row in rows], "now": when}).rowcount
+
+        deleted = 0
+        while True:
+            rows = await self._db.read(lambda conn: conn.execute(job_sql.RETAINED, page).all())
+            gone = sum(await batches.run(rows, forget, weigh=lambda row: 1 + row[1] // _CHARS_OF_A_ROW))
+            if not gone:
+                return deleted
+            deleted += gone
 
     async def delete(self, job_id: str) -> bool:
         """Delete one finished job with its text."""
-        now = self._clock.now_ms()
-        return await self._db.writer.run(
-            lambda conn: statements.release(conn, conn.execute(job_sql.DELETE, {"id": job_id}).all(), now) == 1
-        )
+        return await self._db.writer.run(lambda conn: conn.execute(job_sql.DELETE, {"id": job_id}).rowcount == 1)
+
+
+def _swept(job: JobRecord, error: IntegrityError) -> Exception:
+    """What it means that a job's row breaks a constraint."""
+    return error if job.blob_hash is None else BlobMissing(job.blob_hash)

@@ -20,7 +20,6 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
-    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -82,8 +81,9 @@ class ApiKey(Base):
 class Blob(Base):
     """A file of the audio store.
 
-    `touched_ms`: when it was put last. `loose_ms`: since when nothing may refer to it, set by whatever puts it or drops
-    a reference; NULL once the sweeper has seen a reference. `dying`: the sweeper removes its file; a put revives it.
+    `touched_ms`: when it was put last. `loose_ms`: since when nothing may refer to it; NULL once the sweeper has seen a
+    reference. A put sets it to its time. Triggers set it to 0 in the transaction that drops a reference, whatever
+    statement or cascade does that: a time that the next sweep fills in.
     """
 
     __tablename__ = "blobs"
@@ -92,11 +92,22 @@ class Blob(Base):
     size_bytes: Mapped[int]
     touched_ms: Mapped[int]
     loose_ms: Mapped[int | None] = mapped_column(server_default=text("0"))
-    dying: Mapped[bool] = mapped_column(server_default=false())
     __table_args__ = (
-        Index("ix_blobs_loose", "loose_ms", sqlite_where=text("loose_ms IS NOT NULL"),
+        Index("ix_blobs_loose", "loose_ms", "hash", sqlite_where=text("loose_ms IS NOT NULL"),
               postgresql_where=text("loose_ms IS NOT NULL")),
     )  # fmt: skip
+
+
+class DyingBlob(Base):
+    """A blob that the sweeper has taken out of `blobs`, so that nothing can refer to it, and whose file goes next.
+
+    A put of the same bytes makes a row of `blobs` again; whoever removes the file looks there afterwards.
+    """
+
+    __tablename__ = "dying_blobs"
+    hash: Mapped[str] = mapped_column(primary_key=True)
+    suffix: Mapped[str]
+    size_bytes: Mapped[int]
 
 
 class Job(Base):
@@ -211,7 +222,7 @@ class Take(Base):
     tenant: Mapped[str | None]
     voice_hash: Mapped[str | None]
     __table_args__ = (
-        Index("ix_takes_last_used_ms", "last_used_ms"),
+        Index("ix_takes_last_used_ms", "last_used_ms", "size_bytes"),
         Index("ix_takes_blob_hash", "blob_hash"),
         Index("ix_takes_voice", "tenant", "voice_hash", sqlite_where=text("voice_hash IS NOT NULL"),
               postgresql_where=text("voice_hash IS NOT NULL")),
@@ -254,7 +265,7 @@ class CacheEntry(Base):
     hits: Mapped[int]
     voice_hash: Mapped[str | None]
     __table_args__ = (
-        Index("ix_cache_entries_last_used_ms", "last_used_ms"),
+        Index("ix_cache_entries_last_used_ms", "last_used_ms", "size_bytes"),
         Index("ix_cache_entries_blob_hash", "blob_hash"),
         Index("ix_cache_entries_voice", "tenant", "voice_hash", sqlite_where=text("voice_hash IS NOT NULL"),
               postgresql_where=text("voice_hash IS NOT NULL")),

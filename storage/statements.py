@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
-
 import msgspec
 from sqlalchemy import Connection, text
 
@@ -13,14 +10,11 @@ from storage.notices import Topic
 from storage.records import CacheEntryRecord
 
 PUT_BLOB = text(
-    "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms, loose_ms, dying) "
-    "VALUES (:hash, :suffix, :size_bytes, :now, :now, FALSE) "
-    "ON CONFLICT (hash) DO UPDATE SET touched_ms = excluded.touched_ms, loose_ms = excluded.loose_ms, dying = FALSE"
+    "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms, loose_ms) "
+    "VALUES (:hash, :suffix, :size_bytes, :now, :now) "
+    "ON CONFLICT (hash) DO UPDATE SET touched_ms = excluded.touched_ms, loose_ms = excluded.loose_ms"
 )
 """Make a blob known, and start its grace anew."""
-
-TOUCH_BLOB = text("UPDATE blobs SET loose_ms = :now WHERE hash = :hash")
-"""Start a blob's grace when a row stops referring to it: a hit in flight may be about to."""
 
 ADD_USAGE = text(
     "INSERT INTO usage (tenant, key_id, endpoint_id, backend, day, characters, audio_ms, jobs, cache_hits, "
@@ -68,14 +62,6 @@ HAS_BLOB = {
 """Whether a blob is known, and stays so until the transaction ends."""
 
 
-def release(conn: Connection, rows: Sequence[Any], now: int) -> int:
-    """Start the grace of the blobs that deleted rows referred to (a row's first column); gives how many rows."""
-    hashes = [{"hash": blob, "now": now} for blob in {row[0] for row in rows} if blob is not None]
-    if hashes:
-        conn.execute(TOUCH_BLOB, hashes)
-    return len(rows)
-
-
 def put_cache_entry(conn: Connection, entry: CacheEntryRecord) -> None:
     """Keep finished audio under its cache key; what was there before, as with `refresh`, is replaced."""
     params = msgspec.structs.asdict(entry)
@@ -84,8 +70,12 @@ def put_cache_entry(conn: Connection, entry: CacheEntryRecord) -> None:
     before = conn.execute(_CACHED_BLOB, {"key": entry.key}).all()
     conn.execute(_REPLACE_CACHE_ENTRY, params)
     if any(row[0] != entry.blob_hash for row in before):
-        release(conn, before, entry.created_ms)
         tell_cache_changed(conn)
+
+
+def move_cache_mark(conn: Connection) -> None:
+    """Entries were deleted: every server that holds them in memory finds so at its next look, within a second."""
+    marks.move_silently(conn, Topic.CACHE)
 
 
 def tell_cache_changed(conn: Connection) -> None:

@@ -10,9 +10,10 @@ from sqlalchemy import Connection, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage import job_sql, statements
+from storage.batches import PAGE, Batches, until
 from storage.database import Database
 from storage.notices import Topic, tell
-from storage.records import BlobRecord, TakeRecord
+from storage.records import BlobRecord, JobState, TakeRecord
 
 _GET = text(
     "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, job_id, tenant, voice_hash "
@@ -29,22 +30,39 @@ _PUT = text(
 )
 _TOUCH = text("UPDATE takes SET last_used_ms = :now WHERE key = :key")
 _TOTAL = text("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM takes")
-# The oldest until the excess is gone, but none that is pinned.
-_EVICT = text(
-    "DELETE FROM takes WHERE key IN (SELECT key FROM (SELECT key, SUM(size_bytes) OVER (ORDER BY last_used_ms, key) "
-    "- size_bytes AS freed FROM takes t WHERE NOT EXISTS (SELECT 1 FROM take_pins p WHERE p.take_key = t.key)) "
-    "AS oldest WHERE freed < :excess) RETURNING blob_hash"
+_UNPINNED = "NOT EXISTS (SELECT 1 FROM take_pins p WHERE p.take_key = t.key)"
+_OLDEST = text(
+    "SELECT key, size_bytes, last_used_ms FROM takes t "  # noqa: S608 - constants
+    f"WHERE {_UNPINNED} ORDER BY last_used_ms LIMIT :limit"
 )
+_EVICT = text(
+    f"DELETE FROM takes AS t WHERE t.key IN :keys AND t.last_used_ms <= :seen AND {_UNPINNED}"  # noqa: S608 - likewise
+).bindparams(bindparam("keys", expanding=True))
 # Pins hold by the job they name and by nothing else: clocks may jump, and servers' clocks differ.
 _PIN = text(
     "INSERT INTO take_pins (take_key, job_id) SELECT CAST(:key AS text), j.id FROM jobs j WHERE j.id = :job_id "
     "AND j.state IN ('IN_QUEUE', 'IN_PROGRESS') ON CONFLICT (take_key, job_id) DO NOTHING"
 )
-_UNPIN = text(
-    "DELETE FROM take_pins WHERE (take_key, job_id) IN (SELECT p.take_key, p.job_id FROM take_pins p WHERE NOT EXISTS "
-    "(SELECT 1 FROM jobs j WHERE j.id = p.job_id AND j.state IN ('IN_QUEUE', 'IN_PROGRESS')) LIMIT :limit)"
+_UNFINISHED = "state IN ('IN_QUEUE', 'IN_PROGRESS')"
+# Jumps from job to job in the index of pins, however many pins each has.
+_FINISHED = text(
+    "WITH RECURSIVE pinning (id) AS (SELECT MIN(job_id) FROM take_pins WHERE job_id > :after UNION ALL "  # noqa: S608
+    "SELECT (SELECT MIN(p.job_id) FROM take_pins p WHERE p.job_id > pinning.id) FROM pinning "
+    "WHERE pinning.id IS NOT NULL) SELECT id FROM pinning WHERE id IS NOT NULL "
+    f"AND NOT EXISTS (SELECT 1 FROM jobs j WHERE j.id = pinning.id AND j.{_UNFINISHED}) LIMIT :limit"
 )
-_UNPINNED_AT_ONCE = 2_000
+_PINS = text("SELECT take_key, job_id FROM take_pins WHERE job_id IN :ids LIMIT :limit").bindparams(
+    bindparam("ids", expanding=True)
+)
+# On PostgreSQL a retry of one of these jobs waits until its pins are gone, and pins anew.
+_STATES = {
+    "sqlite": text("SELECT id, state FROM jobs WHERE id IN :ids").bindparams(bindparam("ids", expanding=True)),
+    "postgresql": text("SELECT id, state FROM jobs WHERE id IN :ids ORDER BY id FOR SHARE").bindparams(
+        bindparam("ids", expanding=True)
+    ),
+}
+_UNPIN = text("DELETE FROM take_pins WHERE take_key = :key AND job_id = :job_id")
+_JOBS_AT_ONCE = 500
 
 _FEW = 8
 """So many takes are looked up where one stands: a sentence should not wait for a thread."""
@@ -131,20 +149,47 @@ class TakeStore:
         Returns:
             How many were forgotten; the sweeper removes their files.
         """
-        while await self._db.writer.run(
-            lambda conn: conn.execute(_UNPIN, {"limit": _UNPINNED_AT_ONCE}).rowcount == _UNPINNED_AT_ONCE
-        ):
-            pass
-        now = self._clock.now_ms()
+        await self._unpin()
+        batches = Batches(self._db, self._clock)
+        evicted = 0
+        while (excess := (await self.stats())[1] - budget_bytes) > 0:
+            page = {"limit": PAGE}
+            oldest = await self._db.read(lambda conn, page=page: conn.execute(_OLDEST, page).all())  # type: ignore[misc]
+            keys = list(until(oldest, excess))
+            seen = oldest[len(keys) - 1][2] if keys else 0
 
-        def forget(conn: Connection) -> int:
-            _, total = _pair(conn.execute(_TOTAL).one())
-            if total <= budget_bytes:
-                return 0
-            rows = conn.execute(_EVICT, {"excess": total - budget_bytes}).all()
-            return statements.release(conn, rows, now)
+            def forget(conn: Connection, keys: Sequence[str], seen: int = seen) -> int:
+                return conn.execute(_EVICT, {"keys": keys, "seen": seen}).rowcount
 
-        return await self._db.writer.run(forget)
+            gone = sum(await batches.run(keys, forget))
+            evicted += gone
+            if not gone:  # all are pinned, or another server does the same
+                break
+        return evicted
+
+    async def _unpin(self) -> None:
+        """Drop the pins of jobs that have finished."""
+        batches = Batches(self._db, self._clock)
+        after = ""
+        while True:
+            params = {"after": after, "limit": _JOBS_AT_ONCE}
+            ids = await self._db.read(lambda conn, params=params: conn.execute(_FINISHED, params).scalars().all())  # type: ignore[misc]
+            if not ids:
+                return
+            while True:
+                of_these = {"ids": ids, "limit": PAGE}
+                pins = await self._db.read(lambda conn, of_these=of_these: conn.execute(_PINS, of_these).all())  # type: ignore[misc]
+                if not sum(await batches.run(pins, self._drop_pins)):
+                    break
+            after = ids[-1]
+
+    def _drop_pins(self, conn: Connection, pins: Sequence[Any]) -> int:
+        states = conn.execute(_STATES[self._db.dialect], {"ids": sorted({pin[1] for pin in pins})}).all()
+        held = {row[0] for row in states if not JobState(row[1]).final}  # by a retry, since the reader looked
+        rows = [{"key": pin[0], "job_id": pin[1]} for pin in pins if pin[1] not in held]
+        if rows:
+            conn.execute(_UNPIN, rows)
+        return len(rows)
 
 
 def _pair(row: Any) -> tuple[int, int]:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, bindparam, text
 from sqlalchemy.exc import IntegrityError
 
+from gateway.clock import Clock, SystemClock
 from gateway.errors import Conflict
 from storage import marks, statements
+from storage.batches import PAGE, Batches
 from storage.database import Database
 from storage.notices import Topic
 from storage.records import BlobRecord
@@ -21,21 +23,27 @@ _PUT = text(
     f"INSERT INTO voices ({_COLUMNS}) VALUES (:id, :tenant, :name, :language, :content_hash, :blob_hash, "  # noqa: S608
     ":details, :created_ms)"
 )
-_DELETE = text("DELETE FROM voices WHERE tenant = :tenant AND name = :name RETURNING blob_hash, content_hash")
+_DELETE = text("DELETE FROM voices WHERE tenant = :tenant AND name = :name RETURNING content_hash")
 _COUNT = text("SELECT COUNT(*) FROM voices WHERE tenant = :tenant")
 # What a tenant's voice has spoken is forgotten with it, unless another voice of the tenant is the same recording.
 _IS_GONE = "NOT EXISTS (SELECT 1 FROM voices v WHERE v.tenant = s.tenant AND v.content_hash = s.voice_hash)"
-_FORGET = {
+_TABLES = ("takes", "cache_entries")
+_GONE = {
     table: text(
-        f"DELETE FROM {table} AS s WHERE s.tenant = :tenant AND s.voice_hash = :voice_hash AND {_IS_GONE} "  # noqa: S608
-        "RETURNING blob_hash, key"
+        f"SELECT s.tenant, s.voice_hash FROM (SELECT DISTINCT tenant, voice_hash FROM {table} "  # noqa: S608
+        f"WHERE voice_hash IS NOT NULL) AS s WHERE {_IS_GONE}"
     )
-    for table in ("takes", "cache_entries")
+    for table in _TABLES
 }
-# A job that was running when its voice went may have stored something since.
-_FORGET_ORPHANS = {
-    table: text(f"DELETE FROM {table} AS s WHERE s.voice_hash IS NOT NULL AND {_IS_GONE} RETURNING blob_hash, key")  # noqa: S608
-    for table in _FORGET
+_SPOKEN = {
+    table: text(f"SELECT key FROM {table} WHERE tenant = :tenant AND voice_hash = :voice_hash LIMIT :limit")  # noqa: S608
+    for table in _TABLES
+}
+_FORGET = {
+    table: text(f"DELETE FROM {table} AS s WHERE s.key IN :keys AND {_IS_GONE}").bindparams(  # noqa: S608
+        bindparam("keys", expanding=True)
+    )
+    for table in _TABLES
 }
 
 
@@ -61,8 +69,9 @@ class VoiceRecord(msgspec.Struct, frozen=True):
 class VoiceStore:
     """Voices by tenant and name."""
 
-    def __init__(self, db: Database) -> None:
+    def __init__(self, db: Database, clock: Clock | None = None) -> None:
         self._db = db
+        self._clock = clock or SystemClock()
 
     async def mark(self) -> int:
         """Moves whenever a voice was added or removed, by whatever process."""
@@ -97,34 +106,50 @@ class VoiceStore:
         except IntegrityError as error:
             raise Conflict(f"a voice named {voice.name!r} exists; delete it first, or choose another name") from error
 
-    async def remove(self, tenant: str, name: str, now: int) -> bool:
-        """Delete a voice, its takes and its cache entries; the sweeper removes the files. False when there is none."""
+    async def remove(self, tenant: str, name: str) -> bool:
+        """Delete a voice, its takes and its cache entries; the sweeper removes the files. False when there is none.
 
-        def forget(conn: Connection) -> bool:
-            row: Any = conn.execute(_DELETE, {"tenant": tenant, "name": name}).first()
-            if row is None:
-                return False
-            whose = {"tenant": tenant, "voice_hash": row[1]}
-            gone = {table: list(conn.execute(statement, whose).all()) for table, statement in _FORGET.items()}
-            _release(conn, gone, now)
-            statements.release(conn, [row], now)
-            marks.move(conn, Topic.VOICES)
-            return True
+        The voice goes first and at once; if this is killed after that, `forget_orphans` does the rest.
+        """
 
-        return await self._db.writer.run(forget)
+        def forget(conn: Connection) -> str | None:
+            content_hash: str | None = conn.execute(_DELETE, {"tenant": tenant, "name": name}).scalar()
+            if content_hash is not None:
+                marks.move(conn, Topic.VOICES)
+            return content_hash
 
-    async def forget_orphans(self, now: int) -> list[str]:
-        """Delete what voices spoke that are gone meanwhile; gives the keys of the cache entries."""
+        content_hash = await self._db.writer.run(forget)
+        if content_hash is None:
+            return False
+        for table in _TABLES:
+            await self._forget_spoken(table, tenant, content_hash)
+        return True
 
-        def forget(conn: Connection) -> list[str]:
-            gone = {table: list(conn.execute(statement).all()) for table, statement in _FORGET_ORPHANS.items()}
-            _release(conn, gone, now)
-            return [row[1] for row in gone["cache_entries"]]
+    async def forget_orphans(self) -> int:
+        """Delete what voices spoke that are gone: a job that was running when its voice went may have stored it after
+        that. Gives how many takes and cache entries."""
+        forgotten = 0
+        for table in _TABLES:
+            gone = await self._db.read(lambda conn, table=table: conn.execute(_GONE[table]).all())  # type: ignore[misc]
+            for tenant, voice_hash in gone:
+                forgotten += await self._forget_spoken(table, tenant, voice_hash)
+        return forgotten
 
-        return await self._db.writer.run(forget)
+    async def _forget_spoken(self, table: str, tenant: str, voice_hash: str) -> int:
+        """Delete a voice's takes or cache entries, unless the tenant has the same recording again."""
 
+        def forget(conn: Connection, keys: Sequence[str]) -> int:
+            gone = conn.execute(_FORGET[table], {"keys": keys}).rowcount
+            if gone and table == "cache_entries":
+                statements.move_cache_mark(conn)
+            return gone
 
-def _release(conn: Connection, gone: dict[str, list[Any]], now: int) -> None:
-    statements.release(conn, [row for rows in gone.values() for row in rows], now)
-    if gone["cache_entries"]:
-        statements.tell_cache_changed(conn)
+        batches = Batches(self._db, self._clock)
+        page = {"tenant": tenant, "voice_hash": voice_hash, "limit": PAGE}
+        forgotten = 0
+        while True:
+            keys = await self._db.read(lambda conn: conn.execute(_SPOKEN[table], page).scalars().all())
+            gone = sum(await batches.run(keys, forget))
+            if not gone:
+                return forgotten
+            forgotten += gone

@@ -65,15 +65,15 @@ def prune(
         raise BadRequest("say what to forget: --unused-for, --backend, --tenant, --to-bytes, or --all alone")
     since = None if unused_for is None else max(0, SystemClock().now_ms() - _age_ms(unused_for))
     left = None if to_bytes is None else _bytes(to_bytes)
-    keys = with_database(
+    count = with_database(
         lambda database, settings: CacheStore(database).prune(
             backend=backend, tenant=tenant, unused_since_ms=since, to_bytes=left
         )
     )
     if as_json:
-        echo_json({"removed": len(keys)})
+        echo_json({"removed": count})
     else:
-        click.echo(f"{len(keys)} entries forgotten")
+        click.echo(f"{count} entries forgotten")
 
 
 def _age_ms(given: str) -> int:

@@ -30,7 +30,7 @@ from storage.errors import StorageError
 from storage.free_space import FreeSpace
 from storage.job_counts import JobCountStore, WrongCount
 from storage.keys import KeyRecord, KeyStore
-from storage.sweeper import Sweeper
+from storage.sweeper import WALKED, Sweeper, Unlisted
 from voxgate import __version__
 
 _LITTLE_SPACE_BYTES = 1_000_000_000
@@ -46,11 +46,12 @@ class Finding(msgspec.Struct, frozen=True):
 
 
 @click.command()
+@click.option("--read-audio", is_flag=True, help="Read every audio file, too, to find damaged ones.")
 @json_option
-def doctor(as_json: bool) -> None:
+def doctor(read_audio: bool, as_json: bool) -> None:
     """Check this machine, the settings, the database and the backends, and count waiting and running jobs anew where
     their count is wrong; exit code 2 if there is a problem."""
-    findings = list(_findings())
+    findings = list(_findings(read_audio))
     if as_json:
         echo_json(findings)
     else:
@@ -60,7 +61,7 @@ def doctor(as_json: bool) -> None:
         raise click.exceptions.Exit(2)
 
 
-def _findings() -> Iterator[Finding]:
+def _findings(read_audio: bool) -> Iterator[Finding]:
     yield Finding("ok", "voxgate", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
     try:
         settings = load_settings()
@@ -81,7 +82,7 @@ def _findings() -> Iterator[Finding]:
         yield Finding("ok", "settings", f"data folder {settings.data_dir.absolute()}")
         yield from _space(settings)
     yield Finding("ok", "server", f"runs at {running.url}" if running else f"none; {settings.host}:{settings.port}")
-    yield from _database(settings, names)
+    yield from _database(settings, names, read_audio)
     if rows is not None:
         yield from _backends(settings, rows)
 
@@ -99,7 +100,7 @@ def _space(settings: Settings) -> Iterator[Finding]:
     yield Finding("ok", "space", f"{in_bytes(shutil.disk_usage(settings.data_dir).free)} free")
 
 
-def _database(settings: Settings, names: list[str] | None) -> Iterator[Finding]:
+def _database(settings: Settings, names: list[str] | None, read_audio: bool) -> Iterator[Finding]:
     if lacking := missing_driver(settings):
         yield Finding("problem", "database", lacking)
         return
@@ -114,7 +115,7 @@ def _database(settings: Settings, names: list[str] | None) -> Iterator[Finding]:
             if names is not None:
                 yield from _endpoints(endpoints, names)
             yield _counts(settings)
-            yield _audio(settings)
+            yield from _audio(settings, read_audio)
         elif settings.embedded:
             yield Finding("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
         else:
@@ -157,26 +158,70 @@ async def _mend_counts(settings: Settings) -> list[WrongCount]:
         await database.close()
 
 
-def _audio(settings: Settings) -> Finding:
+class _Audio(msgspec.Struct, frozen=True):
+    """The state of the audio store: hashes of lost files, those no sweep would find, files that were moved aside."""
+
+    missing: list[str]
+    damaged: list[str]
+    unlisted: Unlisted
+    aside: list[str]
+
+
+def _audio(settings: Settings, read: bool) -> Iterator[Finding]:
     try:
-        missing = asyncio.run(_missing_audio(settings))
+        found = asyncio.run(_look_at_audio(settings, read))
     except StorageError as error:
-        return Finding("problem", "audio", one_line(str(error)))
-    if not missing:
-        return Finding("ok", "audio", "every file that the database knows is there")
-    return Finding(
-        "warning",
-        "audio",
-        f"{len(missing)} of the files the database knows are not in {settings.audio_dir}, the first is "
-        f"{missing[0]}: put them back from a backup; without them finished jobs have lost their audio, and what is "
-        "asked for again is spoken again",
-    )
+        yield Finding("problem", "audio", one_line(str(error)))
+        return
+    if found.missing:
+        yield Finding(
+            "warning",
+            "audio",
+            f"{len(found.missing)} of the files the database knows are not in {settings.audio_dir}, the first is "
+            f"{found.missing[0]}: put them back from a backup; without them finished jobs have lost their audio, and "
+            "what is asked for again is spoken again",
+        )
+    if found.damaged:
+        yield Finding(
+            "warning",
+            "audio",
+            f"{len(found.damaged)} files in {settings.audio_dir} do not hold what was stored, the first is "
+            f"{found.damaged[0]}: check the disk, and put them back from a backup; a server that needs one moves it to "
+            f"{AudioStore.ASIDE} and speaks again",
+        )
+    if found.aside:
+        yield Finding(
+            "warning",
+            "audio",
+            f"{len(found.aside)} damaged files were moved to {settings.audio_dir / AudioStore.ASIDE}: check the disk; "
+            "what they held was spoken again or is named above; delete them when you have seen them",
+        )
+    if found.unlisted.blobs:
+        yield Finding(
+            "warning",
+            "audio",
+            f"nothing refers to {found.unlisted.blobs} files ({in_bytes(found.unlisted.size_bytes)}), and no sweep has "
+            f"them on its list: leave `voxgate serve` running, each sweep looks at {WALKED} files and lists such ones; "
+            "if there are more each day, report it",
+        )
+    if not (found.missing or found.damaged):
+        words = "every file that the database knows is there"
+        yield Finding(
+            "ok", "audio", f"{words} and holds what was stored" if read else f"{words} (--read-audio reads them)"
+        )
 
 
-async def _missing_audio(settings: Settings) -> list[str]:
+async def _look_at_audio(settings: Settings, read: bool) -> _Audio:
     database = await Database.open(settings.database_url)
     try:
-        return await Sweeper(database, AudioStore(settings.audio_dir)).audit()
+        audio = AudioStore(settings.audio_dir)
+        sweeper = Sweeper(database, audio)
+        return _Audio(
+            await sweeper.audit(),
+            await sweeper.damaged() if read else [],
+            await sweeper.unlisted(),
+            await asyncio.to_thread(audio.aside_names),
+        )
     finally:
         await database.close()
 

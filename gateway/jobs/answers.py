@@ -95,7 +95,7 @@ class Answers:
                 await self._audio.path(entry.blob_hash)
                 encoded = None
         except BlobMissing:
-            # Somebody removed the file. The caller speaks again, and the entry is written anew.
+            # Somebody removed the file, or a disk damaged it. The caller speaks again, and the entry is written anew.
             self._entries.drop(key)
             return None
         if looks == self._looks:  # else it may have been forgotten since we read it
@@ -106,7 +106,7 @@ class Answers:
         """Audio as base64; None where it is larger than an answer may hold.
 
         Raises:
-            BlobMissing: the file is gone.
+            BlobMissing: the file is gone or damaged.
         """
         found = self._base64.get(blob_hash)
         if found is None:
@@ -120,10 +120,10 @@ class Answers:
         """Path, media type and size in bytes of an audio file.
 
         Raises:
-            BlobMissing: there is none.
+            BlobMissing: there is none, or it is damaged.
         """
-        path = await self._audio.path(blob_hash)
-        return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), await self._audio.size(blob_hash)
+        path, size = await self._audio.file(blob_hash)
+        return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), size
 
     async def opened(self, blob_hash: str) -> BinaryIO | None:
         """An audio file, open for reading; None where it is larger than an answer may hold.

@@ -25,6 +25,7 @@ from gateway.speech.tally import Led
 from gateway.speech.utterance import Spoken
 from storage.audio import AudioStore
 from storage.errors import (
+    BlobMissing,
     StorageError,
     StorageFull,
     StorageGone,
@@ -187,24 +188,24 @@ class Endings:
         delay_ms, execution_ms = self._times(run)
         now = self._clock.now_ms()
         output = warned(entry.output.decode(), assignment.warnings)
-        done = await self._store.complete(
-            run.job.id,
-            self._owner,
-            run.job.attempt,
-            Completion(
-                output=output,
-                follower_output=output,
-                blob=BlobRecord(entry.blob_hash, entry.size_bytes, entry.suffix),
-                cache_entry=None,
-                cache_key=entry.key,
-                delay_ms=delay_ms,
-                execution_ms=execution_ms,
-                backend=assignment.arm.backend,
-                worker_id=self._owner,
-                usage=UsageDelta(characters=run.job.chars, jobs=1, cache_hits=1),
-                now=now,
-            ),
+        completion = Completion(
+            output=output,
+            follower_output=output,
+            blob=BlobRecord(entry.blob_hash, entry.size_bytes, entry.suffix),
+            cache_entry=None,
+            cache_key=entry.key,
+            delay_ms=delay_ms,
+            execution_ms=execution_ms,
+            backend=assignment.arm.backend,
+            worker_id=self._owner,
+            usage=UsageDelta(characters=run.job.chars, jobs=1, cache_hits=1),
+            now=now,
         )
+        try:
+            done = await self._store.complete(run.job.id, self._owner, run.job.attempt, completion)
+        except BlobMissing:  # swept between our look and our commit
+            self._answers.forget([entry.key])
+            return False
         if not done.ok:
             raise Lost
         self._answers.note_used(entry.key)

@@ -125,17 +125,15 @@ class Housekeeping:
                 log.exception("housekeeping_crashed", step=step.__name__.strip("_"))
 
     async def _delete_retained(self) -> None:
-        while await self._jobs.delete_retained():
-            pass
+        await self._jobs.delete_retained()
 
     async def _evict(self) -> None:
         """After `_note_used`: what was answered from memory since the last tick was used, too."""
         cache = self._settings.cache
         max_age_ms = None if cache.max_age_s is None else round(cache.max_age_s * 1000)
-        evicted = await self._voices.forget_orphans(self._clock.now_ms())
-        evicted += await self._cache.evict(cache.max_bytes, max_age_ms)
-        if evicted:
-            self._answers.forget(evicted)
+        await self._voices.forget_orphans()
+        await self._cache.evict(cache.max_bytes, max_age_ms)
+        await self._answers.look()
 
     async def _evict_takes(self) -> None:
         await self._takes.evict(self._settings.cache.takes_bytes)

@@ -17,8 +17,12 @@ def lane_of(assignment: Assignment, *, low: bool) -> Lane:
     """
     if low:
         return Lane.LOW
-    rule, text = assignment.rule, assignment.spoken
-    if len(text) > SHORT_CHUNKS * rule.max.n:
+    rule, text = assignment.rule, assignment.request.text
+    longest = SHORT_CHUNKS * rule.max.n
+    if len(text) <= longest and assignment.lexicon is not None:
+        respelled = assignment.lexicon.respell(text)
+        text = text if respelled is None else respelled.text
+    if len(text) > longest:
         return Lane.LONG
     if len(text.encode()) <= rule.target_chars and "\n" not in text and not assignment.spelled_out:
         return Lane.SHORT

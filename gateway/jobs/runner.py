@@ -26,8 +26,9 @@ from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import JobRef
 from gateway.speech.speaker import Speaker
 from gateway.speech.utterance import Spoken, Utterance
+from gateway.speech.voices import lost_recording
 from storage.audio import AudioStore
-from storage.errors import StorageError, translate
+from storage.errors import BlobMissing, StorageError, translate
 from storage.jobs import JobStore
 from storage.records import JobState
 
@@ -141,6 +142,8 @@ class Runner:
         run.backend = assignment.arm.backend
         hosted = self._engines.get(run.backend)
         assert hosted is not None  # routing chose among those there are
+        if assignment.arm.uploaded:
+            await self._check_recording(assignment)
         spool = self._audio.new_spool()
         utterance = Utterance(
             ref=JobRef(job.id, self._owner, job.attempt),
@@ -175,6 +178,14 @@ class Runner:
                 await self._kept(run, spoken)
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
+
+    async def _check_recording(self, assignment: Assignment) -> None:
+        """Refuse a tenant's own voice whose recording is lost or damaged: a backend would speak like nobody."""
+        voice = assignment.arm.voice
+        try:
+            await self._audio.path(voice.content_hash)
+        except BlobMissing as error:
+            raise InvalidInput(lost_recording(voice.name)) from error
 
     async def _kept(self, run: Run, spoken: Spoken) -> None:
         """Takes are stored after the finished file, which does not need them; a caller does not wait for them."""

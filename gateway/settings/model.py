@@ -127,7 +127,8 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
         PositiveSeconds, Meta(description="Seconds between two sweeps of old jobs, entries and files.")
     ] = 600.0
     blob_grace_s: Annotated[
-        PositiveSeconds, Meta(description="Seconds a file nothing refers to is left alone before it is removed.")
+        PositiveSeconds,
+        Meta(description="Seconds a file in no use is left alone, from the first sweep that finds it so."),
     ] = 3600.0
 
 

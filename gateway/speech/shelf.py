@@ -43,7 +43,7 @@ class Shelf:
         await self._takes.touch(keys, job_id)
 
     async def read(self, take: TakeRecord) -> bytes | None:
-        """The FLAC of a take, or None if its file is gone: then it is spoken again."""
+        """The FLAC of a take, or None if its file is gone or damaged: then it is spoken again."""
         try:
             return await self._audio.read(take.blob_hash)
         except BlobMissing:

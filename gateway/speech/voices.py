@@ -21,7 +21,7 @@ from gateway.errors import InvalidInput, NotFound
 from gateway.speech.language import normalize_language
 from gateway.speech.reference import Reference, prepare_reference
 from storage.audio import AudioStore
-from storage.errors import told
+from storage.errors import BlobMissing, told
 from storage.records import BlobRecord
 from storage.voices import VoiceRecord, VoiceStore
 
@@ -180,10 +180,13 @@ class VoiceLibrary:
         """The file of a voice's recording, mono WAV at 24 kHz, and the hash of its bytes.
 
         Raises:
-            NotFound: the tenant has no such voice.
+            NotFound: the tenant has no such voice, or its recording is lost.
         """
         blob_hash = self._mine(tenant, name).blob_hash
-        return await self._audio.path(blob_hash), blob_hash
+        try:
+            return await self._audio.path(blob_hash), blob_hash
+        except BlobMissing as error:
+            raise NotFound(lost_recording(name)) from error
 
     async def remove(self, tenant: str, name: str) -> None:
         """Delete a voice, its recording, and what the cache holds of it. Finished jobs keep their audio until they
@@ -193,7 +196,7 @@ class VoiceLibrary:
             NotFound: the tenant has no such voice.
         """
         self._mine(tenant, name)
-        await self._store.remove(tenant, name, self._clock.now_ms())
+        await self._store.remove(tenant, name)
         self._changes += 1
         self._voices.pop((tenant, name), None)
         self._on_change(True)
@@ -203,6 +206,14 @@ class VoiceLibrary:
         if record is None:
             raise NotFound(f"there is no voice {name[:64]!r}; yours are: {', '.join(self.names(tenant)) or 'none'}")
         return record
+
+
+def lost_recording(name: str) -> str:
+    """The words for whoever asks for a voice whose recording is gone or damaged."""
+    return (
+        f"the recording of voice {name!r} is damaged or missing on the server: delete the voice and upload it again, "
+        "or restore the server's audio folder from a backup"
+    )
 
 
 def _shown(record: VoiceRecord) -> UploadedVoice:

@@ -64,6 +64,22 @@ _POSTGRESQL_TRIGGERS = {
     "job_counts_deleted": "AFTER DELETE ON jobs REFERENCING OLD TABLE AS old_jobs",
 }
 
+_REFERRING = ("cache_entries", "jobs", "samples", "takes", "voices")
+# A dropped reference makes its blob loose since a time that is not known here (0): the next sweep dates it.
+_SQLITE_LOOSE = "BEGIN UPDATE blobs SET loose_ms = 0 WHERE hash = OLD.blob_hash; END"
+_OTHER_BLOB = "OLD.blob_hash IS NOT NULL AND OLD.blob_hash IS {} NEW.blob_hash"
+# By index, however many rows are guessed to be deleted. The lock is taken even where nothing changes: a sweep that is
+# about to note that it saw a reference waits for it.
+_POSTGRESQL_LOOSE = """
+CREATE FUNCTION loosen_{name}() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
+BEGIN
+    PERFORM 1 FROM blobs WHERE hash IN ({hashes}) ORDER BY hash FOR NO KEY UPDATE;
+    UPDATE blobs SET loose_ms = 0 WHERE hash IN ({hashes}) AND loose_ms IS DISTINCT FROM 0;
+    RETURN NULL;
+END $$
+"""
+_POSTGRESQL_LOOSENED = {"replaced": "OLD.blob_hash", "dropped": "SELECT blob_hash FROM old_rows"}
+
 
 def _where(condition: str) -> dict[str, Any]:
     return {"sqlite_where": sa.text(condition), "postgresql_where": sa.text(condition)}
@@ -91,9 +107,20 @@ def upgrade() -> None:
 
     # Every blob is looked at once by the next sweep.
     op.add_column("blobs", sa.Column("loose_ms", sa.BigInteger(), nullable=True, server_default=sa.text("0")))
-    op.add_column("blobs", sa.Column("dying", sa.Boolean(), nullable=False, server_default=sa.false()))
-    op.create_index("ix_blobs_loose", "blobs", ["loose_ms"], **_where("loose_ms IS NOT NULL"))
+    op.create_index("ix_blobs_loose", "blobs", ["loose_ms", "hash"], **_where("loose_ms IS NOT NULL"))
     op.drop_index("ix_blobs_touched_ms", "blobs")
+    op.create_table(
+        "dying_blobs",
+        sa.Column("hash", _words, nullable=False),
+        sa.Column("suffix", _words, nullable=False),
+        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("hash", name="pk_dying_blobs"),
+    )
+
+    # Budgets are summed without reading the rows.
+    for table in ("takes", "cache_entries"):
+        op.drop_index(f"ix_{table}_last_used_ms", table)
+        op.create_index(f"ix_{table}_last_used_ms", table, ["last_used_ms", "size_bytes"])
 
     op.create_index("ix_take_pins_job_id", "take_pins", ["job_id"])
 
@@ -119,25 +146,52 @@ def upgrade() -> None:
     if op.get_bind().dialect.name == "sqlite":
         for name, rest in _SQLITE_TRIGGERS.items():
             op.execute(f"CREATE TRIGGER {name} {rest}")
+        for table in _REFERRING:
+            op.execute(
+                f"CREATE TRIGGER {table}_dropped_blob AFTER DELETE ON {table} WHEN OLD.blob_hash IS NOT NULL "
+                f"{_SQLITE_LOOSE}"
+            )
+            op.execute(
+                f"CREATE TRIGGER {table}_replaced_blob AFTER UPDATE OF blob_hash ON {table} "
+                f"WHEN {_OTHER_BLOB.format('NOT')} {_SQLITE_LOOSE}"
+            )
     else:
         op.execute(_POSTGRESQL_FUNCTION)
         for name, rest in _POSTGRESQL_TRIGGERS.items():
             op.execute(f"CREATE TRIGGER {name} {rest} FOR EACH STATEMENT EXECUTE FUNCTION count_jobs()")
+        for name, hashes in _POSTGRESQL_LOOSENED.items():
+            op.execute(_POSTGRESQL_LOOSE.format(name=name, hashes=hashes))
+        for table in _REFERRING:
+            op.execute(
+                f"CREATE TRIGGER {table}_dropped_blob AFTER DELETE ON {table} REFERENCING OLD TABLE AS old_rows "
+                "FOR EACH STATEMENT EXECUTE FUNCTION loosen_dropped()"
+            )
+            op.execute(
+                f"CREATE TRIGGER {table}_replaced_blob AFTER UPDATE OF blob_hash ON {table} FOR EACH ROW "
+                f"WHEN ({_OTHER_BLOB.format('DISTINCT FROM')}) EXECUTE FUNCTION loosen_replaced()"
+            )
 
 
 def downgrade() -> None:
     """Take back."""
     sqlite = op.get_bind().dialect.name == "sqlite"
+    for table in _REFERRING:
+        for name in _POSTGRESQL_LOOSENED:
+            op.execute(f"DROP TRIGGER {table}_{name}_blob" + ("" if sqlite else f" ON {table}"))
     for name in _SQLITE_TRIGGERS:
         op.execute(f"DROP TRIGGER {name}" + ("" if sqlite else " ON jobs"))
     if not sqlite:
-        op.execute("DROP FUNCTION count_jobs")
+        for name in ("count_jobs", *(f"loosen_{each}" for each in _POSTGRESQL_LOOSENED)):
+            op.execute(f"DROP FUNCTION {name}")
     op.drop_table("job_counts")
     op.drop_index("ix_webhook_deliveries_pages", "webhook_deliveries")
     op.drop_column("webhook_deliveries", "endpoint_id")
     op.drop_index("ix_take_pins_job_id", "take_pins")
+    for table in ("takes", "cache_entries"):
+        op.drop_index(f"ix_{table}_last_used_ms", table)
+        op.create_index(f"ix_{table}_last_used_ms", table, ["last_used_ms"])
+    op.drop_table("dying_blobs")
     op.drop_index("ix_blobs_loose", "blobs")
-    op.drop_column("blobs", "dying")
     op.drop_column("blobs", "loose_ms")
     op.create_index("ix_blobs_touched_ms", "blobs", ["touched_ms"])
     op.drop_index("ix_jobs_followers", "jobs")

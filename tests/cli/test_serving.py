@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import sqlite3
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 from support.command import KEY, VOXGATE, Served, command, serving_command
+from support.damage import damage
 
 pytestmark = pytest.mark.slow
 
@@ -63,9 +65,37 @@ def test_doctor_says_which_audio_is_missing(server: Served, folder: Path) -> Non
     assert finding["words"].startswith("1 of the files") and gone.stem in finding["words"]
 
 
-def _about_audio(folder: Path) -> dict[str, str]:
-    findings = json.loads(command(["doctor", "--json"], folder, {**SCRIPTED, "VOXGATE_PORT": "0"}).stdout)
+def test_doctor_reads_all_audio_if_asked_and_says_what_is_damaged_moved_aside_or_in_no_use(
+    server: Served, folder: Path
+) -> None:
+    _post(server, "runsync", text="Hello.", format="wav")
+    server.stop()
+    assert _about_audio(folder, "--read-audio")["words"].endswith("holds what was stored")
+    (bad,) = (server.data_dir / "audio").rglob("*.wav")
+    damage(bad, "flipped")
+    assert _about_audio(folder)["level"] == "ok", "not without reading"
+    finding = _about_audio(folder, "--read-audio")
+    assert finding["level"] == "warning"
+    assert finding["words"].startswith("1 files") and bad.stem in finding["words"]
+    assert bad.exists(), "it only looks"
+    aside = server.data_dir / "audio" / "damaged"
+    aside.mkdir()
+    shutil.copy(bad, aside)
+    assert any("1 damaged files were moved" in words for words in _all_about_audio(folder))
+    with sqlite3.connect(server.data_dir / "voxgate.db") as connection:
+        connection.execute("DELETE FROM takes")
+        connection.execute("UPDATE blobs SET loose_ms = NULL")
+    assert any("nothing refers to 1 files" in words for words in _all_about_audio(folder))
+
+
+def _about_audio(folder: Path, *options: str) -> dict[str, str]:
+    findings = json.loads(command(["doctor", "--json", *options], folder, {**SCRIPTED, "VOXGATE_PORT": "0"}).stdout)
     return next(finding for finding in findings if finding["about"] == "audio")
+
+
+def _all_about_audio(folder: Path) -> list[str]:
+    findings = json.loads(command(["doctor", "--json"], folder, {**SCRIPTED, "VOXGATE_PORT": "0"}).stdout)
+    return [finding["words"] for finding in findings if finding["about"] == "audio"]
 
 
 def test_sigterm_ends_it_with_0_and_takes_its_record_back(server: Served) -> None:

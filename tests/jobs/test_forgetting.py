@@ -132,13 +132,12 @@ async def test_what_a_killed_sweep_had_taken_is_back_when_the_next_server_has_st
     async with running(tmp_path, backends=scripted(tmp_path)) as caller:
         sound_of(await caller.say("It was in the trash when the sweeper died."))
     audio = AudioStore(tmp_path / "audio")
-    hashes = [row[0] for row in rows(tmp_path, "SELECT hash FROM blobs")]
-    for blob_hash in hashes:
-        audio.discard(blob_hash)
-    assert {file.stem for file in audio.trash.iterdir()} == set(hashes)
+    blobs = rows(tmp_path, "SELECT hash, suffix FROM blobs")
+    audio.bury(blobs)
+    assert {file.name for file in audio.trash.iterdir()} == {"".join(blob) for blob in blobs}
     async with running(tmp_path, backends=scripted(tmp_path)):
         await until(lambda: not list(audio.trash.iterdir()))
-        assert {file.stem for file in audio.files()} == set(hashes)
+        assert {file.name for file in files(tmp_path)} == {"".join(blob) for blob in blobs}
 
 
 async def test_takes_of_unfinished_jobs_outlive_any_budget(tmp_path: Path) -> None:

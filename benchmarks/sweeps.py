@@ -1,0 +1,145 @@
+"""What a submit waits while a million entries and takes are evicted and their files swept, and how fast they go."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from benchmarks.report import RESULTS, Report, progress, quantile
+from benchmarks.submits import job
+from gateway.clock import SystemClock
+from storage import migrate
+from storage.audio import AudioStore
+from storage.cache_entries import CacheStore
+from storage.database import Database
+from storage.jobs import JobStore
+from storage.records import BlobRecord, TakeRecord
+from storage.sweeper import Sweeper
+from storage.takes import TakeStore
+
+ROWS = 1_000_000
+FILES = 100_000
+GAP_S = 0.01
+"""Between two submits."""
+_DAY_MS = 86_400_000
+
+
+class Submits:
+    """Submits one job after the other, and notes how long each waited."""
+
+    def __init__(self, jobs: JobStore) -> None:
+        self._jobs = jobs
+        self.waits_ms: list[float] = []
+
+    async def during(self, work: Callable[[], Awaitable[object]]) -> float:
+        """Submit while `work` lasts; gives its seconds."""
+        task = asyncio.create_task(self._submit())
+        began = time.perf_counter()
+        try:
+            await work()
+            return time.perf_counter() - began
+        finally:
+            task.cancel()
+
+    async def _submit(self) -> None:
+        while True:
+            began = time.perf_counter()
+            await self._jobs.insert(job())
+            self.waits_ms.append(1000 * (time.perf_counter() - began))
+            await asyncio.sleep(GAP_S)
+
+
+def main(scale: float = 1.0) -> None:
+    """Measure on SQLite, then on PostgreSQL."""
+    rows, files = round(ROWS * scale), round(FILES * scale)
+    report = Report("sweeps", f"Evictions and sweeps of {rows:,} rows of each kind, beside a submit every 10 ms")
+    sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+    from support.postgres import PostgresServer
+
+    RESULTS.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=RESULTS) as folder:
+        table = asyncio.run(_measure("SQLite", f"sqlite:///{folder}/voxgate.db", Path(folder), rows, files))
+        server = PostgresServer(sync=True)
+        try:
+            url = server.url(server.create())
+            table += asyncio.run(_measure("PostgreSQL", url, Path(folder) / "shared", rows, files))
+        finally:
+            server.close()
+    report.table(("", "step", "rows or files", "s", "per s", "submits", "p50 ms", "p99 ms", "most ms"), table)
+    for kind in ("SQLite", "PostgreSQL"):
+        steps = [row for row in table if row[0] == kind and row[5]]
+        worst = max(float(row[7]) for row in steps)
+        report.target(f"{kind}: p99 of a submit in ms, in the worst step", worst, 50)
+        million = sum(float(row[3]) * ROWS / float(row[2]) for row in steps if row[1] != "nothing")
+        report.target(f"{kind}: s for a million rows of all kinds and their files", million, 240)
+    report.write()
+
+
+async def _measure(kind: str, url: str, folder: Path, rows: int, files: int) -> list[list[object]]:
+    from support.large_store import fill
+
+    progress(f"{kind}: filling")
+    migrate.upgrade(url)
+    fill(url, rows, waiting=rows // 10)
+    database, clock = await Database.open(url), SystemClock()
+    jobs, takes, cache = JobStore(database, clock), TakeStore(database, clock), CacheStore(database, clock)
+    audio = AudioStore(folder / "audio")
+    sweeper = Sweeper(database, audio, clock, grace_s=0.0)
+    table: list[list[object]] = []
+
+    async def step(name: str, count: int, work: Callable[[], Awaitable[object]]) -> None:
+        submits = Submits(jobs)
+        took = await submits.during(work)
+        waits = submits.waits_ms
+        progress(f"{kind}: {name}: {took:.1f} s, submits p99 {quantile(waits, 0.99):.0f} ms")
+        table.append([kind, name, count, took, count / took, len(waits), *(quantile(waits, q) for q in (0.5, 0.99)),
+                      max(waits, default=0.0)])  # fmt: skip
+
+    try:
+        await step("nothing", 1, lambda: asyncio.sleep(5))
+        await step("budgets are kept", rows, lambda: _both(takes, cache, 10**15))
+        await step("evict takes", rows, lambda: takes.evict(0))
+        await step("evict entries", rows, lambda: cache.evict(0))
+        await step("delete jobs", rows - rows // 10, lambda: jobs.delete_retained(clock.now_ms() + 3_650 * _DAY_MS))
+        await step("sweep blobs without files: date", rows, sweeper._date)
+        await asyncio.sleep(0.01)
+        await step("sweep blobs without files: remove", rows, sweeper._sweep_loose)
+        await _put(takes, audio, files)
+        await takes.evict(0)
+        await sweeper._date()
+        await asyncio.sleep(0.01)
+        await step("sweep blobs with files", files, sweeper._sweep_loose)
+        assert not list(audio.root.glob("??/??/*"))
+    finally:
+        await database.close()
+    return table
+
+
+async def _both(takes: TakeStore, cache: CacheStore, budget: int) -> None:
+    for _ in range(5):
+        await takes.evict(budget)
+        await cache.evict(budget)
+
+
+async def _put(takes: TakeStore, audio: AudioStore, files: int) -> None:
+    """Takes with files of some hundred bytes; nothing is synced."""
+    for start in range(0, files, 500):
+        stored = []
+        for n in range(start, min(files, start + 500)):
+            data = b"%d " % n * 40
+            blob = BlobRecord(hashlib.sha256(data).hexdigest(), len(data), ".flac")
+            path = audio.where(blob.hash, blob.suffix)
+            os.makedirs(path.parent, exist_ok=True)  # noqa: PTH103 - quicker
+            path.write_bytes(data)
+            stored.append((TakeRecord(f"file-{n}", blob.hash, 1, 24_000, len(data)), blob))
+        await takes.store_many(stored, "nobody", 1, "a")
+
+
+if __name__ == "__main__":
+    main()

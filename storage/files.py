@@ -1,0 +1,111 @@
+"""Files of the audio store by name: found, linked, read without waiting, made durable."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import uuid
+from pathlib import Path
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
+_HEX = frozenset("0123456789abcdef")
+_FOLDERS = 256
+"""Folders that are listed in one go."""
+
+
+def walk(root: Path, after: str, at_least: int) -> tuple[list[Path], str]:
+    """List the files of the folders behind `after` until there are enough of them.
+
+    What others keep in the store is not looked at.
+
+    Args:
+        after: a folder as `aabb`, or "" to begin.
+        at_least: how many files; the last folder is read to its end.
+
+    Returns:
+        Files, and the last folder that was read; "" when that was the last of all.
+    """
+    files: list[Path] = []
+    folders = 0
+    for first in _folders(root, after[:2]):
+        for second in _folders(root / first, after[2:] if first == after[:2] else ""):
+            if first + second <= after:
+                continue
+            files += [file for file in (root / first / second).iterdir() if is_hash(file.name.partition(".")[0])]
+            folders += 1
+            if len(files) >= at_least or folders >= _FOLDERS:
+                return files, first + second
+    return files, ""
+
+
+def read_cached(path: Path, at_most: int) -> bytes | None:
+    """A whole file, if it is short enough and reading it waits for no disk (Linux's RWF_NOWAIT); else None."""
+    if not hasattr(os, "RWF_NOWAIT"):
+        return None
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        size = os.fstat(handle).st_size
+        buffer = bytearray(min(size, at_most))
+        return bytes(buffer) if os.preadv(handle, (buffer,), 0, os.RWF_NOWAIT) == size else None
+    except OSError:  # it is not in memory, or this file system cannot tell
+        return None
+    finally:
+        os.close(handle)
+
+
+def is_hash(name: str) -> bool:
+    """Whether a name may be that of a blob."""
+    return len(name) == 64 and name.isalnum()
+
+
+def _is_hex(name: str) -> bool:
+    return len(name) == 2 and set(name) <= _HEX
+
+
+def _folders(parent: Path, least: str) -> list[str]:
+    """The names of the store's folders in a folder, in their order, from `least` on."""
+    return sorted(
+        entry.name for entry in parent.iterdir() if _is_hex(entry.name) and entry.name >= least and entry.is_dir()
+    )
+
+
+def named(folder: Path, stem: str) -> Path | None:
+    """A file of a folder whose name begins like this; None where there is none, or no folder."""
+    try:
+        for name in os.listdir(folder):  # noqa: PTH208 - names only, and this is on the path of every hit
+            if name.startswith(stem):
+                return folder / name
+    except FileNotFoundError:
+        pass
+    return None
+
+
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the disk has no hard links; a target that exists stays."""
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        return
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # A disk without hard links: copy beside the target, then rename.
+        beside = target.with_name(f".{uuid.uuid4().hex}")
+        with source.open("rb") as reader, beside.open("wb") as writer:
+            shutil.copyfileobj(reader, writer)
+            writer.flush()
+            os.fsync(writer.fileno())
+        beside.replace(target)
+
+
+def fsync_folder(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,26 @@
+"""What disks and half restored backups do to files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "cut": lambda data: data[: len(data) // 2],
+    "emptied": lambda data: b"",
+    "flipped": lambda data: data[:-9] + bytes([data[-9] ^ 1]) + data[-8:],
+    "overwritten": lambda data: bytes(len(data)),
+}
+
+
+def damage(file: Path, kind: str) -> bytes:
+    """Change a file's bytes in place; gives what it held."""
+    held = file.read_bytes()
+    file.chmod(0o600)
+    file.write_bytes(DAMAGES[kind](held))
+    return held
+
+
+def stored(folder: Path, pattern: str) -> list[Path]:
+    """The files of a data folder's audio store."""
+    return sorted((folder / "audio").glob(f"??/??/{pattern}"))
