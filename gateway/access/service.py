@@ -50,8 +50,8 @@ class Access:
         self._clock = clock
         self._usage = UsageRecorder(self.usage_store, clock)
         as_runpod = settings.limits == "runpod"
-        self._limits = Limits(self.usage_store.take_share, clock, RUNPOD_PER_10_S if as_runpod else {})
-        self.admit = self._limits.admit
+        self._limits = Limits(self.usage_store.take_shares, clock, RUNPOD_PER_10_S if as_runpod else {})
+        self.admit, self.admit_now = self._limits.admit, self._limits.admit_now
         self.enter = InFlight(RUNPOD_AT_ONCE if as_runpod else {}).enter
         self.note_usage: Callable[[Principal, str, str, UsageDelta], None] = self._usage.note
         self._known: dict[str, tuple[bytes, int, Principal]] = {}
