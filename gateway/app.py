@@ -169,7 +169,7 @@ class Gateway:
         self._housekeeping = Housekeeping(
             settings, clock, store, cache, takes, voice_store, sweeper, answers, ended, metrics
         )
-        self._write_behind = WriteBehind(store)
+        self._write_behind = WriteBehind(store, self.access.note_usage)
         self.watch = Watch(store, self.engines, router, metrics)
         present = Presenter(answers, self.watch, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)
@@ -199,7 +199,6 @@ class Gateway:
             present,
             allow,
             metrics,
-            self.access.note_usage,
             self.owner,
         )
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)

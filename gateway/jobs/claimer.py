@@ -10,15 +10,17 @@ import asyncio
 
 from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
+from gateway.jobs.isolation import Isolation
 from gateway.jobs.run import Run
 from gateway.jobs.runner import Runner
 from gateway.jobs.turns import Turns
+from gateway.jobs.whole import Whole
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
 from storage.jobs import JobStore
-from storage.records import JobRecord
+from storage.records import Idempotency, JobRecord
 
 POLL_S = 1.0
 """Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
@@ -59,6 +61,8 @@ class Claimer:
         self._promised = 0
         """Places taken by jobs whose claims are being committed."""
         self.running: dict[str, Run] = {}
+        self._isolation = Isolation(clock, self.running)
+        self._whole = Whole()
 
     def start(self) -> None:
         """Begin to claim."""
@@ -72,31 +76,38 @@ class Claimer:
 
     def has_place_for(self, backend: str) -> bool:
         """Whether a job that is about to be inserted could run at once: a place is free, and nobody waits for it."""
-        if self._stopping or self._looking or self._more or self._look.is_set():
+        if self._stopping or self._looking or self._more or self._look.is_set() or self._isolation.closed():
             return False
         free = self._settings.jobs.max_running - len(self.running) - self._promised
         return free > 0 and backend in self._backends()[0]
 
-    async def claim_at_once(self, job: JobRecord) -> None:
-        """Claim a job while it is being inserted: begun after its insert, it is part of the same group commit.
+    async def accept(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
+        """Insert a job, durably, and run it at once if it has a place: a sentence need not wait for a second
+        transaction and a look at the queue. What was claimed is run, though its caller may have left.
 
-        A sentence need not wait for a second transaction and a look at the queue. Where it fails, the job waits.
+        Returns:
+            The job as it stands, or the one that the idempotency key made before.
+
+        Raises:
+            IdempotencyConflict: the key came before with another body.
         """
+        return await self._whole(self._accept(job, idempotency))
+
+    async def _accept(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
+        if not self.has_place_for(job.backend):
+            accepted = await self._store.insert(job, idempotency)
+            self.wake()
+            return accepted
         self._promised += 1
         try:
-            jobs = await self._store.claim([job.id], self._owner, self._clock.now_ms())
-        except StorageError as error:
-            log.error("claim_failed", code=error.code, reason=str(error))
-            jobs = []
-        except Exception:  # the job may be accepted all the same, and its caller is to hear that
-            log.exception("claim_crashed")
-            jobs = []
+            found = await self._store.insert_claimed(job, idempotency, self._owner)
         finally:
             self._promised -= 1
-        for claimed in jobs:
-            self._begin(claimed, missed=job.flight_key)
-        if not jobs:
+        if found.claimed:
+            self._begin(found.job, missed=None if found.cached else job.flight_key)
+        else:
             self.wake()
+        return found.job
 
     def _hosts_changed(self) -> None:
         """A worker came, went or fell idle; only a change of what may be claimed is worth a look at the queue."""
@@ -110,6 +121,7 @@ class Claimer:
             # Not cancelled: a claim that is being committed would leave jobs with an owner who knows nothing of them.
             self.wake()
             await self._task
+        await self._whole.settled()
         tasks = [run.task for run in self.running.values() if run.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace_s)
@@ -140,7 +152,11 @@ class Claimer:
         free = self._settings.jobs.max_running - len(self.running) - self._promised
         open_, closed = self._seen = self._backends()
         self._more = True
-        if free <= 0 or self._stopping:
+        if self._stopping or self._isolation.alone():
+            return False
+        if self._isolation.look_is_due() and (found := await self._claim_suspect(open_, closed)) is not None:
+            return found
+        if free <= 0:
             return False
         if closed:
             # Somebody waits for a backend that sleeps: that is what wakes it.
@@ -162,11 +178,33 @@ class Claimer:
             self._begin(job)
         return 0 < len(jobs) < len(chosen)  # another server was quicker with some; behind them others may wait
 
+    async def _claim_suspect(self, open_: list[str], closed: list[str]) -> bool | None:
+        """Claim a job that must run alone, once nothing else runs; None when there is none."""
+        suspects = await self._store.suspects([*open_, *closed])
+        for suspect in suspects:
+            if suspect.backend in closed and (hosted := self._engines.get(suspect.backend)) is not None:
+                hosted.host.wake()
+        able = [suspect for suspect in suspects if suspect.backend in open_]
+        if not able:
+            self._isolation.over()
+            return None
+        if not self._isolation.make_room() or self._promised:
+            return False
+        self._isolation.over()
+        self._isolation.look_again()
+        for suspect in able:
+            for job in await self._store.claim([suspect.id], self._owner, self._clock.now_ms()):
+                self._isolation.begin()
+                self._begin(job)
+                return False
+        return True  # another server was quicker with all of them
+
     def _begin(self, job: JobRecord, missed: str | None = None) -> None:
         earlier = self.running.get(job.id)
         if earlier is not None:
             earlier.lose()  # our own lease on it ran out before we noticed
         run = Run(job, missed)
+        run.cleared = self.wake
         self.running[job.id] = run
         run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")
         self._metrics.jobs_running.set(len(self.running))

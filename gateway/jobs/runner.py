@@ -74,7 +74,8 @@ class Runner:
             await self._attempt(run)
         except asyncio.CancelledError:
             if not run.lost:
-                await self._endings.hand_back(run, "the server is stopping", count_failure=False)
+                why = "it makes room for a job that must run alone" if run.making_room else "the server is stopping"
+                await self._endings.hand_back(run, why, count_failure=False)
         except Lost:
             log.info("lease_lost", attempt=job.attempt)
         except HostStopped:
@@ -165,12 +166,14 @@ class Runner:
             run.chunks_done, run.chunks_total = done, total
             deadline.took()
 
+        def on_kept() -> None:
+            run.kept()
+            self._on_kept(job.id)
+
         began = time.monotonic()
         try:
             async with deadline.enforced():
-                spoken = await self._speaker.speak(
-                    utterance, hosted.host, spool, run.timing, on_take, lambda: self._on_kept(job.id)
-                )
+                spoken = await self._speaker.speak(utterance, hosted.host, spool, run.timing, on_take, on_kept)
             if assignment.arm.uploaded:
                 await self._kept(run, spoken)  # who hears of the end may delete the voice, and with it all it spoke
             try:

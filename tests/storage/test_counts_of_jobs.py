@@ -10,7 +10,7 @@ from support.storage import a_job
 
 from storage.database import Database
 from storage.jobs import JobStore
-from storage.records import JobState, Retention
+from storage.records import JobState, Lease, Retention
 
 _KEPT = "SELECT endpoint_id, state, SUM(n) FROM job_counts GROUP BY endpoint_id, state HAVING SUM(n) <> 0 ORDER BY 1, 2"
 _REAL = (
@@ -40,7 +40,7 @@ async def test_counts_follow_jobs_through_all_they_do(database: Database) -> Non
             await store.fail(f"job-{n}", "me", 1, JobState.FAILED, "for a test", "internal")
             await store.retry(f"job-{n}")
         else:
-            await store.expire(f"job-{n}", "me", 0, 1, dice.choice((1, 3)), "silent")
+            await store.expire(Lease(f"job-{n}", "me", 0, 1), dice.choice((1, 3)), "silent")
     assert await counted(database, _KEPT) == await counted(database, _REAL)
     await store.purge("e1", "t1")
     await store.delete_retained()

@@ -19,6 +19,7 @@ POLLED = {
     "leases": job_sql.LEASES,
     "held": job_sql.HELD,
     "heads": job_sql.HEADS,
+    "suspects": job_sql.SUSPECTS,
     "webhooks due": webhooks._NEXT,
 }
 
@@ -38,8 +39,16 @@ def test_a_question_that_is_asked_every_second_reads_no_finished_job(tmp_path: P
     reads = [
         step for step in steps if step.startswith(("SCAN", "SEARCH")) and step not in ("SCAN CONSTANT ROW", "SCAN t")
     ]
+    reads = [step for step in reads if not step.endswith("(id=?)")]  # a row that an index has named
     assert reads and all(any(index in step for index in PARTIAL) for step in reads if step != "SCAN waiting"), steps
 
 
-PARTIAL = ("ix_jobs_line", "ix_jobs_running", "ix_jobs_followers", "uq_jobs_flight", "ix_webhook_deliveries_due_ms")
+PARTIAL = (
+    "ix_jobs_line",
+    "ix_jobs_suspects",
+    "ix_jobs_running",
+    "ix_jobs_followers",
+    "uq_jobs_flight",
+    "ix_webhook_deliveries_due_ms",
+)
 """Indexes that hold no finished job."""
