@@ -195,7 +195,7 @@ class Gateway:
             metrics,
             lambda: self.streams.age(),
         )
-        self._write_behind = WriteBehind(store)
+        self._write_behind = WriteBehind(store, self.access.note_usage)
         counts = JobCountStore(database)
         self._totals = Totals(counts, database.tally, clock)
         self.watch = Watch(store, counts, self._totals, self.engines, router, metrics, self._space)
@@ -228,7 +228,6 @@ class Gateway:
             present,
             allow,
             metrics,
-            self.access.note_usage,
             self.owner,
         )
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)

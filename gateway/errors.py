@@ -146,7 +146,10 @@ _FOREIGN_STATUS = {
 JOB_CODES = {
     "timed_out": (504, "`policy.executionTimeout` ran out, or no chunk was finished for too long; `/retry` resumes."),
     "ttl_expired": (504, "The job did not end within `policy.ttl` of its submission."),
-    "worker_lost": (502, "The servers that ran the job ended or fell silent, one after the other."),
+    "worker_lost": (
+        502,
+        "Five servers in a row ended or fell silent while they ran the job, the last four nothing else.",
+    ),
     "cancelled": (503, "Somebody cancelled the job that was waited for."),
 }
 """Jobs that no error of the tree ended: the HTTP status of an answer that is about one, and what happened."""

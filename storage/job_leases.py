@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
 from storage import job_sql
-from storage.job_rows import LANES, STATES, job_of, log_ended, log_events
+from storage.job_rows import LANES, STATES, AnyRow, job_of, log_ended, log_events
 from storage.job_table import JobTable
 from storage.notices import Topic, tell
 from storage.records import Candidate, Heads, JobRecord, JobState, Lease, Line, Place
@@ -21,6 +21,10 @@ SCAN = 50
 cost no look more than these, and the look goes on behind them."""
 PAGE = 250
 """Jobs of a line that are read at once behind such a head."""
+
+
+def _candidate(row: AnyRow) -> Candidate:
+    return Candidate(row[0], row[1], row[2], LANES[row[3]], row[4], row[5])
 
 
 class JobLeases(JobTable):
@@ -162,37 +166,40 @@ class JobLeases(JobTable):
         """Every lease as it stands; whoever watches expires those that stand still."""
         return await self._db.peek(lambda conn: [Lease(*row) for row in conn.execute(job_sql.LEASES)])
 
-    async def expire(
-        self,
-        job_id: str,
-        owner: str,
-        beat: int,
-        attempt: int,
-        max_failures: int,
-        reason: str,
-        code: str = "worker_lost",
-    ) -> JobState | None:
-        """Take a lease away that has not moved since it was observed: back to the queue, or FAILED with `reason`
-        when that was failure number `max_failures`.
+    async def suspects(self, backends: Collection[str], limit: int = 16) -> list[Candidate]:
+        """Jobs that could be claimed now, each alone in its server, since one died while it ran them."""
+        if not backends:
+            return []
+        params = {"backends": list(backends), "now": self._clock.now_ms(), "limit": limit}
+        return await self._db.peek(lambda conn: [_candidate(row) for row in conn.execute(job_sql.SUSPECTS, params)])
+
+    async def expire(self, lease: Lease, most_deaths: int, reason: str, code: str = "worker_lost") -> JobState | None:
+        """Take a lease away that has not moved since it was observed: back to the queue, as a suspect that waits
+        twice as long after each death in a row, or FAILED when it was number `most_deaths`, and all who wait for the
+        same utterance with it.
 
         Returns:
             The new state, or None when the lease had moved and nothing was done.
         """
         now = self._clock.now_ms()
-        lease = {"id": job_id, "owner": owner, "beat": beat, "attempt": attempt}
-        rest = {"max_failures": max_failures, "error": reason, "code": code, "now": now}
+        mine = {"id": lease.job_id, "owner": lease.owner, "beat": lease.beat, "attempt": lease.attempt}
+        last = f"{most_deaths} servers in a row ended or fell silent while they ran it; {reason}"
+        error = {"error": reason, "last": last, "code": code, "most_deaths": most_deaths, "now": now}
 
         def end(conn: Connection) -> JobState | None:
-            row = conn.execute(job_sql.EXPIRE, lease | rest | self._keep(now)).first()
+            row = conn.execute(job_sql.EXPIRE, mine | error | self._keep(now)).first()
             if row is None:
                 return None
-            state = STATES[row[7]]
-            if state.final:
-                log_ended(conn, [row], state.value, now, reason)
-            else:
-                log_events(conn, "expired", [(job_id, attempt)], now, owner, reason)
+            state = STATES[row[8]]
+            if not state.final:
                 note(conn, [(row[2], Ended(retried=1))])
+                log_events(conn, "expired", [(lease.job_id, lease.attempt)], now, lease.owner, reason)
                 tell(conn, Topic.QUEUE)
+                return state
+            log_ended(conn, [row], state.value, now, last)
+            if row[7] is not None:  # each of them would end as many servers
+                same = {"flight_key": row[7], "error": last, "code": code, "now": now} | self._keep(now)
+                log_ended(conn, conn.execute(job_sql.FAIL_FOLLOWERS, same).all(), state.value, now, last)
             return state
 
         return await self._db.writer.run(end)

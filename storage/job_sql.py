@@ -24,18 +24,18 @@ _RETAIN = "retain_until_ms = CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :k
 _MINE = "WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'IN_PROGRESS'"
 _UNHEARD = "stream_cursor = 0 AND stream_sending IS NULL"
 _AVAILABLE = f"(available_ms <= :now OR available_ms > :now + {PAUSE_AT_MOST_MS})"
+_UNSUSPECTED = "q.id NOT IN (SELECT s.id FROM jobs s WHERE s.state = 'IN_QUEUE' AND s.deaths > 0)"
+"""Asked of the suspects' own index, which is empty nearly always; the column itself stands behind the long texts."""
 _WAITED = "CASE WHEN :now > created_ms THEN :now - created_ms ELSE 0 END"
 _NOT_RUNNING = "CASE WHEN :now > created_ms + execution_ms THEN :now - created_ms - execution_ms ELSE 0 END"
 
 _VALUES = f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join(':' + name for name in COLUMNS)})"
 INSERT = text(_VALUES)
 """Accept a job."""
-INSERT_FINISHED = text(_VALUES + " ON CONFLICT (id) DO NOTHING")
-"""Write behind a job that was answered already; writing it twice is harmless."""
-INSERT_FINISHED_SQLITE = (
-    f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join('?' for _ in COLUMNS)}) ON CONFLICT (id) DO NOTHING"
-)
+INSERT_SQLITE = f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join('?' for _ in COLUMNS)})"
 """The same for the driver itself: SQLAlchemy's own part of a row is twice SQLite's, and there is one for every hit."""
+EXISTS = text("SELECT 1 FROM jobs WHERE id = :id")
+"""Whether a job is there."""
 
 FIND_KEY = text(
     "SELECT body_hash, job_id FROM idempotency_keys "
@@ -61,7 +61,7 @@ LED = text(
 _IN_LINE = "state = 'IN_QUEUE' AND backend = {line}.backend AND tenant = {line}.tenant AND lane = {line}.lane"
 _NONE = "(SELECT 1 FROM jobs r WHERE r.flight_key = q.flight_key AND {which} LIMIT 1) IS NULL"
 _CLAIMABLE = (
-    f"{_AVAILABLE} AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
+    f"{_AVAILABLE} AND {_UNSUSPECTED} AND (expires_at_ms IS NULL OR expires_at_ms > :now) AND (flight_key IS NULL OR ("
     + _NONE.format(which="r.state = 'IN_PROGRESS'")
     + " AND "
     + _NONE.format(
@@ -132,6 +132,14 @@ CLAIM = text(
     f"RETURNING {_ALL}"
 )
 """Take a lease. The condition and the unique index on running flights both forbid a second leader."""
+CLAIM_NEW = text(
+    "UPDATE jobs SET state = 'IN_PROGRESS', owner = :owner, attempt = 1, started_ms = :now "
+    "WHERE id = :id AND (flight_key IS NULL OR NOT EXISTS ("
+    "SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = jobs.flight_key)) "
+    "RETURNING EXISTS (SELECT 1 FROM cache_entries c WHERE c.key = jobs.flight_key)"
+)
+"""Take a lease on a job in the transaction that inserts it, and tell whether its audio was finished by then. Both looks
+are one moment's: whoever led its flight runs still, and it follows, or has left its audio, and nobody speaks again."""
 CLAIM_SHARED = text(
     "UPDATE jobs SET state = 'IN_PROGRESS', owner = :owner, attempt = attempt + 1, beat = 0, "
     "started_ms = COALESCE(started_ms, :now), error = NULL, error_code = NULL "
@@ -162,26 +170,36 @@ HELD = text("SELECT id, attempt FROM jobs WHERE owner = :owner AND state = 'IN_P
 LEASES = text("SELECT id, owner, beat, attempt, request_id FROM jobs WHERE state = 'IN_PROGRESS'")
 """Every lease, for the observer."""
 
+_LAST_DEATH = "deaths + 1 >= :most_deaths"
 EXPIRE = text(
-    "UPDATE jobs SET state = CASE WHEN failures + 1 >= :max_failures THEN 'FAILED' ELSE 'IN_QUEUE' END, "
-    "failures = failures + 1, retries = CASE WHEN failures + 1 >= :max_failures THEN retries ELSE retries + 1 END, "
-    "finished_ms = CASE WHEN failures + 1 >= :max_failures THEN :now END, "
-    "retain_until_ms = CASE WHEN failures + 1 >= :max_failures THEN "
+    f"UPDATE jobs SET state = CASE WHEN {_LAST_DEATH} THEN 'FAILED' ELSE 'IN_QUEUE' END, deaths = deaths + 1, "
+    f"retries = CASE WHEN {_LAST_DEATH} THEN retries ELSE retries + 1 END, "
+    "available_ms = :now + (1000 << CAST(deaths AS integer)), "
+    f"finished_ms = CASE WHEN {_LAST_DEATH} THEN :now END, retain_until_ms = CASE WHEN {_LAST_DEATH} THEN "
     "CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END END, "
-    f"delay_ms = {_NOT_RUNNING}, worker_id = CASE WHEN failures + 1 >= :max_failures THEN owner ELSE worker_id END, "
-    "error = :error, error_code = :code, owner = NULL, beat = 0 "
+    f"delay_ms = {_NOT_RUNNING}, worker_id = CASE WHEN {_LAST_DEATH} THEN owner ELSE worker_id END, "
+    f"error = CASE WHEN {_LAST_DEATH} THEN :last ELSE :error END, error_code = :code, owner = NULL, beat = 0 "
     "WHERE id = :id AND owner = :owner AND beat = :beat AND attempt = :attempt AND state = 'IN_PROGRESS' "
-    f"{_ENDED}, state"
+    f"{_ENDED}, flight_key, state"
 )
-"""Take a dead owner's lease away; after too many failures that ends the job."""
+"""Take a dead owner's lease away: the job waits 1, 2, 4, 8 s, twice as long after each death; too many end it."""
+SUSPECTS = text(
+    "SELECT q.id, q.tenant, q.chars, q.lane, q.created_ms, q.backend "
+    "FROM (SELECT id, deaths FROM jobs WHERE state = 'IN_QUEUE' AND deaths > 0) AS s CROSS JOIN jobs q "
+    f"WHERE q.id = s.id AND q.backend IN :backends AND {_AVAILABLE} "
+    "AND (q.expires_at_ms IS NULL OR q.expires_at_ms > :now) AND (q.flight_key IS NULL OR NOT EXISTS ("
+    "SELECT 1 FROM jobs r WHERE r.state = 'IN_PROGRESS' AND r.flight_key = q.flight_key)) "
+    "ORDER BY s.deaths, q.low_priority, q.created_ms, q.id LIMIT :limit"
+).bindparams(bindparam("backends", expanding=True))
+"""Who could be claimed now of those with whom a server died; who saw fewest die comes first."""
 REQUEUE = text(
     "UPDATE jobs SET state = 'IN_QUEUE', owner = NULL, beat = 0, failures = failures + :counted, "
     f"retries = retries + :counted, available_ms = :available_ms, error = :error, "
     f"execution_ms = COALESCE(:execution_ms, execution_ms) {_MINE} RETURNING id, attempt, endpoint_id"
 )
 """Hand a lease back, or try again later."""
-STORED_TAKES = text(f"UPDATE jobs SET failures = 0, {_PROGRESS} {_MINE}")
-"""Takes were stored: the attempt got somewhere, so failures start anew."""
+STORED_TAKES = text(f"UPDATE jobs SET failures = 0, deaths = 0, {_PROGRESS} {_MINE}")
+"""Takes were stored: the attempt got somewhere, so failures and deaths start anew."""
 
 COMPLETE = text(
     "UPDATE jobs SET state = 'COMPLETED', output = :output, blob_hash = :blob_hash, "
@@ -225,7 +243,7 @@ PURGE = text(
 """Cancel some of what waits at an endpoint."""
 RETRY = text(
     "UPDATE jobs SET state = 'IN_QUEUE', output = NULL, blob_hash = NULL, error = NULL, error_code = NULL, "
-    "failures = 0, retries = retries + 1, available_ms = 0, started_ms = NULL, "
+    "failures = 0, deaths = 0, retries = retries + 1, available_ms = 0, started_ms = NULL, "
     "expires_at_ms = :now + expires_at_ms - COALESCE((SELECT MAX(e.at_ms) FROM job_events e WHERE e.job_id = jobs.id "
     "AND e.event = 'retried'), created_ms), "
     "finished_ms = NULL, retain_until_ms = NULL, delay_ms = 0, execution_ms = 0, chunks_done = 0, "

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
@@ -17,9 +18,10 @@ from storage.batches import PAGE, Batches
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.job_ends import JobEnds
 from storage.job_leases import JobLeases
-from storage.job_rows import job_of, maybe_job, moves_of, owe, params_of, row_of
+from storage.job_rows import job_of, log_events, maybe_job, moves_of, owe, params_of, row_of, spend_hits
 from storage.notices import Topic, tell
 from storage.records import (
+    Accepted,
     Idempotency,
     JobEventRecord,
     JobRecord,
@@ -38,76 +40,106 @@ class JobStore(JobLeases, JobEnds):
     # -- submit and read
 
     async def insert(self, job: JobRecord, idempotency: Idempotency | None = None) -> JobRecord:
-        """Accept a job, durably; with an idempotency key, give the job that the key made before instead.
+        """Accept a job, durably; with an idempotency key, give the job that the key made before instead. A job that
+        the cache has answered brings its usage.
 
         Raises:
             IdempotencyConflict: the key came before with another body.
             BlobMissing: the job refers to audio that has just been swept.
         """
-        if idempotency is None and not (job.webhook and job.state.final):
-            try:
-                news = None if job.state.final else Topic.QUEUE
-                await self._db.writer.insert(job_sql.INSERT, params_of(job), news)
-                self._db.tally.add(moves_of([job]))
-            except IntegrityError as error:
-                raise _swept(job, error) from error
+        if idempotency is None and not (job.state.final and (job.webhook or job.state is JobState.COMPLETED)):
+            news = None if job.state.final else Topic.QUEUE
+            await self._db.writer.insert(job_sql.INSERT, params_of(job), news)
+            self._db.tally.add(moves_of([job]))
             return job
+        return (await self._accept(job, idempotency, None)).job
 
-        def accept(conn: Connection) -> JobRecord | str:
+    async def insert_claimed(self, job: JobRecord, idempotency: Idempotency | None, owner: str) -> Accepted:
+        """Accept a queued job and take a lease on it, in one transaction; where its flight has a leader, it follows.
+
+        Raises:
+            IdempotencyConflict: the key came before with another body.
+        """
+        return await self._accept(job, idempotency, owner)
+
+    async def _accept(self, job: JobRecord, idempotency: Idempotency | None, owner: str | None) -> Accepted:
+        def accept(conn: Connection) -> Accepted | str:
             if idempotency is not None:
                 key = {"tenant": job.tenant, "endpoint_id": job.endpoint_id, "key": idempotency.key}
                 if (known := conn.execute(job_sql.FIND_KEY, key).first()) is not None:
                     if known[0] != idempotency.body_hash:
                         return str(known[1])
-                    return job_of(conn.execute(job_sql.GET, {"id": known[1]}).one())
+                    return Accepted(job_of(conn.execute(job_sql.GET, {"id": known[1]}).one()))
             conn.execute(job_sql.INSERT, params_of(job))
             note(conn, moves_of([job]))
-            if not job.state.final:
-                tell(conn, Topic.QUEUE)
             if idempotency is not None:
                 body = {"body_hash": idempotency.body_hash, "job_id": job.id, "now": job.created_ms}
                 conn.execute(job_sql.INSERT_KEY, key | body)
-            if job.webhook and job.state.final:
-                owe(conn, [(job.id, job.tenant, job.webhook)], job.created_ms)
-            return job
+            if job.state.final:
+                if job.webhook:
+                    owe(conn, [(job.id, job.tenant, job.webhook)], job.created_ms)
+                if job.state is JobState.COMPLETED:
+                    spend_hits(conn, [job])
+                return Accepted(job)
+            return self._claim_new(conn, job, owner)
 
         try:
             accepted = await self._db.writer.run(accept)
-        except IntegrityError as error:
-            if idempotency is None:
-                raise _swept(job, error) from error
-            # The same key came to another server at the same moment: its job can be seen now.
+        except IntegrityError:
+            # Another server committed at the same moment, and what it has done can be seen now: it made a job with
+            # this key, or leads this flight. Else it is the blob.
             try:
                 accepted = await self._db.writer.run(accept)
-            except IntegrityError as again:
-                raise _swept(job, again) from again
+            except IntegrityError as error:
+                raise _swept(job, error) from error
         if isinstance(accepted, str):
             assert idempotency is not None
             raise IdempotencyConflict(idempotency.key, accepted)
         return accepted
 
+    def _claim_new(self, conn: Connection, job: JobRecord, owner: str | None) -> Accepted:
+        row = None
+        if owner is not None:
+            row = conn.execute(job_sql.CLAIM_NEW, {"id": job.id, "owner": owner, "now": job.created_ms}).first()
+        if row is None:
+            tell(conn, Topic.QUEUE)
+            return Accepted(job)
+        log_events(conn, "claimed", [(job.id, 1)], job.created_ms, owner)
+        lease = {"state": JobState.IN_PROGRESS, "owner": owner, "attempt": 1, "started_ms": job.created_ms}
+        return Accepted(msgspec.structs.replace(job, **lease), claimed=True, cached=bool(row[0]))
+
     async def insert_many_finished(self, jobs: Sequence[JobRecord]) -> list[str]:
-        """Write behind jobs that were answered already. Gives the ids whose audio has been swept meanwhile:
-        those are not written."""
+        """Write behind jobs that the cache has answered already, with their usage; what was written before is left.
+
+        Returns:
+            The ids whose audio has been swept meanwhile: their usage is kept, and they are not.
+        """
         if not jobs:
             return []
 
-        has_blob = statements.HAS_BLOB[self._db.dialect]
-
-        def write(conn: Connection) -> list[str]:
+        def write(conn: Connection, new: Sequence[JobRecord]) -> list[str]:
+            has_blob = statements.HAS_BLOB[self._db.dialect]
             known = {
-                blob for blob in {job.blob_hash for job in jobs}
+                blob for blob in {job.blob_hash for job in new}
                 if blob is None or conn.execute(has_blob, {"hash": blob}).first() is not None
             }  # fmt: skip
-            kept = [job for job in jobs if job.blob_hash in known]
+            kept = [job for job in new if job.blob_hash in known]
             if kept and conn.dialect.name == "sqlite":
-                conn.exec_driver_sql(job_sql.INSERT_FINISHED_SQLITE, [row_of(job) for job in kept])
+                conn.exec_driver_sql(job_sql.INSERT_SQLITE, [row_of(job) for job in kept])
             elif kept:
-                conn.execute(job_sql.INSERT_FINISHED, [params_of(job) for job in kept])
+                conn.execute(job_sql.INSERT, [params_of(job) for job in kept])
             note(conn, moves_of(kept))
-            return [job.id for job in jobs if job.blob_hash not in known]
+            spend_hits(conn, new)
+            return [job.id for job in new if job.blob_hash not in known]
 
-        return await self._db.writer.run(write)
+        def write_missing(conn: Connection) -> list[str]:
+            return write(conn, [j for j in jobs if conn.execute(job_sql.EXISTS, {"id": j.id}).first() is None])
+
+        try:
+            return await self._db.writer.run(lambda conn: write(conn, jobs))
+        except IntegrityError:
+            # Some of them are there: a commit that was told as failed had come through. They are not counted twice.
+            return await self._db.writer.run(write_missing)
 
     async def get(self, job_id: str) -> JobRecord | None:
         """A job with its request."""

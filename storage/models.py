@@ -167,6 +167,9 @@ class Job(Base):
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
         Index("ix_jobs_followers", "flight_key", "low_priority", "tenant", "created_ms", "id",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
+        # Those with whom a server died run alone: looked for once a second, and passed over by every other look.
+        Index("ix_jobs_suspects", "deaths", "id", sqlite_where=text("state = 'IN_QUEUE' AND deaths > 0"),
+              postgresql_where=text("state = 'IN_QUEUE' AND deaths > 0")),
         Index("ix_jobs_retained", "retain_until_ms", sqlite_where=text("retain_until_ms IS NOT NULL"),
               postgresql_where=text("retain_until_ms IS NOT NULL")),
         Index("ix_jobs_blob_hash", "blob_hash", sqlite_where=text("blob_hash IS NOT NULL"),

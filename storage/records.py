@@ -44,7 +44,7 @@ class JobRecord(msgspec.Struct, frozen=True):
         expires_at_ms: end of the ttl.
         available_ms: not claimed before; 0 is at once, whatever the clock says.
         attempt: the fence: plus one at each claim.
-        failures: plus one at each crash, expired lease or retryable failure; 0 again when a take is stored.
+        failures: plus one at each crash or retryable failure; 0 again when a take is stored.
         retries: how often the job went back to the queue, for people.
         beat: plus one at each heartbeat of the lease.
         stream_cursor: items that `/stream` has given out.
@@ -52,7 +52,8 @@ class JobRecord(msgspec.Struct, frozen=True):
         output: JSON without audio.
         request: the input as JSON, "" where it was left out (`JobStore.peek`).
         lane: its line in the queue; LONG where it was left out (`JobStore.peek`).
-        deaths: servers in a row that died while they ran it; 0 where it was left out.
+        deaths: servers in a row that died, or fell silent, while they ran it; 0 again when a take is stored, and where
+            it was left out. A job with any is a suspect: it runs alone in its server.
     """
 
     id: str
@@ -95,6 +96,19 @@ class JobRecord(msgspec.Struct, frozen=True):
     request: str = ""
     lane: Lane = Lane.LONG
     deaths: int = 0
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """How a job was accepted: the job as it stands, or the one its idempotency key made before.
+
+    Args:
+        claimed: whether the caller holds its lease.
+        cached: whether its audio was finished when it was claimed.
+    """
+
+    job: JobRecord
+    claimed: bool = False
+    cached: bool = False
 
 
 class Idempotency(msgspec.Struct, frozen=True):

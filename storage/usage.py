@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -44,6 +44,7 @@ _WINDOW = (
 _USED = select(_windows.c.used).where(*_WINDOW).with_for_update()
 _TAKE = update(LimitWindow).where(*_WINDOW).values(used=_windows.c.used + bindparam("taken"))
 _PRUNE = delete(LimitWindow).where(_windows.c.start_ms < bindparam("before_ms"), _windows.c.window != bindparam("keep"))
+_TAKE_IF = _TAKE.where(_windows.c.used + bindparam("taken") <= bindparam("most")).returning(_windows.c.used)
 
 
 class UsagePlace(msgspec.Struct, frozen=True):
@@ -74,6 +75,34 @@ class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
     def cost_usd(self) -> float:
         """In US dollars."""
         return self.cost_micro_usd / 1_000_000
+
+
+class Share(msgspec.Struct, frozen=True):
+    """A part of a limit that all servers share.
+
+    Args:
+        key_id: whose limit: a key's id, or another name of what is limited.
+        window: which limit, and the length of its window.
+        start_ms: when the window began, UTC milliseconds; every server names the same.
+        need: how much is needed now; 0 for none.
+        more: how much to take beyond it, as far as there is so much.
+        limit: the most all servers together may take in this window.
+    """
+
+    key_id: str
+    window: str
+    start_ms: int
+    need: int
+    more: int
+    limit: int
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What came of taking shares: how much of each, None where one limit had less than was needed of it; and how much
+    each limit has left, at most."""
+
+    granted: tuple[int, ...] | None
+    left: tuple[int, ...]
 
 
 class UsageStore:
@@ -125,29 +154,45 @@ class UsageStore:
 
         return await self._database.read(read)
 
-    async def take_share(self, key_id: str, window: str, start_ms: int, want: int, limit: int) -> int:
-        """Lease part of a limit that all servers share.
+    async def take_shares(self, shares: Sequence[Share]) -> Taken:
+        """Take parts of limits that all servers share: what is needed of each of them, or nothing of any."""
 
-        Args:
-            key_id: whose limit: a key's id, or another name of what is limited.
-            window: which limit, and the length of its window.
-            start_ms: when the window began, UTC milliseconds; every server names the same.
-            want: how much to take, at least 0.
-            limit: the most all servers together may take in this window.
+        # In one order on every server: PostgreSQL locks row by row.
+        order = sorted(range(len(shares)), key=lambda nth: msgspec.structs.astuple(shares[nth]))
 
-        Returns:
-            How much was granted, 0 to `want`. Less than `want` means that the limit is reached.
-        """
-        place = {"the_key": key_id, "the_window": window, "the_start": start_ms}
-
-        def take(connection: Connection) -> int:
-            connection.execute(self._make_window, {"key_id": key_id, "window": window, "start_ms": start_ms, "used": 0})
-            granted = max(0, min(want, limit - int(connection.execute(_USED, place).scalar_one())))
-            if granted:
-                connection.execute(_TAKE, {**place, "taken": granted})
-            return granted
+        def take(connection: Connection) -> Taken:
+            granted, left = [0] * len(shares), [share.limit for share in shares]  # at most, where nobody looks
+            for nth in order:
+                part, left[nth] = self._take_one(connection, shares[nth])
+                if part is None:
+                    self._give_back(connection, shares, granted)
+                    return Taken(None, tuple(map(int.__add__, left, granted)))
+                granted[nth] = part
+            return Taken(tuple(granted), tuple(left))
 
         return await self._database.writer.run(take)
+
+    def _take_one(self, connection: Connection, share: Share) -> tuple[int | None, int]:
+        """How much was taken, None where less is left than is needed; and how much is left."""
+        place = _place(share)
+        if share.need and not share.more:  # the way of nearly all requests, in one statement
+            used = connection.execute(_TAKE_IF, place | {"taken": share.need, "most": share.limit}).scalar()
+            if used is not None:
+                return share.need, share.limit - int(used)
+        made = {"key_id": share.key_id, "window": share.window, "start_ms": share.start_ms, "used": 0}
+        connection.execute(self._make_window, made)
+        left = max(0, share.limit - int(connection.execute(_USED, place).scalar_one()))
+        if share.need > left:
+            return None, left
+        part = min(share.need + share.more, left)
+        if part:
+            connection.execute(_TAKE, place | {"taken": part})
+        return part, left - part
+
+    def _give_back(self, connection: Connection, shares: Sequence[Share], granted: Sequence[int]) -> None:
+        for share, part in zip(shares, granted, strict=True):
+            if part:
+                connection.execute(_TAKE, _place(share) | {"taken": -part})
 
     async def prune_windows(self, before_ms: int, keep: str = "") -> None:
         """Delete windows that began before this wall time, but for those of one name; nobody asks for them again."""
@@ -155,8 +200,12 @@ class UsageStore:
         await self._database.writer.run(lambda connection: _execute(connection, _PRUNE, [row]))
 
 
+def _place(share: Share) -> dict[str, str | int]:
+    return {"the_key": share.key_id, "the_window": share.window, "the_start": share.start_ms}
+
+
 def _execute(connection: Connection, statement: Executable, rows: list[dict[str, object]]) -> None:
     connection.execute(statement, rows)
 
 
-__all__ = ["GroupBy", "UsageDelta", "UsagePlace", "UsageRow", "UsageStore"]
+__all__ = ["GroupBy", "Share", "Taken", "UsageDelta", "UsagePlace", "UsageRow", "UsageStore"]

@@ -20,7 +20,7 @@ from gateway.settings.logs import get_logger
 from storage.database import Database
 from storage.errors import StorageError
 from storage.keys import KeyStore
-from storage.records import UsageDelta
+from storage.records import JobRecord, UsageDelta
 from storage.usage import UsageStore
 
 log = get_logger(__name__)
@@ -49,13 +49,13 @@ class Access:
         self._store = KeyStore(database)
         self._settings = settings
         self._clock = clock
-        self._usage = UsageRecorder(self.usage_store, clock)
+        self._usage = UsageRecorder(self.usage_store)
         as_runpod = settings.limits == "runpod"
-        self._limits = Limits(self.usage_store.take_share, clock, RUNPOD_PER_10_S if as_runpod else {})
-        self.admit = self._limits.admit
+        self._limits = Limits(self.usage_store.take_shares, clock, RUNPOD_PER_10_S if as_runpod else {})
+        self.admit, self.admit_now = self._limits.admit, self._limits.admit_now
         self._in_flight = InFlight(RUNPOD_AT_ONCE if as_runpod else {})
         self.enter = self._in_flight.enter
-        self.note_usage: Callable[[Principal, str, str, UsageDelta], None] = self._usage.note
+        self.note_usage: Callable[[JobRecord, UsageDelta], None] = self._usage.note
         self._known: dict[str, tuple[bytes, int, Principal]] = {}
         self._own = b""
         self._own_principal = Principal(SETTINGS_KEY_ID, "default", frozenset(SCOPES))

@@ -1,4 +1,4 @@
-"""Usage that is counted in memory and written a moment later: that of answers given before their rows are."""
+"""Usage that is counted in memory and written a moment later: that of answers whose rows could not be written."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from gateway.access.principal import Principal
-from gateway.clock import Clock
-from storage.records import UsageDelta
+from storage.records import JobRecord, UsageDelta
 from storage.usage import UsagePlace, UsageStore
 
 DAY_MS = 86_400_000
@@ -20,21 +18,17 @@ _Place: TypeAlias = tuple[str, str, str, str, str]
 
 
 class UsageRecorder:
-    """Sums usage until `flush`. Jobs that end in a transaction of their own write theirs there, not here."""
+    """Sums usage until `flush`: that of cached answers whose rows were given up, since nothing could be written for
+    long. All other usage is written in the transaction that writes the job, or its end."""
 
-    def __init__(self, store: UsageStore, clock: Clock) -> None:
+    def __init__(self, store: UsageStore) -> None:
         self._store = store
-        self._clock = clock
         self._sums: dict[_Place, list[int]] = {}
-        self._day_number = -1
-        self._day = ""
 
-    def note(self, principal: Principal, endpoint_id: str, backend: str, delta: UsageDelta) -> None:
-        """Count this for today (UTC)."""
-        number = self._clock.now_ms() // DAY_MS
-        if number != self._day_number:
-            self._day_number, self._day = number, day_of(number * DAY_MS)
-        self._add((principal.tenant, principal.key_id, endpoint_id, backend, self._day), msgspec.structs.astuple(delta))
+    def note(self, job: JobRecord, delta: UsageDelta) -> None:
+        """Count this for the day (UTC) on which the job ended."""
+        day = day_of(job.finished_ms or job.created_ms)
+        self._add((job.tenant, job.key_id, job.endpoint_id, job.backend, day), msgspec.structs.astuple(delta))
 
     async def flush(self) -> None:
         """Write what was counted; what cannot be written is kept for the next time.
@@ -55,9 +49,8 @@ class UsageRecorder:
         if sums is None:
             self._sums[place] = list(delta)
             return
-        for nth, value in enumerate(delta):  # on the path of every hit: no new objects
-            if value:
-                sums[nth] += value
+        for nth, value in enumerate(delta):
+            sums[nth] += value
 
 
 def day_of(wall_ms: int) -> str:

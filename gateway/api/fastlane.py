@@ -162,7 +162,8 @@ class FastLane:
 
     def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, asked: Asked) -> tuple[bytes, ...] | None:
         try:
-            self._gateway.access.admit(caller, endpoint_id, _RUNSYNC, asked.characters)
+            if not self._gateway.access.admit_now(caller, endpoint_id, _RUNSYNC, asked.characters):
+                return None
         except TooManyRequests:
             return None
         # Counted now: the application, if it must answer after all, shall not count it again.
@@ -188,7 +189,8 @@ class FastLane:
             wanted = self._wanted(caller, body)
             if wanted.events:
                 return None
-            self._gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
+            if not self._gateway.access.admit_now(caller, wanted.endpoint_id, VERB, wanted.characters):
+                return None
         except (Refused, VoxgateError):
             return None
         scope[ADMITTED] = True

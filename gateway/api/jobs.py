@@ -92,7 +92,7 @@ async def run(
 ) -> Response[bytes]:
     """Queue an utterance; poll `/status/{id}` for the speech."""
     envelope = await read_envelope(body)
-    admit(gateway, caller, endpoint, "run", request, envelope)
+    await admit(gateway, caller, endpoint, "run", request, envelope)
     view = await gateway.jobs.submit(caller, endpoint, envelope, "run", idempotency_key, _base_url(request))
     return json_response(view)
 
@@ -109,7 +109,7 @@ async def runsync(
 ) -> Response[bytes]:
     """Speak and answer with the speech, or with the unfinished job when `wait` runs out."""
     envelope = await read_envelope(body)
-    admit(gateway, caller, endpoint, "runsync", request, envelope)
+    await admit(gateway, caller, endpoint, "runsync", request, envelope)
     base = _base_url(request)
     view = await gateway.jobs.submit(caller, endpoint, envelope, "runsync", idempotency_key, base)
     if not view.final:
@@ -134,7 +134,7 @@ async def status(
     ttl: Ttl = None,
 ) -> Response[bytes]:
     """The job as it is now."""
-    admit(gateway, caller, endpoint, "status", request)
+    await admit(gateway, caller, endpoint, "status", request)
     return json_response(await gateway.jobs.status(caller, endpoint, job_id, ttl, _base_url(request)))
 
 
@@ -154,7 +154,7 @@ async def status_sync(
     wait: Wait = None,
 ) -> Response[bytes]:
     """The job once it is final, or as it is when `wait` runs out."""
-    admit(gateway, caller, endpoint, "status-sync", request)
+    await admit(gateway, caller, endpoint, "status-sync", request)
     seconds = (wait or DEFAULT_WAIT_MS) / 1000
     return await _held(request, gateway.jobs.wait(caller, endpoint, job_id, seconds, _base_url(request)))
 
@@ -169,7 +169,7 @@ async def cancel(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
 ) -> Response[bytes]:
     """Stop a job; one that has ended stays as it is."""
-    admit(gateway, caller, endpoint, "cancel", request)
+    await admit(gateway, caller, endpoint, "cancel", request)
     return json_response(await gateway.jobs.cancel(caller, endpoint, job_id))
 
 
@@ -183,7 +183,7 @@ async def retry(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
 ) -> Response[bytes]:
     """Queue a FAILED or TIMED_OUT job again; chunks it had finished are not spoken again."""
-    admit(gateway, caller, endpoint, "retry", request)
+    await admit(gateway, caller, endpoint, "retry", request)
     return json_response(await gateway.jobs.retry(caller, endpoint, job_id))
 
 
@@ -192,7 +192,7 @@ async def purge_queue(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint
 ) -> Response[bytes]:
     """Remove the caller's jobs that are still queued."""
-    admit(gateway, caller, endpoint, "purge-queue", request)
+    await admit(gateway, caller, endpoint, "purge-queue", request)
     return json_response(Purged(await gateway.jobs.purge(caller, endpoint)))
 
 

@@ -31,7 +31,7 @@ async def requests(
     before: Annotated[str | None, QueryParameter(max_length=100, description="`next` of the page before.")] = None,
 ) -> Response[bytes]:
     """The caller's jobs at the endpoint, newest first. Their results are at `/status/{id}`."""
-    admit(gateway, caller, endpoint, "requests", request)
+    await admit(gateway, caller, endpoint, "requests", request)
     return json_response(await gateway.lists.jobs(caller, endpoint, status, limit, before))
 
 
@@ -46,7 +46,7 @@ async def webhooks(
     before: Annotated[int | None, QueryParameter(ge=0, le=NEWEST, description="`next` of the page before.")] = None,
 ) -> Response[bytes]:
     """The webhooks of the caller's jobs at the endpoint, newest first."""
-    admit(gateway, caller, endpoint, "requests", request)
+    await admit(gateway, caller, endpoint, "requests", request)
     return json_response(await gateway.lists.webhooks(caller, endpoint, status, limit, before))
 
 
@@ -59,7 +59,7 @@ async def webhooks_of_job(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
 ) -> Response[bytes]:
     """The webhooks of one job, with every try."""
-    admit(gateway, caller, endpoint, "requests", request)
+    await admit(gateway, caller, endpoint, "requests", request)
     job = await gateway.jobs.find(caller, endpoint, job_id)
     return json_response(await gateway.lists.webhooks_of(job.id))
 

@@ -106,7 +106,7 @@ async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller,
     """Speak, and send the audio while it is being spoken."""
     wanted = await read_wanted(gateway, caller, body)
     if ADMITTED not in request.scope:
-        gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
+        await gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
     live = gateway.live
     gone = asyncio.ensure_future(gone_away(request))
     begun = asyncio.ensure_future(live.begin(caller, wanted.endpoint_id, wanted.raw_input))

@@ -68,7 +68,7 @@ def provide_caller(request: Request[Any, Any, Any], gateway: Core) -> Any:
     return request.scope["user"]
 
 
-def admit(
+async def admit(
     gateway: Gateway,
     caller: Principal,
     endpoint_id: str,
@@ -87,7 +87,7 @@ def admit(
         return
     # A cast of `input` is not needed: decode_envelope made sure that it is there.
     characters = characters_of(envelope.input) if envelope is not None else 0  # type: ignore[arg-type]
-    gateway.access.admit(caller, endpoint_id, verb, characters)
+    await gateway.access.admit(caller, endpoint_id, verb, characters)
 
 
 def base_url(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> str:

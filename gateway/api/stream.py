@@ -52,7 +52,7 @@ async def stream(
 ) -> Response[Any]:
     """Pieces of a job's audio as they are finished, each a file; held until there is one, or the job has ended, but
     for 8 seconds at most, whatever `wait` says."""
-    admit(gateway, caller, endpoint, "stream", request)
+    await admit(gateway, caller, endpoint, "stream", request)
     job = await gateway.jobs.find(caller, endpoint, job_id)
     hold_s = MAX_HOLD_S if wait is None else min(wait / 1000, MAX_HOLD_S)
     gone = asyncio.ensure_future(gone_away(request))

@@ -33,7 +33,7 @@ async def subtitles(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, file: FromPath[str]
 ) -> Response[bytes]:
     """The subtitles of a finished job: `{id}.srt`, `{id}.vtt`, or `{id}.json` for the cues as data."""
-    admit(gateway, caller, endpoint, "status", request)
+    await admit(gateway, caller, endpoint, "status", request)
     job_id, _, form = file.rpartition(".")
     for known in CAPTION_FORMATS:
         if form == known and job_id:

@@ -64,7 +64,7 @@ async def add_voice(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint
 ) -> Response[bytes]:
     """Make a voice of a recording: WAV, MP3, FLAC or OGG, 3 to 60 seconds, with a note of the speaker's consent."""
-    admit(gateway, caller, endpoint, "voices", request)
+    await admit(gateway, caller, endpoint, "voices", request)
     gateway.endpoints.resolve(endpoint)
     sent = await read_upload(request)
     for hosted in gateway.engines:

@@ -13,17 +13,19 @@ from collections import Counter
 from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
 from gateway.jobs.heads import HeadLook
+from gateway.jobs.isolation import Isolation
 from gateway.jobs.run import Run
 from gateway.jobs.runner import Runner
 from gateway.jobs.slots import Slots
 from gateway.jobs.turns import Turns
+from gateway.jobs.whole import Whole
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError, StorageFull
 from storage.free_space import FreeSpace
 from storage.jobs import JobStore
-from storage.records import Candidate, JobRecord, Lane
+from storage.records import Candidate, Idempotency, JobRecord, Lane
 
 POLL_S = 1.0
 """Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
@@ -68,7 +70,11 @@ class Claimer:
         self._more = set(Lane)
         """Lanes in which the last look at the queue may have left something that a free place would let us claim."""
         self._looking = False
+        self._promised = 0
+        """Jobs that are being claimed as they are inserted."""
         self.running: dict[str, Run] = {}
+        self._isolation = Isolation(clock, self.running)
+        self._whole = Whole()
 
     def start(self) -> None:
         """Begin to claim."""
@@ -82,30 +88,39 @@ class Claimer:
 
     def has_place_for(self, job: JobRecord) -> bool:
         """Whether a job that is about to be inserted could run at once: a place is free, and nobody waits for it."""
-        if self._stopping or self._looking or job.lane in self._more or self._look.is_set():
+        if self._stopping or self._looking or job.lane in self._more or self._look.is_set() or self._isolation.closed():
             return False
         return job.backend in self._backends()[0] and self._slots.admits(_candidate(job))
 
-    async def claim_at_once(self, job: JobRecord) -> None:
-        """Claim a job while it is being inserted: begun after its insert, it is part of the same group commit.
+    async def accept(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
+        """Insert a job, durably, and run it at once if it has a place: a sentence need not wait for a second
+        transaction and a look at the queue. What was claimed is run, though its caller may have left.
 
-        A sentence need not wait for a second transaction and a look at the queue. Where it fails, the job waits.
+        Returns:
+            The job as it stands, or the one that the idempotency key made before.
+
+        Raises:
+            IdempotencyConflict: the key came before with another body.
         """
+        return await self._whole(self._accept(job, idempotency))
+
+    async def _accept(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
+        if not self.has_place_for(job):
+            accepted = await self._store.insert(job, idempotency)
+            self.wake()
+            return accepted
+        self._promised += 1
         self._hold(job)
         try:
-            jobs = await self._store.claim([job.id], self._owner, self._clock.now_ms())
-        except StorageError as error:
-            log.error("claim_failed", code=error.code, reason=str(error))
-            jobs = []
-        except Exception:  # the job may be accepted all the same, and its caller is to hear that
-            log.exception("claim_crashed")
-            jobs = []
+            found = await self._store.insert_claimed(job, idempotency, self._owner)
         finally:
+            self._promised -= 1
             self._release(job.id)
-        for claimed in jobs:
-            self._begin(claimed, missed=job.flight_key)
-        if not jobs:
+        if found.claimed:
+            self._begin(found.job, missed=None if found.cached else job.flight_key)
+        else:
             self.wake()
+        return found.job
 
     def _hosts_changed(self) -> None:
         """A worker came, went or fell idle; only a change of what may be claimed is worth a look at the queue."""
@@ -119,6 +134,7 @@ class Claimer:
             # Not cancelled: a claim that is being committed would leave jobs with an owner who knows nothing of them.
             self.wake()
             await self._task
+        await self._whole.settled()
         tasks = [run.task for run in self.running.values() if run.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace_s)
@@ -149,8 +165,12 @@ class Claimer:
         open_, closed = self._seen = self._backends()
         self._more = set(Lane)
         await self._lift()
+        if self._stopping or not self._has_space() or self._isolation.alone():
+            return False
+        if self._isolation.look_is_due() and (found := await self._claim_suspect(open_, closed)) is not None:
+            return found
         free = self._slots.free
-        if free <= 0 or self._stopping or not self._has_space():
+        if free <= 0:
             return False
         for name in await self._store.wanted(closed):
             # Somebody waits for a backend that sleeps: that is what wakes it.
@@ -208,11 +228,33 @@ class Claimer:
         self._full = bool(shortage)
         return not shortage
 
+    async def _claim_suspect(self, open_: list[str], closed: list[str]) -> bool | None:
+        """Claim a job that must run alone, once nothing else runs; None when there is none."""
+        suspects = await self._store.suspects([*open_, *closed])
+        for suspect in suspects:
+            if suspect.backend in closed and (hosted := self._engines.get(suspect.backend)) is not None:
+                hosted.host.wake()
+        able = [suspect for suspect in suspects if suspect.backend in open_]
+        if not able:
+            self._isolation.over()
+            return None
+        if not self._isolation.make_room() or self._promised:
+            return False
+        self._isolation.over()
+        self._isolation.look_again()
+        for suspect in able:
+            for job in await self._store.claim([suspect.id], self._owner, self._clock.now_ms()):
+                self._isolation.begin()
+                self._begin(job)
+                return False
+        return True  # another server was quicker with all of them
+
     def _begin(self, job: JobRecord, missed: str | None = None) -> None:
         earlier = self.running.get(job.id)
         if earlier is not None:
             earlier.lose()  # our own lease on it ran out before we noticed
         run = Run(job, missed)
+        run.cleared = self.wake
         self.running[job.id] = run
         self._hold(job)
         run.task = asyncio.create_task(self._run(run), name=f"job {job.id}")

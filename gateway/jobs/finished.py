@@ -1,31 +1,39 @@
 """Jobs answered from the in-memory tier, written to the database behind the answer.
 
-A cached `/runsync` is answered first. Its row follows within `FLUSH_S`; until then `/status` finds it here.
-A kill in between loses the row and nothing else: the caller has the audio.
+A cached `/runsync` is answered first. Its row and its usage follow within `FLUSH_S`, in one transaction; until then
+`/status` finds it here. A kill in between loses both, and nothing else: the caller has the audio.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.jobs import JobStore
-from storage.records import JobRecord
+from storage.records import JobRecord, UsageDelta
 
 FLUSH_S = 0.5
 AT_MOST = 10_000
-"""Rows that wait when the database cannot be written; above it the oldest are given up, and that is logged."""
+"""Rows that wait when the database cannot be written; above it the oldest are given up but for their usage, and that
+is logged."""
 
 log = get_logger("voxgate.jobs")
 
 
 class WriteBehind:
-    """Finished jobs on their way to the database."""
+    """Finished jobs on their way to the database.
 
-    def __init__(self, store: JobStore) -> None:
+    Args:
+        note_usage: keeps the usage of a job whose row is given up.
+    """
+
+    def __init__(self, store: JobStore, note_usage: Callable[[JobRecord, UsageDelta], None]) -> None:
         self._store = store
+        self._note_usage = note_usage
+        self._flushing = asyncio.Lock()
         self._jobs: dict[str, JobRecord] = {}
         self._task: asyncio.Task[None] | None = None
 
@@ -56,6 +64,10 @@ class WriteBehind:
 
     async def flush(self) -> None:
         """Write the rows that wait."""
+        async with self._flushing:  # what is being written is not written again
+            await self._flush()
+
+    async def _flush(self) -> None:
         jobs = list(self._jobs.values())
         if not jobs:
             return
@@ -65,7 +77,8 @@ class WriteBehind:
             log.error("write_behind_failed", code=error.code, reason=str(error), waiting=len(jobs))
             for given_up in list(self._jobs)[:-AT_MOST]:
                 log.error("finished_job_given_up", job_id=given_up)
-                del self._jobs[given_up]
+                job = self._jobs.pop(given_up)
+                self._note_usage(job, UsageDelta(characters=job.chars, jobs=1, cache_hits=1))
             return
         for job in jobs:
             self._jobs.pop(job.id, None)

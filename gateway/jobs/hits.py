@@ -1,7 +1,8 @@
 """The hot path: the whole answer of a cached `/runsync`, from memory, without a wait.
 
 What two hits of one input have in common is prepared once: the row but for its id and times, the answer but for its
-id and audio. A hit is then a new id, a row handed to the write-behind, two counters and one join of bytes.
+id and audio. A hit is then a new id, a row handed to the write-behind, two counters and one join of bytes. Its usage
+is counted when its row is written.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from gateway.jobs.output import MIMETYPES, split_audio
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from gateway.routing.router import REFUSALS
-from storage.records import JobRecord, UsageDelta
+from storage.records import JobRecord
 
 PREPARED_SHARE = 16
 RAW_SHARE = 8
@@ -60,7 +61,6 @@ class Prepared(msgspec.Struct, frozen=True):
     before: bytes
     inline: bool
     after: bytes
-    used: UsageDelta
     finished: Any
     warnings: tuple[tuple[str, str], ...]
 
@@ -96,7 +96,6 @@ class Hits:
         answers: Answers,
         write_behind: WriteBehind,
         metrics: Metrics,
-        note_usage: Callable[[Principal, str, str, UsageDelta], None],
         finish: Callable[[Principal, Endpoint, Assignment, Entry], JobRecord],
         hot_bytes: int,
     ) -> None:
@@ -106,7 +105,6 @@ class Hits:
         self._answers = answers
         self._write_behind = write_behind
         self._metrics = metrics
-        self._note_usage = note_usage
         self._finish = finish
         self._hot = metrics.cache_answers.labels("hot")
         self._prepared: HotTier[Prepared] = HotTier(beside(hot_bytes, PREPARED_SHARE))
@@ -164,7 +162,6 @@ class Hits:
         )
         self._answers.note_used(ready.key)
         self._write_behind.add(job)
-        self._note_usage(principal, job.endpoint_id, job.backend, ready.used)
         ready.finished.inc()
         self._hot.inc()
         return job.id, ready, encoded
@@ -213,7 +210,6 @@ class Hits:
             before=head.encode() + before,
             inline=inline,
             after=after + b"}",
-            used=UsageDelta(characters=job.chars, jobs=1, cache_hits=1),
             finished=self._metrics.jobs_finished.labels(
                 self._endpoints.label(endpoint.id), job.backend, job.state.value
             ),

@@ -20,6 +20,9 @@ from storage.errors import StorageError
 from storage.jobs import JobStore
 from storage.records import Lease
 
+MOST_DEATHS = 5
+"""So many servers in a row that died while they ran a job end it; but for the first it ran in each of them alone."""
+
 log = get_logger("voxgate.jobs")
 
 
@@ -108,17 +111,11 @@ class Leases:
             seen[lease.job_id] = (lease, since)
             if now - since < self._jobs.lease_s or self._is_running(lease):
                 continue
-            expired = await self._store.expire(
-                lease.job_id,
-                lease.owner,
-                lease.beat,
-                lease.attempt,
-                max_failures=self._jobs.max_attempts,
-                reason=f"the server that ran it was silent for {self._jobs.lease_s:g} s",
-            )
-            if expired:
+            reason = f"the server that ran it was silent for {self._jobs.lease_s:g} s"
+            state = await self._store.expire(lease, MOST_DEATHS, reason)
+            if state is not None:
                 with lines_of(lease.request_id, job_id=lease.job_id):
-                    log.warning("lease_expired", attempt=lease.attempt)
+                    log.warning("lease_expired", attempt=lease.attempt, state=state.value)
                 self._metrics.leases_expired.inc()
                 self._claimer.wake()
         self._seen = seen

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from gateway.engines.order import Rank
 from gateway.jobs.lanes import lane_of_chunks
@@ -38,6 +39,11 @@ class Run:
         self.lost = False
         self._lifted = False
         self.completed = False
+        self.suspect = job.deaths > 0
+        """Whether a server has died while it ran the job, and nothing of it was stored since."""
+        self.making_room = False
+        self.cleared: Callable[[], None] | None = None
+        """What to call when the job is no suspect any more."""
 
     @property
     def execution_ms(self) -> int:
@@ -74,6 +80,30 @@ class Run:
     def begin_anew(self) -> None:
         """Another backend speaks all of it."""
         self.chunks_done = self.chunks_total = 0
+
+    @property
+    def spoken(self) -> bool:
+        """Whether all of it is spoken: it will end by itself in a moment."""
+        return 0 < self.chunks_total <= self.chunks_done
+
+    def kept(self) -> None:
+        """A take of it was stored: no suspect any more, and the moment to make room, if it was asked to."""
+        if self.suspect:
+            self.suspect = False
+            if self.cleared is not None:
+                self.cleared()
+        if self.making_room:
+            self._leave()
+
+    def make_room(self, *, at_once: bool) -> None:
+        """Go back to the queue, when the next take is stored or at once."""
+        self.making_room = True
+        if at_once:
+            self._leave()
+
+    def _leave(self) -> None:
+        if self.task is not None and not self.spoken:
+            self.task.cancel()
 
     def lose(self) -> None:
         """The job is not ours any more: stop working on it."""

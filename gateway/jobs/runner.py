@@ -73,7 +73,8 @@ class Runner:
             await self._attempt(run)
         except asyncio.CancelledError:
             if not run.lost:
-                await self._endings.hand_back(run, "the server is stopping", count_failure=False)
+                why = "it makes room for a job that must run alone" if run.making_room else "the server is stopping"
+                await self._endings.hand_back(run, why, count_failure=False)
         except Lost:
             log.info("lease_lost", attempt=job.attempt)
         except HostStopped:
@@ -219,4 +220,5 @@ class _Heed:
         self._run.counted(done)
 
     def kept(self) -> None:
+        self._run.kept()
         self._on_kept(self._run.job.id)

@@ -41,6 +41,7 @@ from gateway.jobs.views import (
     Kind,
 )
 from gateway.jobs.watch import Watch
+from gateway.jobs.whole import Whole
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from gateway.routing.router import REFUSALS
@@ -48,7 +49,7 @@ from gateway.settings import Settings
 from gateway.settings.logs import current_request_id, get_logger
 from storage.errors import BlobMissing
 from storage.jobs import JobStore
-from storage.records import Idempotency, JobRecord, JobState, UsageDelta
+from storage.records import Idempotency, JobRecord, JobState
 
 RUNPOD_QUEUE = 50
 RUNPOD_QUEUE_PER_WORKER = 500
@@ -82,7 +83,6 @@ class Jobs:
         present: Presenter,
         allow: AllowList,
         metrics: Metrics,
-        note_usage: Callable[[Principal, str, str, UsageDelta], None],
         owner: str,
     ) -> None:
         self._settings = settings
@@ -100,13 +100,13 @@ class Jobs:
         self._present = present
         self._allow = allow
         self._metrics = metrics
-        self._note_usage = note_usage
         self._owner = owner
         self._records = Records(settings.jobs, clock, owner)
         self._hits = Hits(
-            clock, endpoints, intake, answers, write_behind, metrics, note_usage,
+            clock, endpoints, intake, answers, write_behind, metrics,
             finish=self._records.hit, hot_bytes=settings.cache.hot_bytes,
         )  # fmt: skip
+        self._whole = Whole()
         self._stopping = False
 
     def refuse_new(self) -> None:
@@ -177,17 +177,12 @@ class Jobs:
                 if found is None:
                     break
                 try:
-                    return await self._answer(principal, job, assignment, found, idempotency, base_url)
+                    return await self._answer(job, assignment, found, idempotency, base_url)
                 except BlobMissing:
                     self._answers.forget([assignment.key])  # swept between our look and our commit
         self._watch.check_space()
         await self._room(endpoint)
-        job = self._records.waiting(job, assignment)
-        if self._claimer.has_place_for(job):
-            accepted, _ = await asyncio.gather(self._store.insert(job, idempotency), self._claimer.claim_at_once(job))
-        else:
-            accepted = await self._store.insert(job, idempotency)
-            self._claimer.wake()
+        accepted = await self._claimer.accept(self._records.waiting(job, assignment), idempotency)
         if accepted.id != job.id:
             return await self._present.view(accepted, base_url)
         return JobView(id=job.id, status=job.state.value)
@@ -327,7 +322,6 @@ class Jobs:
 
     async def _answer(
         self,
-        principal: Principal,
         job: JobRecord,
         assignment: Assignment,
         found: tuple[Entry, bytes | None],
@@ -339,25 +333,28 @@ class Jobs:
         finished = self._records.answered(job, assignment, entry)
         if job.kind == "runsync" and idempotency is None and not job.webhook:
             self._write_behind.add(finished)
-            self._note_hit(principal, finished)
+            self._note_hit(finished)
             return await self._present.view(finished, base_url, encoded)
-        accepted = await self._store.insert(finished, idempotency)
+        accepted = await self._whole(self._keep(finished, idempotency))
         if accepted.id != job.id:
             return await self._present.view(accepted, base_url)
-        self._recent.add(finished)
-        self._ended(finished.id)
-        self._note_hit(principal, finished)
         if job.kind == "run":
             return JobView(id=finished.id, status=JobState.IN_QUEUE.value)
         return await self._present.view(finished, base_url)
 
-    def _note_hit(self, principal: Principal, job: JobRecord) -> None:
+    async def _keep(self, finished: JobRecord, idempotency: Idempotency | None) -> JobRecord:
+        accepted = await self._store.insert(finished, idempotency)
+        if accepted.id == finished.id:
+            self._recent.add(finished)
+            self._ended(finished.id)
+            self._note_hit(finished)
+        return accepted
+
+    def _note_hit(self, job: JobRecord) -> None:
+        """Count an answer of the cache; its usage is written with its row."""
         assert job.cache_key is not None  # it is what was hit
         self._answers.note_used(job.cache_key)
         self._metrics.jobs_finished.labels(self._endpoints.label(job.endpoint_id), job.backend, job.state.value).inc()
-        self._note_usage(
-            principal, job.endpoint_id, job.backend, UsageDelta(characters=job.chars, jobs=1, cache_hits=1)
-        )
 
     async def _refuse(
         self,
@@ -371,15 +368,21 @@ class Jobs:
     ) -> JobView:
         """What nobody here can speak ends as a FAILED job, which is where this API's clients look for it."""
         job = self._records.refused(principal, endpoint, envelope, kind, error)
-        accepted = await self._store.insert(job, idempotency)
+        accepted = await self._whole(self._keep_refused(job, idempotency))
         if accepted.id != job.id:
             return await self._present.view(accepted, base_url)
-        self._ended(job.id)
-        self._metrics.jobs_finished.labels(self._endpoints.label(endpoint.id), "", job.state.value).inc()
-        log.info("job_refused", job_id=job.id, endpoint=self._endpoints.label(endpoint.id), code=job.error_code)
         if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)
         return await self._present.view(job, base_url)
+
+    async def _keep_refused(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
+        accepted = await self._store.insert(job, idempotency)
+        if accepted.id == job.id:
+            self._ended(job.id)
+            endpoint = self._endpoints.label(job.endpoint_id)
+            self._metrics.jobs_finished.labels(endpoint, "", job.state.value).inc()
+            log.info("job_refused", job_id=job.id, endpoint=endpoint, code=job.error_code)
+        return accepted
 
     async def _room(self, endpoint: Endpoint) -> None:
         limit = self._settings.jobs.queue_limit

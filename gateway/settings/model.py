@@ -65,7 +65,10 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
         PositiveSeconds, Meta(description="Seconds between signs of life; at most a third of `lease_s`.")
     ] = 2.0
     max_attempts: Annotated[
-        Positive, Meta(description="Tries in a row without a finished chunk after which a job is FAILED.")
+        Positive,
+        Meta(
+            description="Failures in a row without a finished chunk that make a job FAILED; a server's death is none."
+        ),
     ] = 3
     stall_timeout_s: Annotated[
         PositiveSeconds,

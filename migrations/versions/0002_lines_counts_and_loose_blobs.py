@@ -93,6 +93,7 @@ def upgrade() -> None:
     op.create_index(
         "ix_jobs_line", "jobs", ["backend", "tenant", "lane", "created_ms", "id"], **_where("state = 'IN_QUEUE'")
     )
+    op.create_index("ix_jobs_suspects", "jobs", ["deaths", "id"], **_where("state = 'IN_QUEUE' AND deaths > 0"))
     op.create_index("ix_jobs_ttl", "jobs", ["expires_at_ms"], **_where("state = 'IN_QUEUE'"))
     op.create_index("ix_jobs_pages", "jobs", ["tenant", "endpoint_id", "state", "id", "retries"])
     op.drop_index("ix_jobs_queue", "jobs")
@@ -204,6 +205,7 @@ def downgrade() -> None:
     )
     op.drop_index("ix_jobs_pages", "jobs")
     op.drop_index("ix_jobs_ttl", "jobs")
+    op.drop_index("ix_jobs_suspects", "jobs")
     op.drop_index("ix_jobs_line", "jobs")
     op.drop_column("jobs", "deaths")
     op.drop_column("jobs", "lane")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 import pytest
-from support.after import missing_files, sound_of, spoken
+from support.after import missing_files, rows, sound_of, spoken
 from support.served import Served, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
@@ -45,6 +45,22 @@ async def test_two_servers_share_the_work_and_speak_every_text_once(tmp_path: Pa
         assert [await one.stop(), await other.stop()] == [0, 0]
 
 
+async def test_a_text_that_comes_to_two_servers_again_and_again_is_spoken_once(tmp_path: Path) -> None:
+    record = tmp_path / "record"
+    async with site(tmp_path, backends__scripted__record=record, backends__scripted__seconds_per_char=0.005) as place:
+        servers = await asyncio.gather(place.start(), place.start())
+        texts = [f"Text number {n} is asked for sixteen times." for n in range(60)]
+        for text in texts:
+            asked = []
+            for n in range(16):
+                asked.append(asyncio.create_task(servers[n % 2].caller.say(text)))
+                await asyncio.sleep(0.004)
+            assert len({job["output"]["audio_base64"] for job in await asyncio.gather(*asked)}) == 1
+        assert Counter(text for text, _ in spoken(record)) == dict.fromkeys(texts, 1)
+        assert [await server.stop() for server in servers] == [0, 0]
+        assert rows(place.data_dir, "SELECT SUM(jobs), SUM(cache_hits) FROM usage") == [(16 * 60, 15 * 60)]
+
+
 async def test_a_job_is_cancelled_and_retried_at_either_server(tmp_path: Path) -> None:
     async with site(tmp_path, **SHORT) as place:
         one, other = await asyncio.gather(place.start(), place.start())
@@ -61,6 +77,24 @@ async def test_a_job_is_cancelled_and_retried_at_either_server(tmp_path: Path) -
         await other.caller.post(f"retry/{failed['id']}")
         assert (await one.caller.until(failed["id"]))["status"] == "FAILED"
         assert [await one.stop(), await other.stop()] == [0, 0]
+
+
+async def test_a_limit_lets_as_much_through_two_servers_as_it_says(tmp_path: Path) -> None:
+    async with site(tmp_path, **SHORT) as place:
+        servers = await asyncio.gather(place.start(), place.start())
+        for server in servers:
+            await server.caller.say("Ten chars.")  # from now on it is answered from memory
+        limited = ("--scope", "speak", "--characters-per-day", "100")
+        made = place.command("keys", "create", "--tenant", "default", *limited, "--show", "--json")
+        key = json.loads(made.stdout)["key"]
+        assert await within(3.0, servers[0], key, 200) and await within(3.0, servers[1], key, 200)
+        headers = {"Authorization": f"Bearer {key}"}
+        body = {"input": {"text": "Ten chars."}}
+        answers = await asyncio.gather(
+            *(servers[n % 2].caller.post("runsync", body, headers=headers) for n in range(40))
+        )
+        assert Counter(answer.status_code for answer in answers) == {200: 10, 429: 30}
+        assert [await server.stop() for server in servers] == [0, 0]
 
 
 async def test_a_key_revoked_at_one_server_is_refused_at_all_within_about_a_second(tmp_path: Path) -> None:

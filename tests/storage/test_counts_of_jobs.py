@@ -14,7 +14,7 @@ from storage.database import Database
 from storage.job_counts import JobCountStore, Unfinished
 from storage.job_ends import ENDED_AT_ONCE
 from storage.jobs import JobStore
-from storage.records import Idempotency, JobState, Retention
+from storage.records import Idempotency, JobState, Lease, Retention
 from storage.tally import Ended
 
 _KEPT = "SELECT endpoint_id, state, SUM(n) FROM job_counts GROUP BY endpoint_id, state HAVING SUM(n) <> 0 ORDER BY 1, 2"
@@ -45,7 +45,7 @@ async def test_counts_follow_jobs_through_all_they_do(database: Database) -> Non
             await store.fail(f"job-{n}", "me", 1, JobState.FAILED, "for a test", "internal")
             await store.retry(f"job-{n}")
         else:
-            await store.expire(f"job-{n}", "me", 0, 1, dice.choice((1, 3)), "silent")
+            await store.expire(Lease(f"job-{n}", "me", 0, 1), dice.choice((1, 3)), "silent")
     assert await counted(database, _KEPT) == await counted(database, _REAL)
     await store.purge("e1", "t1")
     await store.delete_retained()

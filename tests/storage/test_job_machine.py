@@ -39,7 +39,7 @@ T = TypeVar("T")
 HISTORIES = int(os.environ.get("VOXGATE_HISTORIES", "25"))
 SHARED_HISTORIES = max(6, HISTORIES // 10)
 """On PostgreSQL, which takes some five times as long."""
-MAX_FAILURES = 3
+MOST_DEATHS = 3
 FLIGHTS = ("f1", "f2")
 NODES = st.integers(0, 1)
 QUEUED, RUNNING = JobState.IN_QUEUE, JobState.IN_PROGRESS
@@ -55,6 +55,7 @@ class Known(msgspec.Struct):
     owner: str | None = None
     attempt: int = 0
     failures: int = 0
+    deaths: int = 0
     final: JobRecord | None = None
 
 
@@ -133,6 +134,8 @@ class JobMachine(RuleBasedStateMachine):
         wanted = list(self.known)
         if not blindly:
             offered = self.run(server.jobs.candidates(["hibari"])).candidates
+            assert not any(self.known[job.id].deaths for job in offered)
+            offered += self.run(server.jobs.suspects(["hibari"], limit=1))
             wanted = [candidate.id for candidate in offered]
             flights = [(self.known[job.id].flight, job.tenant) for job in offered if self.known[job.id].flight]
             assert len(flights) == len(set(flights))
@@ -159,15 +162,15 @@ class JobMachine(RuleBasedStateMachine):
     def expire(self, server: Node) -> None:
         standing = {lease.job_id: lease for lease in self.run(server.jobs.observe_leases())}
         for seen in server.seen:
-            state = self.run(
-                server.jobs.expire(seen.job_id, seen.owner, seen.beat, seen.attempt, MAX_FAILURES, "silent")
-            )
+            followers = self.followers(seen.job_id)
+            state = self.run(server.jobs.expire(seen, MOST_DEATHS, "silent"))
             assert (state is not None) == (standing.get(seen.job_id) == seen)
             if state is not None:
                 known = self.known[seen.job_id]
-                known.failures += 1
-                assert state is (JobState.FAILED if known.failures >= MAX_FAILURES else QUEUED)
-                self.left(seen.job_id, state)
+                known.deaths += 1
+                assert state is (JobState.FAILED if known.deaths >= MOST_DEATHS else QUEUED)
+                for job_id in (seen.job_id, *(followers if state.final else ())):
+                    self.left(job_id, state)
         server.seen = []
 
     @precondition(lambda self: self.held)
@@ -220,7 +223,7 @@ class JobMachine(RuleBasedStateMachine):
         allowed = known.state in (JobState.FAILED, JobState.TIMED_OUT)
         assert (self.run(jobs.retry(job_id)) is not None) == allowed
         if allowed:
-            known.state, known.final, known.failures = QUEUED, None, 0
+            known.state, known.final, known.failures, known.deaths = QUEUED, None, 0, 0
             if known.ttl_ms is not None:
                 known.expires_at_ms = self.clock.now_ms() + known.ttl_ms
 

@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
-from support.storage import HOUR_MS, START_MS, HandClock, a_completion, a_job, put_audio
+from support.storage import HOUR_MS, START_MS, HandClock, a_completion, a_job, an_entry, opened, put_audio
 
 from storage.audio import AudioStore
 from storage.database import Database
@@ -132,16 +133,18 @@ async def test_a_beat_keeps_the_lease_and_tells_what_is_lost(jobs: JobStore) -> 
 
 
 async def test_a_lease_that_stood_still_expires_and_the_paused_owner_is_fenced_out(
-    jobs: JobStore, audio: AudioStore
+    jobs: JobStore, audio: AudioStore, clock: HandClock
 ) -> None:
     await jobs.insert(a_job())
     await claim(jobs, owner="paused")
     [lease] = await jobs.observe_leases()
     await jobs.beat("paused", {"job-1": 1})
-    assert await jobs.expire("job-1", "paused", lease.beat, 1, 3, "silent") is None
-    assert await jobs.expire("job-1", "paused", lease.beat + 1, 1, 3, "silent") is JobState.IN_QUEUE
+    assert await jobs.expire(lease, 3, "silent") is None
+    [lease] = await jobs.observe_leases()
+    assert await jobs.expire(lease, 3, "silent") is JobState.IN_QUEUE
+    clock.turn(1)
     second = await claim(jobs, owner="next")
-    assert (second.attempt, second.failures, second.retries) == (2, 1, 1)
+    assert (second.attempt, second.failures, second.deaths, second.retries) == (2, 0, 1, 1)
     blob = await put_audio(audio)
     assert not (await jobs.complete("job-1", "paused", 1, a_completion(blob))).ok
     assert not (await jobs.fail("job-1", "paused", 1, JobState.FAILED, "late", "failed")).ok
@@ -149,16 +152,26 @@ async def test_a_lease_that_stood_still_expires_and_the_paused_owner_is_fenced_o
     assert (await jobs.complete("job-1", "next", 2, a_completion(blob))).ok
 
 
-async def test_a_poison_job_stops_at_the_last_attempt_with_the_reason(jobs: JobStore) -> None:
-    await jobs.insert(a_job())
+async def test_a_job_that_ends_its_servers_waits_longer_each_time_and_stops_with_all_who_want_the_same(
+    jobs: JobStore, clock: HandClock
+) -> None:
+    await jobs.insert(a_job(flight_key="f"))
+    await jobs.insert(a_job("follower", flight_key="f", created_ms=START_MS + 1))
+    pauses = []
     for _ in range(3):
         await claim(jobs)
         [lease] = await jobs.observe_leases()
-        state = await jobs.expire("job-1", "a", lease.beat, lease.attempt, 3, "the server was silent")
-    assert state is JobState.FAILED
-    job = await jobs.get("job-1")
-    assert job is not None
-    assert (job.error, job.error_code, job.finished_ms) == ("the server was silent", "worker_lost", START_MS)
+        state = await jobs.expire(lease, 3, "the server was silent")
+        began = clock.now_ms()
+        while state is JobState.IN_QUEUE and not await jobs.suspects(["hibari"]):
+            assert await jobs.claim(["job-1"], "a") == [] and await jobs.candidates(["hibari"]) == []
+            clock.turn(0.5)
+        pauses.append(clock.now_ms() - began)
+    assert pauses == [1000, 2000, 0]
+    for job in [await jobs.get("job-1"), await jobs.get("follower")]:
+        assert job is not None
+        assert (job.state, job.error_code, job.finished_ms) == (JobState.FAILED, "worker_lost", clock.now_ms())
+        assert job.error == "3 servers in a row ended or fell silent while they ran it; the server was silent"
     assert [event.event for event in await jobs.events("job-1")] == [
         "claimed", "expired", "claimed", "expired", "claimed", "FAILED",
     ]  # fmt: skip
@@ -285,7 +298,8 @@ async def test_a_job_that_is_ended_while_it_runs_says_who_ran_it_and_for_how_lon
     elif end == "ttl":
         assert await jobs.expire_ttl() == ["waits", "runs"]
     else:
-        assert await jobs.expire("runs", "a", 1, 1, 1, "silent") is JobState.FAILED
+        [lease] = await jobs.observe_leases()
+        assert await jobs.expire(lease, 1, "silent") is JobState.FAILED
         await jobs.cancel("waits")
     runs, waits = await jobs.peek("runs"), await jobs.peek("waits")
     assert runs is not None and waits is not None
@@ -448,3 +462,55 @@ async def cursor(jobs: JobStore) -> tuple[int, str | None]:
     job = await jobs.peek("job-1")
     assert job is not None
     return job.stream_cursor, job.stream_sending
+
+
+async def test_a_job_is_claimed_as_it_comes_unless_it_follows_and_is_told_what_was_finished_by_then(
+    jobs: JobStore, audio: AudioStore
+) -> None:
+    first = await jobs.insert_claimed(a_job("first", flight_key="f"), None, "a")
+    second = await jobs.insert_claimed(a_job("second", flight_key="f"), None, "b")
+    assert (first.claimed, first.cached, second.claimed) == (True, False, False)
+    assert first.job == await jobs.get("first") and second.job == await jobs.get("second")
+    blob = await put_audio(audio)
+    done = await jobs.complete("first", "a", 1, a_completion(blob, cache_entry=an_entry("f", blob)))
+    assert done.followers == ("second",)
+    third = await jobs.insert_claimed(a_job("third", flight_key="f"), None, "b")
+    assert (third.claimed, third.cached) == (True, True)
+    assert [event.event for event in await jobs.events("third")] == ["claimed"]
+
+
+async def test_of_many_that_come_to_two_servers_at_once_one_leads(database_url: str) -> None:
+    async with opened(database_url) as one, opened(database_url) as other:
+        stores = [JobStore(one), JobStore(other)]
+        for flight in range(10):
+            names = [f"{flight}-{n}" for n in range(16)]
+            accepted = await asyncio.gather(
+                *(
+                    stores[n % 2].insert_claimed(
+                        a_job(name, flight_key=f"f{flight}"), Idempotency(name, ""), "ab"[n % 2]
+                    )
+                    for n, name in enumerate(names)
+                )
+            )
+            assert sorted(each.job.id for each in accepted) == sorted(names)
+            assert sum(each.claimed for each in accepted) == 1
+
+
+async def test_hits_that_are_written_twice_are_counted_once(
+    database: Database, jobs: JobStore, audio: AudioStore
+) -> None:
+    blob = await put_audio(audio)
+    await jobs.insert(a_job("spoken"))
+    await jobs.complete("spoken", "a", (await claim(jobs, "spoken")).attempt, a_completion(blob))
+    hits = [
+        a_job(f"hit-{n}", state=JobState.COMPLETED, blob_hash=blob.hash, finished_ms=START_MS + n % 2 * 24 * HOUR_MS)
+        for n in range(6)
+    ]
+    await jobs.insert_many_finished(hits[:4])
+    await jobs.insert_many_finished(hits[2:])
+    await jobs.insert(msgspec.structs.replace(hits[0], id="a-run"))
+    rows = await UsageStore(database).report()
+    assert [(row.day, row.jobs, row.cache_hits, row.characters) for row in rows] == [
+        ("2026-01-01", 5, 4, 200),
+        ("2026-01-02", 3, 3, 120),
+    ]

@@ -52,11 +52,15 @@ class MemoryAccess:
         if scope not in principal.scopes:
             raise Forbidden(f"the key lacks the scope {scope}")
 
-    def admit(self, principal: Caller, endpoint_id: str, verb: str, characters: int) -> None:
+    async def admit(self, principal: Caller, endpoint_id: str, verb: str, characters: int) -> None:
+        self.admit_now(principal, endpoint_id, verb, characters)
+
+    def admit_now(self, principal: Caller, endpoint_id: str, verb: str, characters: int) -> bool:
         if self.left <= 0:
             raise TooManyRequests("the limit of 60 requests a minute is reached", 12.3)
         self.left -= 1
         self.admitted.append((endpoint_id, verb, characters))
+        return True
 
     def enter(self, principal: Caller, endpoint_id: str, verb: str) -> None:
         """Nothing is limited in number."""
