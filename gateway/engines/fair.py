@@ -176,9 +176,12 @@ class _Shorts(Generic[T]):
         """The tenant whose turn it is."""
         self._drop_withdrawn()
 
-        def turn(tenant: str) -> tuple[int, bool, int]:
-            # Of those who stand level, the one that waits for least: a single sentence, not the first of a hundred.
-            return self._start(tenant), tenant not in self._new, len(self._lines[tenant])
+        def turn(tenant: str) -> tuple[int, bool, int, int]:
+            # Of those who stand level, the one served least; of those who have just come, the one that waits for least:
+            # a single sentence, not the first of a hundred.
+            served, jobs = max(self._level, self._served.get(tenant, 0)), len(self._lines[tenant])
+            new = tenant in self._new
+            return self._start(tenant), not new, *((jobs, served) if new else (served, jobs))
 
         return min(self._lines, key=turn, default=None)
 

@@ -12,6 +12,7 @@ from collections import Counter
 
 from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
+from gateway.errors import VoxgateError
 from gateway.jobs.heads import HeadLook
 from gateway.jobs.isolation import Isolation
 from gateway.jobs.run import Run
@@ -25,7 +26,7 @@ from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError, StorageFull
 from storage.free_space import FreeSpace
 from storage.jobs import JobStore
-from storage.records import Candidate, Idempotency, JobRecord, Lane
+from storage.records import Accepted, Candidate, Idempotency, JobRecord, Lane
 
 POLL_S = 1.0
 """Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
@@ -113,6 +114,11 @@ class Claimer:
         self._hold(job)
         try:
             found = await self._store.insert_claimed(job, idempotency, self._owner)
+        except (StorageError, VoxgateError):
+            raise
+        except Exception:  # nothing is written, and a defect of the claim is no reason to refuse the job
+            log.exception("claim_crashed")
+            found = Accepted(await self._store.insert(job, idempotency))
         finally:
             self._promised -= 1
             self._release(job.id)

@@ -61,10 +61,12 @@ class _Round:
         new, self._waited = waiting.keys() - self._waited, set(waiting)
         lines = {tenant: list(reversed(line)) for tenant, line in waiting.items()}
 
-        def turn(tenant: str) -> tuple[int, bool, int, int]:
-            line = lines[tenant]
-            # Of those who stand level, the one that waits for least: a single job, not the first of a hundred.
-            return max(self._level, served[tenant] - BURST), tenant not in new, len(line), line[-1].created_ms
+        def turn(tenant: str) -> tuple[int, bool, int, int, int]:
+            line, start = lines[tenant], max(self._level, served[tenant] - BURST)
+            # Of those who stand level, the one served least; of those who have just come, the one that waits for least:
+            # a single job, not the first of a hundred.
+            least = (len(line), served[tenant]) if tenant in new else (served[tenant], len(line))
+            return start, tenant not in new, *least, line[-1].created_ms
 
         ordered: list[Candidate] = []
         while lines:

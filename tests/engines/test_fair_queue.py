@@ -189,3 +189,11 @@ def test_who_sends_a_sentence_now_and_then_waits_for_two_chunks_each_time():
             queue.pop()
         sentence(queue, "anna", f"hello{n}")
         assert len(served_until(queue, ("anna", f"hello{n}", 0))) <= 2
+
+
+def test_two_who_send_many_sentences_take_turns_from_the_first_on():
+    queue = FairQueue()
+    for tenant, many in (("anna", 12), ("bert", 3)):
+        for n in range(many):
+            sentence(queue, tenant, f"{tenant}{n}")
+    assert [queue.pop()[0] for _ in range(6)].count("bert") == 3

@@ -128,3 +128,15 @@ def test_a_tenant_gains_nothing_by_going_away_and_coming_back() -> None:
         turns.serve(first)
         served[first.tenant] += 1
     assert served["steady"] >= served["flighty"] - 30
+
+
+def test_tenants_take_turns_from_the_first_job_on() -> None:
+    turns = Turns()
+    served = []
+    many, few = candidates("many", Lane.SHORT, 9), candidates("few", Lane.SHORT, 3)
+    while many or few:
+        first = turns.order([*many[:1], *few[:1]])[0]
+        turns.serve(first)
+        (many if first.tenant == "many" else few).remove(first)
+        served.append(first.tenant)
+    assert served[:6].count("few") == 3

@@ -173,17 +173,20 @@ async def test_runpods_rule_of_a_full_queue_grows_with_the_workers(
         assert int(answer.headers["retry-after"]) >= 1
 
 
+@pytest.mark.parametrize("name", ["insert_claimed", "claim"])
 async def test_a_claim_that_crashes_leaves_its_job_to_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    claim = JobStore.claim
+    step = getattr(JobStore, name)
 
     async def crash(*_: Any) -> Any:
-        monkeypatch.setattr(JobStore, "claim", claim)
+        monkeypatch.setattr(JobStore, name, step)
         raise RuntimeError("a defect of ours")
 
-    async with running(tmp_path, backends=scripted(tmp_path)) as caller:
+    async with running(tmp_path, backends=scripted(tmp_path), jobs=JobSettings(max_running=4)) as caller:
         sound_of(await caller.say("Its backend is loaded now."))
-        monkeypatch.setattr(JobStore, "claim", crash)
-        sound_of(await caller.say("This is accepted, and spoken."))
-        assert JobStore.claim is claim, "it crashed"
+        monkeypatch.setattr(JobStore, name, crash)
+        said = [caller.say(f"Number {n} is accepted, and spoken.", options={"delay_s": 0.2}) for n in range(8)]
+        for job in await asyncio.gather(*said):
+            sound_of(job)
+        assert getattr(JobStore, name) is step, "it did not crash"
