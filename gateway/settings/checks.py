@@ -41,7 +41,7 @@ def check_start(settings: Settings, *, listen: bool = True) -> None:
 def problems(settings: Settings, *, listen: bool = True) -> list[str]:
     """Every problem of these settings on this machine, one line each; for `voxgate doctor`."""
     found = [
-        _key_problem(settings),
+        _key_problem(settings) if listen else None,  # a client's key is what another server takes
         *_folder_problems(settings),
         _database_problem(settings),
         *_device_problems(settings),

@@ -94,7 +94,7 @@ async def test_a_step_that_always_crashes_keeps_no_other_from_its_turn(
 
 
 async def test_old_entries_go_and_files_follow_when_nothing_refers_to_them(tmp_path: Path) -> None:
-    jobs = JobSettings(retention_run_s=0.5, retention_runsync_s=0.5)
+    jobs = JobSettings(retention_run_s=3, retention_runsync_s=3)  # longer than a busy machine takes to answer
     cache = CacheSettings(**OFTEN, max_age_s=1.0, takes_bytes=0)
     async with running(tmp_path, backends=scripted(tmp_path), jobs=jobs, cache=cache) as caller:
         for n in range(3):

@@ -78,12 +78,12 @@ async def test_no_text_stops_the_servers_heart(tmp_path: Path, unit: str) -> Non
 
 
 async def test_the_death_of_a_planning_process_fails_the_job_in_its_hand_and_no_other(tmp_path: Path) -> None:
-    prose = "The quick brown fox jumps over the lazy dog. " * 600
+    prose = "The quick brown fox jumps over the lazy dog. " * 500
     async with running(tmp_path) as caller, tenant(caller, "bert") as other:
         poisonous = await caller.run("a" + "“a " * 100_000, normalize="on")
         await caller.until(poisonous, "IN_PROGRESS")
         [pid] = await _planners()
-        innocent = [await caller.run(prose, seed=1), await other.run(prose, seed=2)]
+        innocent = [await each.run(prose, format="pcm") for each in (caller, other)]
         os.kill(pid, signal.SIGKILL)
         failed = await caller.until(poisonous)
         assert failed["status"] == "FAILED"

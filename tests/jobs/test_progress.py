@@ -90,10 +90,11 @@ async def test_a_server_that_takes_over_goes_on_counting_where_the_dead_one_stoo
     tmp_path: Path, options: dict[str, Any]
 ) -> None:
     short = {"jobs__lease_s": 2, "jobs__beat_s": 0.3, "jobs__chunk_window": 4}
-    async with site(tmp_path, **short, backends__scripted__seconds_per_char=0.15) as place:
+    async with site(tmp_path, **short, backends__scripted__seconds_per_char=0.4) as place:
         alive = await asyncio.gather(*(place.start() for _ in range(3)))
         seen = Seen()
-        job_id = await alive[0].caller.run(TEXT, options=options, delivery="url")
+        # Another speed: what is found is to be finished again, which takes a while that polls can see.
+        job_id = await alive[0].caller.run(TEXT, options=options, speed=1.5, delivery="url")
         for at in (3, 8, len(PARAGRAPHS) + 1):
             job = await polled(alive, seen, place.data_dir, job_id, at)
             if at <= len(PARAGRAPHS):

@@ -155,9 +155,9 @@ def test_what_is_neither_host_nor_network_stops_the_start(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("key", ["Q", "fifteen-letters"])
 def test_a_key_that_can_be_guessed_stops_the_start_and_is_not_shown(tmp_path: Path, key: str) -> None:
-    settings = load_settings({"VOXGATE_API_KEY": key, "VOXGATE_DATA_DIR": str(tmp_path)})
+    settings = load_settings({"VOXGATE_API_KEY": key, "VOXGATE_DATA_DIR": str(tmp_path), "VOXGATE_PORT": "0"})
     with pytest.raises(SettingsError, match=r"^VOXGATE_API_KEY = \*\*\* has \d+ of the at least 16") as caught:
-        check_start(settings, listen=False)
+        check_start(settings)
     assert key not in str(caught.value)
-    check_start(Settings(data_dir=tmp_path, api_key=key + "-and-some-more-of-it"), listen=False)
-    assert problems(Settings(data_dir=tmp_path), listen=False) == []
+    check_start(settings, listen=False)  # a command that speaks to another server, which may know it
+    check_start(Settings(data_dir=tmp_path, port=0, api_key=key + "-and-some-more-of-it"))

@@ -26,7 +26,7 @@ MODULE = "gateway.speech.planner"
 SOURCE = Source("tenant:anna", "scripted", "1", "voice", "en", b"{}")
 WORDS = Lexicon([Pronunciation("fox", "foks")])
 PROSE = "The quick brown fox jumps over the lazy dog, and then? It sleeps. "
-SLOW = "a" + "“a " * 1_000_000
+SLOW = "a" + "“a " * 600_000
 
 
 def order(text: str, lexicon: Lexicon | None = None, spelled_out: bool = False) -> PlanOrder:

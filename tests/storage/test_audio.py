@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -44,6 +45,19 @@ async def test_audio_is_found_by_the_hash_of_its_bytes_and_leaves_no_spool(audio
     path = await audio.path(blob.hash)
     assert path == audio.root / blob.hash[:2] / blob.hash[2:4] / f"{blob.hash}.mp3"
     assert spools(audio) == []
+
+
+async def test_files_wait_for_no_other_work_that_threads_do(audio: AudioStore) -> None:
+    over = threading.Event()
+    busy = [asyncio.ensure_future(asyncio.to_thread(over.wait)) for _ in range(64)]
+    try:
+        async with asyncio.timeout(30):
+            blob = await audio.put_bytes(b"speech", ".mp3")
+            assert await audio.read(blob.hash) == b"speech"
+            await audio.ensure()
+    finally:
+        over.set()
+        await asyncio.gather(*busy)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc which file was synced")
