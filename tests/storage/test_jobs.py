@@ -164,7 +164,7 @@ async def test_a_job_that_ends_its_servers_waits_longer_each_time_and_stops_with
         state = await jobs.expire(lease, 3, "the server was silent")
         began = clock.now_ms()
         while state is JobState.IN_QUEUE and not await jobs.suspects(["hibari"]):
-            assert await jobs.claim(["job-1"], "a") == [] and await jobs.candidates(["hibari"]) == []
+            assert await jobs.claim(["job-1"], "a") == [] and await offered(jobs) == []
             clock.turn(0.5)
         pauses.append(clock.now_ms() - began)
     assert pauses == [1000, 2000, 0]

@@ -33,7 +33,7 @@ def a_key(key_id: str) -> KeyRecord:
 MOVING: dict[str, tuple[type, list[Step]]] = {
     "voices": (VoiceStore, [
         lambda db: VoiceStore(db).add(a_voice("ann"), BlobRecord("ann", 1, ".wav"), 9),
-        lambda db: VoiceStore(db).remove("t", "ann", 2),
+        lambda db: VoiceStore(db).remove("t", "ann"),
     ]),
     "endpoints": (EndpointStore, [
         lambda db: EndpointStore(db).put(EndpointRecord("news", None, 1, 1), "test"),

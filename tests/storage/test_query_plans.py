@@ -45,6 +45,9 @@ RARE = {
     "pronunciations._VERSIONS": "when a dictionary has changed",
     "writer._FORGET": "when a server stops",
     "migrate._REVISION": "at the start",
+    "database._NOW": "at the start",
+    "sweeper._COUNT_UNLISTED": "by hand",
+    "takes._OLDEST": "once a sweep, by a reader, a page at a time",
 }
 """Statements that may read a table from one end to the other, and when they run."""
 SMALL = {"job_counts", "marks", "writer_marks", "alembic_version"}
@@ -53,6 +56,7 @@ SORTS = {
     "job_pages.page": "what the walks found, a page of each",
     "job_pages.page of FAILED": "what the walks found, a page of each",
     "job_sql.HEADS": "the head of a tenant's line, of several backends",
+    "job_sql.SUSPECTS": "a handful",
     "webhooks.page": "what the walks found, a page of each",
     "webhooks._DUE": "webhooks that are due in the same millisecond",
 }
@@ -100,7 +104,11 @@ def value_of(bind: str) -> Any:
 def runs_often(name: str, dialect: str) -> bool:
     """Whether a statement is one that has to be fast, and for this dialect."""
     other = "postgresql" if dialect == "sqlite" else "sqlite"
-    others = name.endswith(f" {other}") or (dialect == "sqlite" and name.endswith(("_SHARED", "_LAST_WORDS")))
+    others = (
+        name.endswith(f" {other}")
+        or (dialect == "postgresql" and name == "job_sql.HEADS")
+        or (dialect == "sqlite" and name.endswith(("_SHARED", "_LAST_WORDS", "_WHAT_BECAME")))
+    )
     locks = name.endswith("_ALONE") or name == "writer._LAST_WORDS"
     return not (others or locks or any(name == rare or name.startswith(f"{rare} ") for rare in RARE))
 
@@ -111,6 +119,10 @@ def written_out(statement: TextClause, connection: Connection, **values: Any) ->
     if connection.dialect.name == "postgresql":
         arrays = re.findall(r"CAST\(:(\w+) AS text\[\]\)", statement.text)
         given |= {bind: f"{{{','.join(map(str, given[bind]))}}}" for bind in arrays}
+    if "json_each(:backends)" in statement.text:
+        given["backends"] = '["hibari"]'
+    if isinstance(given.get("ids"), list) and "webhook_deliveries" not in statement.text:
+        given["ids"] = ["1"]
     typed = [
         bindparam(bind, given[bind], type_=type_of(given[bind]), expanding=isinstance(given[bind], list))
         for bind in given
@@ -141,6 +153,8 @@ def large(large_url: str) -> Iterator[Connection]:
 def test_no_statement_that_runs_often_reads_a_table_from_end_to_end(large: Connection) -> None:
     judge = scans_of_sqlite if large.dialect.name == "sqlite" else scans_of_postgresql
     often = {name: one for name, one in statements().items() if runs_often(name, large.dialect.name)}
+    if large.dialect.name == "sqlite":
+        often = {name: one for name, one in often.items() if "SKIP LOCKED" not in one.text}
     assert len(often) > 80
     found = {name: bad for name, one in often.items() if (bad := judge(name, written_out(one, large), large))}
     assert found == {}
