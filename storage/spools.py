@@ -1,8 +1,8 @@
 """Whose spools are whose: those of a server that was killed go at once, those of one that lives stay.
 
-A process that makes spools holds a lock on a file of its own, which the system lets go when the process ends, however
-it ends; the file's name is in the name of each spool. So a spool whose lock nobody holds will never be finished,
-whichever server looks, in whichever container. On a file system without locks nobody can tell, and age decides.
+A process that makes spools holds a lock on a folder of its own, which the system lets go when the process ends, however
+it ends; the folder's name is in the name of each spool. So a spool whose lock nobody holds will never be finished,
+whichever server looks, in whichever container. Where folders cannot be locked (NFS) nobody can tell, and age decides.
 """
 
 from __future__ import annotations
@@ -15,15 +15,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 _ours: set[str] = set()
-"""Locks of this process, which are not tried: over NFS a process's own lock stands in its own way no more, and is lost
-when it is tried."""
+"""Locks of this process; they need not be tried."""
 
 
 class Spools:
     """Names the spools of one store, and finds those that were left behind.
 
     Args:
-        owners: the folder of the locks; made when it is first needed.
+        owners: the folder of those folders; made when it is first needed.
     """
 
     def __init__(self, owners: Path) -> None:
@@ -44,7 +43,8 @@ class Spools:
             (ended if self._has_ended(owner) else living).add(owner)
         owned = [(file, _owner_of(file)) for file in files]
         for owner in ended - {owner for _, owner in owned}:
-            (self._owners / owner).unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # another server was quicker
+                (self._owners / owner).rmdir()
         return [file for file, owner in owned if owner in ended or (owner not in living and is_old(file))]
 
     def _own(self) -> str:
@@ -52,14 +52,15 @@ class Spools:
         owner = uuid.uuid4().hex[:12]
         draft = self._owners / f".{owner}"
         try:
-            self._owners.mkdir(exist_ok=True)
-            handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
+            self._owners.mkdir(exist_ok=True)  # and nothing above it, which may be a disk that is away
+            draft.mkdir()
+            handle = os.open(draft, os.O_RDONLY)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 draft.rename(self._owners / owner)  # nobody sees it without its lock
             except OSError:
                 os.close(handle)
-                draft.unlink()
+                draft.rmdir()
                 raise
         except OSError:
             return "none"
@@ -74,7 +75,7 @@ class Spools:
     def _has_ended(self, owner: str) -> bool:
         """Whether nobody holds the lock; a lock that cannot be tried counts as held."""
         try:
-            handle = os.open(self._owners / owner, os.O_RDWR)
+            handle = os.open(self._owners / owner, os.O_RDONLY)
         except OSError:
             return False
         try:

@@ -22,7 +22,8 @@ PRINTS = r"""
 import os, sys, threading, time, warnings
 
 def beside():
-    time.sleep(1.5)
+    while not os.path.exists(os.path.join(os.path.dirname(__file__), "now")):
+        time.sleep(0.05)
     print("a library prints in the server", file=sys.stderr)
     warnings.warn("a library warns in the server")
     raise RuntimeError("a thread of the server ends")
@@ -44,7 +45,9 @@ async def test_every_line_of_a_json_log_is_json_whatever_libraries_print(tmp_pat
         place.prefix = ["env", f"PYTHONPATH={tmp_path}"]
         served = await place.start()
         sound_of(await served.caller.say("Speak while they print."))
-        await asyncio.sleep(2)
+        (tmp_path / "now").touch()
+        while "a thread of the server ends" not in served.log.read_text():
+            await asyncio.sleep(0.05)
         assert await served.stop() == 0
     lines = [json.loads(line) for line in served.log.read_text().splitlines()]
     printed = {line["process"]: [] for line in lines if line["event"] == "printed"}

@@ -118,7 +118,8 @@ async def test_a_job_whose_time_is_over_is_told_with_the_reason(tmp_path: Path, 
     jobs = JobSettings(max_running=1, ttl_s=3.0)
     async with receiving() as receiver, running(tmp_path, webhook_allow=("127.0.0.1",), jobs=jobs) as caller:
         runs = await caller.run(TEXT, options={"delay_s": 60}, webhook=receiver.url)
-        waits = await caller.run("It waits behind it.", webhook=receiver.url)
+        # It may be claimed when the first one has ended, and must not be spoken before its own time is over.
+        waits = await caller.run("It waits behind it.", options={"delay_s": 60}, webhook=receiver.url)
         await receiver.until(2)
         expired = {sent["id"]: sent for sent in map(json.loads, (body for _, body in receiver.got))}
         assert set(expired) == {runs, waits}
