@@ -26,6 +26,10 @@ class Clock(Protocol):
         """Wait on the event loop."""
 
 
+def _machine_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
 def _elapsed() -> float:
     """Seconds of this machine, those in which it slept included where it can tell: a laptop's night is no jump."""
     return time.clock_gettime(_CLOCK)
@@ -44,16 +48,17 @@ class SystemClock:
         elapsed: seconds that never jump.
     """
 
-    def __init__(
-        self,
-        wall_ms: Callable[[], int] = lambda: time.time_ns() // 1_000_000,
-        elapsed: Callable[[], float] = _elapsed,
-    ) -> None:
+    # The machine's, also for a clock of a test that makes itself in another way.
+    elapsed: Callable[[], float] = staticmethod(_elapsed)
+    _wall_ms: Callable[[], int] = staticmethod(_machine_ms)
+    _followed: tuple[float, int] | None = None
+    _since: tuple[float, float, float] | None = None
+    """Since when, the time then, and by how much it was off: read and replaced as one, by any thread."""
+
+    def __init__(self, wall_ms: Callable[[], int] = _machine_ms, elapsed: Callable[[], float] = _elapsed) -> None:
         self._wall_ms = wall_ms
         self.elapsed = elapsed
-        self._followed: tuple[float, int] | None = None
-        # Since when, the time then, and by how much it was off: read and replaced as one, by any thread.
-        self._since: tuple[float, float, float] = (elapsed(), float(wall_ms()), 0.0)
+        self._since = (elapsed(), float(wall_ms()), 0.0)
 
     def now_ms(self) -> int:
         """Wall time in UTC milliseconds since 1970.
@@ -62,7 +67,7 @@ class SystemClock:
         that goes by: an hour in ten.
         """
         at = self.elapsed()
-        since, then_ms, off_ms = self._since
+        since, then_ms, off_ms = self._since or (at, float(self._wall_ms()), 0.0)
         gone_ms = 1000 * (at - since)
         now_ms = then_ms + gone_ms + max(-_SLEW * gone_ms, min(_SLEW * gone_ms, off_ms))
         if gone_ms > 1000 * _LOOK_S:
