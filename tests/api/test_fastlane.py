@@ -29,7 +29,6 @@ class StandingClock(SystemClock):
     """Wall time stands still, so that both answers of a pair name the same second."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.wall_ms = super().now_ms() // 60_000 * 60_000  # a limit's minute has just begun
 
     def now_ms(self) -> int:
