@@ -39,10 +39,12 @@ def book(name: str) -> str:
 
 async def test_running_jobs_make_room_for_a_suspect_and_go_on_where_they_were(tmp_path: Path) -> None:
     async with running(tmp_path, backends=scripted(tmp_path), jobs=SHORT) as caller:
-        books = [await caller.run(book(f"Book{n}"), options=PACE) for n in range(2)]
+        books = [await caller.run(book("Book"), options=PACE)]
         for job_id in books:
             await caller.until(job_id, "IN_PROGRESS")
-        suspect = await caller.run("It was there when a server died.", options={"delay_s": 0.4})
+        # Of low priority, it waits for the place that the book has.
+        low = {"policy": {"lowPriority": True}}
+        suspect = await caller.run("It was there when a server died.", options={"delay_s": 0.4}, **low)
         await died_with(caller, suspect)
         await caller.until(suspect, "IN_QUEUE")
         others = [*books, await caller.run("Somebody else wants to hear this.")]
