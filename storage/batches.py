@@ -19,7 +19,7 @@ R = TypeVar("R")
 
 AIM_S = 0.008
 """Seconds of the writer that a batch should take; one of slow rows may take twice as long."""
-LEAST = 32
+LEAST = 64
 MOST = 500
 """Rows of the smallest batch, which is the first when nothing was measured yet, and of the largest."""
 PAGE = 10_000
@@ -54,6 +54,7 @@ class Batches:
         while start < len(items):
             end = start + _fitting(items, start, weigh, self._size)
             batch = items[start:end]
+            await self._db.calm()
             began, result = await self._db.writer.run(lambda conn, batch=batch: self._begun(conn, batch, fn))  # type: ignore[misc]
             took_s = self._clock.monotonic() - began  # with the commit, which is most of it where rows lie scattered
             done.append(result)
@@ -68,10 +69,8 @@ class Batches:
         return self._clock.monotonic(), fn(conn, batch)
 
     def _adapt(self, took_s: float) -> None:
-        if took_s > AIM_S:
-            self._size = max(LEAST, round(self._size * max(0.25, AIM_S / took_s)))
-        elif took_s < AIM_S / 2:
-            self._size = min(MOST, 2 * self._size)
+        factor = min(2.0, max(0.25, AIM_S / max(took_s, 1e-6)))
+        self._size = min(MOST, max(LEAST, round(self._size * factor)))
 
 
 def _fitting(items: Sequence[I], start: int, weigh: Callable[[I], int], size: int) -> int:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, text
@@ -24,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.errors import SettingsError
+from storage.checkpoints import LOG_BYTES, LOG_PAGES, Checkpointer
 from storage.errors import StorageError, StorageUnavailable, reason_of, translate
 from storage.listener import Heard, Listener
 from storage.notices import Topic
@@ -109,6 +111,8 @@ def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
             cursor.execute("PRAGMA synchronous = FULL")
             cursor.execute("PRAGMA foreign_keys = ON")
             cursor.execute("PRAGMA secure_delete = FAST")
+            cursor.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+            cursor.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
             cursor.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KB}")
         else:
             cursor.execute("PRAGMA query_only = ON")
@@ -200,6 +204,7 @@ class Database:
         self._listener: Listener | None = None
         self.tally = Tally()
         self.writer = Writer(self._write_engine, self.place, patience_s, self.tally)
+        self._checkpointer = Checkpointer(Path(self.place), self.writer) if self.dialect == "sqlite" else None
 
     @classmethod
     async def open(
@@ -285,6 +290,11 @@ class Database:
         finally:
             self._peeker.rollback()
 
+    async def calm(self) -> None:
+        """Wait until the database is ready for work that has no haste: see `Checkpointer.calm`."""
+        if self._checkpointer is not None:
+            await self._checkpointer.calm()
+
     async def answers(self) -> None:
         """Nothing, if the database answers now.
 
@@ -324,6 +334,8 @@ class Database:
         """Finish what is queued for the writer and close every connection."""
         if self._listener is not None:
             await self._listener.close()
+        if self._checkpointer is not None:
+            await self._checkpointer.close()
         await self.writer.close()
         await self._read_engine.dispose()
         if self._peeker is not None:

@@ -15,9 +15,7 @@ from storage.tally import Ended
 
 UNFINISHED = text("SELECT state, SUM(n) FROM job_counts WHERE endpoint_id = :endpoint_id GROUP BY state")
 """How many jobs of an endpoint wait and run."""
-ENDED = text(
-    "SELECT tenant, endpoint_id, state, COUNT(*), SUM(retries) FROM jobs GROUP BY tenant, endpoint_id, state"
-)
+ENDED = text("SELECT tenant, endpoint_id, state, COUNT(*), SUM(retries) FROM jobs GROUP BY tenant, endpoint_id, state")
 """How many jobs stand where; reads the index of pages from one end to the other."""
 SETTLED = text("SELECT endpoint_id, state FROM job_counts GROUP BY endpoint_id, state HAVING SUM(n) = 0 LIMIT :limit")
 """Counts that are 0: their rows say nothing any more."""

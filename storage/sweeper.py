@@ -40,6 +40,8 @@ _PAGE = 2_000
 """Blobs that a reader looks up at once."""
 _FILES = 250
 """Files that a thread moves, removes or lists in one go."""
+_AT_ONCE = 3
+"""Threads that do so."""
 WALKED = 20_000
 """Files of the store that a sweep asks the database about; the next sweep goes on from there."""
 _SPOOL_AGE_S = 86_400.0
@@ -165,20 +167,35 @@ class Sweeper:
         batches = Batches(self._db, self._clock)
         taken = size_bytes = 0
 
-        def take(conn: Connection, hashes: Sequence[str]) -> tuple[int, int]:
+        def take(conn: Connection, hashes: Sequence[str]) -> Rows:
             found = self._locked(conn, _SEIZE, hashes)
             rows = conn.execute(_TAKE, {"hashes": found, "before": before}).all() if found else []
             if rows:
                 dying = [{"hash": row[0], "suffix": row[1], "size_bytes": row[2]} for row in rows]
                 conn.execute(_ADD_DYING, dying)
-            return len(rows), sum(row[2] for row in rows)
+            return rows
 
-        async for page in _Pages(self._db, 1, before - 1):
-            await batches.run([row[0] for row in page if row[2]], self._keep)
-            for count, size in await batches.run([row[0] for row in page if not row[2]], take):
-                taken += count
-                size_bytes += size
-            await self._bury_dying()
+        # While rows are taken, threads remove the files of those before.
+        burial: asyncio.Task[None] | None = None
+        dying: list[tuple[str, str]] = []
+        try:
+            async for page in _Pages(self._db, 1, before - 1):
+                await batches.run([row[0] for row in page if row[2]], self._keep)
+                rows = [row for some in await batches.run([row[0] for row in page if not row[2]], take) for row in some]
+                taken += len(rows)
+                size_bytes += sum(row[2] for row in rows)
+                if burial is not None:
+                    await burial
+                    await self._forget_dying(dying, batches)
+                dying = [(row[0], row[1]) for row in rows]
+                burial = asyncio.create_task(self._bury_files(dying), name="files of a sweep")
+            if burial is not None:
+                await burial
+                await self._forget_dying(dying, batches)
+        finally:
+            if burial is not None and not burial.done():
+                burial.cancel()
+                await asyncio.wait((burial,))
         return taken, size_bytes
 
     def _date_some(self, conn: Connection, hashes: Sequence[str]) -> int:
@@ -205,12 +222,27 @@ class Sweeper:
             rows = await self._db.read(lambda conn, page=page: conn.execute(_DYING, page).all())  # type: ignore[misc]
             if not rows:
                 return
-            for start in range(0, len(rows), _FILES):
-                await self._bury([(row[0], row[1]) for row in rows[start : start + _FILES]])
-            await batches.run(
-                [row[0] for row in rows], lambda conn, hashes: conn.execute(_BURIED, {"hashes": hashes}).rowcount
-            )
+            dying = [(row[0], row[1]) for row in rows]
+            await self._bury_files(dying)
+            await self._forget_dying(dying, batches)
             after = rows[-1][0]
+
+    async def _bury_files(self, blobs: Sequence[tuple[str, str]]) -> None:
+        """Remove the files of many blobs, some of them at once."""
+        room = asyncio.Semaphore(_AT_ONCE)
+
+        async def bury(some: Sequence[tuple[str, str]]) -> None:
+            async with room:
+                await self._bury(some)
+
+        parts = [bury(blobs[start : start + _FILES]) for start in range(0, len(blobs), _FILES)]
+        for failed in await asyncio.gather(*parts, return_exceptions=True):
+            if failed is not None:
+                raise failed
+
+    async def _forget_dying(self, blobs: Sequence[tuple[str, str]], batches: Batches) -> None:
+        hashes = [blob[0] for blob in blobs]
+        await batches.run(hashes, lambda conn, some: conn.execute(_BURIED, {"hashes": some}).rowcount)
 
     async def _bury(self, blobs: Sequence[tuple[str, str]]) -> int:
         """Remove the files of blobs (hash, suffix), but those that have a row of `blobs` again."""

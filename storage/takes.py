@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from storage import job_sql, statements
 from storage.batches import PAGE, Batches, until
 from storage.database import Database
 from storage.notices import Topic, tell
+from storage.old_rows import MANY, OldRows
 from storage.records import BlobRecord, JobState, TakeRecord
 
 _GET = text(
@@ -151,20 +153,29 @@ class TakeStore:
         """
         await self._unpin()
         batches = Batches(self._db, self._clock)
-        evicted = 0
-        while (excess := (await self.stats())[1] - budget_bytes) > 0:
+        evicted = await self._evict_many(budget_bytes, batches)
+        while (await self.stats())[1] > budget_bytes:
             page = {"limit": PAGE}
             oldest = await self._db.read(lambda conn, page=page: conn.execute(_OLDEST, page).all())  # type: ignore[misc]
-            keys = list(until(oldest, excess))
+            # Summed after the look: what another server deletes meanwhile is among these.
+            keys = list(until(oldest, (await self.stats())[1] - budget_bytes))
             seen = oldest[len(keys) - 1][2] if keys else 0
-
-            def forget(conn: Connection, keys: Sequence[str], seen: int = seen) -> int:
-                return conn.execute(_EVICT, {"keys": keys, "seen": seen}).rowcount
-
-            gone = sum(await batches.run(keys, forget))
+            gone = sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
             evicted += gone
             if not gone:  # all are pinned, or another server does the same
                 break
+        return evicted
+
+    async def _evict_many(self, budget_bytes: int, batches: Batches) -> int:
+        """As `evict`, where much of the table goes, and but for the last few."""
+        held = (await self.stats())[1]
+        if held - budget_bytes <= held * MANY:
+            return 0
+        old = OldRows(self._db, "takes t", _UNPINNED, "TRUE")
+        mark = await old.since(budget_bytes)
+        evicted = 0
+        async for keys, seen in old.pages(mark):
+            evicted += sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
         return evicted
 
     async def _unpin(self) -> None:
@@ -190,6 +201,10 @@ class TakeStore:
         if rows:
             conn.execute(_UNPIN, rows)
         return len(rows)
+
+
+def _forget(conn: Connection, keys: Sequence[str], seen: int) -> int:
+    return conn.execute(_EVICT, {"keys": keys, "seen": seen}).rowcount
 
 
 def _pair(row: Any) -> tuple[int, int]:

@@ -121,6 +121,7 @@ class Writer:
         self._queue: deque[_Operation] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._closed = False
+        self._committed: Callable[[], None] = lambda: None
         self._name = uuid.uuid4().hex
         self._mark = 0
         self._file: tuple[int, int] | None = None
@@ -131,6 +132,14 @@ class Writer:
     async def open(self) -> None:
         """Connect."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
+
+    def when_committed(self, told: Callable[[], None]) -> None:
+        """Call `told` after each group, on the event loop."""
+        self._committed = told
+
+    async def between(self, fn: Callable[[Any], T]) -> T | None:
+        """Run `fn` with the driver's connection between two transactions; None if there is no connection now."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._with_driver, fn)
 
     def check_file(self) -> None:
         """See that the SQLite file is still the one that is open: its name may be another's now, or nobody's.
@@ -195,6 +204,7 @@ class Writer:
                 group = [self._queue.popleft() for _ in range(min(MAX_GROUP, len(self._queue)))]
                 for operation, (result, error) in zip(group, await self._outcomes(group), strict=True):
                     operation.answer(result, error)
+                self._committed()
         finally:
             self._draining = None
 
@@ -342,6 +352,9 @@ class Writer:
             self.process_id = driver.info.backend_pid
         elif self._file is None:
             self._file = _identity(self._place)
+
+    def _with_driver(self, fn: Callable[[Any], T]) -> T | None:
+        return None if self._connection is None else fn(self._connection.connection.driver_connection)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
