@@ -66,7 +66,9 @@ class Checkpointer:
         await self._calm.wait()
 
     async def close(self) -> None:
-        """Finish the pass that is under way, and close the connection."""
+        """Finish the pass that is under way, and close the connection. Closing twice does no harm."""
+        if self._closed:
+            return
         self._closed = True
         if self._task is not None:
             await self._task
