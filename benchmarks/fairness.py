@@ -16,7 +16,7 @@ from benchmarks.report import RESULTS, Report, median, progress
 
 BACKLOGS = (1, 16, 64)
 CHUNK_S = 0.2
-"""What the engine takes for a chunk, whatever else the machine does."""
+"""Time the engine takes for each chunk, whatever else the machine does."""
 PARAGRAPHS = 30
 SETTLE_S = 1.5
 _numbers = itertools.count()

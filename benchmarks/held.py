@@ -1,4 +1,4 @@
-"""What a server holds beside its work: hot answers of long audio, streams between polls, webhooks nobody reads."""
+"""Measures memory held beside work: hot answers of long audio, streams between polls, unread webhooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What calls of the storage layer cost with 0, 100,000 and a million rows of each kind, on SQLite and PostgreSQL."""
+"""Times calls of the storage layer with 0, 100,000 and a million rows of each kind, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SIZES = (0, 100_000, 1_000_000)
 CALLS = 300
 OWNER = "bench"
 PAGE = 101
-"""What a page of 100 reads: one more says whether there is a next page."""
+"""Rows that a page of 100 reads: one more says whether there is a next page."""
 _BUDGET_LEFT = 0.99
 """An eviction takes a hundredth of what there is."""
 
@@ -43,7 +43,7 @@ Cost = tuple[list[float], float]
 
 
 class World(msgspec.Struct, frozen=True):
-    """What is measured: the stores of one database."""
+    """The stores of one database, whose calls are timed."""
 
     jobs: JobStore
     counts: JobCountStore

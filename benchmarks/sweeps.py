@@ -1,4 +1,4 @@
-"""What a submit waits while a million entries and takes are evicted and their files swept, and how fast they go.
+"""Times submits and deletions while entries and takes are evicted and their files swept.
 
 A scale of 0.05 takes some three minutes."""
 

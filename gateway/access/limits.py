@@ -94,7 +94,7 @@ class Window:
 
     @property
     def free(self) -> int:
-        """What was taken and is not used; negative once more was used while SQL could not be asked."""
+        """Units taken and not used yet; negative once more was used while SQL could not be asked."""
         return self.taken - self.used
 
     def fits(self, limit: int, now_ms: int) -> bool:
@@ -102,7 +102,7 @@ class Window:
         return self.limit == limit and self.start_ms <= now_ms < self.end_ms
 
     def ask(self, need: int, more: int) -> Share:
-        """What to take in SQL."""
+        """Build the request for a share of this window."""
         return Share(self.subject, self.name, self.start_ms, need, more, self.limit)
 
 
