@@ -77,9 +77,7 @@ class Metrics:
         self.stream_bytes = Gauge(
             "voxgate_stream_bytes", "Bytes kept between two polls of /stream, for all callers.", registry=r
         )
-        self.webhook_bytes = Gauge(
-            "voxgate_webhook_bytes", "Bytes of webhook bodies that are under way.", registry=r
-        )
+        self.webhook_bytes = Gauge("voxgate_webhook_bytes", "Bytes of webhook bodies that are under way.", registry=r)
         self._held: list[Callable[[], int]] = []
         self.swept_blobs = Counter("voxgate_swept_blobs", "Unreferenced audio files removed.", registry=r)
         self.damaged_files = Counter(

@@ -100,5 +100,3 @@ class Bodies:
         sent = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
         given = msgspec.Raw(job.request.encode()) if job.request else None
         return msgspec.json.encode({**sent, "input": given, "webhook": url})
-
-
