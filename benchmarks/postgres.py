@@ -20,11 +20,11 @@ from gateway.clock import SystemClock
 from gateway.jobs.claimer import Claimer
 from gateway.metrics import Metrics
 from gateway.settings import Settings
-from storage import migrate
-from storage.database import Database
-from storage.free_space import FreeSpace
-from storage.jobs import JobStore
-from storage.notices import Topic
+from storage.db import migrate
+from storage.db.database import Database
+from storage.db.notices import Topic
+from storage.files.free_space import FreeSpace
+from storage.jobs.queue import JobStore
 
 CLIENTS = 16
 PAUSE_S = 0.03

@@ -17,15 +17,15 @@ from benchmarks.report import RESULTS, Report, median, progress, quantile
 from benchmarks.submits import job
 from gateway.clock import SystemClock
 from gateway.jobs.totals import Totals
-from storage import migrate
-from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
-from storage.database import Database
-from storage.job_counts import JobCountStore
-from storage.job_pages import JobPages
-from storage.jobs import JobStore
+from storage.db import migrate
+from storage.db.database import Database
+from storage.files.audio import AudioStore
+from storage.files.sweeper import Sweeper
+from storage.jobs.counts import JobCountStore
+from storage.jobs.pages import JobPages
+from storage.jobs.queue import JobStore
 from storage.records import BlobRecord, Completion, UsageDelta
-from storage.sweeper import Sweeper
 from storage.takes import TakeStore
 
 _TESTS = Path(__file__).parent.parent / "tests"

@@ -14,9 +14,10 @@ import msgspec
 from benchmarks.report import RESULTS, Report, median, progress
 from gateway.clock import SystemClock
 from gateway.jobs.ids import job_id
-from storage import job_sql, migrate
-from storage.database import Database
-from storage.jobs import JobStore
+from storage.db import migrate
+from storage.db.database import Database
+from storage.jobs import sql as job_sql
+from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
 CLIENTS = (1, 16)

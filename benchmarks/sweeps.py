@@ -16,13 +16,13 @@ from pathlib import Path
 from benchmarks.report import RESULTS, Report, progress, quantile
 from benchmarks.submits import job
 from gateway.clock import SystemClock
-from storage import migrate
-from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
-from storage.database import Database
-from storage.jobs import JobStore
+from storage.db import migrate
+from storage.db.database import Database
+from storage.files.audio import AudioStore
+from storage.files.sweeper import Sweeper
+from storage.jobs.queue import JobStore
 from storage.records import BlobRecord, TakeRecord
-from storage.sweeper import Sweeper
 from storage.takes import TakeStore
 
 ROWS = 1_000_000

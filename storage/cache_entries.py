@@ -10,10 +10,10 @@ import msgspec
 from sqlalchemy import Connection, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
-from storage import statements
-from storage.batches import PAGE, Batches, until
-from storage.database import Database
-from storage.old_rows import MANY, OldRows
+from storage.db import statements
+from storage.db.batches import PAGE, Batches, until
+from storage.db.database import Database
+from storage.db.old_rows import MANY, OldRows
 from storage.records import CacheEntryRecord
 
 _GET = text(

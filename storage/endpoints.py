@@ -6,9 +6,9 @@ import msgspec
 from sqlalchemy import Connection, text
 
 from gateway.clock import Clock, SystemClock
-from storage import marks
-from storage.database import Database
-from storage.notices import Topic
+from storage.db import marks
+from storage.db.database import Database
+from storage.db.notices import Topic
 
 _ALL = text("SELECT id, tenant, created_ms, updated_ms, policy, defaults, limits FROM endpoints ORDER BY id")
 _GET = text("SELECT id, tenant, created_ms, updated_ms, policy, defaults, limits FROM endpoints WHERE id = :id")

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 import msgspec
 from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
-from storage import marks
-from storage.database import Database
-from storage.models import ApiKey
-from storage.notices import Topic
+from storage.db import marks
+from storage.db.database import Database
+from storage.db.models import ApiKey
+from storage.db.notices import Topic
 
 _table = ApiKey.__table__
 

@@ -7,9 +7,9 @@ from collections.abc import Collection
 import msgspec
 from sqlalchemy import Connection, bindparam, text
 
-from storage import marks
-from storage.database import Database
-from storage.notices import Topic
+from storage.db import marks
+from storage.db.database import Database
+from storage.db.notices import Topic
 
 # Which dictionaries there are and how new they are: looked at often, so without the documents.
 _VERSIONS = text("SELECT tenant, version FROM pronunciations")

@@ -10,11 +10,12 @@ import msgspec
 from sqlalchemy import Connection, bindparam, text
 
 from gateway.clock import Clock, SystemClock
-from storage import job_sql, statements
-from storage.batches import PAGE, Batches, until
-from storage.database import Database
-from storage.notices import Topic, tell
-from storage.old_rows import MANY, OldRows
+from storage.db import statements
+from storage.db.batches import PAGE, Batches, until
+from storage.db.database import Database
+from storage.db.notices import Topic, tell
+from storage.db.old_rows import MANY, OldRows
+from storage.jobs import sql as job_sql
 from storage.records import BlobRecord, JobState, TakeRecord
 
 _GET = text(

@@ -9,8 +9,8 @@ import msgspec
 from sqlalchemy import Connection, Executable, bindparam, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from storage.database import Database
-from storage.models import LimitWindow, Usage
+from storage.db.database import Database
+from storage.db.models import LimitWindow, Usage
 from storage.records import UsageDelta
 
 _usage = Usage.__table__

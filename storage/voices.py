@@ -10,10 +10,10 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.clock import Clock, SystemClock
 from gateway.errors import Conflict
-from storage import marks, statements
-from storage.batches import PAGE, Batches
-from storage.database import Database
-from storage.notices import Topic
+from storage.db import marks, statements
+from storage.db.batches import PAGE, Batches
+from storage.db.database import Database
+from storage.db.notices import Topic
 from storage.records import BlobRecord
 
 _COLUMNS = "id, tenant, name, language, content_hash, blob_hash, details, created_ms"

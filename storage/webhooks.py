@@ -12,9 +12,9 @@ import msgspec
 from sqlalchemy import Connection, String, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
-from storage.database import Database
-from storage.job_rows import AnyRow, log_events, maybe_job
-from storage.job_sql import COLUMNS
+from storage.db.database import Database
+from storage.jobs.rows import AnyRow, log_events, maybe_job
+from storage.jobs.sql import COLUMNS
 from storage.records import JobRecord
 from storage.room import Room
 

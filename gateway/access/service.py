@@ -17,7 +17,7 @@ from gateway.clock import Clock
 from gateway.errors import Unauthorized
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
-from storage.database import Database
+from storage.db.database import Database
 from storage.errors import StorageError
 from storage.keys import KeyStore
 from storage.records import JobRecord, UsageDelta

@@ -8,7 +8,7 @@ from gateway.cli import prepared
 from gateway.cli.output import echo_json, json_option
 from gateway.cli.prepared import settings_for
 from gateway.errors import SettingsError
-from storage import migrate
+from storage.db import migrate
 
 
 @click.group()

@@ -22,15 +22,15 @@ from gateway.routing.checks import endpoint_problems, route_problems
 from gateway.routing.endpoints import decode_record
 from gateway.settings import Settings, load_settings
 from gateway.settings.checks import problems
-from storage import migrate
-from storage.audio import AudioStore
-from storage.database import Database
+from storage.db import migrate
+from storage.db.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 from storage.errors import StorageError
-from storage.free_space import FreeSpace
-from storage.job_counts import JobCountStore, WrongCount
+from storage.files.audio import AudioStore
+from storage.files.free_space import FreeSpace
+from storage.files.sweeper import WALKED, Sweeper, Unlisted
+from storage.jobs.counts import JobCountStore, WrongCount
 from storage.keys import KeyRecord, KeyStore
-from storage.sweeper import WALKED, Sweeper, Unlisted
 from voxgate import __version__
 
 _LITTLE_SPACE_BYTES = 1_000_000_000

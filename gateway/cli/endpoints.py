@@ -20,7 +20,7 @@ from gateway.settings import Settings
 from gateway.settings.address import address
 from gateway.speech.decode import decode_request
 from gateway.speech.request import AudioFormat
-from storage.database import Database
+from storage.db.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 
 _ACTOR = "cli"

@@ -20,7 +20,7 @@ from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict, Unavailable
 from gateway.settings import Settings
-from storage.database import Database
+from storage.db.database import Database
 from storage.keys import KeyRecord, KeyStore
 
 T = TypeVar("T")

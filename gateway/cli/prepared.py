@@ -14,8 +14,8 @@ from gateway.engines.discovery import discover
 from gateway.errors import SettingsError
 from gateway.settings import Settings, load_settings
 from gateway.settings.checks import check_start
-from storage import migrate
-from storage.database import Database, parse_url
+from storage.db import migrate
+from storage.db.database import Database, parse_url
 
 T = TypeVar("T")
 

@@ -18,7 +18,7 @@ from gateway.settings import Settings
 from gateway.settings.words import explain
 from gateway.speech.lexicon import ANY, Pronunciation
 from gateway.speech.pronunciations import Dictionary, Pronunciations
-from storage.database import Database
+from storage.db.database import Database
 from storage.pronunciations import PronunciationStore
 
 T = TypeVar("T")

@@ -17,8 +17,8 @@ from gateway.clock import SystemClock
 from gateway.engines.dsp import Dsp
 from gateway.settings import Settings
 from gateway.speech.voices import UploadedVoice, VoiceLibrary
-from storage.audio import AudioStore
-from storage.database import Database
+from storage.db.database import Database
+from storage.files.audio import AudioStore
 from storage.voices import VoiceStore
 
 T = TypeVar("T")

@@ -15,9 +15,9 @@ from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
 from gateway.jobs.output import MIMETYPES, suffix_of, with_audio
 from gateway.settings import Settings
-from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing
+from storage.files.audio import AudioStore
 
 SHORT_BYTES = 1 << 18
 """Audio that is read where one stands: that costs no more than to look whether its file is there."""

@@ -24,8 +24,8 @@ from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError, StorageFull
-from storage.free_space import FreeSpace
-from storage.jobs import JobStore
+from storage.files.free_space import FreeSpace
+from storage.jobs.queue import JobStore
 from storage.records import Accepted, Candidate, Idempotency, JobRecord, Lane
 
 POLL_S = 1.0

@@ -23,7 +23,6 @@ from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.tally import Led
 from gateway.speech.utterance import Spoken
-from storage.audio import AudioStore
 from storage.errors import (
     BlobMissing,
     StorageError,
@@ -34,7 +33,8 @@ from storage.errors import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from storage.jobs import JobStore
+from storage.files.audio import AudioStore
+from storage.jobs.queue import JobStore
 from storage.records import BlobRecord, CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
 
 log = get_logger("voxgate.jobs")

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import JobRecord, UsageDelta
 
 FLUSH_S = 0.5

@@ -19,8 +19,8 @@ from gateway.speech.render import ChunkTime
 from gateway.speech.request import SpeechRequest
 from gateway.speech.shelf import Shelf
 from gateway.speech.speaker import Speaker
-from storage.audio import AudioStore
-from storage.jobs import JobStore
+from storage.files.audio import AudioStore
+from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
 LOOK_S = 0.25

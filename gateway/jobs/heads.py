@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from gateway.clock import Clock
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import Candidate, Line, Place
 
 PAGES = 8

@@ -13,8 +13,8 @@ from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from storage.cache_entries import CacheStore
 from storage.errors import StorageError
-from storage.jobs import JobStore
-from storage.sweeper import Sweeper
+from storage.files.sweeper import Sweeper
+from storage.jobs.queue import JobStore
 from storage.takes import TakeStore
 from storage.voices import VoiceStore
 

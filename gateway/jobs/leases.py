@@ -17,7 +17,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import Lease
 
 MOST_DEATHS = 5

@@ -9,7 +9,7 @@ from msgspec import UNSET, UnsetType
 
 from gateway.access.principal import Principal
 from gateway.routing.endpoints import Endpoints
-from storage.job_pages import JobBrief, JobPages
+from storage.jobs.pages import JobBrief, JobPages
 from storage.records import JobState
 from storage.webhooks import DELIVERED, FAILED, DeliveryRow, DeliveryState, TryRow, WebhookStore
 

@@ -18,7 +18,7 @@ from gateway.settings.logs import get_logger
 from gateway.speech.encode.live import open_live
 from gateway.speech.reader import Part
 from storage.errors import StorageError
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
 FIRST_S = 0.2

@@ -27,9 +27,9 @@ from gateway.speech.shelf import JobRef
 from gateway.speech.speaker import Speaker
 from gateway.speech.utterance import Spoken, Utterance
 from gateway.speech.voices import lost_recording
-from storage.audio import AudioStore
 from storage.errors import BlobMissing, StorageError, translate
-from storage.jobs import JobStore
+from storage.files.audio import AudioStore
+from storage.jobs.queue import JobStore
 from storage.records import JobState
 
 log = get_logger("voxgate.jobs")

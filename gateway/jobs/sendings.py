@@ -16,7 +16,7 @@ import msgspec
 from gateway.jobs.signals import Signals
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import JobRecord
 
 log = get_logger(__name__)

@@ -48,7 +48,7 @@ from gateway.routing.router import REFUSALS
 from gateway.settings import Settings
 from gateway.settings.logs import current_request_id, get_logger
 from storage.errors import BlobMissing
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import Idempotency, JobRecord, JobState
 
 RUNPOD_QUEUE = 50

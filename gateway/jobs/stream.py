@@ -13,7 +13,7 @@ from gateway.clock import Clock
 from gateway.jobs.follow import LOOK_S, Followers, Following, take_signal
 from gateway.jobs.items import StreamOutput, items_of
 from gateway.jobs.sendings import Sending, Sendings, sent_signal
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
 MAX_ANSWER_BYTES = 2_000_000

@@ -7,9 +7,9 @@ import contextlib
 
 from gateway.clock import Clock
 from gateway.settings.logs import get_logger
+from storage.db.tally import Ended, Tally
 from storage.errors import StorageError
-from storage.job_counts import SETTLED_AT_ONCE, JobCountStore
-from storage.tally import Ended, Tally
+from storage.jobs.counts import SETTLED_AT_ONCE, JobCountStore
 
 _AGAIN_S = 1.0
 COUNT_EVERY_S = 60.0

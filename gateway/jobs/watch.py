@@ -11,9 +11,9 @@ from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, W
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
-from storage.free_space import FreeSpace
-from storage.job_counts import JobCountStore
-from storage.jobs import PLACE_LIMIT, JobStore
+from storage.files.free_space import FreeSpace
+from storage.jobs.counts import JobCountStore
+from storage.jobs.queue import PLACE_LIMIT, JobStore
 from storage.records import JobRecord
 
 

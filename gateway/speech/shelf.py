@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import msgspec
 
 from gateway.speech.take import is_packed, packed
-from storage.audio import AudioStore
 from storage.errors import BlobMissing
+from storage.files.audio import AudioStore
 from storage.records import TakeRecord
 from storage.takes import TakeStore
 

@@ -20,8 +20,8 @@ from gateway.engines.errors import ChunkRefused
 from gateway.errors import InvalidInput, NotFound
 from gateway.speech.language import normalize_language
 from gateway.speech.reference import Reference, prepare_reference
-from storage.audio import AudioStore
 from storage.errors import BlobMissing, told
+from storage.files.audio import AudioStore
 from storage.records import BlobRecord
 from storage.voices import VoiceRecord, VoiceStore
 

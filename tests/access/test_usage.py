@@ -9,9 +9,9 @@ from support.storage import START_MS, a_job, locked_by_another, select
 
 from gateway.access.usage import UsageRecorder
 from gateway.jobs.finished import AT_MOST, WriteBehind
-from storage.database import Database
+from storage.db.database import Database
 from storage.errors import StorageLocked
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.records import JobState, UsageDelta
 from storage.usage import UsageStore
 

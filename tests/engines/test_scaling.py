@@ -98,9 +98,7 @@ async def test_a_short_burst_starts_no_second_worker():
 
 async def test_low_priority_starts_the_first_worker_and_no_other_until_somebody_else_waits():
     async with hosting(Scale(0, 4, idle_timeout_s=60)) as host:
-        low = [
-            host.submit(order(f"Number {n}.", job=f"job{n}", chunk_delay_s=0.4, lane=Lane.LOW)) for n in range(6)
-        ]
+        low = [host.submit(order(f"Number {n}.", job=f"job{n}", chunk_delay_s=0.4, lane=Lane.LOW)) for n in range(6)]
         most = 0
         while not low[2].future.done():
             most = max(most, workers(host))

@@ -16,7 +16,7 @@ from support.running import Caller, running
 
 from gateway.clock import SystemClock
 from gateway.settings import JobSettings
-from storage.kept_time import KeptTime
+from storage.db.kept_time import KeptTime
 
 HOUR_S = 3_600
 START_MS = 1_767_268_800_000

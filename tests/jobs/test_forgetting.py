@@ -13,8 +13,8 @@ from support.running import running
 from support.served import site
 
 from gateway.settings import CacheSettings, JobSettings
-from storage.audio import AudioStore
-from storage.jobs import JobStore
+from storage.files.audio import AudioStore
+from storage.jobs.queue import JobStore
 
 pytestmark = pytest.mark.slow
 

@@ -16,8 +16,8 @@ from support.running import KEY, Caller, running
 from gateway.jobs import webhooks
 from gateway.settings import JobSettings
 from gateway.settings.logs import lines_of
-from storage.database import Database
-from storage.jobs import JobStore
+from storage.db.database import Database
+from storage.jobs.queue import JobStore
 
 FAILING = {"fail": "engine says no"}
 

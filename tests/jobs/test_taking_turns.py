@@ -12,10 +12,10 @@ import pytest
 from support.after import sound_of, spoken
 from support.running import Caller, running
 
-import storage.jobs
+import storage.jobs.queue
 from gateway.jobs import service, watch
 from gateway.settings import JobSettings
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 
 ONE = JobSettings(max_running=1)
 
@@ -50,7 +50,7 @@ async def test_low_priority_comes_last(tmp_path: Path) -> None:
 async def test_a_job_that_stands_behind_more_than_are_counted_does_not_say_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (storage.jobs, watch):
+    for module in (storage.jobs.queue, watch):
         monkeypatch.setattr(module, "PLACE_LIMIT", 3)
     async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE, shutdown_grace_s=0.1) as caller:
         await held(caller)

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from support.storage import HandClock, database_url, opened
 
-from storage.audio import AudioStore
-from storage.database import Database
-from storage.jobs import JobStore
+from storage.db.database import Database
+from storage.files.audio import AudioStore
+from storage.jobs.queue import JobStore
 
 __all__ = ["database_url"]
 

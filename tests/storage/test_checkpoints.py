@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from support.storage import a_job, database_in, new_database_url, opened, select
 
-from storage import checkpoints, migrate
-from storage.database import Database
-from storage.jobs import JobStore
+from storage.db import checkpoints, migrate
+from storage.db.database import Database
+from storage.jobs.queue import JobStore
 
 LONG = "x" * 100_000
 """Some 25 pages of a row."""

@@ -10,12 +10,12 @@ from sqlalchemy import Connection, text
 from support.storage import HandClock, a_job, opened
 
 from gateway.jobs.totals import Totals
-from storage.database import Database
-from storage.job_counts import JobCountStore, Unfinished
-from storage.job_ends import ENDED_AT_ONCE
-from storage.jobs import JobStore
+from storage.db.database import Database
+from storage.db.tally import Ended
+from storage.jobs.counts import JobCountStore, Unfinished
+from storage.jobs.ends import ENDED_AT_ONCE
+from storage.jobs.queue import JobStore
 from storage.records import Idempotency, JobState, Lease, Retention
-from storage.tally import Ended
 
 _KEPT = "SELECT endpoint_id, state, SUM(n) FROM job_counts GROUP BY endpoint_id, state HAVING SUM(n) <> 0 ORDER BY 1, 2"
 _REAL = (

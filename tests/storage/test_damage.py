@@ -9,9 +9,9 @@ from support.damage import DAMAGES, damage
 from support.lines import logged
 from support.storage import put_audio
 
-from storage.audio import AudioStore
 from storage.errors import BlobMissing
-from storage.integrity import Integrity
+from storage.files.audio import AudioStore
+from storage.files.integrity import Integrity
 
 DATA = b"a rather long sound " * 1_000
 

@@ -13,10 +13,10 @@ from sqlalchemy import text
 from support.storage import a_job, database_in, new_database_url, on_sqlite
 
 from gateway.errors import SettingsError
-from storage.audio import AudioStore
-from storage.database import Database
+from storage.db.database import Database
 from storage.errors import StorageFull, StorageLocked, StorageReadOnly
-from storage.jobs import JobStore
+from storage.files.audio import AudioStore
+from storage.jobs.queue import JobStore
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "mysql://host/name", "not a url", "oracle+nothing://x"])
@@ -154,10 +154,10 @@ async def test_a_file_size_limit_is_reported_as_a_full_disk(tmp_path: Path) -> N
 READ_ONLY = """
     import asyncio, os, sys
     from pathlib import Path
-    from storage.audio import AudioStore
-    from storage.database import Database
+    from storage.files.audio import AudioStore
+    from storage.db.database import Database
     from storage.errors import StorageReadOnly
-    from storage.jobs import JobStore
+    from storage.jobs.queue import JobStore
     from support.storage import a_job
 
     folder, warm = Path(sys.argv[1]), sys.argv[2]

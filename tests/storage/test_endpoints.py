@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from support.storage import START_MS, HandClock
 
-from storage.database import Database
+from storage.db.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 
 

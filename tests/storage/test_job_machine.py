@@ -27,12 +27,12 @@ from sqlalchemy import text
 from support.postgres import migrated_database
 from support.storage import HandClock, a_completion, a_job, an_entry, new_database_url, put_audio
 
-from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
-from storage.database import Database
-from storage.jobs import JobStore
+from storage.db.database import Database
+from storage.files.audio import AudioStore
+from storage.files.sweeper import Sweeper
+from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState, Lease
-from storage.sweeper import Sweeper
 
 T = TypeVar("T")
 

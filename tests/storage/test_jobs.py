@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from support.storage import HOUR_MS, START_MS, HandClock, a_completion, a_job, an_entry, opened, put_audio
 
-from storage.audio import AudioStore
-from storage.database import Database
+from storage.db.database import Database
 from storage.errors import BlobMissing, IdempotencyConflict
-from storage.job_sql import COLUMNS
-from storage.jobs import JobStore
+from storage.files.audio import AudioStore
+from storage.jobs.queue import JobStore
+from storage.jobs.sql import COLUMNS
 from storage.records import BlobRecord, Idempotency, JobRecord, JobState, Lane
 from storage.usage import UsageStore
 from storage.webhooks import WebhookStore

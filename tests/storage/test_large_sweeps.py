@@ -12,12 +12,14 @@ from sqlalchemy import TextClause, bindparam, text
 from support.large_store import ROWS, large_copy, large_url, shared_folder
 from support.storage import START_MS, HandClock, a_job, opened, select
 
-from storage import cache_entries, job_sql, sweeper, takes, voices
-from storage.audio import AudioStore
+from storage import cache_entries, takes, voices
 from storage.cache_entries import CacheStore
-from storage.database import Database
-from storage.jobs import JobStore
-from storage.sweeper import Sweeper
+from storage.db.database import Database
+from storage.files import sweeper
+from storage.files.audio import AudioStore
+from storage.files.sweeper import Sweeper
+from storage.jobs import sql as job_sql
+from storage.jobs.queue import JobStore
 from storage.takes import TakeStore
 
 __all__ = ["large_copy", "large_url", "shared_folder"]

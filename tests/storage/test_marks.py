@@ -11,9 +11,9 @@ from support.storage import HandClock, a_job, opened
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
 from gateway.speech.pronunciations import Pronunciations
-from storage.database import Database
+from storage.db.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
-from storage.jobs import JobStore
+from storage.jobs.queue import JobStore
 from storage.keys import KeyRecord, KeyStore
 from storage.pronunciations import PronunciationStore
 from storage.records import BlobRecord

@@ -12,11 +12,11 @@ from alembic.script import ScriptDirectory
 from support.storage import a_job, database_in, new_database_url
 
 import migrations
-from storage import migrate
-from storage.database import make_engine, parse_url
+from storage.db import migrate
+from storage.db.database import make_engine, parse_url
+from storage.db.models import Base
 from storage.errors import StorageError
-from storage.jobs import JobStore
-from storage.models import Base
+from storage.jobs.queue import JobStore
 
 
 def test_the_migrations_make_the_schema_of_the_models(database_url: str) -> None:

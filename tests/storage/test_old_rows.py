@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from support.storage import START_MS, HandClock, an_entry, select
 
-from storage import statements
 from storage.cache_entries import CacheStore
-from storage.database import Database
+from storage.db import statements
+from storage.db.database import Database
 from storage.records import BlobRecord, TakeRecord
 from storage.takes import TakeStore
 

@@ -17,10 +17,10 @@ from support.postgres import migrated_database, postgres_server, the_server
 from support.storage import HandClock, a_job, opened, select
 
 from gateway.errors import status_of
-from storage.database import Database
+from storage.db.database import Database
+from storage.db.notices import Topic, payloads, read_payload
 from storage.errors import StorageError, StorageLocked, StorageReadOnly, StorageUnavailable
-from storage.jobs import JobStore
-from storage.notices import Topic, payloads, read_payload
+from storage.jobs.queue import JobStore
 from storage.records import Idempotency, JobState
 
 PUT = text(
@@ -285,7 +285,7 @@ async def test_a_notice_leaves_with_its_commit_and_not_without(url: str, databas
 
 def _tell_and_fail(connection: Connection) -> None:
     connection.execute(PUT, {"id": "e"})
-    from storage.notices import tell
+    from storage.db.notices import tell
 
     tell(connection, Topic.VOICES)
     raise StorageError("changed my mind")

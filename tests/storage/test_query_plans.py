@@ -14,9 +14,13 @@ from support.large_store import large_url, shared_folder
 from support.storage import START_MS
 
 import storage
-from storage import job_counts, job_pages, job_sql, marks, webhooks
-from storage.database import make_engine, parse_url
-from storage.models import Base
+from storage import webhooks
+from storage.db import marks
+from storage.db.database import make_engine, parse_url
+from storage.db.models import Base
+from storage.jobs import counts as job_counts
+from storage.jobs import pages as job_pages
+from storage.jobs import sql as job_sql
 from storage.records import JobState
 from storage.webhooks import DeliveryState
 

@@ -11,9 +11,9 @@ from sqlalchemy.dialects import sqlite
 from support.postgres import migrated_database
 from support.storage import a_job, new_database_url
 
-from storage import job_sql
-from storage.database import make_engine, parse_url
-from storage.job_rows import params_of
+from storage.db.database import make_engine, parse_url
+from storage.jobs import sql as job_sql
+from storage.jobs.rows import params_of
 from storage.records import Lane
 
 POLLED = {

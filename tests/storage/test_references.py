@@ -11,14 +11,14 @@ import pytest
 from sqlalchemy import text
 from support.storage import START_MS, HandClock, a_completion, a_job, an_entry, put_audio, select
 
-from storage import statements
-from storage.audio import AudioStore
 from storage.cache_entries import CacheStore
-from storage.database import Database
+from storage.db import statements
+from storage.db.database import Database
 from storage.errors import BlobMissing
-from storage.jobs import JobStore
+from storage.files.audio import AudioStore
+from storage.files.sweeper import Sweeper
+from storage.jobs.queue import JobStore
 from storage.records import BlobRecord, JobState, TakeRecord
-from storage.sweeper import Sweeper
 from storage.takes import TakeStore
 from storage.voices import VoiceRecord, VoiceStore
 

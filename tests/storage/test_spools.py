@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from support.storage import HandClock, database_in
 
-from storage.audio import AudioStore
-from storage.sweeper import Sweeper
+from storage.files.audio import AudioStore
+from storage.files.sweeper import Sweeper
 
 WRITES = """
 import sys, time
 from pathlib import Path
-from storage.audio import AudioStore
+from storage.files.audio import AudioStore
 audio = AudioStore(Path(sys.argv[1]))
 for n in range(3):
     audio.new_spool().write_bytes(b"half of a sound")
@@ -76,7 +76,7 @@ async def test_a_spool_of_a_killed_process_whose_row_lost_its_file_is_put_back_f
     stores = """
 import asyncio, os, sys
 from pathlib import Path
-from storage.audio import AudioStore
+from storage.files.audio import AudioStore
 async def main():
     audio = AudioStore(Path(sys.argv[1]))
     blob = await audio.put_bytes(b"the only copy", ".mp3")

@@ -15,9 +15,9 @@ from support.old_database import ROWS, Rows, fill_every_table, make_old, rows_of
 from support.postgres import postgres_server
 from support.storage import on_sqlite, opened, select
 
-from storage import migrate
-from storage.job_counts import JobCountStore, Unfinished
-from storage.jobs import JobStore
+from storage.db import migrate
+from storage.jobs.counts import JobCountStore, Unfinished
+from storage.jobs.queue import JobStore
 
 _COPIES = re.compile(r"\b(DROP TABLE|DROP COLUMN|RENAME TO|TRUNCATE|DELETE FROM|_alembic_tmp_)", re.IGNORECASE)
 

@@ -8,8 +8,8 @@ import pytest
 from support.storage import START_MS, HandClock, an_entry, select
 
 from gateway.errors import Conflict
-from storage import statements
-from storage.database import Database
+from storage.db import statements
+from storage.db.database import Database
 from storage.pronunciations import DictionaryRecord, PronunciationStore
 from storage.records import BlobRecord, TakeRecord
 from storage.takes import TakeStore

@@ -6,8 +6,8 @@ from collections import Counter
 
 from support.storage import HandClock, a_job
 
-from storage.database import Database
-from storage.jobs import JobStore
+from storage.db.database import Database
+from storage.jobs.queue import JobStore
 from storage.records import JobState
 from storage.webhooks import DeliveryState, WebhookStore
 

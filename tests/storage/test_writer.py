@@ -9,9 +9,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from support.storage import on_sqlite, opened, select
 
-from storage.database import Database
+from storage.db.database import Database
+from storage.db.writer import Writer
 from storage.errors import StorageError
-from storage.writer import Writer
 
 PUT = text(
     "INSERT INTO endpoints (id, created_ms, updated_ms, policy, defaults, limits) VALUES (:id, 0, 0, '', '', '')"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from gateway.access import Access
 from gateway.settings import DatabaseSettings, Settings
-from storage.database import Database
+from storage.db.database import Database
 
 NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 

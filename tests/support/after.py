@@ -19,9 +19,9 @@ from gateway.cache.keys import Source, take_key
 from gateway.jobs.intake import Intake
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
-from storage.audio import AudioStore
-from storage.database import Database
-from storage.sweeper import Sweeper
+from storage.db.database import Database
+from storage.files.audio import AudioStore
+from storage.files.sweeper import Sweeper
 
 
 def rows(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:

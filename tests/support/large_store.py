@@ -20,8 +20,8 @@ from sqlalchemy.pool import NullPool
 from support.postgres import the_server
 from support.storage import START_MS, new_database_url
 
-from storage import migrate
-from storage.database import parse_url
+from storage.db import migrate
+from storage.db.database import parse_url
 
 ROWS = 1_000_000
 """Of each kind."""

@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 
-from storage import migrate
-from storage.database import make_engine, parse_url
+from storage.db import migrate
+from storage.db.database import make_engine, parse_url
 from storage.records import JobState
 
 FIRST = "0001"

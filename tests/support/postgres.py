@@ -170,7 +170,7 @@ def postgres_server() -> Iterator[str]:
 
 @functools.cache
 def _template() -> str:
-    from storage import migrate
+    from storage.db import migrate
 
     name = the_server().create()
     migrate.upgrade(the_server().url(name))

@@ -21,7 +21,7 @@ from gateway.api import build_app
 from gateway.app import Gateway
 from gateway.clock import Clock
 from gateway.settings import DatabaseSettings, Settings
-from storage import migrate
+from storage.db import migrate
 
 KEY = "a-key-of-the-tests"
 

@@ -15,10 +15,10 @@ import pytest
 from sqlalchemy import text
 from support.postgres import migrated_database
 
-from storage import migrate
-from storage.audio import AudioStore
-from storage.database import Database, make_engine, parse_url
-from storage.models import Base
+from storage.db import migrate
+from storage.db.database import Database, make_engine, parse_url
+from storage.db.models import Base
+from storage.files.audio import AudioStore
 from storage.records import BlobRecord, CacheEntryRecord, Completion, JobRecord, JobState, UsageDelta
 
 START_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z

@@ -118,7 +118,7 @@ async def typed(command: str, folder: Path, key: str = KEY) -> int:
 
 async def test_the_command_writes_what_the_form_asks_for(browser: Browser, url: str, tmp_path: Path):
     await browser.open(f"{url}/#key={KEY}")
-    text = "It's \"here\", $HOME `and` \\ there.\nEND\nThe end."
+    text = 'It\'s "here", $HOME `and` \\ there.\nEND\nThe end.'
     command = await command_of(browser, text, "wav", 1.5)
     assert KEY not in command
     assert await typed(command, tmp_path) == 0
@@ -129,9 +129,7 @@ async def test_the_command_writes_what_the_form_asks_for(browser: Browser, url: 
     assert job["output"]["cache_hit"] is True  # it is the very same utterance
 
 
-async def test_the_command_fails_and_writes_nothing_where_nothing_is_spoken(
-    browser: Browser, url: str, tmp_path: Path
-):
+async def test_the_command_fails_and_writes_nothing_where_nothing_is_spoken(browser: Browser, url: str, tmp_path: Path):
     await browser.open(f"{url}/#key={KEY}")
     assert await typed(await command_of(browser, "A sentence."), tmp_path, key="not-the-key") != 0
     assert await typed(await command_of(browser, "..."), tmp_path) != 0

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, text
 
-from storage.database import Database
-from storage.notices import Topic, tell
+from storage.db.database import Database
+from storage.db.notices import Topic, tell
 
 _MOVE = text(
     "INSERT INTO marks (name, value) VALUES (:name, 1) ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"

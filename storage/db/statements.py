@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, text
 
-from storage import marks
-from storage.notices import Topic
+from storage.db import marks
+from storage.db.notices import Topic
 from storage.records import CacheEntryRecord
 
 PUT_BLOB = text(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.clock import Clock, SystemClock
-from storage.database import Database
+from storage.db.database import Database
 from storage.records import Retention
 
 

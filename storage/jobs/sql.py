@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, text
 
-from storage.models import Job
+from storage.db.models import Job
 
 PAUSE_AT_MOST_MS = 60_000
 """The longest pause before a job is tried again; one that seems longer only says that the clock was set back."""

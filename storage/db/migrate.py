@@ -20,7 +20,7 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import DBAPIError
 
 import migrations
-from storage.database import make_engine, parse_url, place_of
+from storage.db.database import make_engine, parse_url, place_of
 from storage.errors import StorageError, reason_of, translate
 
 if TYPE_CHECKING:

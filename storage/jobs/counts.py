@@ -9,9 +9,9 @@ from __future__ import annotations
 import msgspec
 from sqlalchemy import Connection, text
 
-from storage.database import Database
+from storage.db.database import Database
+from storage.db.tally import Ended
 from storage.records import JobState
-from storage.tally import Ended
 
 UNFINISHED = text("SELECT state, SUM(n) FROM job_counts WHERE endpoint_id = :endpoint_id GROUP BY state")
 """How many jobs of an endpoint wait and run."""

@@ -242,7 +242,7 @@ class TakePin(Base):
 
 
 class Mark(Base):
-    """Counts changes of what servers hold in memory, by topic; they look when it has moved (`storage/marks.py`)."""
+    """Counts changes of what servers hold in memory, by topic; they look when it has moved (`storage/db/marks.py`)."""
 
     __tablename__ = "marks"
     name: Mapped[str] = mapped_column(primary_key=True)

@@ -25,13 +25,13 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.errors import SettingsError
-from storage.checkpoints import LOG_BYTES, LOG_PAGES, Checkpointer
+from storage.db.checkpoints import LOG_BYTES, LOG_PAGES, Checkpointer
+from storage.db.listener import Heard, Listener
+from storage.db.notices import Topic
+from storage.db.patience import Patience
+from storage.db.tally import Tally
+from storage.db.writer import Writer
 from storage.errors import StorageError, StorageUnavailable, reason_of, translate
-from storage.listener import Heard, Listener
-from storage.notices import Topic
-from storage.patience import Patience
-from storage.tally import Tally
-from storage.writer import Writer
 
 T = TypeVar("T")
 
@@ -210,7 +210,7 @@ class Database:
     async def open(
         cls, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, patience_s: float = PATIENCE_S
     ) -> Database:
-        """Connect, and fail now if that cannot work. Makes no tables: see `storage.migrate`.
+        """Connect, and fail now if that cannot work. Makes no tables: see `storage.db.migrate`.
 
         Args:
             url: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.

@@ -9,12 +9,12 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from storage import job_sql
-from storage.job_rows import LANES, STATES, AnyRow, job_of, log_ended, log_events
-from storage.job_table import JobTable
-from storage.notices import Topic, tell
+from storage.db.notices import Topic, tell
+from storage.db.tally import Ended, note
+from storage.jobs import sql as job_sql
+from storage.jobs.rows import LANES, STATES, AnyRow, job_of, log_ended, log_events
+from storage.jobs.table import JobTable
 from storage.records import Candidate, Heads, JobRecord, JobState, Lease, Line, Place
-from storage.tally import Ended, note
 
 SCAN = 50
 """Jobs of a line that one look reads beyond those it asks for: a thousand followers of a running flight at its head

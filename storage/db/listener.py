@@ -1,4 +1,4 @@
-"""Hears what other servers tell over PostgreSQL (`storage/notices.py`), on a connection of its own.
+"""Hears what other servers tell over PostgreSQL (`storage/db/notices.py`), on a connection of its own.
 
 Nothing depends on being heard: behind every notice there is a poll. When the connection was lost, everything may
 have been missed, and everybody is told to look.
@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.engine import URL
 
 from gateway.settings.logs import get_logger
-from storage.notices import CHANNELS, Topic, read_payload
+from storage.db.notices import CHANNELS, Topic, read_payload
 
 AGAIN_S = 1.0
 """Seconds before connecting again."""

@@ -9,13 +9,14 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection
 
-from storage import job_sql, statements
+from storage.db import statements
+from storage.db.notices import Topic, tell
+from storage.db.tally import Ended, note
 from storage.errors import BlobMissing
-from storage.job_rows import AnyRow, log_ended, log_events, maybe_job
-from storage.job_table import JobTable
-from storage.notices import Topic, tell
+from storage.jobs import sql as job_sql
+from storage.jobs.rows import AnyRow, log_ended, log_events, maybe_job
+from storage.jobs.table import JobTable
 from storage.records import Completed, Completion, JobRecord, JobState
-from storage.tally import Ended, note
 
 ENDED_AT_ONCE = 100
 """So many jobs are ended by one transaction where nobody waits for all of them: others write in between."""

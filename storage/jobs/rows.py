@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 import msgspec
 from sqlalchemy import Connection, Row
 
-from storage import statements
-from storage.job_sql import COLUMNS
-from storage.notices import Topic, tell
+from storage.db import statements
+from storage.db.notices import Topic, tell
+from storage.db.tally import Ended, Moves, note
+from storage.jobs.sql import COLUMNS
 from storage.records import JobRecord, JobState, Lane
-from storage.tally import Ended, Moves, note
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
 

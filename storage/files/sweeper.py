@@ -1,8 +1,8 @@
 """Removes audio that nothing refers to, and never audio that something does.
 
 A blob that nothing may refer to is on a list, `blobs.loose_ms`: whatever puts it or drops a reference to it writes it
-there (see `storage.models.Blob`), and a sweep walks the list, not the table. A reader looks who refers to each; a blob
-in use leaves the list, one that is not dies a grace later.
+there (see `storage.db.models.Blob`), and a sweep walks the list, not the table. A reader looks who refers to each; a
+blob in use leaves the list, one that is not dies a grace later.
 
 It dies in three steps, none of which holds the writer for longer than a batch:
 
@@ -31,10 +31,10 @@ import msgspec
 from sqlalchemy import Connection, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
-from storage.audio import AudioStore
-from storage.batches import Batches
-from storage.database import Database
+from storage.db.batches import Batches
+from storage.db.database import Database
 from storage.errors import BlobMissing
+from storage.files.audio import AudioStore
 
 _PAGE = 2_000
 """Blobs that a reader looks up at once."""

@@ -25,10 +25,10 @@ from typing import IO, BinaryIO, TypeVar
 
 from gateway.settings.logs import get_logger
 from storage.errors import BlobMissing, StorageError, translate
-from storage.files import fsync_folder, is_hash, link, named, read_cached, walk
-from storage.integrity import Integrity, is_hash_of
+from storage.files.integrity import Integrity, is_hash_of
+from storage.files.paths import fsync_folder, is_hash, link, named, read_cached, walk
+from storage.files.spools import Spools
 from storage.records import BlobRecord
-from storage.spools import Spools
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.settings.logs import get_logger
-from storage.writer import Writer
+from storage.db.writer import Writer
 
 log = get_logger("voxgate.storage")
 

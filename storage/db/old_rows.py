@@ -11,8 +11,8 @@ from typing import Any
 
 from sqlalchemy import TextClause, text
 
-from storage.batches import PAGE
-from storage.database import Database
+from storage.db.batches import PAGE
+from storage.db.database import Database
 
 MANY = 1 / 8
 """Of all bytes: where more go, reading the whole table is worth it."""

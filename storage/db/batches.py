@@ -12,7 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from gateway.clock import Clock
-from storage.database import Database
+from storage.db.database import Database
 
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")

@@ -1,4 +1,4 @@
-"""The durable queue: submit, claim under a lease, beat, end. Its SQL is in `storage/job_sql.py`.
+"""The durable queue: submit, claim under a lease, beat, end. Its SQL is in `storage/jobs/sql.py`.
 
 The fence: a lease is (owner, attempt). Whatever an owner writes names both, and writes nothing once either has
 moved on or the job has ended.
@@ -13,13 +13,15 @@ import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from storage import job_sql, statements
-from storage.batches import PAGE, Batches
+from storage.db import statements
+from storage.db.batches import PAGE, Batches
+from storage.db.notices import Topic, tell
+from storage.db.tally import note
 from storage.errors import BlobMissing, IdempotencyConflict
-from storage.job_ends import JobEnds
-from storage.job_leases import JobLeases
-from storage.job_rows import job_of, log_events, maybe_job, moves_of, owe, params_of, row_of, spend_hits
-from storage.notices import Topic, tell
+from storage.jobs import sql as job_sql
+from storage.jobs.ends import JobEnds
+from storage.jobs.leases import JobLeases
+from storage.jobs.rows import job_of, log_events, maybe_job, moves_of, owe, params_of, row_of, spend_hits
 from storage.records import (
     Accepted,
     Idempotency,
@@ -27,7 +29,6 @@ from storage.records import (
     JobRecord,
     JobState,
 )
-from storage.tally import note
 
 PLACE_LIMIT = 1_000
 _CHARS_OF_A_ROW = 20_000

@@ -29,10 +29,10 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from gateway.settings.logs import get_logger
+from storage.db.notices import Topic, payloads, take_notices, tell
+from storage.db.patience import Patience
+from storage.db.tally import Tally, take_noted
 from storage.errors import StorageError, StorageGone, replaced, translate
-from storage.notices import Topic, payloads, take_notices, tell
-from storage.patience import Patience
-from storage.tally import Tally, take_noted
 
 T = TypeVar("T")
 _Outcome: TypeAlias = tuple[Any, BaseException | None]

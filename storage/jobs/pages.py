@@ -7,7 +7,7 @@ import functools
 import msgspec
 from sqlalchemy import TextClause, text
 
-from storage.database import Database
+from storage.db.database import Database
 from storage.records import JobState
 
 _PREFIX = "sync-"

@@ -1,0 +1,1 @@
+"""The audio store and the sweeper that empties it."""
