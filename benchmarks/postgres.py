@@ -17,7 +17,7 @@ from benchmarks.report import Report, median, progress, quantile
 from benchmarks.servers import python_with
 from benchmarks.submits import job
 from gateway.clock import SystemClock
-from gateway.jobs.claimer import Claimer
+from gateway.jobs.run.claimer import Claimer
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from storage.db import migrate

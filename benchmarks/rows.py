@@ -16,7 +16,7 @@ import msgspec
 from benchmarks.report import RESULTS, Report, median, progress, quantile
 from benchmarks.submits import job
 from gateway.clock import SystemClock
-from gateway.jobs.totals import Totals
+from gateway.jobs.answer.totals import Totals
 from storage.cache_entries import CacheStore
 from storage.db import migrate
 from storage.db.database import Database

@@ -13,7 +13,7 @@ import msgspec
 
 from benchmarks.report import RESULTS, Report, median, progress
 from gateway.clock import SystemClock
-from gateway.jobs.ids import job_id
+from gateway.jobs.model.ids import job_id
 from storage.db import migrate
 from storage.db.database import Database
 from storage.jobs import sql as job_sql

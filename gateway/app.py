@@ -15,28 +15,28 @@ from gateway.api import build_app
 from gateway.clock import Clock, SystemClock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
-from gateway.jobs.answers import Answers
-from gateway.jobs.budget import Budget
-from gateway.jobs.claimer import Claimer
-from gateway.jobs.endings import Endings
-from gateway.jobs.finished import WriteBehind
-from gateway.jobs.follow import Followers, fresh_signal, take_signal
+from gateway.jobs.answer.answers import Answers
+from gateway.jobs.answer.health import Watch
+from gateway.jobs.answer.job_view import Presenter
+from gateway.jobs.answer.recent import Recent
+from gateway.jobs.answer.totals import Totals
+from gateway.jobs.answer.write_behind import WriteBehind
 from gateway.jobs.housekeeping import Housekeeping
-from gateway.jobs.intake import Intake
-from gateway.jobs.leases import Leases
+from gateway.jobs.listen.follow import Followers, fresh_signal, take_signal
+from gateway.jobs.listen.stream import Streams
 from gateway.jobs.lists import Lists
 from gateway.jobs.live import Live
-from gateway.jobs.outside import AllowList
-from gateway.jobs.present import Presenter
-from gateway.jobs.recent import Recent
-from gateway.jobs.runner import Runner
+from gateway.jobs.model.signals import Signals
+from gateway.jobs.plan.assign import Intake
+from gateway.jobs.run.claimer import Claimer
+from gateway.jobs.run.endings import Endings
+from gateway.jobs.run.leases import Leases
+from gateway.jobs.run.runner import Runner
 from gateway.jobs.service import Jobs
-from gateway.jobs.signals import Signals
-from gateway.jobs.stream import Streams
-from gateway.jobs.totals import Totals
-from gateway.jobs.watch import Watch
-from gateway.jobs.webhook_body import Bodies
-from gateway.jobs.webhooks import Webhooks
+from gateway.jobs.webhooks.body import Bodies
+from gateway.jobs.webhooks.budget import Budget
+from gateway.jobs.webhooks.deliveries import Webhooks
+from gateway.jobs.webhooks.guarded_http import AllowList
 from gateway.metrics import Metrics
 from gateway.routing.absent import absent, nobody
 from gateway.routing.endpoints import Endpoints

@@ -7,8 +7,8 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.jobs.output import OutputWarning
-from gateway.jobs.views import Policy, Progress
+from gateway.jobs.model.output import OutputWarning
+from gateway.jobs.model.views import Policy, Progress
 from gateway.speech.lexicon import Pronunciation
 from gateway.speech.render import ChunkTime
 from gateway.speech.request import SpeechRequest

@@ -12,7 +12,7 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.errors import BadRequest
-from gateway.jobs.views import TTL_MS, Envelope
+from gateway.jobs.model.views import TTL_MS, Envelope
 from gateway.settings.words import explain
 from gateway.speech.surrogates import cut_in_slices, without_lone_surrogates
 

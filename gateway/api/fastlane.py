@@ -28,7 +28,7 @@ from gateway.api.security import ADMITTED, base_url, usable_host
 from gateway.api.sending import pieces_of
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
-from gateway.jobs.hits import HotAudio
+from gateway.jobs.answer.hot_path import HotAudio
 
 _log = logging.getLogger(__name__)
 _WAIT = re.compile(rb"wait=([1-9][0-9]{0,8})").fullmatch

@@ -25,7 +25,7 @@ from gateway.api.errors import CLIENT_GONE as CLIENT_GONE
 from gateway.api.errors import error_response
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit, authenticated, base_url
-from gateway.jobs.views import TTL_MS, EndpointInfo, Health, JobView
+from gateway.jobs.model.views import TTL_MS, EndpointInfo, Health, JobView
 from gateway.settings.model import Settings
 
 DEFAULT_ENDPOINT = "default"

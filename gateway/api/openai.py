@@ -22,7 +22,7 @@ from gateway.api.openapi import succeeds
 from gateway.api.security import ADMITTED, Caller, Core, authenticated
 from gateway.api.sending import Sent
 from gateway.errors import InvalidInput, VoxgateError, code_of, status_of, status_of_code
-from gateway.jobs.hits import HotAudio
+from gateway.jobs.answer.hot_path import HotAudio
 from gateway.jobs.live import JobEnded, Listening, Whole
 
 Leave: TypeAlias = Callable[[], Awaitable[None]]

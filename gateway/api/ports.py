@@ -12,10 +12,10 @@ from gateway.access.service import Access
 from gateway.access.signing import Signer
 from gateway.clock import Clock
 from gateway.engines.registry import HostedBackend
+from gateway.jobs.listen.stream import Streams
 from gateway.jobs.lists import Lists
 from gateway.jobs.live import Live
 from gateway.jobs.service import Jobs
-from gateway.jobs.stream import Streams
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.models import Models

@@ -17,7 +17,7 @@ from gateway.api.envelope import characters_of
 from gateway.api.observe import LEAVE
 from gateway.api.ports import Gateway
 from gateway.errors import BadRequest
-from gateway.jobs.views import Envelope
+from gateway.jobs.model.views import Envelope
 
 Core: TypeAlias = NamedDependency[SkipValidation[Gateway]]
 """The gateway, injected into a handler."""

@@ -22,8 +22,8 @@ from gateway.api.jobs import Endpoint, Wait, gone_away, json_response
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit
 from gateway.api.sending import Sent
-from gateway.jobs.sendings import Sending, Sendings
-from gateway.jobs.stream import StreamPage
+from gateway.jobs.listen.stream import StreamPage
+from gateway.jobs.listen.stream_handouts import Sending, Sendings
 
 MAX_HOLD_S = 8.0
 """RunPod holds ten seconds; its Python client gives up after ten. Less than that loses nobody's answer."""

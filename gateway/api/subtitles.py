@@ -12,7 +12,7 @@ from gateway.api.jobs import Endpoint
 from gateway.api.openapi import answers, operation_id
 from gateway.api.security import Caller, Core, admit
 from gateway.errors import NotFound
-from gateway.jobs.captions import CAPTION_FORMATS, Captions, captions
+from gateway.jobs.listen.captions import CAPTION_FORMATS, Captions, captions
 
 _TYPES = {
     "srt": "application/x-subrip; charset=utf-8",

@@ -10,7 +10,7 @@ from gateway.access.signing import signing_key
 from gateway.cli.output import echo_json, echo_table, json_option, when
 from gateway.cli.prepared import settings_for, with_database
 from gateway.jobs.lists import Delivery, WebhookState
-from gateway.jobs.webhooks import webhook_secret
+from gateway.jobs.webhooks.deliveries import webhook_secret
 from storage.webhooks import DeliveryState, WebhookStore
 
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from gateway.clock import Clock
-from gateway.jobs.answers import Answers
+from gateway.jobs.answer.answers import Answers
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger

@@ -10,10 +10,10 @@ import msgspec
 
 from gateway.access.principal import Principal
 from gateway.errors import NotFound, SynthesisFailed, Unavailable, VoxgateError
-from gateway.jobs.follow import LOOK_S, Followers, Following
-from gateway.jobs.output import MIMETYPES
+from gateway.jobs.listen.follow import LOOK_S, Followers, Following
+from gateway.jobs.model.output import MIMETYPES
+from gateway.jobs.model.views import Envelope
 from gateway.jobs.service import Jobs
-from gateway.jobs.views import Envelope
 from gateway.settings.logs import get_logger
 from gateway.speech.encode.live import open_live
 from gateway.speech.reader import Part

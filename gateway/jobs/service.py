@@ -22,26 +22,26 @@ from gateway.errors import (
     TooManyRequests,
     Unavailable,
 )
-from gateway.jobs.answers import Answers, Entry
-from gateway.jobs.claimer import Claimer
-from gateway.jobs.finished import WriteBehind
-from gateway.jobs.hits import Hits, HotAudio
-from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.outside import AllowList
-from gateway.jobs.policy import read_policy
-from gateway.jobs.present import Presenter
-from gateway.jobs.recent import Recent
-from gateway.jobs.records import Records
-from gateway.jobs.signals import Signals
-from gateway.jobs.views import (
+from gateway.jobs.answer.answers import Answers, Entry
+from gateway.jobs.answer.health import Watch
+from gateway.jobs.answer.hot_path import Hits, HotAudio
+from gateway.jobs.answer.job_view import Presenter
+from gateway.jobs.answer.recent import Recent
+from gateway.jobs.answer.write_behind import WriteBehind
+from gateway.jobs.model.policy import read_policy
+from gateway.jobs.model.signals import Signals
+from gateway.jobs.model.views import (
     EndpointInfo,
     Envelope,
     Health,
     JobView,
     Kind,
 )
-from gateway.jobs.watch import Watch
-from gateway.jobs.whole import Whole
+from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.plan.records import Records
+from gateway.jobs.run.claimer import Claimer
+from gateway.jobs.run.whole import Whole
+from gateway.jobs.webhooks.guarded_http import AllowList
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from gateway.routing.router import REFUSALS

@@ -8,7 +8,7 @@ from support.access import TurnedClock, opened, serving, settings_in
 from support.storage import START_MS, a_job, locked_by_another, select
 
 from gateway.access.usage import UsageRecorder
-from gateway.jobs.finished import AT_MOST, WriteBehind
+from gateway.jobs.answer.write_behind import AT_MOST, WriteBehind
 from storage.db.database import Database
 from storage.errors import StorageLocked
 from storage.jobs.queue import JobStore

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from support.command import command
 
-from gateway.jobs import webhooks
+from gateway.jobs.webhooks import deliveries as webhooks
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "webhooks.md").read_text(encoding="utf-8")
 BODY = b'{"id":"a","status":"COMPLETED"}'

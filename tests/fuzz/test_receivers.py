@@ -19,7 +19,7 @@ from support.access import TurnedClock
 from support.running import Caller, running
 
 from gateway.access.principal import SCOPES
-from gateway.jobs import webhooks
+from gateway.jobs.webhooks import deliveries as webhooks
 
 TEXT = "A receiver waits for this."
 Answer = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -18,9 +18,10 @@ from support.clocks import JumpyClock
 from support.running import Caller, running
 from support.streaming import poll
 
-from gateway.jobs import stream, webhooks
-from gateway.jobs.budget import Budget, NoRoom
-from gateway.jobs.items import StreamOutput, items_of
+from gateway.jobs.listen import stream
+from gateway.jobs.listen.stream_items import StreamOutput, items_of
+from gateway.jobs.webhooks import deliveries as webhooks
+from gateway.jobs.webhooks.budget import Budget, NoRoom
 from gateway.settings.model import CacheSettings
 from gateway.speech.reader import Part
 

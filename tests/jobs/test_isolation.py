@@ -11,7 +11,7 @@ from support.after import rows, sound_of, spoken
 from support.clocks import JumpyClock
 from support.running import Caller, running
 
-from gateway.jobs.isolation import ALONE_S, PATIENCE_S
+from gateway.jobs.run.isolation import ALONE_S, PATIENCE_S
 from gateway.settings import JobSettings
 
 SHORT = JobSettings(max_running=2, lease_s=0.6, beat_s=0.2)

@@ -13,7 +13,7 @@ from support.after import rows
 from support.lines import Lines, logged
 from support.running import KEY, Caller, running
 
-from gateway.jobs import webhooks
+from gateway.jobs.webhooks import deliveries as webhooks
 from gateway.settings import JobSettings
 from gateway.settings.logs import lines_of
 from storage.db.database import Database

@@ -18,9 +18,9 @@ from support.storage import select
 
 import gateway.access.service
 import gateway.app
-import gateway.jobs.claimer
+import gateway.jobs.run.claimer
 import gateway.jobs.service
-import gateway.jobs.webhooks
+import gateway.jobs.webhooks.deliveries
 from gateway.settings import DatabaseSettings, JobSettings
 from storage.cache_entries import CacheStore
 from storage.endpoints import EndpointRecord, EndpointStore
@@ -40,9 +40,9 @@ def url() -> Iterator[str]:
 def deaf_to_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks by himself: what is not told is not known."""
     for module, name in (
-        (gateway.jobs.claimer, "POLL_S"),
+        (gateway.jobs.run.claimer, "POLL_S"),
         (gateway.jobs.service, "POLL_S"),
-        (gateway.jobs.webhooks, "POLL_S"),
+        (gateway.jobs.webhooks.deliveries, "POLL_S"),
         (gateway.app, "REFRESH_S"),
         (gateway.access.service, "_POLL_S"),
     ):

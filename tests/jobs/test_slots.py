@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gateway.jobs.slots import Slots
-from gateway.jobs.turns import SHORTS_IN_A_ROW, Turns
+from gateway.jobs.run.slots import Slots
+from gateway.jobs.run.turns import SHORTS_IN_A_ROW, Turns
 from gateway.settings import JobSettings
 from storage.records import Candidate, Lane
 

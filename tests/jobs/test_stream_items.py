@@ -13,7 +13,7 @@ import soundfile
 from support.running import running
 from support.streaming import drain
 
-from gateway.jobs.items import items_of
+from gateway.jobs.listen.stream_items import items_of
 from gateway.speech.encode import missing
 from gateway.speech.encode.aac import read_aac
 from gateway.speech.reader import Part

@@ -17,7 +17,7 @@ from support.served import Served, site
 from support.storage import locked_by_another
 from support.streaming import asking, drain, poll
 
-from gateway.jobs import sendings
+from gateway.jobs.listen import stream_handouts as sendings
 
 PARAGRAPHS = 8
 TEXT = "\n\n".join(f"Paragraph number {n} says something of its own, and then it ends." for n in range(PARAGRAPHS))

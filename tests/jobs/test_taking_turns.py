@@ -13,7 +13,8 @@ from support.after import sound_of, spoken
 from support.running import Caller, running
 
 import storage.jobs.queue
-from gateway.jobs import service, watch
+from gateway.jobs import service
+from gateway.jobs.answer import health as watch
 from gateway.settings import JobSettings
 from storage.jobs.queue import JobStore
 

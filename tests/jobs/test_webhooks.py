@@ -15,8 +15,8 @@ from support.clocks import JumpyClock
 from support.running import Caller, running
 
 from gateway.errors import BadRequest
-from gateway.jobs import webhooks
-from gateway.jobs.outside import AllowList
+from gateway.jobs.webhooks import deliveries as webhooks
+from gateway.jobs.webhooks.guarded_http import AllowList
 from gateway.settings import JobSettings
 from storage.webhooks import DeliveryRecord, WebhookStore
 

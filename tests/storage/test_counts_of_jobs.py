@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Connection, text
 from support.storage import HandClock, a_job, opened
 
-from gateway.jobs.totals import Totals
+from gateway.jobs.answer.totals import Totals
 from storage.db.database import Database
 from storage.db.tally import Ended
 from storage.jobs.counts import JobCountStore, Unfinished

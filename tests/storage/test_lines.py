@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from support.storage import START_MS, HandClock, a_job
 
-from gateway.jobs.heads import REWIND_S, HeadLook
+from gateway.jobs.run.heads import REWIND_S, HeadLook
 from storage.jobs.leases import PAGE, SCAN
 from storage.jobs.queue import JobStore
 from storage.records import Lane, Line

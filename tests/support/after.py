@@ -16,7 +16,7 @@ from support.running import settings_of
 
 from gateway.app import Gateway
 from gateway.cache.keys import Source, take_key
-from gateway.jobs.intake import Intake
+from gateway.jobs.plan.assign import Intake
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
 from storage.db.database import Database

@@ -13,8 +13,17 @@ import msgspec
 from gateway.access.signing import Signer
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict, Forbidden, NotFound, TooManyRequests, Unauthorized
-from gateway.jobs.ids import job_id
-from gateway.jobs.views import BackendHealth, EndpointInfo, Envelope, Health, JobCounts, JobView, Kind, WorkerCounts
+from gateway.jobs.model.ids import job_id
+from gateway.jobs.model.views import (
+    BackendHealth,
+    EndpointInfo,
+    Envelope,
+    Health,
+    JobCounts,
+    JobView,
+    Kind,
+    WorkerCounts,
+)
 from gateway.metrics import Metrics
 from gateway.settings.model import Settings
 

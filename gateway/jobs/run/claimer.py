@@ -13,13 +13,13 @@ from collections import Counter
 from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import VoxgateError
-from gateway.jobs.heads import HeadLook
-from gateway.jobs.isolation import Isolation
-from gateway.jobs.run import Run
-from gateway.jobs.runner import Runner
-from gateway.jobs.slots import Slots
-from gateway.jobs.turns import Turns
-from gateway.jobs.whole import Whole
+from gateway.jobs.model.attempt import Run
+from gateway.jobs.run.heads import HeadLook
+from gateway.jobs.run.isolation import Isolation
+from gateway.jobs.run.runner import Runner
+from gateway.jobs.run.slots import Slots
+from gateway.jobs.run.turns import Turns
+from gateway.jobs.run.whole import Whole
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of

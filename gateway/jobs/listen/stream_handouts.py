@@ -13,7 +13,7 @@ from collections import OrderedDict
 
 import msgspec
 
-from gateway.jobs.signals import Signals
+from gateway.jobs.model.signals import Signals
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.jobs.queue import JobStore

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 import httpx
 
 from gateway.clock import Clock, set_within
-from gateway.jobs.budget import Budget, NoRoom
-from gateway.jobs.outside import AllowList, guarded_client
-from gateway.jobs.webhook_body import PIECES_BYTES, Bodies, Body
+from gateway.jobs.webhooks.body import PIECES_BYTES, Bodies, Body
+from gateway.jobs.webhooks.budget import Budget, NoRoom
+from gateway.jobs.webhooks.guarded_http import AllowList, guarded_client
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
 from storage.webhooks import DeliveryRecord, WebhookStore

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.jobs.output import MIMETYPES
+from gateway.jobs.model.output import MIMETYPES
 from gateway.speech.encode import default_bitrate, open_encoder
 from gateway.speech.reader import Part
 from gateway.speech.request import SpeechRequest

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.clock import Clock
-from gateway.jobs.run import Run
+from gateway.jobs.model.attempt import Run
 
 ALONE_S = 30.0
 """Seconds for which a suspect that has not stored a take keeps everybody else out."""

@@ -12,11 +12,11 @@ from backends.interface import BackendUnavailable
 from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
 from gateway.errors import InvalidInput, UnsupportedText, VoxgateError, code_of
-from gateway.jobs.deadline import Deadline, DeadlineOver
-from gateway.jobs.endings import Endings
-from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.planning import assignments_of, own_takes, plan_of, take_source
-from gateway.jobs.run import Lost, Run
+from gateway.jobs.model.attempt import Lost, Run
+from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.plan.planning import assignments_of, own_takes, plan_of, take_source
+from gateway.jobs.run.deadline import Deadline, DeadlineOver
+from gateway.jobs.run.endings import Endings
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import refusal
 from gateway.settings import Settings

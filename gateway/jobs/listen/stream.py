@@ -10,9 +10,9 @@ from msgspec import UNSET, UnsetType
 
 from gateway.cache.hot import held_by
 from gateway.clock import Clock
-from gateway.jobs.follow import LOOK_S, Followers, Following, take_signal
-from gateway.jobs.items import StreamOutput, items_of
-from gateway.jobs.sendings import Sending, Sendings, sent_signal
+from gateway.jobs.listen.follow import LOOK_S, Followers, Following, take_signal
+from gateway.jobs.listen.stream_handouts import Sending, Sendings, sent_signal
+from gateway.jobs.listen.stream_items import StreamOutput, items_of
 from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 

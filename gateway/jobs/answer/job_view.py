@@ -6,10 +6,10 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.clock import Clock
-from gateway.jobs.answers import Answers
-from gateway.jobs.run import Run
-from gateway.jobs.views import JobView, Progress
-from gateway.jobs.watch import Watch
+from gateway.jobs.answer.answers import Answers
+from gateway.jobs.answer.health import Watch
+from gateway.jobs.model.attempt import Run
+from gateway.jobs.model.views import JobView, Progress
 from storage.records import JobRecord, JobState
 
 

@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 
 from gateway.clock import Clock
-from gateway.jobs.claimer import Claimer
+from gateway.jobs.run.claimer import Claimer
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of

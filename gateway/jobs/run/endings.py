@@ -11,12 +11,12 @@ import msgspec
 
 from backends.interface import Price
 from gateway.clock import Clock
-from gateway.jobs.answers import Answers
-from gateway.jobs.intake import Assignment
-from gateway.jobs.output import OutputWarning, stored, warned
-from gateway.jobs.pause import FIRST_S, Pause, PausesForRoom
-from gateway.jobs.retention import retained_until
-from gateway.jobs.run import Lost, Run
+from gateway.jobs.answer.answers import Answers
+from gateway.jobs.model.attempt import Lost, Run
+from gateway.jobs.model.output import OutputWarning, stored, warned
+from gateway.jobs.plan.assign import Assignment
+from gateway.jobs.plan.retention import retained_until
+from gateway.jobs.run.pause import FIRST_S, Pause, PausesForRoom
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from gateway.cache.keys import Source
-from gateway.jobs.intake import Assignment, Intake
+from gateway.jobs.plan.assign import Assignment, Intake
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
 from gateway.speech.planner import Planned

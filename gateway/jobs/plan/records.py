@@ -8,13 +8,13 @@ from msgspec import UNSET
 from gateway.access.principal import Principal
 from gateway.clock import Clock
 from gateway.errors import InvalidInput, ModelNotInitialized, ReadingFailed
-from gateway.jobs.answers import Entry
-from gateway.jobs.ids import job_id
-from gateway.jobs.intake import Assignment
-from gateway.jobs.lanes import lane_of
-from gateway.jobs.output import warned
-from gateway.jobs.retention import retained_until
-from gateway.jobs.views import Envelope, Kind, Policy
+from gateway.jobs.answer.answers import Entry
+from gateway.jobs.model.ids import job_id
+from gateway.jobs.model.output import warned
+from gateway.jobs.model.views import Envelope, Kind, Policy
+from gateway.jobs.plan.assign import Assignment
+from gateway.jobs.plan.lanes import lane_of
+from gateway.jobs.plan.retention import retained_until
 from gateway.routing.endpoints import Endpoint
 from gateway.settings import JobSettings
 from gateway.settings.logs import current_request_id

@@ -17,11 +17,11 @@ from gateway.access.principal import Principal
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.clock import Clock
 from gateway.errors import NotFound
-from gateway.jobs.answers import Answers, Entry
-from gateway.jobs.finished import WriteBehind
-from gateway.jobs.ids import job_id
-from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.output import MIMETYPES, split_audio
+from gateway.jobs.answer.answers import Answers, Entry
+from gateway.jobs.answer.write_behind import WriteBehind
+from gateway.jobs.model.ids import job_id
+from gateway.jobs.model.output import MIMETYPES, split_audio
+from gateway.jobs.plan.assign import Assignment, Intake
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from gateway.routing.router import REFUSALS

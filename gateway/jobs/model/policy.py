@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import UNSET
 
 from gateway.errors import BadRequest
-from gateway.jobs.views import EXECUTION_TIMEOUT_MS, TTL_MS, Envelope, Policy
+from gateway.jobs.model.views import EXECUTION_TIMEOUT_MS, TTL_MS, Envelope, Policy
 
 
 def read_policy(envelope: Envelope) -> Policy:

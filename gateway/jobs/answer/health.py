@@ -5,9 +5,9 @@ from __future__ import annotations
 from gateway.engines.registry import Engines, HostedBackend
 from gateway.engines.state import HostState
 from gateway.errors import ModelNotInitialized
-from gateway.jobs.run import Run
-from gateway.jobs.totals import Totals
-from gateway.jobs.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
+from gateway.jobs.answer.totals import Totals
+from gateway.jobs.model.attempt import Run
+from gateway.jobs.model.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
-from gateway.jobs.output import MIMETYPES, suffix_of, with_audio
+from gateway.jobs.model.output import MIMETYPES, suffix_of, with_audio
 from gateway.settings import Settings
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing

@@ -8,9 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import msgspec
 
 from gateway.errors import InvalidInput, VoxgateError
-from gateway.jobs.intake import Assignment, Intake
-from gateway.jobs.planning import own_takes, plan_of
-from gateway.jobs.signals import Signals
+from gateway.jobs.model.signals import Signals
+from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.plan.planning import own_takes, plan_of
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import REFUSALS
 from gateway.speech.reader import Part, Reader

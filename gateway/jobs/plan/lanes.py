@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gateway.jobs.intake import Assignment
+from gateway.jobs.plan.assign import Assignment
 from gateway.speech.plan import make_plan
 from storage.records import Lane
 

@@ -12,8 +12,8 @@ from typing import BinaryIO
 import msgspec
 
 from gateway.errors import code_of
-from gateway.jobs.answers import Answers
-from gateway.jobs.present import Presenter
+from gateway.jobs.answer.answers import Answers
+from gateway.jobs.answer.job_view import Presenter
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.records import JobRecord, JobState

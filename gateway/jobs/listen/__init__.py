@@ -1,0 +1,1 @@
+"""Follows a job while it is spoken: streams, stream items, subtitles."""

@@ -1,0 +1,1 @@
+"""Delivers webhooks through HTTP that is guarded against private addresses."""
