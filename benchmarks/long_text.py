@@ -17,10 +17,10 @@ from benchmarks.direct import Direct, Order, Outcome
 from benchmarks.processes import cpu_s, family
 from benchmarks.report import Report, median, progress
 from gateway.engines.scale import cores
-from gateway.speech.finish import Finish, finish_take
-from gateway.speech.plan import make_plan
-from gateway.speech.seeds import chunk_seed, occurrences
-from gateway.speech.take import settle, to_flac
+from gateway.speech.sound.finish import Finish, finish_take
+from gateway.speech.sound.take import settle, to_flac
+from gateway.speech.text.plan import make_plan
+from gateway.speech.text.seeds import chunk_seed, occurrences
 
 CHARACTERS = 20_000
 ROUNDS = 3

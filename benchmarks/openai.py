@@ -17,7 +17,7 @@ from benchmarks import load, servers, texts
 from benchmarks.direct import Direct
 from benchmarks.hits import TEXT, Case
 from benchmarks.report import Report, median, progress, quantile
-from gateway.speech.plan import Speak, make_plan
+from gateway.speech.text.plan import Speak, make_plan
 
 CONNECTIONS = (1, 16)
 TAKE_S = 0.3

@@ -10,9 +10,9 @@ from typing import Any
 from backends.interface import ChunkRule, Limit
 from benchmarks.report import Report, progress
 from gateway.errors import InvalidInput
-from gateway.speech.lexicon import Lexicon, Pronunciation
-from gateway.speech.plan import make_plan
-from gateway.speech.written import as_written
+from gateway.speech.text.lexicon import Lexicon, Pronunciation
+from gateway.speech.text.plan import make_plan
+from gateway.speech.text.written import as_written
 
 RULE = ChunkRule(1, 40, Limit(280))
 UNITS = {

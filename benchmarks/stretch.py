@@ -22,8 +22,8 @@ import soundfile
 
 from benchmarks import texts
 from benchmarks.report import Report, progress
-from gateway.speech.stretch import stretch
-from gateway.speech.trim import speech_span
+from gateway.speech.sound.stretch import stretch
+from gateway.speech.sound.trim import speech_span
 
 RATE = 24_000
 SPEEDS = (0.5, 0.75, 1.5, 2.0)

@@ -13,8 +13,8 @@ import msgspec
 
 from benchmarks import texts
 from benchmarks.report import Report
-from gateway.speech.checks import Check
-from gateway.speech.finish import Finish, post
+from gateway.speech.sound.checks import Check
+from gateway.speech.sound.finish import Finish, post
 
 RATE = 24_000
 

@@ -37,6 +37,8 @@ from gateway.jobs.webhooks.body import Bodies
 from gateway.jobs.webhooks.budget import Budget
 from gateway.jobs.webhooks.deliveries import Webhooks
 from gateway.jobs.webhooks.guarded_http import AllowList
+from gateway.library.pronunciations import Pronunciations
+from gateway.library.voices import VoiceLibrary
 from gateway.metrics import Metrics
 from gateway.routing.absent import absent, nobody
 from gateway.routing.endpoints import Endpoints
@@ -45,13 +47,11 @@ from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.settings.address import address as address_of
 from gateway.settings.logs import get_logger
-from gateway.speech.finish import post
-from gateway.speech.fresh import Fresh
 from gateway.speech.planner import Planner
-from gateway.speech.pronunciations import Pronunciations
-from gateway.speech.shelf import Shelf
-from gateway.speech.speaker import Speaker
-from gateway.speech.voices import VoiceLibrary
+from gateway.speech.sound.finish import post
+from gateway.speech.speak.fresh_takes import Fresh
+from gateway.speech.speak.speaker import Speaker
+from gateway.speech.speak.take_store import Shelf
 from gateway.web import pages
 from storage.cache_entries import CacheStore
 from storage.db.database import Database

@@ -9,10 +9,10 @@ from msgspec import UNSET, UnsetType
 
 from gateway.jobs.model.output import OutputWarning
 from gateway.jobs.model.views import Policy, Progress
-from gateway.speech.lexicon import Pronunciation
-from gateway.speech.render import ChunkTime
+from gateway.library.voices import UploadedVoice
+from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import SpeechRequest
-from gateway.speech.voices import UploadedVoice
+from gateway.speech.text.lexicon import Pronunciation
 from storage.usage import UsageRow
 
 

@@ -14,7 +14,7 @@ from msgspec import UNSET
 from gateway.errors import BadRequest
 from gateway.jobs.model.views import TTL_MS, Envelope
 from gateway.settings.words import explain
-from gateway.speech.surrogates import cut_in_slices, without_lone_surrogates
+from gateway.speech.text.surrogates import cut_in_slices, without_lone_surrogates
 
 WAIT_MS = (1_000, 300_000)
 DEFAULT_WAIT_MS = 90_000

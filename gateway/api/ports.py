@@ -16,13 +16,13 @@ from gateway.jobs.listen.stream import Streams
 from gateway.jobs.lists import Lists
 from gateway.jobs.live import Live
 from gateway.jobs.service import Jobs
+from gateway.library.pronunciations import Pronunciations
+from gateway.library.voices import VoiceLibrary
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.models import Models
 from gateway.routing.router import Router
 from gateway.settings import Settings
-from gateway.speech.pronunciations import Pronunciations
-from gateway.speech.voices import VoiceLibrary
 
 
 class Gateway(Protocol):

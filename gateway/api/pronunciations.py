@@ -13,9 +13,9 @@ from gateway.api.jobs import json_response
 from gateway.api.openapi import answers, fails
 from gateway.api.security import Caller, Core, authenticated
 from gateway.errors import BadRequest
+from gateway.library.pronunciations import Dictionary
 from gateway.settings.words import explain
-from gateway.speech.lexicon import ANY, MAX_ENTRIES, MAX_PHRASE_CHARS, MAX_RESPELLING_CHARS
-from gateway.speech.pronunciations import Dictionary
+from gateway.speech.text.lexicon import ANY, MAX_ENTRIES, MAX_PHRASE_CHARS, MAX_RESPELLING_CHARS
 
 MAX_BODY_BYTES = MAX_ENTRIES * 4 * (MAX_PHRASE_CHARS + MAX_RESPELLING_CHARS)
 _PATH = "/pronunciations"

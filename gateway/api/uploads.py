@@ -17,9 +17,9 @@ from litestar.exceptions import ClientException
 
 from gateway.api.documents import NewVoice
 from gateway.errors import BadRequest, InvalidInput, Unavailable
+from gateway.library.voices import MAX_UPLOAD_BYTES
 from gateway.settings.nearest import nearest
 from gateway.settings.words import explain
-from gateway.speech.voices import MAX_UPLOAD_BYTES
 
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 100_000
 """Room for the largest recording as base64, and for what is said about it."""

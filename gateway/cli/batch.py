@@ -21,7 +21,7 @@ from gateway.cli.prepared import settings_for
 from gateway.cli.progress import Progress, span
 from gateway.cli.reach import reach
 from gateway.errors import BadRequest, SynthesisFailed, Unavailable
-from gateway.speech.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import AudioFormat
 
 _FORMATS: tuple[AudioFormat, ...] = get_args(AudioFormat)

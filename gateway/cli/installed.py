@@ -12,7 +12,7 @@ from gateway.engines.discovery import discover, load_class
 from gateway.engines.registry import Engines, unregistered
 from gateway.errors import BadRequest, NotFound
 from gateway.settings import Settings
-from gateway.speech.finish import post
+from gateway.speech.sound.finish import post
 
 
 class Installed(msgspec.Struct, frozen=True):

@@ -15,9 +15,9 @@ from gateway.cli.lines import Line
 from gateway.cli.manifest import Spoken
 from gateway.errors import BadRequest
 from gateway.speech.encode import check_size, open_encoder
-from gateway.speech.graphemes import cut_before
 from gateway.speech.request import AudioFormat
 from gateway.speech.subtitles import Cue, srt, vtt
+from gateway.speech.text.graphemes import cut_before
 
 _BLOCK = 1 << 16
 _TITLE = 60

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from gateway.cli.lines import Line
-from gateway.speech.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime
 
 FILE = ".voxgate-batch.jsonl"
 

@@ -14,10 +14,10 @@ from gateway.cli.output import echo_json, echo_table, json_option
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest
+from gateway.library.pronunciations import Dictionary, Pronunciations
 from gateway.settings import Settings
 from gateway.settings.words import explain
-from gateway.speech.lexicon import ANY, Pronunciation
-from gateway.speech.pronunciations import Dictionary, Pronunciations
+from gateway.speech.text.lexicon import ANY, Pronunciation
 from storage.db.database import Database
 from storage.pronunciations import PronunciationStore
 

@@ -15,8 +15,8 @@ from gateway.cli.output import echo_json, echo_table, json_option, when
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.engines.dsp import Dsp
+from gateway.library.voices import UploadedVoice, VoiceLibrary
 from gateway.settings import Settings
-from gateway.speech.voices import UploadedVoice, VoiceLibrary
 from storage.db.database import Database
 from storage.files.audio import AudioStore
 from storage.voices import VoiceStore

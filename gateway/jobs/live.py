@@ -16,7 +16,7 @@ from gateway.jobs.model.views import Envelope
 from gateway.jobs.service import Jobs
 from gateway.settings.logs import get_logger
 from gateway.speech.encode.live import open_live
-from gateway.speech.reader import Part
+from gateway.speech.speak.reader import Part
 from storage.errors import StorageError
 from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState

@@ -9,7 +9,7 @@ from backends.interface import Capabilities
 from gateway.engines.discovery import BackendInfo
 from gateway.settings.origins import env_name
 from gateway.speech.decode import language_matches
-from gateway.speech.letters import script_of, scripts_needed
+from gateway.speech.text.letters import script_of, scripts_needed
 
 _MOST_TAGS = 6
 

@@ -12,11 +12,11 @@ import msgspec
 from gateway.errors import InvalidInput
 from gateway.settings.nearest import nearest
 from gateway.speech.encode import BITRATES, missing
-from gateway.speech.language import language_matches, normalize_language
 from gateway.speech.parts import MAX_VALUE_BYTES, Parts
 from gateway.speech.request import AudioFormat, CacheUse, Delivery, Normalize, SpeechRequest
-from gateway.speech.stretch import FASTEST, SLOWEST
-from gateway.speech.text import clean, has_speech
+from gateway.speech.sound.stretch import FASTEST, SLOWEST
+from gateway.speech.text.cleaning import clean, has_speech
+from gateway.speech.text.language import language_matches, normalize_language
 
 __all__ = ["decode_request", "language_matches", "normalize_language"]
 

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from gateway.errors import InvalidInput
-from gateway.speech.surrogates import without_lone_surrogates
+from gateway.speech.text.surrogates import without_lone_surrogates
 
 MAX_VALUE_BYTES = 100_000
 """Most bytes of JSON that a value beside the text may have. Millions of empty lists are decoded in seconds, during

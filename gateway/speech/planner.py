@@ -20,12 +20,12 @@ from gateway.engines.errors import CallLost
 from gateway.engines.pool import PoolLimits, ProcessPool, as_many_as_cores, main
 from gateway.errors import ReadingFailed
 from gateway.speech.decode import decode_request
-from gateway.speech.length import most_samples
-from gateway.speech.lexicon import Lexicon
-from gateway.speech.plan import Plan, Segment, Speak, make_plan
 from gateway.speech.request import SpeechRequest
-from gateway.speech.script import Line, lines
-from gateway.speech.written import as_written
+from gateway.speech.text.length import most_samples
+from gateway.speech.text.lexicon import Lexicon
+from gateway.speech.text.plan import Plan, Segment, Speak, make_plan
+from gateway.speech.text.script import Line, lines
+from gateway.speech.text.written import as_written
 
 T = TypeVar("T")
 

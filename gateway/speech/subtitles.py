@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from gateway.speech.graphemes import cut_before
+from gateway.speech.text.graphemes import cut_before
 
 LINE = 42
 LINES = 2

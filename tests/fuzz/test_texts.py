@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from support.hostile import EXAMPLES, RAW_INPUTS, examples, inputs, texts
 from support.textpath import RULES, check_request, check_text
 
-from gateway.speech.plan import make_plan
-from gateway.speech.spell import spell_out
-from gateway.speech.text import clean
+from gateway.speech.text.cleaning import clean
+from gateway.speech.text.plan import make_plan
+from gateway.speech.text.spell import spell_out
 
 pytestmark = pytest.mark.soak
 

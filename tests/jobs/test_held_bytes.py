@@ -23,7 +23,7 @@ from gateway.jobs.listen.stream_items import StreamOutput, items_of
 from gateway.jobs.webhooks import deliveries as webhooks
 from gateway.jobs.webhooks.budget import Budget, NoRoom
 from gateway.settings.model import CacheSettings
-from gateway.speech.reader import Part
+from gateway.speech.speak.reader import Part
 
 HOT_BYTES = 8_000_000
 UNTOLD_BYTES = 1_500_000

@@ -11,8 +11,8 @@ import pytest
 from support.after import sound_of, spoken
 from support.running import Caller, pcm_of, running
 
-from gateway.speech.finish import Finish
-from gateway.speech.speaker import Samples, Speaker
+from gateway.speech.sound.finish import Finish
+from gateway.speech.speak.speaker import Samples, Speaker
 
 FORMATS = ("mp3", "wav", "flac")
 ROUNDS = 200

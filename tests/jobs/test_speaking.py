@@ -10,8 +10,8 @@ import soundfile
 from support.running import pcm_of, running
 
 from benchmarks.texts import story
-from gateway.speech.finish import Finish, finish_take
-from gateway.speech.shelf import Shelf
+from gateway.speech.sound.finish import Finish, finish_take
+from gateway.speech.speak.take_store import Shelf
 
 TEXT = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background."
 

@@ -16,8 +16,8 @@ from support.streaming import drain
 from gateway.jobs.listen.stream_items import items_of
 from gateway.speech.encode import missing
 from gateway.speech.encode.aac import read_aac
-from gateway.speech.reader import Part
 from gateway.speech.request import SpeechRequest
+from gateway.speech.speak.reader import Part
 
 LONG = " ".join(f"The long paragraph goes on with its sentence number {n}, which is not its last." for n in range(30))
 RATE = 24_000

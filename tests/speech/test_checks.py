@@ -11,10 +11,10 @@ import pytest
 from support.sentences import SENTENCES
 
 from gateway.engines.order import TakeResult
-from gateway.speech.checks import Check, Flaw, judge, score
-from gateway.speech.finish import Finish, post
-from gateway.speech.pace import repeated_seconds, seconds_to_speak
-from gateway.speech.retakes import best_take, flaws_of
+from gateway.speech.sound.checks import Check, Flaw, judge, score
+from gateway.speech.sound.finish import Finish, post
+from gateway.speech.speak.retakes import best_take, flaws_of
+from gateway.speech.text.pace import repeated_seconds, seconds_to_speak
 
 RATE = 24_000
 TEXT = (

@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from gateway.speech.finish import Finish, finish_file, finish_take, post
-from gateway.speech.take import TakeRejected, read_take, settle
+from gateway.speech.sound.finish import Finish, finish_file, finish_take, post
+from gateway.speech.sound.take import TakeRejected, read_take, settle
 
 RATE = 24000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backends.interface import ChunkRule, Limit
-from gateway.speech.plan import make_plan
-from gateway.speech.segmenter import sentences
+from gateway.speech.text.plan import make_plan
+from gateway.speech.text.segmenter import sentences
 
 WORDS = [
     "window.__x", "System.Out.Println", "Node.JS", "Example.Com/Path", "v1.2.Beta", "file.TXT", "a.m.Then", "foo!(bar)",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from backends.interface import ChunkRule, Limit
 from benchmarks.texts import story
-from gateway.speech.length import most_samples
-from gateway.speech.plan import make_plan
+from gateway.speech.text.length import most_samples
+from gateway.speech.text.plan import make_plan
 
 RULE = ChunkRule(40, 40, Limit(280))
 RATE = 24_000

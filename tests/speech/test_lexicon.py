@@ -14,8 +14,9 @@ from support.growth import cpu_s
 
 from backends.interface import ChunkRule, Limit
 from gateway.errors import InvalidInput
-from gateway.speech.automaton import Automaton
-from gateway.speech.lexicon import (
+from gateway.speech.text.automaton import Automaton
+from gateway.speech.text.cleaning import clean, has_speech
+from gateway.speech.text.lexicon import (
     Lexicon,
     Pronunciation,
     Respelled,
@@ -24,9 +25,8 @@ from gateway.speech.lexicon import (
     has_capitals_within,
     identity,
 )
-from gateway.speech.plan import Plan, Speak, make_plan
-from gateway.speech.text import clean, has_speech
-from gateway.speech.written import as_written
+from gateway.speech.text.plan import Plan, Speak, make_plan
+from gateway.speech.text.written import as_written
 
 RULE = ChunkRule(10, 30, Limit(40))
 

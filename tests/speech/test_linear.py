@@ -12,7 +12,7 @@ from support.growth import growth
 from support.hostile import FRAGMENTS, examples
 
 from backends.interface import ChunkRule, Limit
-from gateway.speech.plan import make_plan
+from gateway.speech.text.plan import make_plan
 
 RULE = ChunkRule(40, 240, Limit(300))
 ONCE = 100_000

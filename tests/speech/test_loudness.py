@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from gateway.speech.loudness import LevelMeter, gain_for
+from gateway.speech.sound.loudness import LevelMeter, gain_for
 
 RATE = 24000
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from backends.interface import ChunkRule, Limit
 from gateway.errors import InvalidInput
-from gateway.speech.chunking import split_text
-from gateway.speech.graphemes import is_boundary
-from gateway.speech.plan import MAX_CHUNKS, Pause, Plan, Speak, clamp_max_chars, make_plan, split_again
-from gateway.speech.seeds import chunk_seed, occurrences
-from gateway.speech.text import clean
+from gateway.speech.text.chunking import split_text
+from gateway.speech.text.cleaning import clean
+from gateway.speech.text.graphemes import is_boundary
+from gateway.speech.text.plan import MAX_CHUNKS, Pause, Plan, Speak, clamp_max_chars, make_plan, split_again
+from gateway.speech.text.seeds import chunk_seed, occurrences
 
 SMALL = ChunkRule(40, 40, Limit(280))
 MERGING = ChunkRule(40, 240, Limit(300))

@@ -18,9 +18,9 @@ from gateway.cache.keys import Recipe, Source
 from gateway.engines.errors import HostStopped
 from gateway.errors import InvalidInput, ReadingFailed
 from gateway.speech.decode import decode_request
-from gateway.speech.language import UnknownLanguage
-from gateway.speech.lexicon import Lexicon, Pronunciation
 from gateway.speech.planner import LONG_CHARS, Planner, PlanOrder, planned, respelled_key
+from gateway.speech.text.language import UnknownLanguage
+from gateway.speech.text.lexicon import Lexicon, Pronunciation
 
 MODULE = "gateway.speech.planner"
 SOURCE = Source("tenant:anna", "scripted", "1", "voice", "en", b"{}")

@@ -9,8 +9,8 @@ import pytest
 import soundfile as sf
 
 from gateway.errors import SynthesisFailed
-from gateway.speech.plan import Mark, Pause, Plan, Speak
-from gateway.speech.render import ChunkTime, MarkTime, Rendered, Renderer
+from gateway.speech.encode.render import ChunkTime, MarkTime, Rendered, Renderer
+from gateway.speech.text.plan import Mark, Pause, Plan, Speak
 
 RATE = 24000
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from backends.interface import ChunkRule, Limit
-from gateway.speech.plan import make_plan, planner_version
-from gateway.speech.spell import can_spell_out, spell_out
+from gateway.speech.text.plan import make_plan, planner_version
+from gateway.speech.text.spell import can_spell_out, spell_out
 
 ENGLISH = {
     "Dr. Smith paid $3.50 on 11/22/2026 at 5:30pm.": (

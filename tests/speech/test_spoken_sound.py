@@ -11,11 +11,11 @@ import pytest
 import soundfile as sf
 
 from backends.interface import ChunkRule, Limit
-from gateway.speech.finish import Finish, post
-from gateway.speech.loudness import LevelMeter, gain_for
-from gateway.speech.plan import Pause, make_plan
-from gateway.speech.render import Rendered, Renderer
-from gateway.speech.seeds import chunk_seed
+from gateway.speech.encode.render import Rendered, Renderer
+from gateway.speech.sound.finish import Finish, post
+from gateway.speech.sound.loudness import LevelMeter, gain_for
+from gateway.speech.text.plan import Pause, make_plan
+from gateway.speech.text.seeds import chunk_seed
 
 TEXT = (
     "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background.\n\n"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gateway.errors import InvalidInput
-from gateway.speech.stretch import stretch
+from gateway.speech.sound.stretch import stretch
 
 SPEEDS = (0.5, 0.75, 0.9, 1.1, 1.5, 2.0)
 

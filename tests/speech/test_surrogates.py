@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.hostile import examples
 
-from gateway.speech.surrogates import cut_in_slices, without_lone_surrogates
+from gateway.speech.text.surrogates import cut_in_slices, without_lone_surrogates
 
 PIECES = (
     rb"\ud83d", rb"\ude00", rb"\uD83D", rb"\uDC00", rb"\\", rb"\"", rb"\n", rb"\u00e9", rb"\u0041", b"u", b"ud83d",

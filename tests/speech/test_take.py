@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.speech.take import TakeRejected, packed, read_take, settle, to_flac, to_wav
+from gateway.speech.sound.take import TakeRejected, packed, read_take, settle, to_flac, to_wav
 
 
 def tone(seconds: float = 0.5, rate: int = 24000, level: float = 0.5) -> np.ndarray:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.speech.text import clean, has_speech
+from gateway.speech.text.cleaning import clean, has_speech
 
 
 @pytest.mark.parametrize(

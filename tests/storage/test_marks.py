@@ -8,9 +8,9 @@ import pytest
 from sqlalchemy import text
 from support.storage import HandClock, a_job, opened
 
+from gateway.library.pronunciations import Pronunciations
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
-from gateway.speech.pronunciations import Pronunciations
 from storage.db.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 from storage.jobs.queue import JobStore

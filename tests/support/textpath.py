@@ -7,10 +7,10 @@ import html
 from backends.interface import ChunkRule, Limit
 from gateway.errors import InvalidInput
 from gateway.speech.decode import decode_request
-from gateway.speech.plan import Plan, make_plan, split_again
-from gateway.speech.spell import spell_out
 from gateway.speech.subtitles import LINES, Cue, split, srt, vtt
-from gateway.speech.text import clean, has_speech
+from gateway.speech.text.cleaning import clean, has_speech
+from gateway.speech.text.plan import Plan, make_plan, split_again
+from gateway.speech.text.spell import spell_out
 
 RULES = (
     ChunkRule(40, 40, Limit(280)),

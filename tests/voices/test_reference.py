@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from gateway.errors import InvalidInput
-from gateway.speech.reference import RATE, prepare_reference, resample
+from gateway.speech.sound.reference import RATE, prepare_reference, resample
 
 
 def speechlike(seconds: float, rate: int, level: float = 0.2) -> np.ndarray:

@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 
 from gateway.errors import Conflict
-from gateway.speech.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime
 from gateway.speech.subtitles import Cue, split, srt, vtt
 from storage.records import JobRecord, JobState
 

@@ -13,12 +13,12 @@ from gateway.jobs.plan.assign import Assignment, Intake
 from gateway.jobs.plan.planning import own_takes, plan_of
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import REFUSALS
-from gateway.speech.reader import Part, Reader
-from gateway.speech.recut import recut
-from gateway.speech.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import SpeechRequest
-from gateway.speech.shelf import Shelf
-from gateway.speech.speaker import Speaker
+from gateway.speech.speak.reader import Part, Reader
+from gateway.speech.speak.recut import recut
+from gateway.speech.speak.speaker import Speaker
+from gateway.speech.speak.take_store import Shelf
 from storage.files.audio import AudioStore
 from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState

@@ -10,9 +10,9 @@ import msgspec
 
 from gateway.jobs.model.output import MIMETYPES
 from gateway.speech.encode import default_bitrate, open_encoder
-from gateway.speech.reader import Part
 from gateway.speech.request import SpeechRequest
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
+from gateway.speech.speak.reader import Part
 
 MAX_ITEM_BYTES = 1_000_000
 _HEADER_BYTES = 1_000

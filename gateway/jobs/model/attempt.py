@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from gateway.engines.order import Rank
 from gateway.jobs.plan.lanes import lane_of_chunks
-from gateway.speech.timing import Timing
+from gateway.speech.speak.timing import Timing
 from storage.records import JobRecord, Lane
 
 

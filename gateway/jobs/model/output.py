@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.speech.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime
 
 MIMETYPES = {
     "mp3": "audio/mpeg",

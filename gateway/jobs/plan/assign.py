@@ -10,20 +10,20 @@ from backends.interface import ChunkRule
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.cache.keys import Recipe, Source
 from gateway.errors import InvalidInput
+from gateway.library.pronunciations import Pronunciations
 from gateway.routing.arms import Arm
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
 from gateway.settings import Settings
-from gateway.speech.checks import CHECKS_VERSION
 from gateway.speech.decode import decode_request
 from gateway.speech.encode import default_bitrate, encoder_identity
-from gateway.speech.language import UnknownLanguage
-from gateway.speech.lexicon import Lexicon
-from gateway.speech.plan import clamp_max_chars, planner_version
 from gateway.speech.planner import LONG_BYTES, LONG_CHARS, SPELLING_COSTS, Planned, Planner, PlanOrder, respelled_key
-from gateway.speech.pronunciations import Pronunciations
 from gateway.speech.request import SpeechRequest
-from gateway.speech.spell import can_spell_out
+from gateway.speech.sound.checks import CHECKS_VERSION
+from gateway.speech.text.language import UnknownLanguage
+from gateway.speech.text.lexicon import Lexicon
+from gateway.speech.text.plan import clamp_max_chars, planner_version
+from gateway.speech.text.spell import can_spell_out
 
 MEMO_SHARE = 16
 MEMO_OVERHEAD_BYTES = 3_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.jobs.plan.assign import Assignment
-from gateway.speech.plan import make_plan
+from gateway.speech.text.plan import make_plan
 from storage.records import Lane
 
 SHORT_CHUNKS = 2

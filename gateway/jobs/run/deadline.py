@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from gateway.speech.timing import Timing
+from gateway.speech.speak.timing import Timing
 
 LOOK_AGAIN_S = 0.25
 """Seconds between looks at a job that waits for an engine or its model."""

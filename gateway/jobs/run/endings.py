@@ -21,8 +21,8 @@ from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
-from gateway.speech.tally import Led
-from gateway.speech.utterance import Spoken
+from gateway.speech.speak.tally import Led
+from gateway.speech.speak.utterance import Spoken
 from storage.errors import (
     BlobMissing,
     StorageError,

@@ -17,16 +17,16 @@ from gateway.jobs.plan.assign import Assignment, Intake
 from gateway.jobs.plan.planning import assignments_of, own_takes, plan_of, take_source
 from gateway.jobs.run.deadline import Deadline, DeadlineOver
 from gateway.jobs.run.endings import Endings
+from gateway.library.voices import lost_recording
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import refusal
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.encode import check_size
 from gateway.speech.request import SpeechRequest
-from gateway.speech.shelf import JobRef
-from gateway.speech.speaker import Speaker
-from gateway.speech.utterance import Spoken, Utterance
-from gateway.speech.voices import lost_recording
+from gateway.speech.speak.speaker import Speaker
+from gateway.speech.speak.take_store import JobRef
+from gateway.speech.speak.utterance import Spoken, Utterance
 from storage.errors import BlobMissing, StorageError, translate
 from storage.files.audio import AudioStore
 from storage.jobs.queue import JobStore

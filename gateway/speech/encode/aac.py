@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from gateway.errors import InvalidInput
 from gateway.speech.encode.encoder import Encoder
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
 
 if TYPE_CHECKING:
     from av.audio.stream import AudioStream

@@ -10,7 +10,7 @@ from typing import ClassVar
 import msgspec
 
 from gateway.errors import SynthesisFailed
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
 
 
 class Encoded(msgspec.Struct, frozen=True):

@@ -21,7 +21,7 @@ from gateway.speech.encode.pcm import PcmEncoder
 from gateway.speech.encode.sndfile import FlacEncoder, OpusEncoder
 from gateway.speech.encode.wav import WavEncoder
 from gateway.speech.request import AudioFormat
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
 """The size of what has no known end, as FFmpeg writes it into WAV for a pipe."""

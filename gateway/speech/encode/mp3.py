@@ -10,7 +10,7 @@ import lameenc  # type: ignore[import-not-found]
 
 from gateway.errors import InvalidInput
 from gateway.speech.encode.encoder import Encoder
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
 
 MP3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
 """In kbit/s; those that every sample rate from 16 kHz knows."""

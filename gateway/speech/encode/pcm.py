@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from gateway.speech.encode.encoder import Encoder
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
 
 
 class PcmEncoder(Encoder):

@@ -14,7 +14,7 @@ import soundfile as sf  # type: ignore[import-untyped]
 
 from gateway.errors import InvalidInput
 from gateway.speech.encode.encoder import Encoder
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
 
 OPUS_BITRATES = (16, 24, 32, 48, 64, 96, 128)
 """In kbit/s."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from gateway.errors import InvalidInput
 from gateway.speech.encode.encoder import Encoder
-from gateway.speech.take import Pcm16
+from gateway.speech.sound.take import Pcm16
 
 _HEADER_BYTES = 44
 

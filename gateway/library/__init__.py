@@ -1,0 +1,1 @@
+"""What tenants bring: voices made of recordings, and pronunciation dictionaries."""

@@ -1,0 +1,136 @@
+"""Joining finished takes and pauses into one file, and keeping the times of both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+
+from gateway.speech.encode import Encoded, open_encoder
+from gateway.speech.request import AudioFormat
+from gateway.speech.sound.take import Pcm16
+from gateway.speech.text.plan import Mark, Pause, Plan, Segment, Speak
+
+_SILENCE_BLOCK = 1 << 16
+
+
+class ChunkTime(msgspec.Struct, frozen=True):
+    """When a chunk is heard, counted in output samples."""
+
+    text: str
+    start_ms: int
+    end_ms: int
+
+
+class MarkTime(msgspec.Struct, frozen=True):
+    """When a mark is passed."""
+
+    name: str
+    ms: int
+
+
+class Rendered(msgspec.Struct, frozen=True):
+    """A finished utterance."""
+
+    encoded: Encoded
+    chunks: tuple[ChunkTime, ...]
+    marks: tuple[MarkTime, ...]
+    samples: int
+
+
+class Renderer:
+    """Writes an utterance to a file, take by take; the whole of its PCM is never in memory.
+
+    Args:
+        plan: takes are added in the order of its chunks.
+        speed: natural pauses get shorter by it, exact ones do not.
+        path: where the file is spooled.
+        rate: of all takes, in Hz.
+        bitrate: in kbit/s; None means the format's default.
+        gain: a factor for the whole utterance.
+
+    Raises:
+        InvalidInput: the format cannot have this rate or bitrate.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        speed: float,
+        format: AudioFormat,  # noqa: A002
+        path: Path,
+        rate: int,
+        bitrate: int | None = None,
+        gain: float = 1.0,
+    ) -> None:
+        self.rate = rate
+        self._segments: Iterator[Segment] = iter(plan.segments)
+        self._speed = speed
+        self._gain = gain
+        self._chunks: list[ChunkTime] = []
+        self._marks: list[MarkTime] = []
+        self._encoder = open_encoder(format, path, rate, bitrate)
+
+    def add(self, pcm: Pcm16) -> None:
+        """Append the finished take of the next chunk, after the pauses and marks before it.
+
+        Args:
+            pcm: shape (n,).
+
+        Raises:
+            ValueError: the plan has no further chunk.
+        """
+        speak = self._advance()
+        if speak is None:
+            raise ValueError("more takes than the plan has chunks")
+        start_ms = self._now_ms()
+        gain = self._gain * 10 ** (speak.gain / 20)
+        self._encoder.write(pcm if gain == 1.0 else _amplify(pcm, gain))
+        self._chunks.append(ChunkTime(speak.shown, start_ms, self._now_ms()))
+
+    def finish(self) -> Rendered:
+        """Write what follows the last chunk and complete the file.
+
+        Raises:
+            ValueError: a chunk has got no take.
+            SynthesisFailed: nothing was spoken.
+        """
+        if self._advance() is not None:
+            raise ValueError("fewer takes than the plan has chunks")
+        encoded = self._encoder.finish()
+        return Rendered(encoded, tuple(self._chunks), tuple(self._marks), encoded.samples)
+
+    def abandon(self) -> None:
+        """Close the unfinished file; whoever gave the path removes it."""
+        self._encoder.abandon()
+
+    def _advance(self) -> Speak | None:
+        for segment in self._segments:
+            match segment:
+                case Speak():
+                    return segment
+                case Pause():
+                    self._silence(segment)
+                case Mark():
+                    self._marks.append(MarkTime(segment.name, self._now_ms()))
+        return None
+
+    def _silence(self, pause: Pause) -> None:
+        left = pause.samples(self._speed, self.rate)
+        block = np.zeros(min(left, _SILENCE_BLOCK), np.int16)
+        while left > 0:
+            self._encoder.write(block[:left])
+            left -= min(left, block.size)
+
+    def _now_ms(self) -> int:
+        return round(self._encoder.samples * 1000 / self.rate)
+
+
+def _amplify(pcm: Pcm16, gain: float) -> Pcm16:
+    louder = pcm.astype(np.float32) * np.float32(gain)
+    np.rint(louder, out=louder)
+    np.clip(louder, -32768, 32767, out=louder)
+    return louder.astype(np.int16)

@@ -1,0 +1,1 @@
+"""Takes as samples: checked, trimmed, stretched, measured, finished."""

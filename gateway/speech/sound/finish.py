@@ -1,0 +1,108 @@
+"""From a take to its finished form: edges trimmed, tempo changed. Runs in the worker that made the take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from gateway.speech.sound.checks import Check, judge
+from gateway.speech.sound.stretch import stretch
+from gateway.speech.sound.take import Pcm16, read_take, settle, to_flac, to_wav
+from gateway.speech.sound.trim import fade, speech_span
+
+
+class Finish(msgspec.Struct, frozen=True):
+    """What is done to every take before it is joined.
+
+    Args:
+        speed: 0.5 to 2.0; 2.0 halves the duration.
+        trim: cut the silence around the speech, so that pauses are the plan's.
+        check: what a new take is checked against; None checks nothing.
+        pack: compress the take here and now; else it comes as WAV, and whoever stores it compresses it.
+    """
+
+    speed: float = 1.0
+    trim: bool = True
+    check: Check | None = None
+    pack: bool = True
+
+
+class PostResult(msgspec.Struct, frozen=True):
+    """A take and its finished form.
+
+    Args:
+        file: the take as spoken, a 16-bit FLAC file, or WAV; see `Finish.pack`.
+        samples: of that take.
+        pcm: the finished samples, int16 little-endian.
+        gain_db: see `Settled`.
+        report: the flaws that were found, as JSON of `Flaw`s; empty without any.
+    """
+
+    file: bytes
+    samples: int
+    pcm: bytes
+    gain_db: float
+    report: bytes = b""
+
+
+_decode_finish = msgspec.json.Decoder(Finish).decode
+
+
+def finish_take(pcm: Pcm16, rate: int, finish: Finish) -> Pcm16:
+    """Trim and stretch a take; the same samples give the same result wherever this runs.
+
+    Args:
+        pcm: shape (n,) at `rate` Hz.
+    """
+    return _finish(pcm, pcm.astype(np.float32), rate, finish)
+
+
+def finish_file(file: bytes, finish: Finish) -> tuple[Pcm16, int]:
+    """A stored take, finished, and its rate in Hz."""
+    pcm, rate = read_take(file)
+    return finish_take(pcm, rate, finish), rate
+
+
+def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool) -> PostResult:
+    """Settle, store and finish what an engine gave; the hook that hosts run in their workers.
+
+    Args:
+        pcm: as the engine gave it, at `rate` Hz.
+        finish_json: a `Finish` as JSON; empty for the default.
+
+    Raises:
+        TakeRejected: it is no speech.
+    """
+    finish = _decode_finish(finish_json) if finish_json else Finish()
+    settled = settle(pcm, has_letters)
+    flaws = judge(settled.wide, rate, finish.check) if finish.check is not None else ()
+    finished = _finish(settled.pcm, settled.wide, rate, finish)
+    return PostResult(
+        file=to_flac(settled.pcm, rate) if finish.pack else to_wav(settled.pcm, rate),
+        samples=settled.pcm.size,
+        pcm=finished.astype("<i2", copy=False).tobytes(),
+        gain_db=settled.gain_db,
+        report=msgspec.json.encode(flaws) if flaws else b"",
+    )
+
+
+def _finish(pcm: Pcm16, wide: npt.NDArray[np.float32], rate: int, finish: Finish) -> Pcm16:
+    """`wide` holds the very values of `pcm`, so that a take read from the store is finished like a new one."""
+    begin, end = speech_span(wide, rate) if finish.trim else (0, pcm.size)
+    cut_begin, cut_end = begin > 0, end < pcm.size
+    if finish.speed == 1.0:
+        kept = pcm[begin:end]
+        if cut_begin or cut_end:
+            kept = kept.copy()
+            fade(kept, rate, cut_begin, cut_end)
+        return kept
+    sound = stretch(wide[begin:end], rate, finish.speed)
+    np.rint(sound, out=sound)
+    np.clip(sound, -32768, 32767, out=sound)
+    stretched = sound.astype(np.int16)
+    # The last window may end up to 8 ms off, so its end is faded like a cut.
+    fade(stretched, rate, cut_begin, True)
+    return stretched

@@ -1,0 +1,70 @@
+"""How loud speech is, and the one gain that brings it where it was asked to be."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from gateway.speech.sound.take import Pcm16
+
+_BLOCK_MS = 100
+_ABSOLUTE_GATE_DBFS = -60.0
+_RELATIVE_GATE_DB = 10.0
+_FULL_SCALE = 32768.0
+
+
+class LevelMeter:
+    """The gated RMS level of speech that arrives in pieces.
+
+    Blocks of 100 ms below -60 dBFS, then those 10 dB below the mean of the others, do not count: pauses do not make
+    a voice softer. It follows ITU-R BS.1770 without the frequency weighting, which needs a recursive filter.
+    """
+
+    def __init__(self, rate: int) -> None:
+        self._block = max(1, rate * _BLOCK_MS // 1000)
+        self._rest = np.zeros(0, np.float32)
+        self._powers: list[np.ndarray[tuple[int], np.dtype[np.float32]]] = []
+        self._peak = 0.0
+
+    @property
+    def peak(self) -> float:
+        """The largest sample so far; 1.0 is full scale."""
+        return self._peak
+
+    def add(self, pcm: Pcm16) -> None:
+        """Count further samples."""
+        if pcm.size == 0:
+            return
+        x = pcm.astype(np.float32) * np.float32(1 / _FULL_SCALE)
+        self._peak = max(self._peak, float(x.max()), -float(x.min()))
+        x = np.concatenate((self._rest, x)) if self._rest.size else x
+        whole = x.size // self._block
+        blocks = x[: whole * self._block].reshape(whole, self._block)
+        self._powers.append(np.einsum("ij,ij->i", blocks, blocks) / np.float32(self._block))
+        self._rest = x[whole * self._block :]
+
+    def level(self) -> float:
+        """In dBFS, where a full-scale square wave has 0; -inf when there was no speech."""
+        powers = np.concatenate(self._powers) if self._powers else np.zeros(0, np.float32)
+        if powers.size == 0 and self._rest.size:
+            powers = np.array([np.mean(np.square(self._rest))])
+        loud = powers[powers > 10 ** (_ABSOLUTE_GATE_DBFS / 10)]
+        if loud.size == 0:
+            return -math.inf
+        gate = float(loud.mean(dtype=np.float64)) * 10 ** (-_RELATIVE_GATE_DB / 10)
+        return 10.0 * math.log10(float(loud[loud >= gate].mean(dtype=np.float64)))
+
+
+def gain_for(level: float, target: float, peak: float) -> float:
+    """The factor that brings `level` to `target` (both dBFS), lowered where a sample would clip.
+
+    Args:
+        peak: the largest sample, 1.0 is full scale; after the gain it is at most -1 dBFS.
+    """
+    if not math.isfinite(level) or peak <= 0.0:
+        return 1.0
+    ceiling = 10 ** (-1 / 20)
+    wanted = float(10 ** ((target - level) / 20))
+    # Speech that came in above the ceiling is not lowered by a request to be louder.
+    return min(wanted, max(ceiling / peak, 1.0))

@@ -1,0 +1,140 @@
+"""Reads an utterance while it is being spoken, from its stored takes; any server can.
+
+What it gives are the finished chunks in order, each with the pause before it, so that one after the other they are
+the finished audio, sample by sample.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+import numpy as np
+
+from gateway.speech.sound.finish import Finish
+from gateway.speech.sound.take import Pcm16
+from gateway.speech.speak.fresh_takes import Fresh
+from gateway.speech.speak.take_store import Shelf
+from gateway.speech.text.plan import Mark, Pause, Plan, Speak
+from gateway.speech.text.script import Line
+from storage.records import TakeRecord
+
+AHEAD = 32
+"""Takes looked up at once."""
+
+
+class Part(msgspec.Struct, frozen=True):
+    """One chunk with the pause before it, the last one also with what follows it; samples of the whole are counted."""
+
+    index: int
+    text: str
+    pcm: Pcm16
+    rate: int
+    start: int
+    """Where its speech begins, after the pause."""
+    end: int
+
+
+class Reader:
+    """Reads one utterance from its beginning.
+
+    Args:
+        finished: makes finished samples of a stored take's FLAC.
+        fresh: takes are heard before they are stored; None waits until they are.
+        spoken_by: the job whose takes alone are this utterance's (see `Utterance.own_takes`); None: anybody's.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        script: tuple[Line, ...],
+        speed: float,
+        shelf: Shelf,
+        finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
+        spoken_by: str | None = None,
+        fresh: Fresh | None = None,
+    ) -> None:
+        self._script = script
+        self._pauses = _pauses(plan)
+        self._speed = speed
+        self._shown = [speak.shown for speak in plan.speaks]
+        self._shelf = shelf
+        self._finished = finished
+        self._spoken_by = spoken_by
+        self._fresh = fresh
+        self._next = 0
+        self._samples = 0
+        self._known: dict[str, TakeRecord] = {}
+
+    @property
+    def index(self) -> int:
+        """The chunk that comes next."""
+        return self._next
+
+    @property
+    def done(self) -> bool:
+        """Whether every chunk has been read."""
+        return self._next >= len(self._script)
+
+    @property
+    def awaited(self) -> str | None:
+        """The key of the take that comes next."""
+        return None if self.done else self._script[self._next].key
+
+    def seek(self, index: int, samples: int) -> None:
+        """Go on with chunk `index`, which `samples` of the whole come before."""
+        self._next, self._samples = index, samples
+        self._known = {}
+
+    async def next(self) -> Part | None:
+        """The next chunk; None while its take is not there, or when all have been read."""
+        if self.done:
+            return None
+        line = self._script[self._next]
+        fresh = self._fresh.get(line.key) if self._fresh is not None and self._spoken_by is None else None
+        if fresh is not None:
+            take, finish = fresh
+            if finish.speed == self._speed and take.pcm:
+                return self._part(line, np.frombuffer(take.pcm, "<i2"), take.rate)
+            return self._part(line, await self._finished(take.file, Finish(speed=self._speed)), take.rate)
+        return await self._from_shelf(line)
+
+    async def _from_shelf(self, line: Line) -> Part | None:
+        take = self._known.pop(line.key, None) or await self._find(line)
+        if take is None:
+            return None
+        flac = await self._shelf.read(take)
+        if flac is None:
+            return None
+        return self._part(line, await self._finished(flac, Finish(speed=self._speed)), take.sample_rate)
+
+    def _part(self, line: Line, speech: Pcm16, rate: int) -> Part:
+        silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
+        start = self._samples + silence
+        self._next += 1
+        after = sum(p.samples(self._speed, rate) for p in self._pauses[self._next]) if self.done else 0
+        self._samples = start + speech.size + after
+        pcm = speech
+        if silence or after:
+            pcm = np.concatenate((np.zeros(silence, np.int16), speech, np.zeros(after, np.int16)))
+        return Part(line.index, self._shown[line.index], pcm, rate, start, self._samples)
+
+    async def _find(self, line: Line) -> TakeRecord | None:
+        keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
+        found = await self._shelf.find(keys)
+        self._known = {key: take for key, take in found.items() if self._spoken_by in (None, take.job_id)}
+        return self._known.get(line.key)
+
+
+def _pauses(plan: Plan) -> list[list[Pause]]:
+    """The pauses before each chunk, then those after the last."""
+    before: list[list[Pause]] = [[]]
+    for segment in plan.segments:
+        match segment:
+            case Pause():
+                before[-1].append(segment)
+            case Speak():
+                before.append([])
+            case Mark():
+                pass
+    return before

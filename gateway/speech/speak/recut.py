@@ -1,0 +1,39 @@
+"""Cuts finished audio into its chunks again: for utterances whose takes are gone, or were never this job's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import soundfile as sf  # type: ignore[import-untyped]
+
+from gateway.speech.encode.aac import read_aac
+from gateway.speech.encode.render import ChunkTime
+from gateway.speech.speak.reader import Part
+
+
+def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> Part:
+    """Chunk `index` of a finished file, with the pause before it; the last one has what follows it, too.
+
+    Args:
+        path: a finished file of any format; `.pcm` is read as 16-bit little-endian.
+        times: of all its chunks.
+        rate: of its PCM, in Hz.
+    """
+    begin = round(times[index - 1].end_ms * rate / 1000) if index else 0
+    start = round(times[index].start_ms * rate / 1000)
+    end = None if index == len(times) - 1 else round(times[index].end_ms * rate / 1000)
+    if path.suffix == ".pcm":
+        pcm = np.fromfile(path, "<i2", count=-1 if end is None else end - begin, offset=2 * begin)
+    elif path.suffix == ".aac":
+        pcm = read_aac(path, begin, end)
+    else:
+        with sf.SoundFile(path) as file:
+            # Opus decodes at 48 kHz, whatever went in.
+            scale = file.samplerate / rate
+            file.seek(round(begin * scale))
+            pcm = file.read(-1 if end is None else round((end - begin) * scale), dtype="int16")
+            rate = file.samplerate
+            start = round(start * scale)
+            begin = round(begin * scale)
+    return Part(index, times[index].text, pcm, rate, start, begin + pcm.size)

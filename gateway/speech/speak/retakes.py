@@ -1,0 +1,66 @@
+"""Speak again what was spoken badly, and keep the best of it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+import msgspec
+
+from gateway.engines.errors import ChunkPoisoned, ChunkRefused
+from gateway.engines.order import TakeResult
+from gateway.speech.sound.checks import Flaw, score
+
+FLAW_WARNING = "take_flaw"
+"""Code of the warning about a flaw of a take that was kept."""
+
+_UNENDED = "missed_eos: "
+_UNENDED_SEVERITY = 0.5
+_decode = msgspec.json.Decoder(tuple[Flaw, ...]).decode
+
+
+async def best_take(
+    speak: Callable[[int], Awaitable[TakeResult]], retries: int, on_flaws: Callable[[tuple[Flaw, ...]], None]
+) -> tuple[TakeResult, int]:
+    """The first take without a flaw, else the least flawed; and how often it was spoken again.
+
+    Args:
+        speak: gives a take; called with 0, then with 1, 2, … for other seeds.
+        retries: at most so often.
+        on_flaws: told the flaws of each take that has any.
+
+    The take comes back with its flaws among its warnings, and the engine's time for all of them. An error of the
+    first try is raised; a flawed take is better than the error of a later one.
+    """
+    best: TakeResult | None = None
+    best_flaws: tuple[Flaw, ...] = ()
+    engine_s = 0.0
+    tries = 0
+    for retry in range(retries + 1):
+        try:
+            take = await speak(retry)
+        except (ChunkRefused, ChunkPoisoned):
+            if best is None:
+                raise
+            break
+        tries = retry
+        engine_s += take.engine_s
+        flaws = flaws_of(take)
+        if flaws:
+            on_flaws(flaws)
+        if best is None or score(flaws) > score(best_flaws):
+            best, best_flaws = take, flaws
+        if not flaws:
+            break
+    assert best is not None  # the first try returned or raised
+    rest = tuple(warning for warning in best.warnings if not warning.startswith(_UNENDED))
+    told = tuple(f"{FLAW_WARNING}: {flaw.name}: {flaw.detail}" for flaw in best_flaws)
+    return msgspec.structs.replace(best, warnings=rest + told, engine_s=engine_s), tries
+
+
+def flaws_of(take: TakeResult) -> tuple[Flaw, ...]:
+    """What the checks found, and what the engine itself says: that it was cut off before it found an end."""
+    found = _decode(take.report) if take.report else ()
+    unended = [warning.removeprefix(_UNENDED) for warning in take.warnings if warning.startswith(_UNENDED)]
+    if unended and all(flaw.name != "missed_eos" for flaw in found):
+        found += (Flaw("missed_eos", _UNENDED_SEVERITY, unended[0]),)
+    return found

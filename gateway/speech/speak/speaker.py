@@ -1,0 +1,311 @@
+"""One utterance, from plan to finished file: which takes exist, who speaks the others, in which order they are joined.
+
+At most `window` chunks of an utterance are between a backend and the file at any time, so a text of a megabyte needs
+no more memory than a page. Every take is stored as soon as it is spoken, whatever its place; the file is written in
+order. An utterance that begins again finds its takes and speaks only what is missing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from gateway.cache.flights import Flights
+from gateway.engines.dsp import Dsp
+from gateway.errors import InvalidInput, SynthesisFailed
+from gateway.metrics import Metrics
+from gateway.speech.encode.render import Rendered, Renderer
+from gateway.speech.sound.finish import Finish, finish_file
+from gateway.speech.sound.loudness import LevelMeter, gain_for
+from gateway.speech.speak.fresh_takes import Fresh
+from gateway.speech.speak.progress import Progress
+from gateway.speech.speak.retakes import FLAW_WARNING
+from gateway.speech.speak.take_maker import Made, Maker
+from gateway.speech.speak.take_store import Shelf
+from gateway.speech.speak.take_writer import Keeper
+from gateway.speech.speak.timing import Timing
+from gateway.speech.speak.utterance import Listener, SpeakingHost, Spoken, Utterance
+from gateway.speech.text.script import Line
+from storage.records import TakeRecord
+
+IN_THREAD_S = 0.5
+"""Finished takes with at least this much sound are encoded in a thread, so that the event loop goes on."""
+
+_CODE = re.compile(r"[a-z][a-z0-9_]*")
+"""What a backend's warning must begin with, before `: `, to have a code of its own."""
+
+Samples = npt.NDArray[np.int16]
+
+
+class _Part(msgspec.Struct, frozen=True):
+    """A chunk's finished samples and their rate."""
+
+    pcm: Samples
+    rate: int
+
+
+class Speaker:
+    """Speaks utterances; one for the whole process, so that equal chunks in flight are spoken once."""
+
+    def __init__(self, shelf: Shelf, fresh: Fresh, dsp: Dsp, metrics: Metrics, window: int, take_retries: int) -> None:
+        self._shelf = shelf
+        self._fresh = fresh
+        self._dsp = dsp
+        self._metrics = metrics
+        self._window = window
+        self._take_retries = take_retries
+        self._flights: Flights[Made] = Flights()
+
+    async def speak(
+        self,
+        utterance: Utterance,
+        host: SpeakingHost,
+        spool: Path,
+        timing: Timing,
+        listener: Listener,
+    ) -> Spoken:
+        """Speak, join and encode. Its takes may still be on their way to the shelf: see `Spoken.kept`.
+
+        Args:
+            spool: where the encoded file is written.
+
+        Raises:
+            InvalidInput, UnsupportedText: the text or an option is at fault.
+            SynthesisFailed: the engine is.
+            BackendUnavailable: it cannot be loaded.
+        """
+        work = _Work(self, utterance, host, timing, listener)
+        try:
+            return await work.run(spool)
+        except BaseException:
+            await work.close()
+            raise
+
+    # What follows is used by `_Work` and its `Maker`.
+
+    @property
+    def flights(self) -> Flights[Made]:
+        """Takes that are being made."""
+        return self._flights
+
+    @property
+    def take_retries(self) -> int:
+        """How often a flawed take is spoken again."""
+        return self._take_retries
+
+    @property
+    def shelf(self) -> Shelf:
+        """Where takes rest."""
+        return self._shelf
+
+    @property
+    def fresh(self) -> Fresh:
+        """Where takes are until they rest."""
+        return self._fresh
+
+    @property
+    def window(self) -> int:
+        """Chunks of one utterance between backend and file."""
+        return self._window
+
+    @property
+    def metrics(self) -> Metrics:
+        """The server's counters."""
+        return self._metrics
+
+    async def finished(self, flac: bytes, finish: Finish) -> Samples:
+        """A stored take, finished; away from the event loop."""
+        if finish.speed == 1.0:
+            pcm, _ = await asyncio.to_thread(finish_file, flac, finish)
+        else:
+            pcm, _ = await self._dsp.run(finish_file, flac, finish)
+        return pcm
+
+
+class _Work:
+    """One utterance under way."""
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        utterance: Utterance,
+        host: SpeakingHost,
+        timing: Timing,
+        listener: Listener,
+    ) -> None:
+        self.speaker = speaker
+        self.utterance = utterance
+        self.timing = timing
+        own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
+        self._lines = utterance.script
+        at_once = len(self._lines) > 1 or not utterance.waited_for
+        self._progress = Progress((each.key for each in self._lines), listener.counted)
+        self.keeper = Keeper(
+            speaker.shelf, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
+        )
+        self._maker = Maker(speaker, utterance, host, self.keeper, timing, listener.took)
+        self._stored: dict[str, TakeRecord] = {}
+        self._tasks: dict[int, asyncio.Task[_Part]] = {}
+        self._news = asyncio.Event()
+        self._heard_of: set[int] = set()
+        self._spoken = 0
+        self._warnings: dict[tuple[str, str], None] = {}
+
+    async def run(self, spool: Path) -> Spoken:
+        request = self.utterance.request
+        left = len(self._lines)
+        if not left:
+            raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
+        self._stored = await self._maker.look(self._lines)
+        gain = 1.0
+        if request.loudness is not None:
+            gain = await self._measure(request.loudness)
+        rendered: Rendered | None = None
+        opening = asyncio.create_task(self._open(spool, gain))
+        try:
+            async for part in self._in_order():
+                renderer = await asyncio.shield(opening)
+                if part.rate != renderer.rate:
+                    raise SynthesisFailed(
+                        f"the backend said that it speaks at {renderer.rate} Hz, and spoke at {part.rate} Hz"
+                    )
+                left -= 1
+                rendered = await _rendered(renderer, part, last=not left)
+        except BaseException:
+            await asyncio.wait((opening,))
+            if opening.exception() is None:
+                opening.result().abandon()
+            raise
+        assert rendered is not None  # the last part completes it
+        self.keeper.check()
+        if not self.utterance.waited_for:
+            self.keeper.hurry()
+        tally = self._maker.tally
+        return Spoken(
+            rendered=rendered,
+            chunks=len(self._lines),
+            chunks_spoken=self._spoken,
+            led=tally.led,
+            engine_s=tally.engine_s,
+            warnings=tuple(self._warnings),
+            takes_retried=tally.retried,
+            kept=self.keeper.kept,
+        )
+
+    async def _open(self, spool: Path, gain: float) -> Renderer:
+        """The file's beginning, made while the engine speaks."""
+        utterance, request = self.utterance, self.utterance.request
+        return await asyncio.to_thread(
+            Renderer,
+            utterance.plan,
+            speed=request.speed,
+            format=request.format,
+            path=spool,
+            rate=utterance.rate,
+            bitrate=request.bitrate,
+            gain=gain,
+        )
+
+    async def close(self) -> None:
+        """Withdraw what is still with the host; takes already spoken are stored all the same."""
+        self.keeper.hurry()  # also where we are cancelled once more while we wait
+        for task in self._tasks.values():
+            task.cancel()
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
+        await self.keeper.settled()
+
+    async def _measure(self, loudness: float) -> float:
+        """Speak everything once into the store and measure its level; the takes are then read again in order."""
+        meter: LevelMeter | None = None
+        async for part in self._in_order():
+            if meter is None:
+                meter = LevelMeter(part.rate)
+            meter.add(part.pcm)
+        await self.keeper.kept()
+        self._stored = await self._maker.look(self._lines)
+        return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
+
+    async def _in_order(self) -> AsyncIterator[_Part]:
+        """The finished chunks in the order of the text, `window` of them under way."""
+        self._tasks.clear()
+        ahead = 0
+        for index in range(len(self._lines)):
+            while ahead < len(self._lines) and ahead < index + self.speaker.window:
+                task = self._tasks[ahead] = asyncio.create_task(self._chunk(ahead))
+                task.add_done_callback(self._hear)
+                ahead += 1
+            part = await self._first_trouble(index)
+            del self._tasks[index]
+            yield part
+
+    def _hear(self, _task: asyncio.Task[_Part]) -> None:
+        self._news.set()
+
+    async def _first_trouble(self, index: int) -> _Part:
+        """The part that is due; a later chunk that has failed fails the utterance now, not when its turn comes."""
+        due = self._tasks[index]
+        while not due.done():
+            self._news.clear()
+            await self._news.wait()
+            for task in self._tasks.values():
+                if task.done():
+                    task.result()
+            self.keeper.check()
+        return due.result()
+
+    async def _chunk(self, index: int) -> _Part:
+        due = self._lines[index]
+        first = index not in self._heard_of  # of two passes, if its level was measured
+        self._heard_of.add(index)
+        stored = self._stored.get(due.key)
+        flac = None if stored is None else await self.speaker.shelf.read(stored)
+        if stored is not None and flac is not None:
+            self.timing.begin(time.monotonic())
+            if first:
+                self._maker.count("stored")
+                self._progress.add((due.key,))
+            self._note(stored.warnings, index)
+            return _Part(await self.speaker.finished(flac, self._maker.finish), stored.sample_rate)
+        return await self._heard(due, await self._maker.make(due))
+
+    async def _heard(self, chunk: Line, made: Made) -> _Part:
+        """A take as this utterance wants it."""
+        take = made.take
+        self._note(take.warnings, chunk.index)
+        if take.gain_db and made.origin != "stored":
+            gain = f"take_gain: a take peaked above full scale and was lowered by {-take.gain_db:.1f} dB"
+            self._note((gain,), chunk.index)
+        if made.origin in ("spoken", "pieces"):
+            self._spoken += 1  # done when its take is kept
+        else:
+            self._progress.add((chunk.key,))
+        if made.finish == self._maker.finish:
+            return _Part(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
+        # Whoever asked first wanted another speed.
+        return _Part(await self.speaker.finished(take.file, self._maker.finish), take.rate)
+
+    def _note(self, warnings: tuple[str, ...], index: int) -> None:
+        for warning in warnings:
+            code, _, message = warning.partition(": ")
+            if code == FLAW_WARNING:  # takes are shared, so only here is it known which chunk it is
+                message = f"chunk {index}: {message}"
+            self._warnings[(code, message) if message and _CODE.fullmatch(code) else ("backend", warning)] = None
+
+
+async def _rendered(renderer: Renderer, part: _Part, *, last: bool) -> Rendered | None:
+    """Append a part; with the last one, complete the file in the same turn of a thread."""
+
+    def render() -> Rendered | None:
+        renderer.add(part.pcm)
+        return renderer.finish() if last else None
+
+    if last or len(part.pcm) >= IN_THREAD_S * part.rate:
+        return await asyncio.to_thread(render)
+    return render()

@@ -1,0 +1,286 @@
+"""The take of each chunk: found, shared with whoever asks for the same, spoken, tried again, or made of pieces."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+
+from gateway.engines.errors import ChunkPoisoned, ChunkRefused
+from gateway.engines.order import ChunkOrder, Rank, TakeResult
+from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
+from gateway.speech.sound.checks import Check, Flaw
+from gateway.speech.sound.finish import Finish
+from gateway.speech.sound.take import read_take, to_flac
+from gateway.speech.speak.retakes import best_take
+from gateway.speech.speak.take_writer import Keeper
+from gateway.speech.speak.tally import Tally
+from gateway.speech.speak.timing import Timing
+from gateway.speech.speak.utterance import SpeakingHost, Utterance
+from gateway.speech.text.cleaning import has_speech
+from gateway.speech.text.plan import split_again
+from gateway.speech.text.script import Line, line
+from gateway.speech.text.seeds import chunk_seed, occurrences
+from storage.records import TakeRecord
+
+if TYPE_CHECKING:
+    from gateway.speech.speak.speaker import Speaker
+
+PAUSES_S = (0.1, 0.5)
+"""Before each further try of a chunk: a vendor that is overloaded is not mended within a millisecond."""
+
+RETRIES = len(PAUSES_S)
+"""Further tries of a chunk that failed in a way another try may mend; each has its own seed."""
+
+Origin: TypeAlias = Literal["spoken", "pieces", "stored", "shared"]
+
+
+class Made(msgspec.Struct, frozen=True):
+    """The take of a chunk.
+
+    Args:
+        finish: how its samples (`take.pcm`) were finished; None where only its file is there.
+        origin: `spoken` here, joined of `pieces` that were, `stored`, or `shared` with another job.
+    """
+
+    take: TakeResult
+    finish: Finish | None
+    origin: Origin
+
+
+class Maker:
+    """Makes the takes of one utterance. Equal chunks of all utterances of a server are one piece of work.
+
+    Args:
+        keeper: stores them.
+        timing: told when the work began.
+        took: called whenever a take is there, also that of a piece.
+    """
+
+    def __init__(
+        self,
+        speaker: Speaker,
+        utterance: Utterance,
+        host: SpeakingHost,
+        keeper: Keeper,
+        timing: Timing,
+        took: Callable[[], None],
+    ) -> None:
+        self._speaker = speaker
+        self._keeper = keeper
+        self._utterance = utterance
+        self._host = host
+        self._timing = timing
+        self._took = took
+        self.finish = Finish(speed=utterance.request.speed)
+        self._wish = msgspec.structs.replace(self.finish, pack=keeper.at_once)
+        self.tally = Tally()
+        self._checked = utterance.source.checks != ""
+        self._looked: set[str] = set()
+        self._changes = 0
+
+    async def look(self, script: Sequence[Line]) -> dict[str, TakeRecord]:
+        """The stored takes of the utterance's chunks, by key. What others make from now on is found by `make`."""
+        self._changes = self._others_changes  # before the look: what comes meanwhile may be missed by it
+        found = await self._stored(script)
+        self._looked = {each.key for each in script}
+        return found
+
+    @property
+    def _others_changes(self) -> int:
+        """Grows whenever a take of another utterance of this server comes or is stored."""
+        return self._speaker.fresh.changes - self._keeper.changes
+
+    async def _stored(self, wanted: Sequence[Line]) -> dict[str, TakeRecord]:
+        """The stored takes of these chunks that the utterance may use, by key."""
+        job_id = self._utterance.ref.job_id
+        found = await self._speaker.shelf.find([each.key for each in wanted], job_id)
+        if self._utterance.own_takes:
+            found = {key: take for key, take in found.items() if take.job_id == job_id}
+        for each in wanted:
+            take = found.get(each.key)
+            if take is not None and take.job_id == job_id:
+                self.tally.found(each.key, each.text, take.samples / take.sample_rate)
+        return found
+
+    async def make(self, chunk: Line, rank: Rank | None = None) -> Made:
+        """The take of a chunk; it is stored, or on its way to the store.
+
+        Args:
+            rank: of the chunk that this one is a piece of; None is the utterance's.
+
+        Raises:
+            InvalidInput, UnsupportedText: the text or an option is at fault.
+            SynthesisFailed: the engine is.
+            BackendUnavailable: it cannot be loaded.
+        """
+
+        async def fly(flight: Rank) -> Made:
+            return await self._found(chunk) or await self._new(chunk, flight)
+
+        made, led = await self._speaker.flights.join(chunk.key, fly, rank or self._utterance.rank)
+        if not led:
+            made = msgspec.structs.replace(made, origin="shared")
+        if made.origin == "shared":
+            self._keeper.use(chunk.key)
+        self.count(made.origin)
+        return made
+
+    def count(self, origin: Origin) -> None:
+        """A take is there."""
+        if origin != "pieces":  # each of which was counted
+            self._speaker.metrics.takes.labels(self._utterance.source.backend, origin).inc()
+        self._took()
+
+    async def _found(self, chunk: Line) -> Made | None:
+        """What another utterance has made since this one looked; nobody else makes it at this moment."""
+        fresh = self._speaker.fresh
+        known = None if self._utterance.own_takes else fresh.get(chunk.key)
+        if known is not None:
+            self._timing.begin(time.monotonic())
+            return Made(*known, "shared")
+        if chunk.key in self._looked and self._others_changes == self._changes:
+            return None
+        stored = (await self._stored((chunk,))).get(chunk.key)
+        file = None if stored is None else await self._speaker.shelf.read(stored)
+        if stored is None or file is None:
+            return None
+        self._timing.begin(time.monotonic())
+        take = TakeResult(file, stored.samples, stored.sample_rate, b"", stored.gain_db, stored.warnings, 0.0)
+        return Made(take, None, "stored")
+
+    async def _new(self, chunk: Line, rank: Rank) -> Made:
+        """A take from the host, tried again where that may help, made of pieces where the chunk is too long."""
+        origin: Origin = "spoken"
+        try:
+            take = await self._spoken(chunk, rank)
+        except ChunkRefused as refusal:
+            if refusal.kind != "too_long":
+                raise _named(refusal, chunk.text) from refusal
+            take, origin = await self._in_pieces(chunk, refusal, rank), "pieces"
+        except ChunkPoisoned as poisoned:
+            self._note_failure("poisoned")
+            raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
+        self._keeper.keep(chunk.key, take, self.finish)
+        await self._keeper.room()
+        return Made(take, self.finish, origin)
+
+    async def _spoken(self, chunk: Line, rank: Rank) -> TakeResult:
+        seed = chunk.seed
+        for attempt in range(RETRIES + 1):
+            try:
+                return await self._checked_take(chunk, seed, rank)
+            except ChunkRefused as refusal:
+                self._note_failure(refusal.kind)
+                # Short of memory, the same seed was tried again already; another one would be other sound.
+                if not refusal.retryable or refusal.kind in ("out_of_memory", "too_long") or attempt == RETRIES:
+                    raise
+                await asyncio.sleep(PAUSES_S[attempt])
+                seed = self._seed(chunk, attempt + 1)
+        raise AssertionError("the loop returns or raises")
+
+    async def _checked_take(self, chunk: Line, seed: int, rank: Rank) -> TakeResult:
+        async def speak(retry: int) -> TakeResult:
+            order = self._order(chunk, self._seed(chunk, RETRIES + retry) if retry else seed)
+            for _ in range(RETRIES):
+                try:
+                    return await self._ask(chunk, order, rank)
+                except ChunkRefused as refusal:
+                    if refusal.kind != "out_of_memory" or not refusal.retryable:
+                        raise
+                    self._note_failure(refusal.kind)
+            return await self._ask(chunk, order, rank)
+
+        if not self._checked:
+            return await speak(0)
+        take, retried = await best_take(speak, self._speaker.take_retries, self._note_flaws)
+        self.tally.retried += retried
+        self._speaker.metrics.take_retries.labels(self._utterance.source.backend).inc(retried)
+        return take
+
+    async def _ask(self, chunk: Line, order: ChunkOrder, rank: Rank) -> TakeResult:
+        ticket = self._host.submit(msgspec.structs.replace(order, lane=rank.lane))
+        with rank.lifting(ticket.lift), self._timing.watching(ticket):
+            try:
+                take = await ticket.future
+            except asyncio.CancelledError:
+                ticket.cancel()
+                raise
+        self.tally.spoken(chunk.key, chunk.text, take.samples / take.rate, take.engine_s)
+        return take
+
+    async def _in_pieces(self, whole: Line, refusal: ChunkRefused, rank: Rank) -> TakeResult:
+        """A chunk its engine calls too long, spoken in pieces; their takes joined are its take."""
+        utterance = self._utterance
+        texts = split_again(whole.text, utterance.source.language, utterance.chunk_rule)
+        if len(texts) < 2:
+            raise _named(refusal, whole.text) from refusal
+        takes = [
+            (await self.make(line(whole.index, text, nth, utterance.source, utterance.request.seed), rank)).take
+            for text, nth in zip(texts, occurrences(texts), strict=True)
+        ]
+        joined = await asyncio.to_thread(_join, takes)
+        self.tally.joined(whole.key)
+        finished = await self._speaker.finished(joined.file, self.finish)
+        return msgspec.structs.replace(joined, pcm=finished.astype("<i2", copy=False).tobytes())
+
+    def _order(self, chunk: Line, seed: int) -> ChunkOrder:
+        """What the host is asked to speak."""
+        u = self._utterance
+        check = Check(chunk.text) if self._checked else None
+        return ChunkOrder(
+            tenant=u.tenant,
+            job_id=u.ref.job_id,
+            index=chunk.index,
+            text=chunk.text,
+            voice=u.voice,
+            language=u.source.language,
+            seed=seed,
+            options=u.options,
+            finish=msgspec.json.encode(msgspec.structs.replace(self._wish, check=check)),
+            has_letters=has_speech(chunk.text),
+        )
+
+    def _seed(self, chunk: Line, retry: int) -> int:
+        """Another seed for a chunk whose take was refused (1 to RETRIES) or flawed (above)."""
+        return chunk_seed(self._utterance.request.seed or 0, chunk.text, chunk.nth, retry)
+
+    def _note_failure(self, kind: str) -> None:
+        self._speaker.metrics.take_failures.labels(self._utterance.source.backend, kind).inc()
+
+    def _note_flaws(self, flaws: tuple[Flaw, ...]) -> None:
+        for flaw in flaws:
+            self._speaker.metrics.take_flaws.labels(self._utterance.source.backend, flaw.name).inc()
+
+
+def _join(takes: list[TakeResult]) -> TakeResult:
+    """Takes one after the other, as one take."""
+    pcm = np.concatenate([read_take(take.file)[0] for take in takes])
+    return TakeResult(
+        file=to_flac(pcm, takes[0].rate),
+        samples=pcm.size,
+        rate=takes[0].rate,
+        pcm=b"",
+        gain_db=min(take.gain_db for take in takes),
+        warnings=tuple(warning for take in takes for warning in take.warnings),
+        engine_s=0.0,
+    )
+
+
+def _about(error: Exception, text: str) -> str:
+    """The error with the text it is about: a caller with a hundred paragraphs must know which one."""
+    excerpt = text if len(text) <= 80 else f"{text[:77]}..."
+    return f"{error} (text: {excerpt!r})"
+
+
+def _named(refusal: ChunkRefused, text: str) -> Exception:
+    message = _about(refusal, text)
+    if refusal.kind == "unsupported_text":
+        return UnsupportedText(message)
+    if refusal.kind in ("invalid_input", "too_long"):
+        return InvalidInput(message)
+    return SynthesisFailed(message)

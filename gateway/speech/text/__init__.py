@@ -1,0 +1,1 @@
+"""From text to chunks: sentences, spelling, pronunciation, plan."""

@@ -1,0 +1,47 @@
+"""What was written where something else was spoken: a plan's chunks with the words of their author."""
+
+from __future__ import annotations
+
+import msgspec
+
+from gateway.speech.text.automaton import Automaton
+from gateway.speech.text.lexicon import Respelled
+from gateway.speech.text.plan import Plan, Speak
+
+
+def as_written(plan: Plan, respelled: Respelled) -> Plan:
+    """The plan of a respelled text, each chunk with what was written in its place. Takes linear time.
+
+    A plan holds no places in its text, so respellings are found again in the chunks: every occurrence of one in the
+    text has its counterpart there, in the same order. Where that is not so (one was cut in two, or became other words
+    as numbers were spelled out) the chunks say what is spoken.
+    """
+    words = Automaton({respelled.text[place.start : place.end] for place in respelled.replaced})
+    written = {(place.start, place.end): place.written for place in respelled.replaced}
+    occurrences = []
+    for start, end in words.spans(respelled.text):
+        spoken = respelled.text[start:end]
+        occurrences.append((spoken, written.pop((start, end), spoken)))
+    if written:
+        return plan
+    found = [list(words.spans(speak.text)) for speak in plan.speaks]
+    if sum(map(len, found)) != len(occurrences):
+        return plan
+    shown = iter(occurrences)
+    texts: list[str] = []
+    for speak, spans in zip(plan.speaks, found, strict=True):
+        parts: list[str] = []
+        read = 0
+        for start, end in spans:
+            spoken, instead = next(shown)
+            if speak.text[start:end] != spoken:
+                return plan
+            parts += (speak.text[read:start], instead)
+            read = end
+        texts.append("".join((*parts, speak.text[read:])))
+    told = iter(texts)
+    return Plan(tuple(_with(each, next(told)) if isinstance(each, Speak) else each for each in plan.segments))
+
+
+def _with(speak: Speak, written: str) -> Speak:
+    return speak if written == speak.text else msgspec.structs.replace(speak, written=written)
