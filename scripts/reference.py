@@ -23,7 +23,7 @@ import storage
 from backends.chatterbox import ChatterboxOptions, ChatterboxSettings
 from backends.chatterbox.models import MODELS
 from gateway import errors
-from gateway.api import openai_errors
+from gateway.api.openai import errors as openai_errors
 from gateway.cli.run import root
 from gateway.engines.scale import HostSettings
 from gateway.metrics import Metrics

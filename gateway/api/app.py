@@ -13,22 +13,22 @@ from litestar.datastructures import State
 from litestar.di import Provide
 from litestar.types import ControllerRouterHandler
 
-from gateway.api.asgi import App
-from gateway.api.audio import audio
-from gateway.api.errors import HANDLERS, early_error
 from gateway.api.fastlane import FastLane
-from gateway.api.jobs import job_routers
-from gateway.api.lists import LISTS
-from gateway.api.observe import Observed, Requests
-from gateway.api.openai import openai_router
-from gateway.api.openapi import document
-from gateway.api.operations import live, live_head, metrics, openapi_json, ready, ready_head, usage
-from gateway.api.ports import Gateway
-from gateway.api.pronunciations import PRONUNCIATIONS
-from gateway.api.security import provide_caller
-from gateway.api.stream import stream
-from gateway.api.subtitles import subtitles
-from gateway.api.voices import VOICES
+from gateway.api.http.asgi import App
+from gateway.api.http.errors import HANDLERS, early_error
+from gateway.api.http.observe import Observed, Requests
+from gateway.api.http.openapi import document
+from gateway.api.http.ports import Gateway
+from gateway.api.http.security import provide_caller
+from gateway.api.openai.speech import openai_router
+from gateway.api.own.audio import audio
+from gateway.api.own.lists import LISTS
+from gateway.api.own.operations import live, live_head, metrics, openapi_json, ready, ready_head, usage
+from gateway.api.own.pronunciations import PRONUNCIATIONS
+from gateway.api.own.subtitles import subtitles
+from gateway.api.own.voices import VOICES
+from gateway.api.runpod.jobs import job_routers
+from gateway.api.runpod.stream import stream
 
 REQUEST_ID = "X-Request-ID"
 

@@ -1,9 +1,10 @@
 """The fast lane: answers in-memory cache hits of `/runsync` and of OpenAI's speech before there is an ASGI request.
 
 It calls what the handler calls, in the same order: authenticate, limit, look up; and it is counted and headed as
-`gateway.api.observe` counts and heads all others. Whatever is not a plain hit, every error included, is left to the
-application, so that there is one place for each rule and each message. The connection asks it, once a request is
-there whole (`gateway.cli.connection`); under another server than `voxgate serve` the application answers hits, too.
+`gateway.api.http.observe` counts and heads all others. Whatever is not a plain hit, every error included, is left to
+the application, so that there is one place for each rule and each message. The connection asks it, once a request is
+there whole (`gateway.api.http.connection`); under another server than `voxgate serve` the application answers hits,
+too.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
-from gateway.api.asgi import PIECE_BYTES, Body, Scope
-from gateway.api.envelope import WAIT_MS, characters_of, decode_envelope
-from gateway.api.jobs import DEFAULT_ENDPOINT
-from gateway.api.observe import DEFAULT_LINES, Requests, request_id_of
-from gateway.api.openai import SPEECH_PATH, VERB, headers_of
-from gateway.api.openai_errors import Refused
-from gateway.api.openai_request import Wanted, translate
-from gateway.api.ports import Gateway
-from gateway.api.security import ADMITTED, base_url, usable_host
-from gateway.api.sending import pieces_of
+from gateway.api.http.asgi import PIECE_BYTES, Body, Scope
+from gateway.api.http.envelope import WAIT_MS, characters_of, decode_envelope
+from gateway.api.http.observe import DEFAULT_LINES, Requests, request_id_of
+from gateway.api.http.ports import Gateway
+from gateway.api.http.security import ADMITTED, base_url, usable_host
+from gateway.api.http.sending import pieces_of
+from gateway.api.openai.errors import Refused
+from gateway.api.openai.request import Wanted, translate
+from gateway.api.openai.speech import SPEECH_PATH, VERB, headers_of
+from gateway.api.runpod.jobs import DEFAULT_ENDPOINT
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.answer.hot_path import HotAudio

@@ -16,8 +16,8 @@ from typing import Any, Protocol, cast
 import click
 import uvicorn
 
-from gateway.cli.collector import Collector
-from gateway.cli.connection import Connection
+from gateway.api.http.collector import Collector
+from gateway.api.http.connection import Connection
 from gateway.cli.embedded import announcement
 from gateway.cli.prepared import installed_names, migrate_or_refuse, settings_for
 from gateway.cli.running import strike_out, write_down

@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from gateway.api.envelope import characters_of, decode_envelope
+from gateway.api.http.envelope import characters_of, decode_envelope
 from gateway.errors import BadRequest
 
 

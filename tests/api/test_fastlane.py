@@ -15,9 +15,9 @@ from support.running import KEY, settings_of
 from support.serving import serving
 
 from gateway.api import build_app
-from gateway.api.asgi import Lane
+from gateway.api.http.asgi import Lane
+from gateway.api.http.connection import Connection
 from gateway.app import Gateway
-from gateway.cli.connection import Connection
 from gateway.clock import SystemClock
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

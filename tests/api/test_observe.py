@@ -13,7 +13,7 @@ from support.memory import KEY, MemoryGateway
 from support.serving import serving
 
 from gateway.api import build_app
-from gateway.api.observe import verb_of
+from gateway.api.http.observe import verb_of
 from gateway.settings.logs import setup_logs
 
 

@@ -13,7 +13,7 @@ import click
 import msgspec
 import pytest
 
-from gateway.api.openai_errors import CODES, RENAMED, Code, error_of
+from gateway.api.openai.errors import CODES, RENAMED, Code, error_of
 from gateway.cli.run import root
 from gateway.engines.scale import HostSettings
 from gateway.settings import describe

@@ -11,8 +11,8 @@ from support.running import KEY, Caller, settings_of
 from support.serving import serving
 
 from gateway.api import build_app
+from gateway.api.http.connection import Connection
 from gateway.app import Gateway
-from gateway.cli.connection import Connection
 
 
 def pytest_asyncio_loop_factories(

@@ -10,7 +10,7 @@ import pytest
 from support.running import Caller
 from support.sockets import BODY, KEYED, answer_of, chunked, connected, in_chunks, posted, sent, ways
 
-from gateway.cli.connection import Connection
+from gateway.api.http.connection import Connection
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

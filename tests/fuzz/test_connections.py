@@ -19,8 +19,8 @@ from support.served import site
 from support.serving import serving
 
 from gateway.api import build_app
+from gateway.api.http.connection import Connection
 from gateway.app import Gateway
-from gateway.cli.connection import Connection
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

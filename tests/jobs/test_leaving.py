@@ -13,7 +13,7 @@ import pytest
 from support.after import rows
 from support.running import KEY, Caller, running
 
-from gateway.api.envelope import decode_envelope
+from gateway.api.http.envelope import decode_envelope
 from gateway.settings import JobSettings
 
 NOBODY_TAKES_OVER = JobSettings(lease_s=3600)

@@ -11,8 +11,8 @@ from typing import Any, cast
 
 import uvicorn
 
-from gateway.api.observe import Observed
-from gateway.cli.connection import Connection
+from gateway.api.http.connection import Connection
+from gateway.api.http.observe import Observed
 from gateway.cli.serve import UNSENT_BYTES
 
 

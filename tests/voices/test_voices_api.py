@@ -19,7 +19,7 @@ from support.peaks import MB, Peak, children, peak_bytes
 from support.running import Caller, pcm_of, running
 from support.voices import CONSENT, encoded, recording, tenant, upload
 
-from gateway.api.uploads import MAX_BODY_BYTES
+from gateway.api.http.uploads import MAX_BODY_BYTES
 from gateway.settings.model import CacheSettings
 from storage.voices import VoiceRecord
 

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from gateway.api.asgi import PIECE_BYTES, App, EarlyError, Lane, Message, Receive, Scope, Send
-from gateway.api.sending import pieces_of
+from gateway.api.http.asgi import PIECE_BYTES, App, EarlyError, Lane, Message, Receive, Scope, Send
+from gateway.api.http.sending import pieces_of
 from gateway.metrics import Metrics
 from gateway.settings.logs import get_logger
 

@@ -9,8 +9,8 @@ import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
-from gateway.api.envelope import RANGES, out_of_range
-from gateway.api.openai_errors import OpenAIErrorAnswer, Refused, error_of, openai_error, speaks_openai
+from gateway.api.http.envelope import RANGES, out_of_range
+from gateway.api.openai.errors import OpenAIErrorAnswer, Refused, error_of, openai_error, speaks_openai
 from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of
 from gateway.settings.logs import get_logger
 

@@ -14,13 +14,13 @@ from litestar import Request, Response, Router, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, RawBody
 
-from gateway.api.files import read_range
-from gateway.api.jobs import CLIENT_GONE, gone_away, json_response
-from gateway.api.openai_errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
-from gateway.api.openai_request import Wanted, read_wanted, refusal
-from gateway.api.openapi import succeeds
-from gateway.api.security import ADMITTED, Caller, Core, authenticated
-from gateway.api.sending import Sent
+from gateway.api.http.files import read_range
+from gateway.api.http.openapi import succeeds
+from gateway.api.http.security import ADMITTED, Caller, Core, authenticated
+from gateway.api.http.sending import Sent
+from gateway.api.openai.errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
+from gateway.api.openai.request import Wanted, read_wanted, refusal
+from gateway.api.runpod.jobs import CLIENT_GONE, gone_away, json_response
 from gateway.errors import InvalidInput, VoxgateError, code_of, status_of, status_of_code
 from gateway.jobs.answer.hot_path import HotAudio
 from gateway.jobs.live import JobEnded, Listening, Whole

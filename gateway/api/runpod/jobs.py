@@ -19,12 +19,12 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
-from gateway.api.documents import Job, Purged
-from gateway.api.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, read_envelope
-from gateway.api.errors import CLIENT_GONE as CLIENT_GONE
-from gateway.api.errors import error_response
-from gateway.api.openapi import answers, operation_id
-from gateway.api.security import Caller, Core, admit, authenticated, base_url
+from gateway.api.http.documents import Job, Purged
+from gateway.api.http.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, read_envelope
+from gateway.api.http.errors import CLIENT_GONE as CLIENT_GONE
+from gateway.api.http.errors import error_response
+from gateway.api.http.openapi import answers, operation_id
+from gateway.api.http.security import Caller, Core, admit, authenticated, base_url
 from gateway.jobs.model.views import TTL_MS, EndpointInfo, Health, JobView
 from gateway.settings.model import Settings
 

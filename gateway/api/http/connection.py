@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway.cli.outflow import Outflow, Patience
+from gateway.api.http.outflow import Outflow, Patience
 from gateway.settings.logs import get_logger
 
 log = get_logger("voxgate.connection")

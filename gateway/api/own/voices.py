@@ -9,14 +9,14 @@ from litestar import Request, Response, delete, get, post, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath
 
-from gateway.api.audio import FILE_ANSWERS
-from gateway.api.documents import Deleted, OwnVoice, VoiceInfo, Voices
-from gateway.api.files import file_response
-from gateway.api.jobs import Endpoint, json_response
-from gateway.api.openapi import answers, fails, operation_id
-from gateway.api.ports import Gateway
-from gateway.api.security import Caller, Core, admit
-from gateway.api.uploads import MAX_BODY_BYTES, read_upload
+from gateway.api.http.documents import Deleted, OwnVoice, VoiceInfo, Voices
+from gateway.api.http.files import file_response
+from gateway.api.http.openapi import answers, fails, operation_id
+from gateway.api.http.ports import Gateway
+from gateway.api.http.security import Caller, Core, admit
+from gateway.api.http.uploads import MAX_BODY_BYTES, read_upload
+from gateway.api.own.audio import FILE_ANSWERS
+from gateway.api.runpod.jobs import Endpoint, json_response
 from gateway.errors import Conflict
 
 _SCOPE = {"scope": "voices"}

@@ -9,9 +9,9 @@ from litestar.enums import HttpMethod
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, QueryParameter
 
-from gateway.api.files import file_response
-from gateway.api.openapi import OPEN, fails, succeeds
-from gateway.api.security import Core
+from gateway.api.http.files import file_response
+from gateway.api.http.openapi import OPEN, fails, succeeds
+from gateway.api.http.security import Core
 
 FILE_ANSWERS = {
     206: ResponseSpec(bytes, generate_examples=False, description="The part a Range asked for.", media_type="audio/*"),

@@ -13,9 +13,9 @@ from litestar.handlers import BaseRouteHandler
 from litestar.params import SkipValidation
 
 from gateway.access.principal import Principal
-from gateway.api.envelope import characters_of
-from gateway.api.observe import LEAVE
-from gateway.api.ports import Gateway
+from gateway.api.http.envelope import characters_of
+from gateway.api.http.observe import LEAVE
+from gateway.api.http.ports import Gateway
 from gateway.errors import BadRequest
 from gateway.jobs.model.views import Envelope
 

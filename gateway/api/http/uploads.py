@@ -15,7 +15,7 @@ from litestar.datastructures import UploadFile
 from litestar.enums import RequestEncodingType
 from litestar.exceptions import ClientException
 
-from gateway.api.documents import NewVoice
+from gateway.api.http.documents import NewVoice
 from gateway.errors import BadRequest, InvalidInput, Unavailable
 from gateway.library.voices import MAX_UPLOAD_BYTES
 from gateway.settings.nearest import nearest

@@ -15,9 +15,9 @@ from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
 from litestar.types import ControllerRouterHandler, Method, OperationIDCreator
 
-from gateway.api.documents import NewPronunciations, NewVoice, SpeechEnvelope
-from gateway.api.errors import ErrorAnswer
-from gateway.api.openai_request import SpeechBody
+from gateway.api.http.documents import NewPronunciations, NewVoice, SpeechEnvelope
+from gateway.api.http.errors import ErrorAnswer
+from gateway.api.openai.request import SpeechBody
 from voxgate import __version__
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from litestar import Response
 from litestar.response.base import ASGIResponse
 from litestar.types import Receive, Scope, Send
 
-from gateway.api.asgi import PIECE_BYTES
+from gateway.api.http.asgi import PIECE_BYTES
 from gateway.errors import VoxgateError, code_of
 from gateway.jobs.live import JobEnded
 from gateway.settings.logs import get_logger

@@ -11,9 +11,9 @@ from litestar import Response
 from msgspec import UNSET, UnsetType
 
 from gateway.access.principal import Principal
-from gateway.api.envelope import SLICE_BYTES, mended, mended_in_slices, what_is_wrong
-from gateway.api.openai_errors import Refused, openai_error
-from gateway.api.ports import Gateway
+from gateway.api.http.envelope import SLICE_BYTES, mended, mended_in_slices, what_is_wrong
+from gateway.api.http.ports import Gateway
+from gateway.api.openai.errors import Refused, openai_error
 from gateway.errors import InvalidInput
 from gateway.routing.models import OPENAI_VOICES, Model, takes
 from gateway.settings.nearest import nearest

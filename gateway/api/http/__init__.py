@@ -1,0 +1,1 @@
+"""What every surface stands on: the connection, keys, errors, files, the OpenAPI document."""

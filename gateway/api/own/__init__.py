@@ -1,0 +1,1 @@
+"""voxgate's own addresses: audio, lists, subtitles, voices, pronunciations, operations."""
