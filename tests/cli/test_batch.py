@@ -18,10 +18,10 @@ import pytest
 import soundfile
 from support.command import KEY, VOXGATE, Served, command, environment, serving_command
 
-from gateway.cli.joined import join
-from gateway.cli.lines import COLUMNS, Line, read_script
-from gateway.cli.manifest import Manifest, Spoken
-from gateway.cli.progress import Progress, bar, span
+from gateway.cli.script.joined import join
+from gateway.cli.script.lines import COLUMNS, Line, read_script
+from gateway.cli.script.manifest import Manifest, Spoken
+from gateway.cli.script.progress import Progress, bar, span
 from gateway.errors import BadRequest, InvalidInput
 
 INLINE_BYTES = 20_000

@@ -13,7 +13,7 @@ import uvicorn
 
 from gateway.api.http.connection import Connection
 from gateway.api.http.observe import Observed
-from gateway.cli.serve import UNSENT_BYTES
+from gateway.cli.commands.serve import UNSENT_BYTES
 
 
 @asynccontextmanager

@@ -10,10 +10,10 @@ from typing import Any
 
 import click
 
-from gateway.cli.client import check, speak
 from gateway.cli.output import echo_json
 from gateway.cli.prepared import settings_for
 from gateway.cli.reach import reach
+from gateway.cli.script.client import check, speak
 from gateway.errors import InvalidInput
 
 _FORMATS = {

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import soundfile  # type: ignore[import-untyped]
 
-from gateway.cli.id3 import write_chapters
-from gateway.cli.lines import Line
-from gateway.cli.manifest import Spoken
+from gateway.cli.script.id3 import write_chapters
+from gateway.cli.script.lines import Line
+from gateway.cli.script.manifest import Spoken
 from gateway.errors import BadRequest
 from gateway.speech.encode import check_size, open_encoder
 from gateway.speech.request import AudioFormat

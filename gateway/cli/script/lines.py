@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 
 import msgspec
 
-from gateway.cli.client import check
+from gateway.cli.script.client import check
 from gateway.errors import BadRequest, InvalidInput
 from gateway.settings.nearest import nearest
 

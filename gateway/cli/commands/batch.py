@@ -12,14 +12,14 @@ from typing import Any, get_args
 import click
 import msgspec
 
-from gateway.cli.client import speak
-from gateway.cli.joined import join
-from gateway.cli.lines import Line, read_script
-from gateway.cli.manifest import Manifest, Spoken
 from gateway.cli.output import one_line
 from gateway.cli.prepared import settings_for
-from gateway.cli.progress import Progress, span
 from gateway.cli.reach import reach
+from gateway.cli.script.client import speak
+from gateway.cli.script.joined import join
+from gateway.cli.script.lines import Line, read_script
+from gateway.cli.script.manifest import Manifest, Spoken
+from gateway.cli.script.progress import Progress, span
 from gateway.errors import BadRequest, SynthesisFailed, Unavailable
 from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import AudioFormat

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.cli.lines import Line
+from gateway.cli.script.lines import Line
 from gateway.speech.encode.render import ChunkTime
 
 FILE = ".voxgate-batch.jsonl"
