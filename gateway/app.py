@@ -12,6 +12,9 @@ from typing import Any
 from gateway.access.service import Access
 from gateway.access.signing import Signer, signing_key
 from gateway.api import build_app
+from gateway.api.openai.surface import OPENAI
+from gateway.api.own.surface import OWN
+from gateway.api.runpod.surface import RUNPOD
 from gateway.clock import Clock, SystemClock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
@@ -71,6 +74,9 @@ from storage.records import JobRecord, Retention
 from storage.takes import TakeStore
 from storage.voices import VoiceStore
 from storage.webhooks import WebhookStore
+
+SURFACES = (RUNPOD, OPENAI, OWN)
+"""The public APIs of a server."""
 
 REFRESH_S = 0.5
 """Seconds between looks for changes another process made to endpoints, voices and cache; felt within one second."""
@@ -371,4 +377,4 @@ class Gateway:
 
 def application(gateway: Gateway) -> Any:
     """The ASGI application of this gateway, with its pages; its lifespan starts and stops it."""
-    return build_app(gateway, pages())
+    return build_app(gateway, SURFACES, pages())

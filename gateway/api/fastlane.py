@@ -19,6 +19,7 @@ from msgspec import UNSET
 
 from gateway.api.http.asgi import PIECE_BYTES, Body, Scope
 from gateway.api.http.envelope import WAIT_MS, characters_of, decode_envelope
+from gateway.api.http.mounts import DEFAULT_ENDPOINT
 from gateway.api.http.observe import DEFAULT_LINES, Requests, request_id_of
 from gateway.api.http.ports import Gateway
 from gateway.api.http.security import ADMITTED, base_url, usable_host
@@ -26,7 +27,6 @@ from gateway.api.http.sending import pieces_of
 from gateway.api.openai.errors import Refused
 from gateway.api.openai.request import Wanted, translate
 from gateway.api.openai.speech import SPEECH_PATH, VERB, headers_of
-from gateway.api.runpod.jobs import DEFAULT_ENDPOINT
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
 from gateway.jobs.answer.hot_path import HotAudio

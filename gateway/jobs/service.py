@@ -22,13 +22,13 @@ from gateway.errors import (
     TooManyRequests,
     Unavailable,
 )
-from gateway.jobs.answer.answers import Answers, Entry
+from gateway.jobs.answer.answers import Answers
 from gateway.jobs.answer.health import Watch
 from gateway.jobs.answer.hot_path import Hits, HotAudio
 from gateway.jobs.answer.job_view import Presenter
 from gateway.jobs.answer.recent import Recent
 from gateway.jobs.answer.write_behind import WriteBehind
-from gateway.jobs.model.policy import read_policy
+from gateway.jobs.model.output import Entry
 from gateway.jobs.model.signals import Signals
 from gateway.jobs.model.views import (
     EndpointInfo,
@@ -36,6 +36,7 @@ from gateway.jobs.model.views import (
     Health,
     JobView,
     Kind,
+    read_policy,
 )
 from gateway.jobs.plan.assign import Assignment, Intake
 from gateway.jobs.plan.records import Records

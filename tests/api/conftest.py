@@ -11,6 +11,7 @@ from support.running import Caller, running
 from support.serving import serving
 
 from gateway.api import build_app
+from gateway.app import SURFACES
 from gateway.settings import Settings
 
 
@@ -25,7 +26,7 @@ def gateway(tmp_path: Path) -> MemoryGateway:
 @pytest.fixture
 async def client(gateway: MemoryGateway) -> AsyncIterator[httpx.AsyncClient]:
     async with (
-        serving(build_app(gateway)) as url,
+        serving(build_app(gateway, SURFACES)) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}) as client,
     ):
         yield client

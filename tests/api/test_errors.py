@@ -12,6 +12,7 @@ from support.memory import KEY, MemoryGateway
 from support.serving import serving
 
 from gateway.api import build_app
+from gateway.app import SURFACES
 from gateway.errors import Unavailable
 from gateway.settings import Settings
 
@@ -115,7 +116,7 @@ async def test_a_body_above_its_limit_is_413_before_it_is_read(client: httpx.Asy
 async def test_unless_set_otherwise_bodies_may_have_what_runpod_takes(tmp_path: Path, path: str, limit: int) -> None:
     gateway = MemoryGateway(Settings(data_dir=tmp_path), tmp_path)
     headers = {"Authorization": f"Bearer {KEY}"}
-    async with serving(build_app(gateway)) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
+    async with serving(build_app(gateway, SURFACES)) as url, httpx.AsyncClient(base_url=url, headers=headers) as client:
         body = b'{"input": {"text": "a"}, "unknown": "' + b"b" * (limit - 39) + b'"}'
         assert len(body) == limit
         assert (await client.post(path, content=body)).status_code == 200

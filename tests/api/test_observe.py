@@ -14,6 +14,7 @@ from support.serving import serving
 
 from gateway.api import build_app
 from gateway.api.http.observe import verb_of
+from gateway.app import SURFACES
 from gateway.settings.logs import setup_logs
 
 
@@ -60,7 +61,7 @@ async def test_requests_are_counted_by_verb_and_status_never_by_path(client: htt
 async def test_metrics_can_be_kept_to_administrators_or_turned_off(gateway: MemoryGateway):
     for access, keyless, keyed, speaker in (("open", 200, 200, 200), ("key", 401, 200, 403), ("off", 404, 404, 404)):
         gateway.settings = msgspec.structs.replace(gateway.settings, metrics_access=access)
-        async with serving(build_app(gateway)) as url, httpx.AsyncClient(base_url=url) as client:
+        async with serving(build_app(gateway, SURFACES)) as url, httpx.AsyncClient(base_url=url) as client:
             assert (await client.get("/metrics")).status_code == keyless
             assert (await client.get("/metrics", headers={"Authorization": KEY})).status_code == keyed
             assert (await client.get("/metrics", headers={"Authorization": "listen-only"})).status_code == speaker
@@ -68,7 +69,7 @@ async def test_metrics_can_be_kept_to_administrators_or_turned_off(gateway: Memo
 
 async def test_log_lines_carry_the_request_id_and_no_text_key_or_query(gateway: MemoryGateway, lines: io.StringIO):
     async with (
-        serving(build_app(gateway)) as url,
+        serving(build_app(gateway, SURFACES)) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": KEY}) as client,
     ):
         await client.post("/run", json={"input": {"text": "very private"}}, headers={"X-Request-ID": "r-1"})

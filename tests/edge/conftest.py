@@ -12,7 +12,7 @@ from support.serving import serving
 
 from gateway.api import build_app
 from gateway.api.http.connection import Connection
-from gateway.app import Gateway
+from gateway.app import SURFACES, Gateway
 
 
 def pytest_asyncio_loop_factories(
@@ -33,7 +33,10 @@ class Watchful(Connection):
 async def caller(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Caller]:
     """A gateway with "Known." in memory."""
     gateway = Gateway(settings_of(tmp_path_factory.mktemp("edge")))
-    async with serving(build_app(gateway), Watchful) as url, httpx.AsyncClient(base_url=url, timeout=60) as http:
+    async with (
+        serving(build_app(gateway, SURFACES), Watchful) as url,
+        httpx.AsyncClient(base_url=url, timeout=60) as http,
+    ):
         http.headers["Authorization"] = f"Bearer {KEY}"
         caller = Caller(gateway, http, "default")
         for _ in range(2):

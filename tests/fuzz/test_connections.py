@@ -20,7 +20,7 @@ from support.serving import serving
 
 from gateway.api import build_app
 from gateway.api.http.connection import Connection
-from gateway.app import Gateway
+from gateway.app import SURFACES, Gateway
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -69,7 +69,7 @@ async def exchanged(url: str, pieces: Iterable[bytes]) -> tuple[int, dict[str, s
 async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Caller]:
     folder = tmp_path_factory.mktemp("impatient")
     gateway = Gateway(settings_of(folder, max_body_run_bytes=50_000, max_body_runsync_bytes=100_000))
-    async with serving(build_app(gateway), Impatient) as url, httpx.AsyncClient(base_url=url) as http:
+    async with serving(build_app(gateway, SURFACES), Impatient) as url, httpx.AsyncClient(base_url=url) as http:
         http.headers["Authorization"] = f"Bearer {KEY}"
         yield Caller(gateway, http)
 

@@ -18,7 +18,7 @@ from support.databases import url_of
 from support.serving import serving
 
 from gateway.api import build_app
-from gateway.app import Gateway
+from gateway.app import SURFACES, Gateway
 from gateway.clock import Clock
 from gateway.settings import DatabaseSettings, Settings
 from storage.db import migrate
@@ -86,7 +86,7 @@ async def running(folder: Path, clock: Clock | None = None, **fields: Any) -> As
     """A gateway with these settings, and its caller."""
     gateway = Gateway(settings_of(folder, **fields), clock)
     async with (
-        serving(build_app(gateway)) as url,
+        serving(build_app(gateway, SURFACES)) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
     ):
         yield Caller(gateway, http)

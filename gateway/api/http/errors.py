@@ -1,16 +1,16 @@
-"""Every error as `{"error": "..."}` with its status, below `/v1/` as OpenAI writes it; nothing else ever leaves."""
+"""Exceptions as answers: the status, and the message in the wording of the surface that was called."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
-import msgspec
 from litestar import MediaType, Request, Response
 from litestar.exceptions import HTTPException, ValidationException
 
 from gateway.api.http.envelope import RANGES, out_of_range
-from gateway.api.openai.errors import OpenAIErrorAnswer, Refused, error_of, openai_error, speaks_openai
+from gateway.api.http.surface import Surface, Wording, error_response
 from gateway.errors import TooManyRequests, VoxgateError, code_of, status_of
 from gateway.settings.logs import get_logger
 
@@ -37,61 +37,6 @@ _SENT_AS = {"start": "from", "idempotency_key": "Idempotency-Key"}
 _LONGEST_REASON = 200
 
 
-class ErrorAnswer(msgspec.Struct, frozen=True):
-    """Why a request was refused or failed."""
-
-    error: str
-
-
-def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response[bytes]:
-    """One error as it goes out."""
-    return Response(
-        msgspec.json.encode(ErrorAnswer(message)), status_code=status, headers=headers, media_type=MediaType.JSON
-    )
-
-
-def _told(
-    request: Request[Any, Any, Any], status: int, message: str, code: str | None, headers: dict[str, str] | None = None
-) -> Response[bytes]:
-    """An error in the form of the API that was called."""
-    if speaks_openai(request.scope["path"]):
-        return openai_error(status, message, code, headers=headers)
-    return error_response(status, message, headers)
-
-
-def early_error(target: bytes, status: int, message: str) -> bytes:
-    """The JSON of an error that a connection answers itself, in the form of the API that was called.
-
-    Args:
-        target: of the request line, as far as it came.
-    """
-    if speaks_openai(target.decode("latin-1")):
-        return msgspec.json.encode(OpenAIErrorAnswer(error_of(status, message)))
-    return msgspec.json.encode(ErrorAnswer(message))
-
-
-def on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[bytes]:
-    """What OpenAI's surface refuses itself."""
-    return openai_error(error.status, str(error), error.refusal, error.param)
-
-
-def on_gateway_error(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """An error of our own tree, or one of a lower layer that has a `code`."""
-    status = status_of(error)
-    if status == 500 and code_of(error) == VoxgateError.code:
-        return on_unexpected(request, error)
-    headers: dict[str, str] = {}
-    if isinstance(error, TooManyRequests):
-        headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
-    elif status == 503:
-        headers["retry-after"] = "1"
-    elif status == 401:
-        headers["www-authenticate"] = "Bearer"
-    if status >= 500:
-        log.error("request refused", code=code_of(error), error=error)
-    return _told(request, status, str(error), code_of(error), headers)
-
-
 def _wrong_parameter(item: dict[str, Any]) -> str:
     name = str(item.get("key"))
     if name in RANGES:
@@ -100,35 +45,72 @@ def _wrong_parameter(item: dict[str, Any]) -> str:
     return f"{_SENT_AS.get(name, name)} is invalid: {why} (/openapi.json says what is allowed)"
 
 
-def on_http_error(request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-    """What Litestar itself refuses: no route, wrong method, a body above its limit, a query parameter."""
-    if error.status_code == 500 and error.detail == _LEFT:
-        return error_response(CLIENT_GONE, "the client went away before it had sent its request")
-    message = _WORDS.get(error.status_code, error.detail)
-    if error.status_code == 413:
-        limit = request.route_handler.resolve_request_max_body_size()
-        message = f"the request body is too large; this address takes at most {limit} bytes"
-        if request.url.path.endswith(_TAKE_JSON):
-            message = f"json is invalid; max size is {(limit or 0) / 1e6:g} MB ({limit} bytes)"
-    elif isinstance(error, ValidationException):
-        wrong = [item for item in error.extra or () if isinstance(item, dict)]
-        message = "; ".join(map(_wrong_parameter, wrong)) or error.detail
-    return _told(request, error.status_code, message, None, dict(error.headers or {}))
+class ErrorHandlers:
+    """Answers exceptions, each in the wording of the surface that was called."""
 
+    def __init__(self, surfaces: Sequence[Surface]) -> None:
+        self.wording = Wording(surfaces)
+        self._of_surfaces: dict[int | type[Exception], Any] = {}
+        for surface in surfaces:
+            for kind, answer in surface.errors.items():
+                self._of_surfaces[kind] = answer
 
-def on_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-    """A defect of ours: the caller gets the request id, the log gets the traceback."""
-    if getattr(error, "code", None) is not None and status_of(error) != 500:
-        return on_gateway_error(request, error)
-    log.error("unexpected error", exc_info=error)
-    request_id = request.scope.get("state", {}).get("request_id", "")
-    message = f"Internal error; the server's log has more under request id {request_id}"
-    return _told(request, 500, message, VoxgateError.code)
+    def by_type(self) -> dict[int | type[Exception], Any]:
+        """What Litestar calls for each type of exception."""
+        return {
+            **self._of_surfaces,
+            VoxgateError: self._on_gateway_error,
+            HTTPException: self._on_http_error,
+            Exception: self._on_unexpected,
+        }
 
+    def _told(
+        self,
+        request: Request[Any, Any, Any],
+        status: int,
+        message: str,
+        code: str | None,
+        headers: dict[str, str] | None = None,
+    ) -> Response[bytes]:
+        body = self.wording.body(request.scope["path"], status, message, code)
+        return Response(body, status_code=status, headers=headers, media_type=MediaType.JSON)
 
-HANDLERS: dict[int | type[Exception], Any] = {
-    Refused: on_refused,
-    VoxgateError: on_gateway_error,
-    HTTPException: on_http_error,
-    Exception: on_unexpected,
-}
+    def _on_gateway_error(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        """An error of our own tree, or one of a lower layer that has a `code`."""
+        status = status_of(error)
+        if status == 500 and code_of(error) == VoxgateError.code:
+            return self._on_unexpected(request, error)
+        headers: dict[str, str] = {}
+        if isinstance(error, TooManyRequests):
+            headers["retry-after"] = str(max(1, math.ceil(error.retry_after_s)))
+        elif status == 503:
+            headers["retry-after"] = "1"
+        elif status == 401:
+            headers["www-authenticate"] = "Bearer"
+        if status >= 500:
+            log.error("request refused", code=code_of(error), error=error)
+        return self._told(request, status, str(error), code_of(error), headers)
+
+    def _on_http_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+        """What Litestar itself refuses: no route, wrong method, a body above its limit, a query parameter."""
+        if error.status_code == 500 and error.detail == _LEFT:
+            return error_response(CLIENT_GONE, "the client went away before it had sent its request")
+        message = _WORDS.get(error.status_code, error.detail)
+        if error.status_code == 413:
+            limit = request.route_handler.resolve_request_max_body_size()
+            message = f"the request body is too large; this address takes at most {limit} bytes"
+            if request.url.path.endswith(_TAKE_JSON):
+                message = f"json is invalid; max size is {(limit or 0) / 1e6:g} MB ({limit} bytes)"
+        elif isinstance(error, ValidationException):
+            wrong = [item for item in error.extra or () if isinstance(item, dict)]
+            message = "; ".join(map(_wrong_parameter, wrong)) or error.detail
+        return self._told(request, error.status_code, message, None, dict(error.headers or {}))
+
+    def _on_unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+        """A defect of ours: the caller gets the request id, the log gets the traceback."""
+        if getattr(error, "code", None) is not None and status_of(error) != 500:
+            return self._on_gateway_error(request, error)
+        log.error("unexpected error", exc_info=error)
+        request_id = request.scope.get("state", {}).get("request_id", "")
+        message = f"Internal error; the server's log has more under request id {request_id}"
+        return self._told(request, 500, message, VoxgateError.code)

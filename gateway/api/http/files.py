@@ -11,7 +11,7 @@ from typing import Any
 from litestar import Request, Response
 from litestar.response import Stream
 
-from gateway.api.http.errors import error_response
+from gateway.api.http.surface import error_response
 
 _READ_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})").fullmatch

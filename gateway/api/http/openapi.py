@@ -13,11 +13,10 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Components, SecurityScheme
 from litestar.routes import HTTPRoute
-from litestar.types import ControllerRouterHandler, Method, OperationIDCreator
+from litestar.types import Method, OperationIDCreator
 
-from gateway.api.http.documents import NewPronunciations, NewVoice, SpeechEnvelope
-from gateway.api.http.errors import ErrorAnswer
-from gateway.api.openai.request import SpeechBody
+from gateway.api.http.surface import ErrorAnswer, Surface
+from gateway.settings import Settings
 from voxgate import __version__
 
 if TYPE_CHECKING:
@@ -26,30 +25,6 @@ if TYPE_CHECKING:
 KEY_SCHEME = "key"
 OPEN: list[dict[str, list[str]]] = [{}]
 """The security of a route that needs no key."""
-
-_BODIES: dict[str, type[msgspec.Struct]] = {
-    "run": SpeechEnvelope,
-    "runsync": SpeechEnvelope,
-    "speech": SpeechBody,
-    "addVoice": NewVoice,
-    "setPronunciations": NewPronunciations,
-    "putPronunciations": NewPronunciations,
-}
-"""What is sent as JSON, by operation."""
-
-_FORMS: dict[str, dict[str, Any]] = {
-    "addVoice": {
-        "type": "object",
-        "required": ["file", "name", "consent"],
-        "properties": {
-            "file": {"type": "string", "format": "binary"},
-            "name": {"type": "string"},
-            "consent": {"type": "string"},
-            "language": {"type": "string"},
-        },
-    }
-}
-"""What may be sent as a form instead."""
 
 _REF = "#/components/schemas/{name}"
 
@@ -110,8 +85,8 @@ def fails(errors: Mapping[int, str]) -> dict[int, ResponseSpec]:
     }
 
 
-def document(routes: Sequence[ControllerRouterHandler], dependencies: Mapping[str, Any]) -> bytes:
-    """The OpenAPI 3.1 document of these routes, as JSON.
+def document(surfaces: Sequence[Surface], settings: Settings, dependencies: Mapping[str, Any]) -> bytes:
+    """The OpenAPI 3.1 document of these surfaces, as JSON.
 
     Litestar describes the routes in an application of its own, because one that serves its schema also answers
     unknown addresses below it with an HTML page. Bodies are added here: handlers take them as bytes, since clients
@@ -130,21 +105,26 @@ def document(routes: Sequence[ControllerRouterHandler], dependencies: Mapping[st
         use_handler_docstrings=True,
         render_plugins=(),
     )
+    routes = [route for surface in surfaces for route in surface.routes(settings)]
+    bodies = {name: body for surface in surfaces for name, body in surface.bodies.items()}
+    forms = {name: form for surface in surfaces for name, form in surface.forms.items()}
     described = Litestar(
-        route_handlers=list(routes), dependencies=dict(dependencies), openapi_config=config, logging_config=None
+        route_handlers=routes, dependencies=dict(dependencies), openapi_config=config, logging_config=None
     )
     tree = described.openapi_schema.to_schema()
     # msgspec knows what it decodes and encodes better than Litestar does (fields that may be absent).
-    _, schemas = msgspec.json.schema_components([*_BODIES.values(), *_answered(described)], ref_template=_REF)
+    _, schemas = msgspec.json.schema_components([*bodies.values(), *_answered(described)], ref_template=_REF)
     tree["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas)}
     for operations in tree["paths"].values():
         for operation in operations.values():
             operation["summary"] = operation.pop("description").partition(". ")[0].rstrip(".")
             name = operation["operationId"].removesuffix("Default")
-            if name in _BODIES:
-                content = {"application/json": {"schema": {"$ref": _REF.format(name=_BODIES[name].__name__)}}}
-                if name in _FORMS:
-                    content["multipart/form-data"] = {"schema": _FORMS[name]}
+            if name in bodies:
+                content: dict[str, Any] = {
+                    "application/json": {"schema": {"$ref": _REF.format(name=bodies[name].__name__)}}
+                }
+                if name in forms:
+                    content["multipart/form-data"] = {"schema": forms[name]}
                 operation["requestBody"] = {"required": True, "content": content}
     return msgspec.json.encode(tree)
 

@@ -91,11 +91,6 @@ _UNAUTHORIZED = (
 """RunPod's clients get its one word; here nothing speaks against a sentence."""
 
 
-def speaks_openai(path: str) -> bool:
-    """Whether what answers at this path is OpenAI's API."""
-    return path.startswith(PREFIX)
-
-
 def error_of(status: int, message: str, code: str | None = None, param: str | None = None) -> OpenAIError:
     """The error as it is told; `type` follows from the status."""
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
@@ -103,6 +98,11 @@ def error_of(status: int, message: str, code: str | None = None, param: str | No
         message = _UNAUTHORIZED
     code = _OF_STATUS.get(status) if code is None else RENAMED.get(code, code)
     return OpenAIError(message, kind, param, code)
+
+
+def error_answer(status: int, message: str, code: str | None = None, param: str | None = None) -> OpenAIErrorAnswer:
+    """The body of an error."""
+    return OpenAIErrorAnswer(error_of(status, message, code, param))
 
 
 def openai_error(
@@ -113,5 +113,5 @@ def openai_error(
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
     """One error as it goes out."""
-    answer = OpenAIErrorAnswer(error_of(status, message, code, param))
+    answer = error_answer(status, message, code, param)
     return Response(msgspec.json.encode(answer), status_code=status, headers=headers, media_type=MediaType.JSON)

@@ -10,17 +10,18 @@ from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-from litestar import Request, Response, Router, get, post
+from litestar import Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, RawBody
 
+from gateway.api.http.answers import gone_away, json_response
+from gateway.api.http.errors import CLIENT_GONE
 from gateway.api.http.files import read_range
 from gateway.api.http.openapi import succeeds
-from gateway.api.http.security import ADMITTED, Caller, Core, authenticated
+from gateway.api.http.security import ADMITTED, Caller, Core
 from gateway.api.http.sending import Sent
 from gateway.api.openai.errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
 from gateway.api.openai.request import Wanted, read_wanted, refusal
-from gateway.api.runpod.jobs import CLIENT_GONE, gone_away, json_response
 from gateway.errors import InvalidInput, VoxgateError, code_of, status_of, status_of_code
 from gateway.jobs.answer.hot_path import HotAudio
 from gateway.jobs.live import JobEnded, Listening, Whole
@@ -148,17 +149,6 @@ async def one_model(gateway: Core, model: FromPath[str]) -> Response[bytes]:
     if gateway.models.find(model) is None:
         raise Refused(f"the model {model[:80]!r} does not exist", "model", "model_not_found")
     return json_response(ModelInfo(model))
-
-
-def openai_router(max_body_bytes: int) -> Router:
-    """OpenAI's part of the surface."""
-    return Router(
-        "/v1",
-        route_handlers=[speech, models, one_model],
-        guards=[authenticated],
-        tags=["openai"],
-        request_max_body_size=max_body_bytes,
-    )
 
 
 def headers_of(spoken: Whole | Listening | HotAudio, wanted: Wanted) -> dict[str, str]:

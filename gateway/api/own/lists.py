@@ -7,9 +7,10 @@ from typing import Annotated, Any
 from litestar import Request, Response, get
 from litestar.params import FromPath, QueryParameter
 
+from gateway.api.http.answers import json_response
+from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, operation_id
 from gateway.api.http.security import Caller, Core, admit
-from gateway.api.runpod.jobs import Endpoint, json_response
 from gateway.jobs.lists import Deliveries, DeliveriesOfJob, ListedJobs, State, WebhookState
 
 LIMIT = (1, 1000)

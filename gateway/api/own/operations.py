@@ -12,10 +12,10 @@ from litestar.params import QueryParameter
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from gateway.access.usage import DAY_MS, day_of
+from gateway.api.http.answers import json_response
 from gateway.api.http.documents import Live, Ready, Usage, UsageOfDay
 from gateway.api.http.openapi import KEY_SCHEME, OPEN, fails, succeeds
 from gateway.api.http.security import Caller, Core, authenticated
-from gateway.api.runpod.jobs import json_response
 from gateway.errors import NotFound
 
 

@@ -8,10 +8,10 @@ import msgspec
 from litestar import Request, Response, delete, get, post, put
 from litestar.params import QueryParameter, RawBody
 
+from gateway.api.http.answers import json_response
 from gateway.api.http.documents import NewPronunciations
 from gateway.api.http.openapi import answers, fails
 from gateway.api.http.security import Caller, Core, authenticated
-from gateway.api.runpod.jobs import json_response
 from gateway.errors import BadRequest
 from gateway.library.pronunciations import Dictionary
 from gateway.settings.words import explain

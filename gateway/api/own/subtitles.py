@@ -8,9 +8,9 @@ from litestar import Request, Response, get
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath
 
+from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, operation_id
 from gateway.api.http.security import Caller, Core, admit
-from gateway.api.runpod.jobs import Endpoint
 from gateway.errors import NotFound
 from gateway.jobs.listen.captions import CAPTION_FORMATS, Captions, captions
 

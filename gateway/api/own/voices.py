@@ -9,14 +9,15 @@ from litestar import Request, Response, delete, get, post, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath
 
+from gateway.api.http.answers import json_response
 from gateway.api.http.documents import Deleted, OwnVoice, VoiceInfo, Voices
 from gateway.api.http.files import file_response
+from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, fails, operation_id
 from gateway.api.http.ports import Gateway
 from gateway.api.http.security import Caller, Core, admit
 from gateway.api.http.uploads import MAX_BODY_BYTES, read_upload
 from gateway.api.own.audio import FILE_ANSWERS
-from gateway.api.runpod.jobs import Endpoint, json_response
 from gateway.errors import Conflict
 
 _SCOPE = {"scope": "voices"}

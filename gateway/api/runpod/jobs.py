@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
-import msgspec
-from litestar import MediaType, Request, Response, Router, get, post, route
-from litestar.di import NamedDependency, Provide
+from litestar import Request, Response, get, post, route
 from litestar.enums import HttpMethod
-from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
+from gateway.api.http.answers import gone_away, json_response
 from gateway.api.http.documents import Job, Purged
 from gateway.api.http.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, read_envelope
-from gateway.api.http.errors import CLIENT_GONE as CLIENT_GONE
-from gateway.api.http.errors import error_response
+from gateway.api.http.errors import CLIENT_GONE
+from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, operation_id
-from gateway.api.http.security import Caller, Core, admit, authenticated, base_url
+from gateway.api.http.security import Caller, Core, admit, base_url
+from gateway.api.http.surface import error_response
 from gateway.jobs.model.views import TTL_MS, EndpointInfo, Health, JobView
-from gateway.settings.model import Settings
 
-DEFAULT_ENDPOINT = "default"
 Wait = Annotated[
     int | None,
     QueryParameter(
@@ -47,13 +44,7 @@ IdempotencyKey = Annotated[
         "one is none.",
     ),
 ]
-Endpoint: TypeAlias = NamedDependency[str]
 _POLL = (HttpMethod.GET, HttpMethod.POST)
-
-
-def json_response(value: object) -> Response[bytes]:
-    """A Struct as its JSON; the same encoder the fast lane's answers were made with."""
-    return Response(msgspec.json.encode(value), status_code=200, media_type=MediaType.JSON)
 
 
 def _base_url(request: Request[Any, Any, Any]) -> str:
@@ -73,12 +64,6 @@ async def _held(request: Request[Any, Any, Any], waiting: Coroutine[Any, Any, Jo
         wait.cancel()
         gone.cancel()
         del wait, gone  # what was raised holds this frame in its traceback: a cycle, which only the collector ends
-
-
-async def gone_away(request: Request[Any, Any, Any]) -> None:
-    """Returns once the caller has closed the connection."""
-    while (await request.receive())["type"] != "http.disconnect":
-        continue  # what is left of a body nobody reads
 
 
 @post("/run", operation_id=operation_id("run"), status_code=200, responses=answers(Job, body=True))
@@ -206,40 +191,3 @@ async def health(gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[
 async def endpoint_info(gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[bytes]:
     """What the endpoint is doing: `activeWorkers`, `jobsInQueue`."""
     return json_response(await gateway.jobs.endpoint_info(caller, endpoint))
-
-
-def default_endpoint(caller: Caller) -> str:
-    """The endpoint of addresses that name none; after the caller, see `provide_caller`."""
-    return DEFAULT_ENDPOINT
-
-
-def named_endpoint(endpoint_id: FromPath[str], caller: Caller) -> str:
-    """The endpoint an address names; after the caller, see `provide_caller`."""
-    return endpoint_id
-
-
-def job_routers(settings: Settings, *further: HTTPRouteHandler) -> list[Router]:
-    """The job API under `/v2/{endpoint_id}` and at the root, and what belongs to it in modules of its own.
-
-    `/run` has a body limit of its own, so it is a router of its own.
-    """
-    small: list[HTTPRouteHandler] = [run]
-    large: list[HTTPRouteHandler] = [
-        runsync, status, status_sync, cancel, retry, purge_queue, health, *further
-    ]  # fmt: skip
-    routers: list[Router] = []
-    for handlers, limit in ((small, settings.max_body_run_bytes), (large, settings.max_body_runsync_bytes)):
-        for path, provider in (("/v2/{endpoint_id:str}", named_endpoint), ("/", default_endpoint)):
-            routers.append(
-                Router(
-                    path,
-                    route_handlers=[*handlers, endpoint_info]
-                    if provider is named_endpoint and handlers is large
-                    else handlers,
-                    dependencies={"endpoint": Provide(provider, sync_to_thread=False)},
-                    guards=[authenticated],
-                    tags=["jobs"],
-                    request_max_body_size=limit,
-                )
-            )
-    return routers

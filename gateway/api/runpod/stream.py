@@ -17,11 +17,13 @@ from litestar import Request, Response, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath, QueryParameter
 
+from gateway.api.http.answers import gone_away, json_response
 from gateway.api.http.asgi import PIECE_BYTES
+from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, operation_id
 from gateway.api.http.security import Caller, Core, admit
 from gateway.api.http.sending import Sent
-from gateway.api.runpod.jobs import Endpoint, Wait, gone_away, json_response
+from gateway.api.runpod.jobs import Wait
 from gateway.jobs.listen.stream import StreamPage
 from gateway.jobs.listen.stream_handouts import Sending, Sendings
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib
 import logging
 import signal
 import socket
@@ -58,11 +57,12 @@ def serve(host: str | None, port: int | None) -> None:
 
 
 def _serve(settings: Settings, listener: socket.socket) -> None:
-    # By name: the rooms' arrows point down, and gateway.app stands above the commands.
-    wiring = importlib.import_module("gateway.app")
+    from gateway.app import Gateway  # loads everything; a wrong setting was told before
+    from gateway.app import application as application_of
+
     url = address(settings.host, listener.getsockname()[1])
-    gateway = wiring.Gateway(settings, address=url)
-    application = wiring.application(gateway)
+    gateway = Gateway(settings, address=url)
+    application = application_of(gateway)
     collector = Collector()
     connection = partial(
         Connection, lane=application.lane, early_error=application.early_error, received=collector.received

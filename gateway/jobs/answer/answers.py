@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
-from gateway.jobs.model.output import MIMETYPES, suffix_of, with_audio
+from gateway.jobs.model.output import MIMETYPES, Entry, suffix_of, with_audio
 from gateway.settings import Settings
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing
@@ -24,20 +24,6 @@ SHORT_BYTES = 1 << 18
 
 OVERHEAD_BYTES = 512
 """What an entry of the hot tier costs beside its audio."""
-
-
-class Entry(msgspec.Struct, frozen=True):
-    """A cache entry, ready to be answered from.
-
-    Args:
-        output: JSON without audio, `cache_hit` true.
-    """
-
-    key: str
-    output: bytes
-    blob_hash: str
-    suffix: str
-    size_bytes: int
 
 
 class Answers:

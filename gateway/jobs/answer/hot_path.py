@@ -17,10 +17,10 @@ from gateway.access.principal import Principal
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.clock import Clock
 from gateway.errors import NotFound
-from gateway.jobs.answer.answers import Answers, Entry
+from gateway.jobs.answer.answers import Answers
 from gateway.jobs.answer.write_behind import WriteBehind
 from gateway.jobs.model.ids import job_id
-from gateway.jobs.model.output import MIMETYPES, split_audio
+from gateway.jobs.model.output import MIMETYPES, Entry, split_audio
 from gateway.jobs.plan.assign import Assignment, Intake
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints

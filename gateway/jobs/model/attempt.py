@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from gateway.engines.order import Rank
-from gateway.jobs.plan.lanes import lane_of_chunks
+from gateway.jobs.model.lanes import lane_of_chunks
 from gateway.speech.speak.timing import Timing
 from storage.records import JobRecord, Lane
 

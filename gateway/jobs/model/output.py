@@ -29,6 +29,20 @@ class OutputWarning(msgspec.Struct, frozen=True):
     message: str
 
 
+class Entry(msgspec.Struct, frozen=True):
+    """A cache entry, ready to be answered from.
+
+    Args:
+        output: JSON without audio, `cache_hit` true.
+    """
+
+    key: str
+    output: bytes
+    blob_hash: str
+    suffix: str
+    size_bytes: int
+
+
 class Meta(msgspec.Struct, frozen=True):
     """Everything of an output but its audio. Field names are those of RunPod's Chatterbox worker, and our own after."""
 

@@ -7,6 +7,8 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from gateway.errors import BadRequest
+
 Kind: TypeAlias = Literal["run", "runsync"]
 
 EXECUTION_TIMEOUT_MS = (5_000, 604_800_000)
@@ -112,3 +114,23 @@ class EndpointInfo(msgspec.Struct, frozen=True):
     jobsInQueue: int
     jobsInProgress: int
     backend: str
+
+
+def read_policy(envelope: Envelope) -> Policy:
+    """The envelope's policy.
+
+    Raises:
+        BadRequest: a value out of range, or `s3Config`.
+    """
+    if envelope.s3Config is not UNSET and bytes(envelope.s3Config) != b"null":
+        raise BadRequest(
+            "s3Config is not accepted: this server never takes credentials; fetch output.audio_url instead"
+        )
+    policy = envelope.policy or Policy()
+    for name, value, (low, high) in (
+        ("executionTimeout", policy.executionTimeout, EXECUTION_TIMEOUT_MS),
+        ("ttl", policy.ttl, TTL_MS),
+    ):
+        if value is not None and not low <= value <= high:
+            raise BadRequest(f"policy.{name} is invalid; must be between {low} and {high} milliseconds, got {value}")
+    return policy

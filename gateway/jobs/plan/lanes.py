@@ -1,13 +1,11 @@
-"""Lanes: the part of the queue and of a server's places that a job has by its length and priority."""
+"""The lane of a request, found by planning no more of its text than that needs."""
 
 from __future__ import annotations
 
+from gateway.jobs.model.lanes import SHORT_CHUNKS, lane_of_chunks
 from gateway.jobs.plan.assign import Assignment
 from gateway.speech.text.plan import make_plan
 from storage.records import Lane
-
-SHORT_CHUNKS = 2
-"""Chunks of a short job, at most."""
 
 
 def lane_of(assignment: Assignment, *, low: bool) -> Lane:
@@ -28,8 +26,3 @@ def lane_of(assignment: Assignment, *, low: bool) -> Lane:
         return Lane.SHORT
     plan = make_plan(text, assignment.arm.language, rule, spelled_out=assignment.spelled_out)
     return lane_of_chunks(len(plan.speaks))
-
-
-def lane_of_chunks(chunks: int) -> Lane:
-    """The lane of a job of so many chunks that is not of low priority."""
-    return Lane.SHORT if chunks <= SHORT_CHUNKS else Lane.LONG

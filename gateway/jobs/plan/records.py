@@ -8,13 +8,11 @@ from msgspec import UNSET
 from gateway.access.principal import Principal
 from gateway.clock import Clock
 from gateway.errors import InvalidInput, ModelNotInitialized, ReadingFailed
-from gateway.jobs.answer.answers import Entry
 from gateway.jobs.model.ids import job_id
-from gateway.jobs.model.output import warned
+from gateway.jobs.model.output import Entry, warned
 from gateway.jobs.model.views import Envelope, Kind, Policy
 from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.lanes import lane_of
-from gateway.jobs.plan.retention import retained_until
 from gateway.routing.endpoints import Endpoint
 from gateway.settings import JobSettings
 from gateway.settings.logs import current_request_id
@@ -119,3 +117,8 @@ class Records:
             error_code=error.code,
             worker_id=self._owner,
         )
+
+
+def retained_until(jobs: JobSettings, kind: str, finished_ms: int) -> int:
+    """The wall time, in UTC ms, from which a job of this kind that ended at `finished_ms` is not answered any more."""
+    return finished_ms + round(1000 * (jobs.retention_run_s if kind == "run" else jobs.retention_runsync_s))

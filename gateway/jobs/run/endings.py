@@ -15,7 +15,7 @@ from gateway.jobs.answer.answers import Answers
 from gateway.jobs.model.attempt import Lost, Run
 from gateway.jobs.model.output import OutputWarning, stored, warned
 from gateway.jobs.plan.assign import Assignment
-from gateway.jobs.plan.retention import retained_until
+from gateway.jobs.plan.records import retained_until
 from gateway.jobs.run.pause import FIRST_S, Pause, PausesForRoom
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from gateway.jobs.plan.lanes import SHORT_CHUNKS
+from gateway.jobs.model.lanes import SHORT_CHUNKS
 from gateway.settings import JobSettings
 from storage.records import Candidate, Lane
 
