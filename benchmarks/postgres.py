@@ -95,7 +95,7 @@ async def _voxgate(url: str, count: int, idle: int) -> Outcome:
     async def run(run: Any) -> None:
         started[run.job.id] = time.perf_counter()
         anything.set()
-        await working.cancel(run.job.id)
+        await working.ends.cancel(run.job.id)
 
     host = SimpleNamespace(ready=True, changed=[])
     claimer = Claimer(

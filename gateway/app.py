@@ -174,19 +174,19 @@ class Gateway:
         )
         runner = Runner(
             settings,
-            store,
+            store.leases,
             audio,
             self.engines,
             self.endpoints,
             intake,
             speaker,
-            Endings(settings, clock, store, audio, self.endpoints, answers, metrics, self.owner, on_end),
+            Endings(settings, clock, store.ends, audio, self.endpoints, answers, metrics, self.owner, on_end),
             self.owner,
             lambda job_id: signals.notify(take_signal(job_id)),
             self._read_again,
         )
         self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner, self._space)
-        self._leases = Leases(settings, clock, store, self._claimer, metrics, self.owner)
+        self._leases = Leases(settings, clock, store.leases, self._claimer, metrics, self.owner)
         sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
         self._housekeeping = Housekeeping(
             settings,
@@ -239,7 +239,7 @@ class Gateway:
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
         self.streams = streams = Streams(followers, store, clock, settings.cache.stream_bytes)
         metrics.stream_bytes.set_function(lambda: streams.held_bytes)
-        self.live = Live(self.jobs, followers, store)
+        self.live = Live(self.jobs, followers, store.ends)
         self.models = Models(self.endpoints, known)
         self.engines.start()
         self._claimer.start()

@@ -274,6 +274,10 @@ class Retention(msgspec.Struct, frozen=True):
     run_ms: int = 7 * 86_400_000
     runsync_ms: int = 3_600_000
 
+    def until(self, now: int) -> dict[str, int]:
+        """Parameters of statements that end jobs: the UTC ms until which a job that ends now is kept."""
+        return {"keep_run": now + self.run_ms, "keep_runsync": now + self.runsync_ms}
+
 
 class JobEventRecord(msgspec.Struct, frozen=True):
     """One step in the life of a job."""

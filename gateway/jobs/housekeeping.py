@@ -96,7 +96,7 @@ class Housekeeping:
 
     async def tick(self) -> None:
         """End what outlived its ttl; note which entries answered."""
-        ended = await self._jobs.expire_ttl()
+        ended = await self._jobs.ends.expire_ttl()
         if ended:
             self._ended(*ended)
             log.info("ttl_expired", jobs=len(ended))

@@ -18,7 +18,7 @@ from gateway.settings.logs import get_logger
 from gateway.speech.encode.live import open_live
 from gateway.speech.speak.reader import Part
 from storage.errors import StorageError
-from storage.jobs.queue import JobStore
+from storage.jobs.ends import JobEnds
 from storage.records import JobRecord, JobState
 
 FIRST_S = 0.2
@@ -122,10 +122,10 @@ class Listening:
 class Live:
     """Speaks to listeners."""
 
-    def __init__(self, jobs: Jobs, followers: Followers, store: JobStore) -> None:
+    def __init__(self, jobs: Jobs, followers: Followers, ends: JobEnds) -> None:
         self._jobs = jobs
         self._followers = followers
-        self._store = store
+        self._ends = ends
 
     async def begin(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> Whole | Listening:
         """Submit, and wait for the first audio or for all of it. A caller that is cancelled takes its job with it.
@@ -184,7 +184,7 @@ class Live:
         if self._jobs.stopping:
             return
         try:
-            if not await self._store.led(job_id):
+            if not await self._ends.led(job_id):
                 await self._jobs.cancel(principal, endpoint_id, job_id)
         except (StorageError, NotFound) as error:
             log.warning("job_not_cancelled", job_id=job_id, code=error.code)

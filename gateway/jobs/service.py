@@ -226,8 +226,8 @@ class Jobs:
         if not job.state.final:
             run = self._claimer.running.get(job_id)
             if run is not None:  # its last beat: the end says how long it was worked on
-                await self._store.beat(self._owner, {job_id: run.job.attempt}, {job_id: run.progress})
-            job = await self._store.cancel(job_id) or job
+                await self._store.leases.beat(self._owner, {job_id: run.job.attempt}, {job_id: run.progress})
+            job = await self._store.ends.cancel(job_id) or job
             run = self._claimer.running.get(job_id)
             if run is not None and not run.completed:
                 run.lose()
@@ -249,7 +249,7 @@ class Jobs:
                 raise Conflict(f"job {job_id} was never queued, since its text could not be read: send it again")
             raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
         self._watch.check_space()
-        queued = await self._store.retry(job_id)
+        queued = await self._store.ends.retry(job_id)
         if queued is None:
             now = await self._store.peek(job_id) or job  # whoever retried it a moment ago was first
             raise Conflict(f"job {job_id} is {now.state.value}: only FAILED and TIMED_OUT jobs can be retried")
@@ -259,7 +259,7 @@ class Jobs:
     async def purge(self, principal: Principal, endpoint_id: str) -> int:
         """Cancel what the tenant has waiting at this endpoint; how many."""
         self._endpoints.resolve(endpoint_id)
-        purged = await self._store.purge(endpoint_id, principal.tenant)
+        purged = await self._store.ends.purge(endpoint_id, principal.tenant)
         if purged:
             self._ended(*purged)
             self._claimer.wake()

@@ -9,14 +9,15 @@ from typing import Literal
 import msgspec
 from sqlalchemy import Connection
 
+from gateway.clock import Clock
 from storage.db import statements
+from storage.db.database import Database
 from storage.db.notices import Topic, tell
 from storage.db.tally import Ended, note
 from storage.errors import BlobMissing
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import AnyRow, log_ended, log_events, maybe_job
-from storage.jobs.table import JobTable
-from storage.records import Completed, Completion, JobRecord, JobState
+from storage.records import Completed, Completion, JobRecord, JobState, Retention
 
 ENDED_AT_ONCE = 100
 """So many jobs are ended by one transaction where nobody waits for all of them: others write in between."""
@@ -24,8 +25,13 @@ RETRIED = "the job was retried before it was delivered"
 """The error of a webhook that tells an end which is none any more."""
 
 
-class JobEnds(JobTable):
-    """Each end is one transaction: final state, followers, usage, webhooks, events."""
+class JobEnds:
+    """The ends of jobs, each in one transaction: final state, followers, usage, webhooks, events."""
+
+    def __init__(self, db: Database, clock: Clock, retention: Retention) -> None:
+        self._db = db
+        self._clock = clock
+        self._retention = retention
 
     async def complete(self, job_id: str, owner: str, attempt: int, completion: Completion) -> Completed:
         """End a job well: its blob, cache entry, final state, followers, usage, webhooks and events in one
@@ -38,7 +44,7 @@ class JobEnds(JobTable):
         result = {
             "blob_hash": blob.hash, "cache_key": completion.cache_key, "backend": completion.backend,
             "worker_id": completion.worker_id, "now": now,
-        } | self._keep(now)  # fmt: skip
+        } | self._retention.until(now)  # fmt: skip
         final = result | {
             "id": job_id, "owner": owner, "attempt": attempt, "output": completion.output,
             "delay_ms": completion.delay_ms, "execution_ms": completion.execution_ms,
@@ -99,7 +105,7 @@ class JobEnds(JobTable):
         """End a job badly. `by_input`: whoever waits for the same utterance fails likewise; otherwise the oldest
         of them leads next."""
         now = self._clock.now_ms()
-        shared = {"error": error, "code": code, "now": now} | self._keep(now)
+        shared = {"error": error, "code": code, "now": now} | self._retention.until(now)
         final = shared | {
             "id": job_id, "owner": owner, "attempt": attempt, "state": state.value, "delay_ms": delay_ms,
             "execution_ms": execution_ms, "worker_id": worker_id,
@@ -118,12 +124,48 @@ class JobEnds(JobTable):
 
         return await self._db.writer.run(end)
 
+    async def requeue(
+        self,
+        job_id: str,
+        owner: str,
+        attempt: int,
+        reason: str,
+        count_failure: bool,
+        delay_ms: int = 0,
+        execution_ms: int | None = None,
+    ) -> bool:
+        """End an attempt and hand its lease back. A failure counts against the job; a shutdown does not.
+
+        Args:
+            delay_ms: how long nobody claims it, up to `PAUSE_AT_MOST_MS`; `reason` is what it waits for, then.
+            execution_ms: what it has spent running so far, over all attempts; None leaves it as it is.
+
+        Returns:
+            False when the lease was no longer ours.
+        """
+        now = self._clock.now_ms()
+        available_ms = now + min(delay_ms, job_sql.PAUSE_AT_MOST_MS) if delay_ms else 0
+        params = {
+            "id": job_id, "owner": owner, "attempt": attempt, "error": reason if count_failure or delay_ms else None,
+            "counted": int(count_failure), "available_ms": available_ms, "execution_ms": execution_ms,
+        }  # fmt: skip
+
+        def give(conn: Connection) -> bool:
+            row = conn.execute(job_sql.REQUEUE, params).first()
+            if row is not None:
+                log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
+                note(conn, [(row[2], Ended(retried=int(count_failure)))])
+                tell(conn, Topic.QUEUE)
+            return row is not None
+
+        return await self._db.writer.run(give)
+
     async def cancel(self, job_id: str) -> JobRecord | None:
         """Cancel a job, queued or running, at once; a finished one stays as it is. Gives it as it stands after."""
         now = self._clock.now_ms()
 
         def end(conn: Connection) -> JobRecord | None:
-            rows = conn.execute(job_sql.CANCEL, {"id": job_id, "now": now} | self._keep(now)).all()
+            rows = conn.execute(job_sql.CANCEL, {"id": job_id, "now": now} | self._retention.until(now)).all()
             log_ended(conn, rows, JobState.CANCELLED.value, now)
             return maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first())
 
@@ -136,7 +178,12 @@ class JobEnds(JobTable):
     async def purge(self, endpoint_id: str, tenant: str) -> list[str]:
         """Cancel all that a tenant has waiting at an endpoint, some at a time; gives the ids."""
         now = self._clock.now_ms()
-        params = {"endpoint_id": endpoint_id, "tenant": tenant, "now": now, "limit": ENDED_AT_ONCE} | self._keep(now)
+        params = {
+            "endpoint_id": endpoint_id,
+            "tenant": tenant,
+            "now": now,
+            "limit": ENDED_AT_ONCE,
+        } | self._retention.until(now)
 
         def end(conn: Connection) -> list[str]:
             rows = conn.execute(job_sql.PURGE, params).all()
@@ -169,7 +216,7 @@ class JobEnds(JobTable):
         """End what has outlived its ttl, waiting or running, as TIMED_OUT; gives the ids."""
         when = self._clock.now_ms() if now is None else now
         error = "the job did not finish within its ttl: raise policy.ttl, or retry it"
-        params = {"now": when, "error": error, "limit": ENDED_AT_ONCE} | self._keep(when)
+        params = {"now": when, "error": error, "limit": ENDED_AT_ONCE} | self._retention.until(when)
 
         def end(conn: Connection) -> list[str]:
             some: list[str] = []

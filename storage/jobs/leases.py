@@ -9,12 +9,13 @@ from collections.abc import Collection, Mapping, Sequence
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from gateway.clock import Clock
+from storage.db.database import Database
 from storage.db.notices import Topic, tell
 from storage.db.tally import Ended, note
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import LANES, STATES, AnyRow, job_of, log_ended, log_events
-from storage.jobs.table import JobTable
-from storage.records import Candidate, Heads, JobRecord, JobState, Lease, Line, Place
+from storage.records import Candidate, Heads, JobRecord, JobState, Lease, Line, Place, Retention
 
 SCAN = 50
 """Jobs of a line that one look reads beyond those it asks for: a thousand followers of a running flight at its head
@@ -27,8 +28,13 @@ def _candidate(row: AnyRow) -> Candidate:
     return Candidate(row[0], row[1], row[2], LANES[row[3]], row[4], row[5])
 
 
-class JobLeases(JobTable):
-    """The lease is (owner, attempt)."""
+class JobLeases:
+    """The leases of jobs. A lease is (owner, attempt)."""
+
+    def __init__(self, db: Database, clock: Clock, retention: Retention) -> None:
+        self._db = db
+        self._clock = clock
+        self._retention = retention
 
     async def candidates(self, backends: Collection[str], per_line: int = 16) -> Heads:
         """Who could be claimed now: up to `per_line` jobs from the head of each line; of a flight only those that may
@@ -187,7 +193,7 @@ class JobLeases(JobTable):
         error = {"error": reason, "last": last, "code": code, "most_deaths": most_deaths, "now": now}
 
         def end(conn: Connection) -> JobState | None:
-            row = conn.execute(job_sql.EXPIRE, mine | error | self._keep(now)).first()
+            row = conn.execute(job_sql.EXPIRE, mine | error | self._retention.until(now)).first()
             if row is None:
                 return None
             state = STATES[row[8]]
@@ -198,44 +204,8 @@ class JobLeases(JobTable):
                 return state
             log_ended(conn, [row], state.value, now, last)
             if row[7] is not None:  # each of them would end as many servers
-                same = {"flight_key": row[7], "error": last, "code": code, "now": now} | self._keep(now)
+                same = {"flight_key": row[7], "error": last, "code": code, "now": now} | self._retention.until(now)
                 log_ended(conn, conn.execute(job_sql.FAIL_FOLLOWERS, same).all(), state.value, now, last)
             return state
 
         return await self._db.writer.run(end)
-
-    async def requeue(
-        self,
-        job_id: str,
-        owner: str,
-        attempt: int,
-        reason: str,
-        count_failure: bool,
-        delay_ms: int = 0,
-        execution_ms: int | None = None,
-    ) -> bool:
-        """Hand a lease back. A failure counts against the job; a shutdown does not.
-
-        Args:
-            delay_ms: how long nobody claims it, up to `PAUSE_AT_MOST_MS`; `reason` is what it waits for, then.
-            execution_ms: what it has spent running so far, over all attempts; None leaves it as it is.
-
-        Returns:
-            False when the lease was no longer ours.
-        """
-        now = self._clock.now_ms()
-        available_ms = now + min(delay_ms, job_sql.PAUSE_AT_MOST_MS) if delay_ms else 0
-        params = {
-            "id": job_id, "owner": owner, "attempt": attempt, "error": reason if count_failure or delay_ms else None,
-            "counted": int(count_failure), "available_ms": available_ms, "execution_ms": execution_ms,
-        }  # fmt: skip
-
-        def give(conn: Connection) -> bool:
-            row = conn.execute(job_sql.REQUEUE, params).first()
-            if row is not None:
-                log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
-                note(conn, [(row[2], Ended(retried=int(count_failure)))])
-                tell(conn, Topic.QUEUE)
-            return row is not None
-
-        return await self._db.writer.run(give)

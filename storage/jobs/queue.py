@@ -13,8 +13,10 @@ import msgspec
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from gateway.clock import Clock, SystemClock
 from storage.db import statements
 from storage.db.batches import PAGE, Batches
+from storage.db.database import Database
 from storage.db.notices import Topic, tell
 from storage.db.tally import note
 from storage.errors import BlobMissing, IdempotencyConflict
@@ -28,6 +30,7 @@ from storage.records import (
     JobEventRecord,
     JobRecord,
     JobState,
+    Retention,
 )
 
 PLACE_LIMIT = 1_000
@@ -35,8 +38,15 @@ _CHARS_OF_A_ROW = 20_000
 """Deleting so much text costs as much again as deleting a job with a short one."""
 
 
-class JobStore(JobLeases, JobEnds):
-    """All that is ever done to jobs: submitting, reading and forgetting here, leases and ends in what it is made of."""
+class JobStore:
+    """Jobs in SQL: submits, reads and deletes them; `leases` and `ends` are what happens to them in between."""
+
+    def __init__(self, db: Database, clock: Clock | None = None, retention: Retention | None = None) -> None:
+        self._db = db
+        self._clock = clock = clock or SystemClock()
+        retention = retention or Retention()
+        self.leases = JobLeases(db, clock, retention)
+        self.ends = JobEnds(db, clock, retention)
 
     # -- submit and read
 

@@ -107,7 +107,7 @@ async def test_a_job_that_another_server_takes_over_keeps_its_requests_id(tmp_pa
         job_id = await submit(caller, "req-left", "Its server dies.", **FAILING)
         database = await Database.open(caller.gateway.settings.database_url)
         try:
-            assert await JobStore(database).claim([job_id], "w-that-dies")
+            assert await JobStore(database).leases.claim([job_id], "w-that-dies")
         finally:
             await database.close()
         (expired,) = await until(lines, "lease_expired", job_id)

@@ -156,9 +156,9 @@ async def test_puts_and_sweeps_at_the_same_time_leave_no_row_without_its_file(
 
     async def speak(n: int) -> None:
         await jobs.insert(a_job(f"job-{n}", created_ms=0, available_ms=0))
-        [job] = await jobs.claim([f"job-{n}"], "a")
+        [job] = await jobs.leases.claim([f"job-{n}"], "a")
         blob = await put_audio(audio, f"sound {n % 3}".encode())
-        assert (await jobs.complete(job.id, "a", 1, a_completion(blob, int(time.time() * 1000)))).ok
+        assert (await jobs.ends.complete(job.id, "a", 1, a_completion(blob, int(time.time() * 1000)))).ok
         await audio.settle(blob)
         assert await audio.read(blob.hash) == f"sound {n % 3}".encode()
         await jobs.delete(job.id)
@@ -211,9 +211,9 @@ async def test_audio_goes_a_grace_after_the_last_row_that_refers_to_it(
     jobs, cache = JobStore(database, clock), CacheStore(database, clock)
     sweeper = Sweeper(database, audio, clock, grace_s=HOUR_S)
     await jobs.insert(a_job())
-    await jobs.claim(["job-1"], "a")
+    await jobs.leases.claim(["job-1"], "a")
     blob = await put_audio(audio)
-    await jobs.complete("job-1", "a", 1, a_completion(blob, START_MS, cache_entry=an_entry("key", blob)))
+    await jobs.ends.complete("job-1", "a", 1, a_completion(blob, START_MS, cache_entry=an_entry("key", blob)))
     await audio.settle(blob)
     clock.turn(5 * HOUR_S)
     assert await jobs.delete("job-1")
@@ -250,7 +250,7 @@ async def test_a_stored_take_comes_back_and_forgives_the_job_its_failures(
 ) -> None:
     takes = TakeStore(database, clock)
     await jobs.insert(a_job(failures=2))
-    await jobs.claim(["job-1"], "a")
+    await jobs.leases.claim(["job-1"], "a")
     assert await a_take(takes, audio, "k1", "job-1")
     assert not await a_take(takes, audio, "k2", "somebody else's")
     job = await jobs.peek("job-1")
@@ -278,7 +278,7 @@ async def test_takes_go_by_last_use_but_never_those_an_unfinished_job_uses(
     await takes.touch(["k3"], "job-1")
     assert await takes.evict(0) == 1
     assert set(await takes.get_many(["k0", "k3"])) == {"k3"}
-    await jobs.cancel("job-1")
+    await jobs.ends.cancel("job-1")
     assert await takes.evict(0) == 1
     assert await takes.stats() == (0, 0)
 
@@ -291,19 +291,19 @@ async def test_no_clock_unpins_what_an_unfinished_job_has_spoken_or_found(
     await a_take(takes, audio, "nobody's")
     for job_id in ("job-1", "job-2"):
         await jobs.insert(a_job(job_id, created_ms=clock.now_ms()))
-        await jobs.claim([job_id], "a")
+        await jobs.leases.claim([job_id], "a")
     clock.turn(-5 * HOUR_S)  # or it is another server's, which was always behind
     await takes.touch(["found"], "job-1")
     await takes.touch(["found"], "job-2")
     await a_take(takes, audio, "spoken", "job-1")
     await takes.evict(0)
     assert set(await takes.get_many(["found", "nobody's", "spoken"])) == {"found", "spoken"}
-    await jobs.requeue("job-1", "a", 1, "the server stopped", count_failure=False)
+    await jobs.ends.requeue("job-1", "a", 1, "the server stopped", count_failure=False)
     assert await takes.evict(0) == 0, "it will come back for them"
-    await jobs.cancel("job-1")
+    await jobs.ends.cancel("job-1")
     await takes.evict(0)
     assert set(await takes.get_many(["found", "nobody's", "spoken"])) == {"found"}
-    await jobs.cancel("job-2")
+    await jobs.ends.cancel("job-2")
     await takes.evict(0)
     assert await takes.stats() == (0, 0)
     assert await database.read(lambda conn: conn.execute(text("SELECT * FROM take_pins")).all()) == []
@@ -313,10 +313,10 @@ async def speak_into_the_cache(entries: int, jobs: JobStore, audio: AudioStore, 
     """`key-0`, `key-1` and so on, of 100 bytes each, ten seconds apart, by the backends a and b in turn."""
     for n in range(entries):
         await jobs.insert(a_job(f"job-{n}"))
-        await jobs.claim([f"job-{n}"], "a")
+        await jobs.leases.claim([f"job-{n}"], "a")
         blob = await put_audio(audio, bytes([n]) * 100)
         entry = an_entry(f"key-{n}", blob, clock.now_ms(), backend="ab"[n % 2])
-        await jobs.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
+        await jobs.ends.complete(f"job-{n}", "a", 1, a_completion(blob, cache_entry=entry))
         await audio.settle(blob)
         clock.turn(10)
 

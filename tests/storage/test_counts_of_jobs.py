@@ -34,20 +34,20 @@ async def test_counts_follow_jobs_through_all_they_do(database: Database) -> Non
     for n in range(60):
         await store.insert(a_job(f"job-{n}", endpoint_id=f"e{n % 3}", tenant=f"t{n % 2}"))
     for n in range(0, 60, 2):
-        await store.claim([f"job-{n}"], "me")
+        await store.leases.claim([f"job-{n}"], "me")
     for n in dice.sample(range(60), 25):
         step = dice.choice(("cancel", "requeue", "fail", "expire"))
         if step == "cancel":
-            await store.cancel(f"job-{n}")
+            await store.ends.cancel(f"job-{n}")
         elif step == "requeue":
-            await store.requeue(f"job-{n}", "me", 1, "for a test", True)
+            await store.ends.requeue(f"job-{n}", "me", 1, "for a test", True)
         elif step == "fail":
-            await store.fail(f"job-{n}", "me", 1, JobState.FAILED, "for a test", "internal")
-            await store.retry(f"job-{n}")
+            await store.ends.fail(f"job-{n}", "me", 1, JobState.FAILED, "for a test", "internal")
+            await store.ends.retry(f"job-{n}")
         else:
-            await store.expire(Lease(f"job-{n}", "me", 0, 1), dice.choice((1, 3)), "silent")
+            await store.leases.expire(Lease(f"job-{n}", "me", 0, 1), dice.choice((1, 3)), "silent")
     assert await counted(database, _KEPT) == await counted(database, _REAL)
-    await store.purge("e1", "t1")
+    await store.ends.purge("e1", "t1")
     await store.delete_retained()
     assert await counted(database, _KEPT) == await counted(database, _REAL)
 
@@ -70,8 +70,8 @@ async def test_waiting_and_running_jobs_of_an_endpoint_are_counted_as_they_stand
     store, counts = JobStore(database), JobCountStore(database)
     for n in range(5):
         await store.insert(a_job(f"job-{n}", endpoint_id="news" if n else "other"))
-    await store.claim(["job-1", "job-2"], "me")
-    await store.cancel("job-3")
+    await store.leases.claim(["job-1", "job-2"], "me")
+    await store.ends.cancel("job-3")
     assert await counts.unfinished("news") == Unfinished(waiting=1, running=2)
     assert await counts.unfinished("nobody's") == Unfinished()
     assert await store.waiting() == 2
@@ -82,12 +82,12 @@ async def test_endpoints_that_callers_make_up_leave_no_rows(database: Database, 
         submits, ends = JobStore(database), JobStore(another)
         for n in range(300):
             await submits.insert(a_job(f"job-{n}", endpoint_id=f"made-up-{n}"))
-            await ends.cancel(f"job-{n}")
+            await ends.ends.cancel(f"job-{n}")
         await submits.insert(a_job("stays", endpoint_id="real"))
         totals = Totals(JobCountStore(another), another.tally, HandClock())
         await totals.count()
         assert await counted(database, "SELECT endpoint_id, state, n FROM job_counts") == [("real", "IN_QUEUE", 1)]
-        await ends.cancel("stays")
+        await ends.ends.cancel("stays")
         assert await submits.waiting() == 0
 
 
@@ -105,9 +105,9 @@ async def test_finished_jobs_are_counted_at_once_where_they_end_and_elsewhere_by
         await store.insert_many_finished([a_job("behind", state=JobState.COMPLETED)])
         for n in range(3):
             await store.insert(a_job(f"job-{n}"))
-            await store.claim([f"job-{n}"], "me")
-            await store.fail(f"job-{n}", "me", 1, JobState.TIMED_OUT if n else JobState.FAILED, "no", "internal")
-        await store.retry("job-2")
+            await store.leases.claim([f"job-{n}"], "me")
+            await store.ends.fail(f"job-{n}", "me", 1, JobState.TIMED_OUT if n else JobState.FAILED, "no", "internal")
+        await store.ends.retry("job-2")
         assert await here.of("default") == Ended(completed=3, failed=2, retried=3)
         assert await there.of("default") == Ended(completed=1, retried=2)
         for _ in range(2):
@@ -136,7 +136,7 @@ async def test_a_wrong_count_is_found_and_mended(database: Database) -> None:
     store, counts = JobStore(database), JobCountStore(database)
     for n in range(3):
         await store.insert(a_job(f"job-{n}"))
-    await store.claim(["job-0"], "me")
+    await store.leases.claim(["job-0"], "me")
     assert await counts.wrong() == []
     await database.writer.run(lambda conn: conn.execute(text("UPDATE job_counts SET n = n + 2")).rowcount)
     wrong = [(one.state, one.counted, one.found) for one in await counts.wrong()]
@@ -160,7 +160,7 @@ async def test_many_jobs_end_some_at_a_time_and_another_may_write_in_between(
         ),
         [{"id": f"job-{n:04}"} for n in range(5 * ENDED_AT_ONCE + 1)],
     )
-    ending = asyncio.create_task(store.purge("default", "default") if how == "purge" else store.expire_ttl())
+    ending = asyncio.create_task(store.ends.purge("default", "default") if how == "purge" else store.ends.expire_ttl())
     left: list[int] = []
     while not ending.done():
         await store.insert(a_job(f"between-{len(left)}", tenant="other", endpoint_id="other"))

@@ -188,7 +188,7 @@ class JobMachine(RuleBasedStateMachine):
         followers = self.followers(held.job_id)
         if how in ("hand back", "try later"):
             counted = how == "try later"
-            assert right == self.run(jobs.requeue(*lease, how, counted, delay_ms=5000 * counted))
+            assert right == self.run(jobs.ends.requeue(*lease, how, counted, delay_ms=5000 * counted))
             if right:
                 self.known[held.job_id].failures += counted
                 self.left(held.job_id, QUEUED)
@@ -197,13 +197,13 @@ class JobMachine(RuleBasedStateMachine):
             state, ended, now = JobState.COMPLETED, followers, self.clock.now_ms()
             blob = self.run(put_audio(self.audio, f"sound {sound}".encode()))
             entry = an_entry(f"key-{held.job_id}", blob, now) if sound else None
-            done = self.run(jobs.complete(*lease, a_completion(blob, now, cache_entry=entry)))
+            done = self.run(jobs.ends.complete(*lease, a_completion(blob, now, cache_entry=entry)))
             self.run(self.audio.settle(blob))
         else:
             state, ended = JobState.FAILED, followers if how == "fail by input" else set()
             if how == "time out":
                 state = JobState.TIMED_OUT
-            done = self.run(jobs.fail(*lease, state, how, "failed", by_input=how == "fail by input"))
+            done = self.run(jobs.ends.fail(*lease, state, how, "failed", by_input=how == "fail by input"))
         assert (done.ok, set(done.followers)) == (right, ended if right else set())
         if right:
             for job_id in (held.job_id, *done.followers):
@@ -214,14 +214,14 @@ class JobMachine(RuleBasedStateMachine):
         job_id = list(self.known)[which % len(self.known)]
         known, jobs = self.known[job_id], self.nodes[node].jobs
         if cancel:
-            job = self.run(jobs.cancel(job_id))
+            job = self.run(jobs.ends.cancel(job_id))
             if not known.state.final:
                 self.left(job_id, JobState.CANCELLED)
             assert job is not None
             assert job.state is known.state
             return
         allowed = known.state in (JobState.FAILED, JobState.TIMED_OUT)
-        assert (self.run(jobs.retry(job_id)) is not None) == allowed
+        assert (self.run(jobs.ends.retry(job_id)) is not None) == allowed
         if allowed:
             known.state, known.final, known.failures, known.deaths = QUEUED, None, 0, 0
             if known.ttl_ms is not None:

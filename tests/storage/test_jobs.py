@@ -19,11 +19,11 @@ from storage.webhooks import WebhookStore
 
 async def offered(jobs: JobStore, per_line: int = 16) -> list[str]:
     """Jobs that wait for hibari and could be claimed now, in their order."""
-    return [candidate.id for candidate in (await jobs.candidates(["hibari"], per_line)).candidates]
+    return [candidate.id for candidate in (await jobs.leases.candidates(["hibari"], per_line)).candidates]
 
 
 async def claim(jobs: JobStore, job_id: str = "job-1", owner: str = "a") -> JobRecord:
-    [job] = await jobs.claim([job_id], owner)
+    [job] = await jobs.leases.claim([job_id], owner)
     return job
 
 
@@ -73,8 +73,8 @@ async def test_the_line_is_by_priority_then_age_and_a_flood_hides_nobody(jobs: J
     await jobs.insert(a_job("not yet", tenant="d", available_ms=START_MS + 1))
     await jobs.insert(a_job("too old", tenant="e", expires_at_ms=START_MS))
     assert await offered(jobs, per_line=2) == ["short", "flood-00", "flood-01", "late", "low"]
-    assert [c.id for c in (await jobs.candidates(["google"], per_line=1)).candidates] == ["other backend"]
-    assert (await jobs.candidates([])).candidates == []
+    assert [c.id for c in (await jobs.leases.candidates(["google"], per_line=1)).candidates] == ["other backend"]
+    assert (await jobs.leases.candidates([])).candidates == []
     places = [await jobs.position(a_job(f"flood-{n:02}", created_ms=START_MS + n)) for n in (0, 2, 31)]
     assert places == [1, 3, 0]
 
@@ -85,9 +85,9 @@ async def test_a_place_in_line_is_among_the_jobs_of_one_tenant_backend_and_lane(
         await jobs.insert(a_job(f"job-{n}", created_ms=START_MS + n, **fields))
     last = a_job("job-6", created_ms=START_MS + 6)
     assert await jobs.position(last) == 3
-    await jobs.claim(["job-4"], "a")
+    await jobs.leases.claim(["job-4"], "a")
     assert await jobs.position(last) == 2
-    await jobs.cancel("job-6")
+    await jobs.ends.cancel("job-6")
     assert await jobs.position(last) == 0
 
 
@@ -95,10 +95,10 @@ async def test_of_a_flight_only_the_oldest_is_offered_and_nobody_while_it_runs(j
     for n in range(3):
         await jobs.insert(a_job(f"job-{n}", flight_key="same", created_ms=START_MS + n))
     assert await offered(jobs) == ["job-0"]
-    assert [job.id for job in await jobs.claim(["job-0", "job-1", "job-2"], "a")] == ["job-0"]
+    assert [job.id for job in await jobs.leases.claim(["job-0", "job-1", "job-2"], "a")] == ["job-0"]
     assert await offered(jobs) == []
-    assert await jobs.claim(["job-1"], "b") == []
-    await jobs.cancel("job-0")
+    assert await jobs.leases.claim(["job-1"], "b") == []
+    await jobs.ends.cancel("job-0")
     assert await offered(jobs) == ["job-1"]
 
 
@@ -121,11 +121,11 @@ async def test_of_many_claimers_on_two_servers_one_gets_the_job(database_url: st
 async def test_a_beat_keeps_the_lease_and_tells_what_is_lost(jobs: JobStore) -> None:
     for n in range(3):
         await jobs.insert(a_job(f"job-{n}"))
-    held = {job.id: job.attempt for job in await jobs.claim(["job-0", "job-1", "job-2"], "a")}
-    await jobs.cancel("job-1")
-    assert await jobs.beat("a", held, {"job-0": (2, 9, 1_500)}) == {"job-1"}
-    assert await jobs.beat("a", held | {"job-2": 7}) == {"job-1", "job-2"}
-    seen = {lease.job_id: lease.beat for lease in await jobs.observe_leases()}
+    held = {job.id: job.attempt for job in await jobs.leases.claim(["job-0", "job-1", "job-2"], "a")}
+    await jobs.ends.cancel("job-1")
+    assert await jobs.leases.beat("a", held, {"job-0": (2, 9, 1_500)}) == {"job-1"}
+    assert await jobs.leases.beat("a", held | {"job-2": 7}) == {"job-1", "job-2"}
+    seen = {lease.job_id: lease.beat for lease in await jobs.leases.observe_leases()}
     assert seen == {"job-0": 2, "job-2": 1}
     job = await jobs.peek("job-0")
     assert job is not None
@@ -137,19 +137,19 @@ async def test_a_lease_that_stood_still_expires_and_the_paused_owner_is_fenced_o
 ) -> None:
     await jobs.insert(a_job())
     await claim(jobs, owner="paused")
-    [lease] = await jobs.observe_leases()
-    await jobs.beat("paused", {"job-1": 1})
-    assert await jobs.expire(lease, 3, "silent") is None
-    [lease] = await jobs.observe_leases()
-    assert await jobs.expire(lease, 3, "silent") is JobState.IN_QUEUE
+    [lease] = await jobs.leases.observe_leases()
+    await jobs.leases.beat("paused", {"job-1": 1})
+    assert await jobs.leases.expire(lease, 3, "silent") is None
+    [lease] = await jobs.leases.observe_leases()
+    assert await jobs.leases.expire(lease, 3, "silent") is JobState.IN_QUEUE
     clock.turn(1)
     second = await claim(jobs, owner="next")
     assert (second.attempt, second.failures, second.deaths, second.retries) == (2, 0, 1, 1)
     blob = await put_audio(audio)
-    assert not (await jobs.complete("job-1", "paused", 1, a_completion(blob))).ok
-    assert not (await jobs.fail("job-1", "paused", 1, JobState.FAILED, "late", "failed")).ok
-    assert not await jobs.requeue("job-1", "paused", 1, "late", count_failure=True)
-    assert (await jobs.complete("job-1", "next", 2, a_completion(blob))).ok
+    assert not (await jobs.ends.complete("job-1", "paused", 1, a_completion(blob))).ok
+    assert not (await jobs.ends.fail("job-1", "paused", 1, JobState.FAILED, "late", "failed")).ok
+    assert not await jobs.ends.requeue("job-1", "paused", 1, "late", count_failure=True)
+    assert (await jobs.ends.complete("job-1", "next", 2, a_completion(blob))).ok
 
 
 async def test_a_job_that_ends_its_servers_waits_longer_each_time_and_stops_with_all_who_want_the_same(
@@ -160,11 +160,11 @@ async def test_a_job_that_ends_its_servers_waits_longer_each_time_and_stops_with
     pauses = []
     for _ in range(3):
         await claim(jobs)
-        [lease] = await jobs.observe_leases()
-        state = await jobs.expire(lease, 3, "the server was silent")
+        [lease] = await jobs.leases.observe_leases()
+        state = await jobs.leases.expire(lease, 3, "the server was silent")
         began = clock.now_ms()
-        while state is JobState.IN_QUEUE and not await jobs.suspects(["hibari"]):
-            assert await jobs.claim(["job-1"], "a") == [] and await offered(jobs) == []
+        while state is JobState.IN_QUEUE and not await jobs.leases.suspects(["hibari"]):
+            assert await jobs.leases.claim(["job-1"], "a") == [] and await offered(jobs) == []
             clock.turn(0.5)
         pauses.append(clock.now_ms() - began)
     assert pauses == [1000, 2000, 0]
@@ -180,11 +180,11 @@ async def test_a_job_that_ends_its_servers_waits_longer_each_time_and_stops_with
 async def test_handing_back_costs_no_failure_and_a_retry_later_waits(jobs: JobStore, clock: HandClock) -> None:
     await jobs.insert(a_job())
     await claim(jobs)
-    assert await jobs.requeue("job-1", "a", 1, "stopping", count_failure=False, execution_ms=120)
+    assert await jobs.ends.requeue("job-1", "a", 1, "stopping", count_failure=False, execution_ms=120)
     job = await claim(jobs)
     assert (job.failures, job.execution_ms) == (0, 120)
-    assert await jobs.requeue("job-1", "a", 2, "worker crashed", count_failure=True, delay_ms=2000)
-    assert await jobs.claim(["job-1"], "a") == []
+    assert await jobs.ends.requeue("job-1", "a", 2, "worker crashed", count_failure=True, delay_ms=2000)
+    assert await jobs.leases.claim(["job-1"], "a") == []
     clock.turn(2)
     assert (await claim(jobs)).failures == 1
 
@@ -199,7 +199,7 @@ async def test_completing_ends_followers_of_every_tenant_with_usage_webhooks_and
     clock.turn(1)
     blob = await put_audio(audio)
     completion = a_completion(blob, clock.now_ms(), cache_key="spoken", retain_until_ms=START_MS + 77)
-    done = await jobs.complete("leader", "a", leader.attempt, completion)
+    done = await jobs.ends.complete("leader", "a", leader.attempt, completion)
     await audio.settle(blob)
     assert (done.ok, done.followers) == (True, ("follower",))
     first, second = await jobs.get("leader"), await jobs.get("follower")
@@ -226,12 +226,12 @@ async def test_a_job_is_handed_to_another_backend_by_its_owner_and_before_any_of
 ) -> None:
     for job in (a_job(), a_job("heard", stream_cursor=1), a_job("leaving", stream_sending="a")):
         await jobs.insert(job)
-    await jobs.claim(["job-1", "heard", "leaving"], "a")
+    await jobs.leases.claim(["job-1", "heard", "leaving"], "a")
     told = await jobs.peek("job-1")
     assert told is not None
-    handed = [await jobs.hand_over(job_id, "a", 1, "google") for job_id in ("job-1", "heard", "leaving")]
+    handed = [await jobs.leases.hand_over(job_id, "a", 1, "google") for job_id in ("job-1", "heard", "leaving")]
     assert handed == [True, False, False]
-    assert not await jobs.hand_over("job-1", "b", 1, "chatterbox")
+    assert not await jobs.leases.hand_over("job-1", "b", 1, "chatterbox")
     after = [await jobs.peek(job_id) for job_id in ("job-1", "heard")]
     assert [job.backend for job in after if job is not None] == ["google", "hibari"]
     assert not await jobs.begin_sending(told, "b"), "an item of the one that gave up leaves no more"
@@ -247,9 +247,9 @@ async def test_a_follower_who_has_heard_another_backend_is_not_finished_with_the
     ):
         await jobs.insert(job)
     await claim(jobs, "leader")
-    assert await jobs.hand_over("leader", "a", 1, "google")
+    assert await jobs.leases.hand_over("leader", "a", 1, "google")
     blob = await put_audio(audio)
-    done = await jobs.complete("leader", "a", 1, a_completion(blob, backend="google"))
+    done = await jobs.ends.complete("leader", "a", 1, a_completion(blob, backend="google"))
     await audio.settle(blob)
     assert done.followers == ("waiting",)
     assert await offered(jobs) == ["heard"]
@@ -259,10 +259,10 @@ async def test_followers_share_a_failure_of_the_input_and_outlive_any_other(jobs
     for n in range(2):
         await jobs.insert(a_job(f"bad-{n}", flight_key="bad", created_ms=START_MS + n))
         await jobs.insert(a_job(f"slow-{n}", flight_key="slow", created_ms=START_MS + n))
-    await jobs.claim(["bad-0", "slow-0"], "a")
-    bad = await jobs.fail("bad-0", "a", 1, JobState.FAILED, "nothing to speak", "invalid_input", by_input=True)
+    await jobs.leases.claim(["bad-0", "slow-0"], "a")
+    bad = await jobs.ends.fail("bad-0", "a", 1, JobState.FAILED, "nothing to speak", "invalid_input", by_input=True)
     assert bad.followers == ("bad-1",)
-    slow = await jobs.fail("slow-0", "a", 1, JobState.TIMED_OUT, "too slow", "execution_timeout")
+    slow = await jobs.ends.fail("slow-0", "a", 1, JobState.TIMED_OUT, "too slow", "execution_timeout")
     assert slow.followers == ()
     follower = await jobs.get("bad-1")
     assert follower is not None
@@ -273,12 +273,12 @@ async def test_followers_share_a_failure_of_the_input_and_outlive_any_other(jobs
 async def test_cancel_ends_a_running_job_at_once_and_leaves_a_finished_one(jobs: JobStore, audio: AudioStore) -> None:
     await jobs.insert(a_job())
     job = await claim(jobs)
-    cancelled = await jobs.cancel("job-1")
+    cancelled = await jobs.ends.cancel("job-1")
     assert cancelled is not None
     assert cancelled.state is JobState.CANCELLED
-    assert not (await jobs.complete("job-1", "a", job.attempt, a_completion(await put_audio(audio)))).ok
-    assert await jobs.cancel("job-1") == cancelled
-    assert await jobs.cancel("nobody") is None
+    assert not (await jobs.ends.complete("job-1", "a", job.attempt, a_completion(await put_audio(audio)))).ok
+    assert await jobs.ends.cancel("job-1") == cancelled
+    assert await jobs.ends.cancel("nobody") is None
 
 
 @pytest.mark.parametrize("end", ["cancel", "ttl", "worker lost"])
@@ -290,17 +290,17 @@ async def test_a_job_that_is_ended_while_it_runs_says_who_ran_it_and_for_how_lon
     clock.turn(1)  # it waits for a server
     await claim(jobs, "runs")
     clock.turn(6)  # and for an engine, for two of these
-    await jobs.beat("a", {"runs": 1}, {"runs": (0, 3, 4_000)})
+    await jobs.leases.beat("a", {"runs": 1}, {"runs": (0, 3, 4_000)})
     clock.turn(3)
     if end == "cancel":
-        await jobs.cancel("runs")
-        await jobs.cancel("waits")
+        await jobs.ends.cancel("runs")
+        await jobs.ends.cancel("waits")
     elif end == "ttl":
-        assert await jobs.expire_ttl() == ["waits", "runs"]
+        assert await jobs.ends.expire_ttl() == ["waits", "runs"]
     else:
-        [lease] = await jobs.observe_leases()
-        assert await jobs.expire(lease, 1, "silent") is JobState.FAILED
-        await jobs.cancel("waits")
+        [lease] = await jobs.leases.observe_leases()
+        assert await jobs.leases.expire(lease, 1, "silent") is JobState.FAILED
+        await jobs.ends.cancel("waits")
     runs, waits = await jobs.peek("runs"), await jobs.peek("waits")
     assert runs is not None and waits is not None
     assert (runs.delay_ms, runs.execution_ms, runs.worker_id) == (6_000, 4_000, "a")
@@ -309,18 +309,18 @@ async def test_a_job_that_is_ended_while_it_runs_says_who_ran_it_and_for_how_lon
 
 async def test_retry_queues_a_failed_job_afresh_and_nothing_else(jobs: JobStore, clock: HandClock) -> None:
     await jobs.insert(a_job())
-    assert await jobs.retry("job-1") is None
+    assert await jobs.ends.retry("job-1") is None
     await claim(jobs)
-    await jobs.fail("job-1", "a", 1, JobState.TIMED_OUT, "too slow", "execution_timeout", execution_ms=600)
+    await jobs.ends.fail("job-1", "a", 1, JobState.TIMED_OUT, "too slow", "execution_timeout", execution_ms=600)
     clock.turn(60)
-    again = await jobs.retry("job-1")
+    again = await jobs.ends.retry("job-1")
     assert again is not None
     assert (again.state, again.error, again.execution_ms, again.retries) == (JobState.IN_QUEUE, None, 0, 1)
     assert again.request == a_job().request
     assert (await claim(jobs)).attempt == 2
-    await jobs.fail("job-1", "a", 2, JobState.FAILED, "no", "failed")
+    await jobs.ends.fail("job-1", "a", 2, JobState.FAILED, "no", "failed")
     clock.turn(30 * 86_400)
-    assert await jobs.retry("job-1") is None
+    assert await jobs.ends.retry("job-1") is None
 
 
 async def test_a_retry_gives_a_job_its_own_ttl_again_however_often(jobs: JobStore, clock: HandClock) -> None:
@@ -328,8 +328,8 @@ async def test_a_retry_gives_a_job_its_own_ttl_again_however_often(jobs: JobStor
     for attempt, pause_s in enumerate((7, 60, 600), start=1):
         await claim(jobs)
         clock.turn(pause_s)
-        await jobs.fail("job-1", "a", attempt, JobState.FAILED, "no", "failed")
-        again = await jobs.retry("job-1")
+        await jobs.ends.fail("job-1", "a", attempt, JobState.FAILED, "no", "failed")
+        again = await jobs.ends.retry("job-1")
         assert again is not None and again.expires_at_ms == clock.now_ms() + 20_000
 
 
@@ -339,7 +339,7 @@ async def test_purge_takes_only_what_waits_at_that_endpoint_for_that_tenant(jobs
     await jobs.insert(a_job("waits"))
     await jobs.insert(a_job("elsewhere", endpoint_id="other"))
     await jobs.insert(a_job("theirs", tenant="other"))
-    assert await jobs.purge("default", "default") == ["waits"]
+    assert await jobs.ends.purge("default", "default") == ["waits"]
     states = {job.id: job.state for job in await jobs.list_jobs("default")}
     assert states == {
         "running": JobState.IN_PROGRESS, "waits": JobState.CANCELLED, "elsewhere": JobState.IN_QUEUE,
@@ -350,10 +350,10 @@ async def test_what_outlives_its_ttl_times_out_waiting_or_running(jobs: JobStore
     for n in range(3):
         await jobs.insert(a_job(f"job-{n}", expires_at_ms=START_MS + 1000 * (n + 1)))
     await claim(jobs, "job-1")
-    assert await jobs.expire_ttl() == []
+    assert await jobs.ends.expire_ttl() == []
     clock.turn(2)
-    assert await jobs.expire_ttl() == ["job-0", "job-1"]
-    assert await jobs.beat("a", {"job-1": 1}) == {"job-1"}
+    assert await jobs.ends.expire_ttl() == ["job-0", "job-1"]
+    assert await jobs.leases.beat("a", {"job-1": 1}) == {"job-1"}
     assert [job.state for job in await jobs.list_jobs("default")] == [
         JobState.IN_QUEUE, JobState.TIMED_OUT, JobState.TIMED_OUT,
     ]  # fmt: skip
@@ -365,9 +365,9 @@ async def test_a_deleted_job_leaves_no_text_no_event_and_frees_its_idempotency_k
     for n in range(3):
         key = Idempotency(f"key-{n}", "h")
         await jobs.insert(a_job(f"job-{n}", kind="runsync", request="a rare sentence about storks"), key)
-    await jobs.claim(["job-0", "job-1"], "a")
+    await jobs.leases.claim(["job-0", "job-1"], "a")
     for n in range(2):
-        await jobs.fail(f"job-{n}", "a", 1, JobState.FAILED, "no", "failed")
+        await jobs.ends.fail(f"job-{n}", "a", 1, JobState.FAILED, "no", "failed")
     await jobs.shorten_retention("job-1", START_MS + 5)
     await jobs.shorten_retention("job-1", START_MS + 9 * HOUR_MS)
     assert await jobs.delete_retained() == 0
@@ -378,7 +378,7 @@ async def test_a_deleted_job_leaves_no_text_no_event_and_frees_its_idempotency_k
     clock.turn(3600)
     assert await jobs.delete_retained() == 1
     assert not await jobs.delete("job-2")
-    await jobs.cancel("job-2")
+    await jobs.ends.cancel("job-2")
     assert await jobs.delete("job-2")
     assert (await jobs.insert(a_job("job-9"), Idempotency("key-1", "another"))).id == "job-9"
     await database.close()
@@ -417,7 +417,7 @@ async def test_a_leader_on_another_server_makes_a_claim_skip_not_fail(jobs: JobS
     await jobs.insert(a_job("job-0", flight_key="f", blob_hash=None))
     await jobs.insert(a_job("job-1", flight_key="f"))
     await jobs.insert(a_job("job-2"))
-    assert [j.id for j in await jobs.claim(["job-1", "job-0", "job-2"], "a")] == ["job-1", "job-2"]
+    assert [j.id for j in await jobs.leases.claim(["job-1", "job-0", "job-2"], "a")] == ["job-1", "job-2"]
 
 
 async def test_taking_over_a_spoken_blob_twice_is_one_row(jobs: JobStore, audio: AudioStore) -> None:
@@ -426,7 +426,7 @@ async def test_taking_over_a_spoken_blob_twice_is_one_row(jobs: JobStore, audio:
         await jobs.insert(a_job(f"job-{n}"))
         job = await claim(jobs, f"job-{n}")
         blobs.append(await put_audio(audio))
-        assert (await jobs.complete(job.id, "a", 1, a_completion(blobs[-1]))).ok
+        assert (await jobs.ends.complete(job.id, "a", 1, a_completion(blobs[-1]))).ok
         await audio.settle(blobs[-1])
     assert blobs[0].hash == blobs[1].hash
 
@@ -452,7 +452,7 @@ async def test_of_many_answers_with_the_same_items_one_is_sent_and_moves_the_cur
 
 async def test_a_job_that_is_retried_has_its_stream_from_the_beginning(jobs: JobStore) -> None:
     await jobs.insert(a_job(state=JobState.FAILED, stream_cursor=3, stream_sending="a"))
-    again = await jobs.retry("job-1")
+    again = await jobs.ends.retry("job-1")
     assert again is not None
     await jobs.end_sending("job-1", "a", 5)
     assert await cursor(jobs) == (0, None)
@@ -472,7 +472,7 @@ async def test_a_job_is_claimed_as_it_comes_unless_it_follows_and_is_told_what_w
     assert (first.claimed, first.cached, second.claimed) == (True, False, False)
     assert first.job == await jobs.get("first") and second.job == await jobs.get("second")
     blob = await put_audio(audio)
-    done = await jobs.complete("first", "a", 1, a_completion(blob, cache_entry=an_entry("f", blob)))
+    done = await jobs.ends.complete("first", "a", 1, a_completion(blob, cache_entry=an_entry("f", blob)))
     assert done.followers == ("second",)
     third = await jobs.insert_claimed(a_job("third", flight_key="f"), None, "b")
     assert (third.claimed, third.cached) == (True, True)
@@ -501,7 +501,7 @@ async def test_hits_that_are_written_twice_are_counted_once(
 ) -> None:
     blob = await put_audio(audio)
     await jobs.insert(a_job("spoken"))
-    await jobs.complete("spoken", "a", (await claim(jobs, "spoken")).attempt, a_completion(blob))
+    await jobs.ends.complete("spoken", "a", (await claim(jobs, "spoken")).attempt, a_completion(blob))
     hits = [
         a_job(f"hit-{n}", state=JobState.COMPLETED, blob_hash=blob.hash, finished_ms=START_MS + n % 2 * 24 * HOUR_MS)
         for n in range(6)

@@ -21,7 +21,7 @@ async def test_the_head_of_every_line_is_read_whatever_stands_in_others(jobs: Jo
     await jobs.insert(a_job("own sentence", lane=Lane.SHORT, created_ms=START_MS + 9_000))
     await jobs.insert(a_job("own low", lane=Lane.LOW, low_priority=True, created_ms=START_MS))
     await jobs.insert(a_job("another's", tenant="b", lane=Lane.LONG, created_ms=START_MS + 9_001))
-    heads = await jobs.candidates(["hibari"], per_line=2)
+    heads = await jobs.leases.candidates(["hibari"], per_line=2)
     assert [c.id for c in heads.candidates] == ["own sentence", "flood-0000", "flood-0001", "another's", "own low"]
     assert [c.lane for c in heads.candidates] == [Lane.SHORT, Lane.LONG, Lane.LONG, Lane.LONG, Lane.LOW]
     assert heads.cut == {}
@@ -30,51 +30,51 @@ async def test_the_head_of_every_line_is_read_whatever_stands_in_others(jobs: Jo
 async def test_each_backends_line_is_read(jobs: JobStore) -> None:
     await insert(jobs, "hibari", 3)
     await insert(jobs, "google", 3, at=10, backend="google")
-    heads = await jobs.candidates(["google", "hibari", "nobody's"], per_line=1)
+    heads = await jobs.leases.candidates(["google", "hibari", "nobody's"], per_line=1)
     assert [(c.id, c.backend) for c in heads.candidates] == [("hibari-0000", "hibari"), ("google-0000", "google")]
 
 
 async def test_a_tenants_own_first_of_a_flight_may_lead_it_and_whoever_is_claimed_first_does(jobs: JobStore) -> None:
     for n, tenant in enumerate("abab"):
         await jobs.insert(a_job(f"job-{n}", tenant=tenant, flight_key="same", created_ms=START_MS + n))
-    heads = await jobs.candidates(["hibari"])
+    heads = await jobs.leases.candidates(["hibari"])
     assert [c.id for c in heads.candidates] == ["job-0", "job-1"]
-    assert [job.id for job in await jobs.claim(["job-1", "job-0"], "w")] == ["job-1"]
-    assert (await jobs.candidates(["hibari"])).candidates == []
+    assert [job.id for job in await jobs.leases.claim(["job-1", "job-0"], "w")] == ["job-1"]
+    assert (await jobs.leases.candidates(["hibari"])).candidates == []
 
 
 async def test_of_a_flight_a_normal_job_comes_before_its_tenants_low_ones(jobs: JobStore) -> None:
     await jobs.insert(a_job("low", flight_key="same", low_priority=True, lane=Lane.LOW))
     await jobs.insert(a_job("normal", flight_key="same", lane=Lane.SHORT, created_ms=START_MS + 5))
-    assert [c.id for c in (await jobs.candidates(["hibari"])).candidates] == ["normal"]
+    assert [c.id for c in (await jobs.leases.candidates(["hibari"])).candidates] == ["normal"]
 
 
 async def test_a_running_flight_is_lifted_by_a_follower_that_is_not_of_low_priority(jobs: JobStore) -> None:
     await jobs.insert(a_job("leader", flight_key="f", low_priority=True, lane=Lane.LOW))
-    await jobs.claim(["leader"], "w")
-    assert await jobs.lifted(["f", "g"]) == set()
+    await jobs.leases.claim(["leader"], "w")
+    assert await jobs.leases.lifted(["f", "g"]) == set()
     await jobs.insert(a_job("low", flight_key="f", low_priority=True, lane=Lane.LOW))
-    assert await jobs.lifted(["f", "g"]) == set()
+    assert await jobs.leases.lifted(["f", "g"]) == set()
     await jobs.insert(a_job("normal", flight_key="f", lane=Lane.SHORT))
-    assert await jobs.lifted(["f", "g"]) == {"f"}
-    await jobs.cancel("normal")
-    assert await jobs.lifted(["f", "g"]) == set()
-    assert await jobs.lifted([]) == set()
+    assert await jobs.leases.lifted(["f", "g"]) == {"f"}
+    await jobs.ends.cancel("normal")
+    assert await jobs.leases.lifted(["f", "g"]) == set()
+    assert await jobs.leases.lifted([]) == set()
 
 
 async def test_a_backend_is_wanted_when_somebody_waits_for_it(jobs: JobStore) -> None:
     await jobs.insert(a_job("now", backend="asked"))
     await jobs.insert(a_job("later", backend="paused", available_ms=START_MS + 5))
     await insert(jobs, "many", SCAN + 1, backend="crowded", available_ms=START_MS + 5)
-    assert await jobs.wanted(["asked", "paused", "crowded", "nobody's"]) == ["asked", "crowded"]
-    assert await jobs.wanted([]) == []
+    assert await jobs.leases.wanted(["asked", "paused", "crowded", "nobody's"]) == ["asked", "crowded"]
+    assert await jobs.leases.wanted([]) == []
 
 
 async def test_what_stands_behind_thousands_of_followers_is_found_page_by_page(
     jobs: JobStore, clock: HandClock
 ) -> None:
     await jobs.insert(a_job("leader", flight_key="f", created_ms=START_MS - 1))
-    await jobs.claim(["leader"], "w")
+    await jobs.leases.claim(["leader"], "w")
     await insert(jobs, "follower", 2 * PAGE + SCAN, flight_key="f")
     await insert(jobs, "behind", 3, at=10_000)
     heads = HeadLook(jobs, clock)
@@ -86,9 +86,9 @@ async def test_what_stands_behind_thousands_of_followers_is_found_page_by_page(
     assert [c.id for c in found] == ["behind-0000", "behind-0001"]
     # What was found is offered until it is claimed, and then the next.
     assert [c.id for c in await heads.read(["hibari"], per_line=2)] == ["behind-0000", "behind-0001"]
-    await jobs.claim(["behind-0000"], "w")
+    await jobs.leases.claim(["behind-0000"], "w")
     assert [c.id for c in await heads.read(["hibari"], per_line=2)] == ["behind-0001", "behind-0002"]
-    await jobs.claim(["behind-0001", "behind-0002"], "w")
+    await jobs.leases.claim(["behind-0001", "behind-0002"], "w")
     await heads.read(["hibari"], per_line=2)
     assert not heads.unfinished, "the line has an end"
 
@@ -98,14 +98,14 @@ async def test_a_follower_that_was_passed_over_is_found_when_its_leader_has_gone
 ) -> None:
     for flight in "fg":
         await jobs.insert(a_job(f"leader-{flight}", flight_key=flight, created_ms=START_MS - 1))
-    await jobs.claim(["leader-f", "leader-g"], "w")
+    await jobs.leases.claim(["leader-f", "leader-g"], "w")
     await insert(jobs, "follower", PAGE, flight_key="f")
     await jobs.insert(a_job("heir", flight_key="g", created_ms=START_MS + PAGE // 2))
     await insert(jobs, "behind", 50, at=10_000)
     heads = HeadLook(jobs, clock)
     while not await heads.read(["hibari"], per_line=1):
         pass
-    await jobs.cancel("leader-g")
+    await jobs.ends.cancel("leader-g")
     clock.turn(REWIND_S + 1)
     found: set[str] = set()
     for _ in range(10):
@@ -115,5 +115,5 @@ async def test_a_follower_that_was_passed_over_is_found_when_its_leader_has_gone
 
 async def test_a_line_is_the_tenants_backends_and_lanes(jobs: JobStore) -> None:
     await insert(jobs, "blocked", 2 * SCAN, available_ms=START_MS + 5)
-    heads = await jobs.candidates(["hibari"], per_line=1)
+    heads = await jobs.leases.candidates(["hibari"], per_line=1)
     assert list(heads.cut) == [Line("hibari", "default", Lane.LONG)]

@@ -242,8 +242,8 @@ async def test_the_same_idempotency_key_at_two_servers_makes_one_job(url: str, d
 async def test_nul_in_an_error_or_an_id_harms_nobody(database: Database) -> None:
     jobs = JobStore(database, HandClock())
     await jobs.insert(a_job())
-    [job] = await jobs.claim(["job-1"], "a")
-    assert (await jobs.fail("job-1", "a", job.attempt, JobState.FAILED, "engine said \0", "failed")).ok
+    [job] = await jobs.leases.claim(["job-1"], "a")
+    assert (await jobs.ends.fail("job-1", "a", job.attempt, JobState.FAILED, "engine said \0", "failed")).ok
     ended = await jobs.get("job-1")
     assert ended is not None
     assert ended.error == "engine said \ufffd"
@@ -273,9 +273,9 @@ async def test_a_notice_leaves_with_its_commit_and_not_without(url: str, databas
         with pytest.raises(StorageError):
             await database.writer.run(_tell_and_fail)
         await jobs.insert(a_job())
-        [job] = await jobs.claim(["job-1"], "a")
-        await jobs.requeue(job.id, "a", job.attempt, "later", count_failure=False)
-        await jobs.cancel("job-1")
+        [job] = await jobs.leases.claim(["job-1"], "a")
+        await jobs.ends.requeue(job.id, "a", job.attempt, "later", count_failure=False)
+        await jobs.ends.cancel("job-1")
         async with asyncio.timeout(20):
             while (Topic.JOBS, ("job-1",)) not in heard:
                 await asyncio.sleep(0.01)

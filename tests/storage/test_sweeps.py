@@ -159,9 +159,9 @@ async def test_puts_and_the_sweeps_of_two_servers_at_the_same_time_leave_no_row_
 
     async def speak(n: int) -> None:
         await jobs.insert(a_job(f"job-{n}", created_ms=0, available_ms=0))
-        [job] = await jobs.claim([f"job-{n}"], "a")
+        [job] = await jobs.leases.claim([f"job-{n}"], "a")
         blob = await put_audio(audio, f"sound {n % 3}".encode())
-        assert (await jobs.complete(job.id, "a", 1, a_completion(blob, jobs._clock.now_ms()))).ok
+        assert (await jobs.ends.complete(job.id, "a", 1, a_completion(blob, jobs._clock.now_ms()))).ok
         await audio.settle(blob)
         assert await audio.read(blob.hash) == f"sound {n % 3}".encode()
         await jobs.delete(job.id)

@@ -62,11 +62,11 @@ async def test_a_retry_closes_what_is_owed_of_the_end_before_and_the_next_end_is
     ended = await store.ended_job(first.id)
     assert ended is not None and ended.state is JobState.FAILED and ended.request == a_job().request
     # The first try is under way.
-    assert await jobs.retry("job-1") is not None
+    assert await jobs.ends.retry("job-1") is not None
     assert await store.ended_job(first.id) is None
     (closed,) = await store.page(job_id="job-1")
     assert closed.state is DeliveryState.FAILED and "was retried" in (closed.last_error or "")
-    await jobs.cancel("job-1")
+    await jobs.ends.cancel("job-1")
     assert await store.ended_job(first.id) is None, "this end is not the one it was to tell"
     for again_in_ms in (10_000, None):
         await store.failed(first.id, 503, "answered 503", again_in_ms)

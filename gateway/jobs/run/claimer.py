@@ -61,7 +61,7 @@ class Claimer:
         self._full = False
         self._turns = Turns()
         self._slots = Slots(settings.jobs)
-        self._heads = HeadLook(store, clock)
+        self._heads = HeadLook(store.leases, clock)
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -178,7 +178,7 @@ class Claimer:
         free = self._slots.free
         if free <= 0:
             return False
-        for name in await self._store.wanted(closed):
+        for name in await self._store.leases.wanted(closed):
             # Somebody waits for a backend that sleeps: that is what wakes it.
             if (hosted := self._engines.get(name)) is not None:
                 hosted.host.wake()
@@ -190,7 +190,7 @@ class Claimer:
         chosen = self._slots.choose(self._turns.order(waiting))
         jobs: list[JobRecord] = []
         try:
-            jobs = await self._store.claim([c.id for c in chosen], self._owner, self._clock.now_ms())
+            jobs = await self._store.leases.claim([c.id for c in chosen], self._owner, self._clock.now_ms())
         finally:
             for candidate in chosen:
                 self._release(candidate.id)
@@ -212,7 +212,7 @@ class Claimer:
     async def _lift(self) -> None:
         """Lift what runs here in the low lane, and somebody waits for who does not: wherever that one was accepted."""
         low = {run.job.flight_key: run for run in self.running.values() if run.can_be_lifted}
-        for flight in await self._store.lifted([flight for flight in low if flight is not None]):
+        for flight in await self._store.leases.lifted([flight for flight in low if flight is not None]):
             low[flight].lift()
             self._hold(low[flight].job, low[flight].rank.lane)
 
@@ -236,7 +236,7 @@ class Claimer:
 
     async def _claim_suspect(self, open_: list[str], closed: list[str]) -> bool | None:
         """Claim a job that must run alone, once nothing else runs; None when there is none."""
-        suspects = await self._store.suspects([*open_, *closed])
+        suspects = await self._store.leases.suspects([*open_, *closed])
         for suspect in suspects:
             if suspect.backend in closed and (hosted := self._engines.get(suspect.backend)) is not None:
                 hosted.host.wake()
@@ -249,7 +249,7 @@ class Claimer:
         self._isolation.over()
         self._isolation.look_again()
         for suspect in able:
-            for job in await self._store.claim([suspect.id], self._owner, self._clock.now_ms()):
+            for job in await self._store.leases.claim([suspect.id], self._owner, self._clock.now_ms()):
                 self._isolation.begin()
                 self._begin(job)
                 return False

@@ -34,7 +34,7 @@ from storage.errors import (
     StorageUnavailable,
 )
 from storage.files.audio import AudioStore
-from storage.jobs.queue import JobStore
+from storage.jobs.ends import JobEnds
 from storage.records import BlobRecord, CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
 
 log = get_logger("voxgate.jobs")
@@ -51,7 +51,7 @@ class Endings:
         self,
         settings: Settings,
         clock: Clock,
-        store: JobStore,
+        ends: JobEnds,
         audio: AudioStore,
         endpoints: Endpoints,
         answers: Answers,
@@ -61,7 +61,7 @@ class Endings:
     ) -> None:
         self._settings = settings
         self._clock = clock
-        self._store = store
+        self._ends = ends
         self._audio = audio
         self._endpoints = endpoints
         self._answers = answers
@@ -121,7 +121,7 @@ class Endings:
                 last_used_ms=now,
                 voice_hash=arm.voice.content_hash if arm.uploaded else None,
             )
-        done = await self._store.complete(
+        done = await self._ends.complete(
             job.id,
             self._owner,
             job.attempt,
@@ -202,7 +202,7 @@ class Endings:
             now=now,
         )
         try:
-            done = await self._store.complete(run.job.id, self._owner, run.job.attempt, completion)
+            done = await self._ends.complete(run.job.id, self._owner, run.job.attempt, completion)
         except BlobMissing:  # swept between our look and our commit
             self._answers.forget([entry.key])
             return False
@@ -224,7 +224,7 @@ class Endings:
     ) -> None:
         """End the job badly; `by_input` ends those who wait for the same utterance likewise."""
         delay_ms, execution_ms = self._times(run)
-        done = await self._store.fail(
+        done = await self._ends.fail(
             run.job.id,
             self._owner,
             run.job.attempt,
@@ -252,7 +252,7 @@ class Endings:
 
     async def hand_back(self, run: Run, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
         """Put the job back into the queue, where it is available after `delay_ms`."""
-        await self._store.requeue(
+        await self._ends.requeue(
             run.job.id,
             self._owner,
             run.job.attempt,

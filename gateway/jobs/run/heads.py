@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from gateway.clock import Clock
-from storage.jobs.queue import JobStore
+from storage.jobs.leases import JobLeases
 from storage.records import Candidate, Line, Place
 
 PAGES = 8
@@ -25,8 +25,8 @@ class HeadLook:
         unfinished: whether another look may find more in a line of which a page was read and nothing found.
     """
 
-    def __init__(self, store: JobStore, clock: Clock) -> None:
-        self._store = store
+    def __init__(self, leases: JobLeases, clock: Clock) -> None:
+        self._leases = leases
         self._clock = clock
         self._behind: dict[Line, Place] = {}
         self._rewound = clock.monotonic()
@@ -34,7 +34,7 @@ class HeadLook:
 
     async def read(self, backends: Collection[str], per_line: int) -> list[Candidate]:
         """The candidates at the heads of these backends' lines, `per_line` of each at most, by lane and age."""
-        heads = await self._store.candidates(backends, per_line)
+        heads = await self._leases.candidates(backends, per_line)
         self.unfinished = False
         if self._clock.monotonic() - self._rewound > REWIND_S:
             self._behind.clear()
@@ -45,7 +45,7 @@ class HeadLook:
         pages = sorted(heads.cut, key=lambda line: line in self._behind)[:PAGES]
         for line in pages:
             most = per_line - sum(candidate.line == line for candidate in heads.candidates)
-            more, place = await self._store.behind(line, self._behind.pop(line, heads.cut[line]), most)
+            more, place = await self._leases.behind(line, self._behind.pop(line, heads.cut[line]), most)
             found += more
             if place is not None:
                 self._behind[line] = place

@@ -17,7 +17,7 @@ from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
-from storage.jobs.queue import JobStore
+from storage.jobs.leases import JobLeases
 from storage.records import Lease
 
 MOST_DEATHS = 5
@@ -30,11 +30,11 @@ class Leases:
     """The heartbeat and the observer of one server."""
 
     def __init__(
-        self, settings: Settings, clock: Clock, store: JobStore, claimer: Claimer, metrics: Metrics, owner: str
+        self, settings: Settings, clock: Clock, leases: JobLeases, claimer: Claimer, metrics: Metrics, owner: str
     ) -> None:
         self._jobs = settings.jobs
         self._clock = clock
-        self._store = store
+        self._leases = leases
         self._claimer = claimer
         self._metrics = metrics
         self._owner = owner
@@ -90,7 +90,7 @@ class Leases:
             return
         attempts = {job_id: run.job.attempt for job_id, run in running.items()}
         progress = {job_id: run.progress for job_id, run in running.items()}
-        for job_id in await self._store.beat(self._owner, attempts, progress):
+        for job_id in await self._leases.beat(self._owner, attempts, progress):
             if not running[job_id].completed:  # it may have ended while we asked
                 with lines_of(running[job_id].job.request_id, job_id=job_id):
                     log.info("lease_lost")
@@ -98,7 +98,7 @@ class Leases:
 
     async def observe(self) -> None:
         """Look at every lease; end those that stood still too long."""
-        leases = await self._store.observe_leases()
+        leases = await self._leases.observe_leases()
         now = self._clock.monotonic()
         if now - self._looked > self._jobs.lease_s / 2:
             # We were not looking: stopped, suspended, or kept from the database, and so perhaps were the owners.
@@ -112,7 +112,7 @@ class Leases:
             if now - since < self._jobs.lease_s or self._is_running(lease):
                 continue
             reason = f"the server that ran it was silent for {self._jobs.lease_s:g} s"
-            state = await self._store.expire(lease, MOST_DEATHS, reason)
+            state = await self._leases.expire(lease, MOST_DEATHS, reason)
             if state is not None:
                 with lines_of(lease.request_id, job_id=lease.job_id):
                     log.warning("lease_expired", attempt=lease.attempt, state=state.value)

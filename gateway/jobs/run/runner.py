@@ -29,7 +29,7 @@ from gateway.speech.speak.take_store import JobRef
 from gateway.speech.speak.utterance import Spoken, Utterance
 from storage.errors import BlobMissing, StorageError, translate
 from storage.files.audio import AudioStore
-from storage.jobs.queue import JobStore
+from storage.jobs.leases import JobLeases
 from storage.records import JobState
 
 log = get_logger("voxgate.jobs")
@@ -42,7 +42,7 @@ class Runner:
     def __init__(
         self,
         settings: Settings,
-        store: JobStore,
+        leases: JobLeases,
         audio: AudioStore,
         engines: Engines,
         endpoints: Endpoints,
@@ -56,7 +56,7 @@ class Runner:
         """`freshen` reads again what another server may have changed."""
         self._freshen = freshen
         self._settings = settings
-        self._store = store
+        self._leases = leases
         self._audio = audio
         self._engines = engines
         self._endpoints = endpoints
@@ -130,7 +130,7 @@ class Runner:
     async def _hand_over(self, run: Run, backend: str) -> bool:
         """Let another backend begin anew; False when half of it would be in another voice, or the lease is lost."""
         run.begin_anew()  # before its row: a beat in between tells nothing of what is over
-        return await self._store.hand_over(run.job.id, self._owner, run.job.attempt, backend)
+        return await self._leases.hand_over(run.job.id, self._owner, run.job.attempt, backend)
 
     async def _speak(self, run: Run, assignment: Assignment) -> None:
         job, request = run.job, assignment.request
