@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from backends.chatterbox.conditionals import VoiceConds
 from backends.chatterbox.draws import Draws
 from backends.chatterbox.knobs import Knobs
-from backends.chatterbox.t3 import Decoded, DecodeJob, T3Decoder
+from backends.chatterbox.t3 import ChunkDecoding, Decoded, T3Decoder
 
 GREEDY = Knobs(temperature=1.0, min_p=0.0, top_p=0.0)
 
@@ -56,14 +56,14 @@ def upstream_tokens(model: Any, text: str, knobs: Knobs, seed: int, most: int) -
     return found[:-1] if found[-1] == model.t3.hp.stop_speech_token else found
 
 
-def job(model: Any, key: int, text: str, knobs: Knobs, seed: int, most: int = 1000, voice: str = "v") -> DecodeJob:
+def job(model: Any, key: int, text: str, knobs: Knobs, seed: int, most: int = 1000, voice: str = "v") -> ChunkDecoding:
     """A chunk for our decoder."""
     conds = VoiceConds(voice, model.conds, 10.0)
     draws = Draws(seed, torch.device(model.t3.device))
-    return DecodeJob(key, text_tokens(model, text), conds, knobs, draws, most)
+    return ChunkDecoding(key, text_tokens(model, text), conds, knobs, draws, most)
 
 
-def run(decoder: T3Decoder, jobs: Sequence[DecodeJob], arrivals: Sequence[int] = ()) -> dict[int, Decoded]:
+def run(decoder: T3Decoder, jobs: Sequence[ChunkDecoding], arrivals: Sequence[int] = ()) -> dict[int, Decoded]:
     """Decode all; job n is not offered before step `arrivals[n]`, and enters when there is room."""
     waiting = list(zip(jobs, [*arrivals, *[0] * len(jobs)], strict=False))
     done: dict[int, Decoded] = {}

@@ -19,8 +19,8 @@ from gateway.clock import Clock, SystemClock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answer.answers import Answers
-from gateway.jobs.answer.health import Watch
-from gateway.jobs.answer.job_view import Presenter
+from gateway.jobs.answer.health import HealthReport
+from gateway.jobs.answer.job_view import JobViews
 from gateway.jobs.answer.recent import Recent
 from gateway.jobs.answer.totals import Totals
 from gateway.jobs.answer.write_behind import WriteBehind
@@ -28,9 +28,9 @@ from gateway.jobs.housekeeping import Housekeeping
 from gateway.jobs.listen.follow import Followers, fresh_signal, take_signal
 from gateway.jobs.listen.stream import Streams
 from gateway.jobs.lists import Lists
-from gateway.jobs.live import Live
+from gateway.jobs.live import LiveSpeech
 from gateway.jobs.model.signals import Signals
-from gateway.jobs.plan.assign import Intake
+from gateway.jobs.plan.assign import Assigner
 from gateway.jobs.run.claimer import Claimer
 from gateway.jobs.run.endings import Endings
 from gateway.jobs.run.leases import Leases
@@ -52,9 +52,9 @@ from gateway.settings.address import address as address_of
 from gateway.settings.logs import get_logger
 from gateway.speech.planner import Planner
 from gateway.speech.sound.finish import post
-from gateway.speech.speak.fresh_takes import Fresh
+from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.speaker import Speaker
-from gateway.speech.speak.take_store import Shelf
+from gateway.speech.speak.take_store import StoredTakes
 from gateway.web import pages
 from storage.cache_entries import CacheStore
 from storage.db.database import Database
@@ -92,7 +92,7 @@ class Gateway:
 
     access: Access
     jobs: Jobs
-    watch: Watch
+    watch: HealthReport
 
     def __init__(self, settings: Settings, clock: Clock | None = None, address: str | None = None) -> None:
         """`address` is where it listens, if that is not simply as the settings say."""
@@ -148,7 +148,7 @@ class Gateway:
             known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos
         )
         self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._intake.forget())
-        self._intake = intake = Intake(settings, router, self.pronunciations, self.planner)
+        self._intake = intake = Assigner(settings, router, self.pronunciations, self.planner)
         self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
         await self.voices.refresh()
         await self.pronunciations.refresh()
@@ -162,8 +162,8 @@ class Gateway:
             self._webhooks.wake()
 
         ended = partial(self._ended, signals)
-        shelf = Shelf(takes, audio)
-        fresh = Fresh(lambda key: signals.notify(fresh_signal(key)))
+        shelf = StoredTakes(takes, audio)
+        fresh = FreshTakes(lambda key: signals.notify(fresh_signal(key)))
         speaker = Speaker(
             shelf,
             fresh,
@@ -204,8 +204,8 @@ class Gateway:
         self._write_behind = WriteBehind(store, self.access.note_usage)
         counts = JobCountStore(database)
         self._totals = Totals(counts, database.tally, clock)
-        self.watch = Watch(store, counts, self._totals, self.engines, router, metrics, self._space)
-        present = Presenter(answers, self.watch, self._claimer.running, clock)
+        self.watch = HealthReport(store, counts, self._totals, self.engines, router, metrics, self._space)
+        present = JobViews(answers, self.watch, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)
         webhooks = WebhookStore(database, clock)
         self.lists = Lists(self.endpoints, JobPages(database), webhooks)
@@ -239,7 +239,7 @@ class Gateway:
         followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
         self.streams = streams = Streams(followers, store, clock, settings.cache.stream_bytes)
         metrics.stream_bytes.set_function(lambda: streams.held_bytes)
-        self.live = Live(self.jobs, followers, store.ends)
+        self.live = LiveSpeech(self.jobs, followers, store.ends)
         self.models = Models(self.endpoints, known)
         self.engines.start()
         self._claimer.start()

@@ -9,10 +9,10 @@ from sqlalchemy import Connection, bindparam, func, insert, select, text, update
 
 from storage.db import marks
 from storage.db.database import Database
-from storage.db.models import ApiKey
+from storage.db.models import ApiKeyRow
 from storage.db.notices import Topic
 
-_table = ApiKey.__table__
+_table = ApiKeyRow.__table__
 
 _COLUMNS = (
     _table.c.id,
@@ -36,23 +36,23 @@ _ONE = select(*_COLUMNS).where(_table.c.id == bindparam("key_id"))
 # Locked on PostgreSQL: of two rotations at once, the second must see the first.
 _ONE_LOCKED = _ONE.with_for_update()
 _ALONE = text("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE")
-_INSERT = insert(ApiKey)
+_INSERT = insert(ApiKeyRow)
 # Of keys not yet revoked, so that the first revocation's time stays.
 _REVOKE = (
-    update(ApiKey)
+    update(ApiKeyRow)
     .where(_table.c.id == bindparam("key_id"), _table.c.revoked_ms.is_(None))
     .values(revoked_ms=bindparam("now"))
 )
 # Shortens the life of a rotated key to the end of the overlap; never lengthens it.
 _EXPIRE = (
-    update(ApiKey)
+    update(ApiKeyRow)
     .where(
         _table.c.id == bindparam("key_id"),
         _table.c.expires_ms.is_(None) | (_table.c.expires_ms > bindparam("at")),
     )
     .values(expires_ms=bindparam("at"))
 )
-_TOUCH = update(ApiKey).where(_table.c.id == bindparam("key_id")).values(last_used_ms=bindparam("now"))
+_TOUCH = update(ApiKeyRow).where(_table.c.id == bindparam("key_id")).values(last_used_ms=bindparam("now"))
 
 
 class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +122,7 @@ class KeyStore:
         def insert_if_none(connection: Connection) -> bool:
             if connection.dialect.name == "postgresql":
                 connection.execute(_ALONE)  # two servers would both find none
-            if connection.scalar(select(func.count()).select_from(ApiKey)):
+            if connection.scalar(select(func.count()).select_from(ApiKeyRow)):
                 return False
             connection.execute(_INSERT, msgspec.structs.asdict(key))
             marks.move(connection, Topic.KEYS)

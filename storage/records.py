@@ -118,7 +118,7 @@ class Idempotency(msgspec.Struct, frozen=True):
     body_hash: str
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class WaitingJob(msgspec.Struct, frozen=True):
     """A job that could be claimed now."""
 
     id: str
@@ -158,7 +158,7 @@ class Heads(msgspec.Struct, frozen=True):
             the look goes on (`JobLeases.behind`).
     """
 
-    candidates: list[Candidate]
+    candidates: list[WaitingJob]
     cut: dict[Line, Place]
 
 

@@ -10,11 +10,11 @@ from sqlalchemy import Connection, Executable, bindparam, delete, func, select, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from storage.db.database import Database
-from storage.db.models import LimitWindow, Usage
+from storage.db.models import LimitWindowRow, UsageRow
 from storage.records import UsageDelta
 
-_usage = Usage.__table__
-_windows = LimitWindow.__table__
+_usage = UsageRow.__table__
+_windows = LimitWindowRow.__table__
 
 _PLACE = ("tenant", "key_id", "endpoint_id", "backend", "day")
 _SUMS = ("characters", "audio_ms", "jobs", "cache_hits", "cost_micro_usd")
@@ -25,12 +25,12 @@ GroupBy = Literal["tenant", "key_id", "endpoint_id", "backend", "day"]
 def _upserts(dialect: str) -> tuple[Executable, Executable]:
     """Add to a row of usage, or make it; make a limit's window unless it is there."""
     make = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    into_usage = make(Usage)
+    into_usage = make(UsageRow)
     add = into_usage.on_conflict_do_update(
         index_elements=[_usage.c[name] for name in _PLACE],
         set_={name: _usage.c[name] + into_usage.excluded[name] for name in _SUMS},
     )
-    return add, make(LimitWindow).on_conflict_do_nothing()
+    return add, make(LimitWindowRow).on_conflict_do_nothing()
 
 
 _UPSERTS = {dialect: _upserts(dialect) for dialect in ("sqlite", "postgresql")}
@@ -42,8 +42,10 @@ _WINDOW = (
 )
 # Locked on PostgreSQL: two servers must not both read the same sum. SQLite writes one transaction at a time anyway.
 _USED = select(_windows.c.used).where(*_WINDOW).with_for_update()
-_TAKE = update(LimitWindow).where(*_WINDOW).values(used=_windows.c.used + bindparam("taken"))
-_PRUNE = delete(LimitWindow).where(_windows.c.start_ms < bindparam("before_ms"), _windows.c.window != bindparam("keep"))
+_TAKE = update(LimitWindowRow).where(*_WINDOW).values(used=_windows.c.used + bindparam("taken"))
+_PRUNE = delete(LimitWindowRow).where(
+    _windows.c.start_ms < bindparam("before_ms"), _windows.c.window != bindparam("keep")
+)
 _TAKE_IF = _TAKE.where(_windows.c.used + bindparam("taken") <= bindparam("most")).returning(_windows.c.used)
 
 
@@ -57,7 +59,7 @@ class UsagePlace(msgspec.Struct, frozen=True):
     day: str
 
 
-class UsageRow(msgspec.Struct, frozen=True, kw_only=True):
+class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
     """A sum of usage; fields that were not grouped by are empty."""
 
     tenant: str = ""
@@ -127,7 +129,7 @@ class UsageStore:
         since: str | None = None,
         until: str | None = None,
         by: Iterable[GroupBy] = ("day", "backend"),
-    ) -> list[UsageRow]:
+    ) -> list[UsageTotal]:
         """Sums of usage, one row per group, in the groups' order.
 
         Args:
@@ -145,12 +147,12 @@ class UsageStore:
             statement = statement.where(_usage.c.day <= until)
         statement = statement.group_by(*groups).order_by(*groups) if groups else statement
 
-        def read(connection: Connection) -> list[UsageRow]:
+        def read(connection: Connection) -> list[UsageTotal]:
             rows = [dict(row) for row in connection.execute(statement).mappings() if row["jobs"] is not None]
             for row in rows:
                 # PostgreSQL sums bigints into numerics.
                 row.update({name: int(row[name]) for name in _SUMS})
-            return msgspec.convert(rows, list[UsageRow])
+            return msgspec.convert(rows, list[UsageTotal])
 
         return await self._database.read(read)
 

@@ -20,7 +20,7 @@ from backends.chatterbox.pulse import Abandoned, Pulse
 from backends.chatterbox.s3gen import VALID_TOKENS, Speech, bucket, decode_mels, vocode
 from backends.chatterbox.settings import ChatterboxSettings
 from backends.chatterbox.slots import build_decoder, shrink
-from backends.chatterbox.t3 import Decoded, DecodeJob, TooLong
+from backends.chatterbox.t3 import ChunkDecoding, Decoded, TooLong
 from backends.chatterbox.watermark import WatermarkPool
 from backends.interface import Chunk, ChunkFailed, Event, Feed, Pcm, Take
 
@@ -111,7 +111,7 @@ class FastEngine:
     # -- one turn -------------------------------------------------------------------------------
     def _reset(self) -> None:
         self._hand: dict[int, Chunk] = {}
-        self._pending: list[DecodeJob] = []
+        self._pending: list[ChunkDecoding] = []
         self._spoken: list[tuple[Speech, int]] = []  # and the turn they were ready at
         self._marking: dict[int, Future[Pcm]] = {}
         self._notes: dict[int, tuple[str, ...]] = {}
@@ -202,7 +202,7 @@ class FastEngine:
         else:
             self._fail_for_memory(chunk.id, events)
 
-    def _job(self, chunk: Chunk) -> DecodeJob:
+    def _job(self, chunk: Chunk) -> ChunkDecoding:
         hp = self._model.t3.hp
         tokens = self._model.tokenizer.text_to_tokens(self._punctuate(chunk.text))[0].long()
         known = self._model.t3.text_emb.num_embeddings
@@ -210,7 +210,7 @@ class FastEngine:
             # A GPU that looked it up would take everybody's chunks down with it.
             raise ValueError(f"the tokenizer gave the text a token that the model lacks; it knows {known}")
         tokens = F.pad(F.pad(tokens, (1, 0), value=hp.start_text_token), (0, 1), value=hp.stop_text_token)
-        return DecodeJob(
+        return ChunkDecoding(
             chunk.id,
             tokens,
             self._voices.of(chunk.voice),
@@ -242,7 +242,7 @@ class FastEngine:
                 self._fail_for_memory(waiting[-1].key, events)
         return over
 
-    def _join(self, jobs: list[DecodeJob], events: list[Event]) -> None:
+    def _join(self, jobs: list[ChunkDecoding], events: list[Event]) -> None:
         """Have prompts read; where that fails, one at a time, so that it fails for one chunk only."""
         if not jobs:
             return
@@ -270,7 +270,7 @@ class FastEngine:
         # A deterministic engine has its one number of slots: other shapes would be other bytes.
         return self._decoder.slots > 1 and not self._settings.deterministic
 
-    def _retreat(self, joining: Sequence[DecodeJob] = ()) -> bool:
+    def _retreat(self, joining: Sequence[ChunkDecoding] = ()) -> bool:
         """Give memory back: begin again with half the slots. False where there are no fewer."""
         if not self._may_retreat:
             return False
@@ -278,7 +278,7 @@ class FastEngine:
         shrink(self._decoder)
         return True
 
-    def _put_back(self, joining: Sequence[DecodeJob]) -> list[DecodeJob]:
+    def _put_back(self, joining: Sequence[ChunkDecoding]) -> list[ChunkDecoding]:
         """Have all that are being decoded, or were about to be, wait again; the order they came in is kept."""
         jobs = {job.key: job for job in (*self._decoder.clear(), *joining)}
         back = [jobs[key].again() for key in self._hand if key in jobs]

@@ -33,7 +33,7 @@ class TooLong(ValueError):
     """A text has more tokens than a decoder with room for MAX_TEXT takes."""
 
 
-class DecodeJob:
+class ChunkDecoding:
     """One chunk to be turned into speech tokens.
 
     Args:
@@ -55,9 +55,9 @@ class DecodeJob:
         self.draws = draws
         self.max_tokens = max_tokens
 
-    def again(self) -> DecodeJob:
+    def again(self) -> ChunkDecoding:
         """The same job before anything was drawn for it."""
-        return DecodeJob(self.key, self.text, self.conds, self.knobs, self.draws.again(), self.max_tokens)
+        return ChunkDecoding(self.key, self.text, self.conds, self.knobs, self.draws.again(), self.max_tokens)
 
 
 class Decoded:
@@ -69,7 +69,7 @@ class Decoded:
         broken: its logits were not finite; `tokens` are those before.
     """
 
-    def __init__(self, job: DecodeJob, tokens: list[int], ended: bool, broken: bool = False) -> None:
+    def __init__(self, job: ChunkDecoding, tokens: list[int], ended: bool, broken: bool = False) -> None:
         self.job = job
         self.tokens = tokens
         self.ended = ended
@@ -79,7 +79,7 @@ class Decoded:
 class _Slot:
     """A chunk being decoded: its rows in the cache, the positions of its prompt, its tokens so far."""
 
-    def __init__(self, job: DecodeJob) -> None:
+    def __init__(self, job: ChunkDecoding) -> None:
         self.job = job
         self.rows: list[int] = []
         self.prompt = 0
@@ -164,13 +164,13 @@ class T3Decoder:
         """Parameters read in each step."""
         return self._llama.size + int(self._head.numel())
 
-    def batches(self, jobs: Sequence[DecodeJob]) -> list[list[DecodeJob]]:
+    def batches(self, jobs: Sequence[ChunkDecoding]) -> list[list[ChunkDecoding]]:
         """Jobs whose prompts are read together."""
         if self._fixed:
             return [[job] for job in jobs]
         return [list(jobs)] if jobs else []
 
-    def add(self, jobs: Sequence[DecodeJob]) -> None:
+    def add(self, jobs: Sequence[ChunkDecoding]) -> None:
         """Read the prompts of some jobs, at most `room` of them. Where it raises, none of them is here."""
         assert len(jobs) <= self.room
         before = len(self._active)
@@ -227,7 +227,7 @@ class T3Decoder:
         over, self._over = self._over, []
         return over
 
-    def clear(self) -> list[DecodeJob]:
+    def clear(self) -> list[ChunkDecoding]:
         """Stop everything; the jobs that were here, whose random numbers are used up."""
         jobs = [slot.job for slot in self._active]
         self._active = []
@@ -330,7 +330,7 @@ class T3Decoder:
         self._cache.reserve(span)
         return span
 
-    def _prefill(self, jobs: list[DecodeJob]) -> None:
+    def _prefill(self, jobs: list[ChunkDecoding]) -> None:
         slots = [_Slot(job) for job in jobs]
         guided = [slot for slot in slots if slot.job.knobs.cfg_weight > 0]
         first = len(self._owners)
@@ -377,15 +377,15 @@ class T3Decoder:
         hidden = self._llama.forward(x, at, self._cache, first, self._span(max(starts) + new))
         self._hidden[first : first + len(parts)] = hidden[torch.arange(len(parts), device=self.device), ends]
 
-    def _prompt(self, job: DecodeJob) -> Any:
+    def _prompt(self, job: ChunkDecoding) -> Any:
         return self._prompts.of(job.conds, job.knobs.exaggeration, job.text.numel())
 
-    def _text(self, job: DecodeJob) -> torch.Tensor:
+    def _text(self, job: ChunkDecoding) -> torch.Tensor:
         text = to_device(job.text, self.device)
         embedded: torch.Tensor = self._t3.text_emb(text) + self._t3.text_pos_emb.emb.weight[: text.numel()]
         return embedded.to(self._llama.dtype)
 
-    def _bare(self, job: DecodeJob) -> torch.Tensor:
+    def _bare(self, job: ChunkDecoding) -> torch.Tensor:
         positions: torch.Tensor = self._t3.text_pos_emb.emb.weight[: job.text.numel()]
         return positions.to(self._llama.dtype)
 

@@ -18,14 +18,16 @@ from gateway.api.http.asgi import App
 from gateway.api.http.errors import ErrorHandlers
 from gateway.api.http.observe import Observed, Requests
 from gateway.api.http.openapi import document
-from gateway.api.http.ports import Gateway
+from gateway.api.http.ports import GatewayPort
 from gateway.api.http.security import provide_caller
 from gateway.api.http.surface import Surface
 
 REQUEST_ID = "X-Request-ID"
 
 
-def build_app(gateway: Gateway, surfaces: Sequence[Surface], pages: Sequence[ControllerRouterHandler] = ()) -> Observed:
+def build_app(
+    gateway: GatewayPort, surfaces: Sequence[Surface], pages: Sequence[ControllerRouterHandler] = ()
+) -> Observed:
     """Everything the server answers.
 
     Args:

@@ -21,7 +21,7 @@ from gateway.api.http.asgi import PIECE_BYTES, Body, Scope
 from gateway.api.http.envelope import WAIT_MS, characters_of, decode_envelope
 from gateway.api.http.mounts import DEFAULT_ENDPOINT
 from gateway.api.http.observe import DEFAULT_LINES, Requests, request_id_of
-from gateway.api.http.ports import Gateway
+from gateway.api.http.ports import GatewayPort
 from gateway.api.http.security import ADMITTED, base_url, usable_host
 from gateway.api.http.sending import pieces_of
 from gateway.api.openai.errors import Refused
@@ -88,7 +88,7 @@ class FastLane:
         cors: whether CORS is on; requests with an Origin are the application's then.
     """
 
-    def __init__(self, gateway: Gateway, requests: Requests, *, cors: bool) -> None:
+    def __init__(self, gateway: GatewayPort, requests: Requests, *, cors: bool) -> None:
         """Hold what it asks."""
         hot_bytes = gateway.settings.cache.hot_bytes
         self._gateway = gateway

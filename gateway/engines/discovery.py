@@ -39,7 +39,7 @@ class BackendInfo(msgspec.Struct, frozen=True):
     capabilities: Capabilities | None = None
 
 
-class Candidate(msgspec.Struct, frozen=True):
+class FoundBackend(msgspec.Struct, frozen=True):
     """A registered backend and how to get its class."""
 
     info: BackendInfo
@@ -50,7 +50,7 @@ def discover(
     plugins: Collection[str] | None,
     entry_points: Iterable[metadata.EntryPoint] | None = None,
     origin: str = "VOXGATE_PLUGINS",
-) -> list[Candidate]:
+) -> list[FoundBackend]:
     """All registered backends, by name.
 
     Args:
@@ -73,7 +73,7 @@ def discover(
     return [_candidate(name, found[name], plugins) for name in sorted(found)]
 
 
-def _candidate(name: str, entry_points: list[metadata.EntryPoint], plugins: Collection[str] | None) -> Candidate:
+def _candidate(name: str, entry_points: list[metadata.EntryPoint], plugins: Collection[str] | None) -> FoundBackend:
     entry_point = entry_points[0]
     distribution = entry_point.dist
     info = BackendInfo(
@@ -94,7 +94,7 @@ def _candidate(name: str, entry_points: list[metadata.EntryPoint], plugins: Coll
         info = msgspec.structs.replace(
             info, state="missing", error=f"not installed: {', '.join(absent)}", cure=f"pip install '{extra}'"
         )
-    return Candidate(info, entry_point)
+    return FoundBackend(info, entry_point)
 
 
 def _absent(entry_point: metadata.EntryPoint) -> list[str]:

@@ -30,7 +30,7 @@ REMEMBERED = 256
 """Short jobs that were begun last, and tenants that were served, of which at least so many are remembered."""
 
 
-class Entry(Generic[T]):
+class QueueEntry(Generic[T]):
     """A waiting item; `waiting` turns false when it is taken or withdrawn."""
 
     __slots__ = ("cost", "item", "waiting")
@@ -42,17 +42,17 @@ class Entry(Generic[T]):
 
 
 class _Source(Protocol[T]):
-    def head(self) -> Entry[T] | None: ...
+    def head(self) -> QueueEntry[T] | None: ...
     def pop(self) -> None: ...
 
 
-class _Line(Generic[T]):
+class _Fifo(Generic[T]):
     """First in, first out; withdrawn entries are dropped when they come to the front."""
 
     def __init__(self) -> None:
-        self.entries: deque[Entry[T]] = deque()
+        self.entries: deque[QueueEntry[T]] = deque()
 
-    def head(self) -> Entry[T] | None:
+    def head(self) -> QueueEntry[T] | None:
         while self.entries and not self.entries[0].waiting:
             self.entries.popleft()
         return self.entries[0] if self.entries else None
@@ -74,7 +74,7 @@ class _Round(Generic[T]):
         self._turns.append(name)
         self._deficit[name] = QUANTUM if len(self._turns) == 1 else 0
 
-    def head(self) -> Entry[T] | None:
+    def head(self) -> QueueEntry[T] | None:
         while self._turns:
             name = self._turns[0]
             entry = self.sources[name].head()
@@ -103,7 +103,7 @@ class _Tenant(Generic[T]):
     """One tenant's chunks: the first of each job before the later ones, those by job in turn."""
 
     def __init__(self) -> None:
-        self.first: _Line[T] = _Line()
+        self.first: _Fifo[T] = _Fifo()
         self.later: _Round[T] = _Round()
         self._in_a_row = 0
 
@@ -114,7 +114,7 @@ class _Tenant(Generic[T]):
             return self.later
         return self.first
 
-    def head(self) -> Entry[T] | None:
+    def head(self) -> QueueEntry[T] | None:
         return self._next().head()
 
     def pop(self) -> None:
@@ -132,16 +132,16 @@ class _Shorts(Generic[T]):
     """
 
     def __init__(self) -> None:
-        self._begun: _Line[T] = _Line()
+        self._begun: _Fifo[T] = _Fifo()
         self._last: deque[str] = deque(maxlen=REMEMBERED)
         """Jobs that were begun last, since their second chunks may come later than their turn."""
-        self._jobs: dict[str, _Line[T]] = {}
+        self._jobs: dict[str, _Fifo[T]] = {}
         self._lines: dict[str, deque[str]] = {}
         self._new: set[str] = set()
         self._served: dict[str, int] = {}
         self._level = 0
 
-    def push(self, entry: Entry[T], tenant: str, job: str, *, front: bool) -> None:
+    def push(self, entry: QueueEntry[T], tenant: str, job: str, *, front: bool) -> None:
         line = self._jobs.get(job)
         if line is not None and line.head() is not None:
             (line.entries.appendleft if front else line.entries.append)(entry)
@@ -152,7 +152,7 @@ class _Shorts(Generic[T]):
             if tenant not in self._lines:
                 self._lines[tenant] = deque()
                 self._new.add(tenant)
-            self._jobs[job] = _Line()
+            self._jobs[job] = _Fifo()
             self._jobs[job].entries.append(entry)
             self._lines[tenant].append(job)
 
@@ -185,7 +185,7 @@ class _Shorts(Generic[T]):
 
         return min(self._lines, key=turn, default=None)
 
-    def head(self) -> Entry[T] | None:
+    def head(self) -> QueueEntry[T] | None:
         if self.begun:
             return self._begun.head()
         tenant = self._next()
@@ -218,18 +218,18 @@ class _Jobs(Generic[T]):
     def __init__(self) -> None:
         self._round: _Round[T] = _Round()
 
-    def push(self, entry: Entry[T], tenant: str, job: str, *, first: bool, front: bool) -> None:
+    def push(self, entry: QueueEntry[T], tenant: str, job: str, *, first: bool, front: bool) -> None:
         owner = self._round.sources.get(tenant)
         if not isinstance(owner, _Tenant):
             owner = _Tenant()
             self._round.join(tenant, owner)
         line: _Source[T] | None = owner.first if first else owner.later.sources.get(job)
-        if not isinstance(line, _Line):
-            line = _Line()
+        if not isinstance(line, _Fifo):
+            line = _Fifo()
             owner.later.join(job, line)
         (line.entries.appendleft if front else line.entries.append)(entry)
 
-    def head(self) -> Entry[T] | None:
+    def head(self) -> QueueEntry[T] | None:
         return self._round.head()
 
     def pop(self) -> None:
@@ -259,7 +259,7 @@ class FairQueue(Generic[T]):
         lane: Lane = Lane.LONG,
         first: bool = False,
         front: bool = False,
-    ) -> Entry[T]:
+    ) -> QueueEntry[T]:
         """Let an item wait.
 
         Args:
@@ -267,7 +267,7 @@ class FairQueue(Generic[T]):
             first: it is the first chunk of its job.
             front: it waits before its job's other chunks (it was served before, in vain).
         """
-        entry = Entry(item, cost)
+        entry = QueueEntry(item, cost)
         if lane is Lane.SHORT:
             self._short.push(entry, tenant, job, front=front)
         else:
@@ -300,7 +300,7 @@ class FairQueue(Generic[T]):
         self._waiting -= 1
         return entry.item
 
-    def withdraw(self, entry: Entry[T]) -> bool:
+    def withdraw(self, entry: QueueEntry[T]) -> bool:
         """Take one out; false when it was not waiting any more."""
         if not entry.waiting:
             return False

@@ -11,7 +11,7 @@ MAX_RESTART_S = 30.0
 MAX_RETRY_S = 60.0
 
 
-class Health:
+class WorkerHealth:
     """The memory of a host about deaths and refusals. Times are monotonic seconds.
 
     Attributes:

@@ -14,8 +14,8 @@ from backends.interface import BackendUnavailable
 from gateway.clock import Clock, set_within
 from gateway.engines import wire
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped
-from gateway.engines.fair import Entry, FairQueue
-from gateway.engines.health import Health
+from gateway.engines.fair import FairQueue, QueueEntry
+from gateway.engines.health import WorkerHealth
 from gateway.engines.order import ChunkOrder, TakeResult, Ticket
 from gateway.engines.process import MakeWorker
 from gateway.engines.scale import Scale
@@ -64,12 +64,12 @@ class Host:
         self._clock = clock
         self._queue: FairQueue[Ticket] = FairQueue()
         # By lane, since low chunks start no further workers; each dict has its oldest first.
-        self._entries: dict[Lane, dict[Ticket, tuple[Entry[Ticket], float]]] = {lane: {} for lane in Lane}
+        self._entries: dict[Lane, dict[Ticket, tuple[QueueEntry[Ticket], float]]] = {lane: {} for lane in Lane}
         self._seats: list[Seat] = []
         self._ids = itertools.count(1)
         self._alarm: asyncio.TimerHandle | None = None
         self._started = self._stopping = self._notifying = self._wanted = False
-        self._health = Health(scale.restart_s)
+        self._health = WorkerHealth(scale.restart_s)
         self._gone = asyncio.Event()
 
     # -- what others call -----------------------------------------------------------------------
@@ -265,7 +265,7 @@ class Host:
                 seat.waits = idle
                 if idle and not seat.held:
                     seat.load_more(False)  # whatever it said: nothing keeps it from speaking
-            case wire.Spoken():
+            case wire.TakeMessage():
                 self._spoken(seat, message)
             case wire.Failed(chunk_id, kind, error, retryable):
                 if (ticket := seat.release(chunk_id)) is not None:
@@ -279,9 +279,9 @@ class Host:
                 if seat.loading:
                     return
                 seat.load_more(share < 1)
-            case wire.Ready(revision):
+            case wire.WorkerReady(revision):
                 self._loaded(seat, revision)
-            case wire.Unavailable(reason, cure):
+            case wire.WorkerUnavailable(reason, cure):
                 seat.unavailable = BackendUnavailable(reason, cure)
             case wire.Broken(error, where):
                 # An engine's message may quote what it was asked to say; only the owner of a chunk may read that.
@@ -290,7 +290,7 @@ class Host:
                 return
         self._pump()
 
-    def _spoken(self, seat: Seat, message: wire.Spoken) -> None:
+    def _spoken(self, seat: Seat, message: wire.TakeMessage) -> None:
         self._health.spoke()
         ticket = seat.release(message.chunk_id)
         if ticket is not None:
@@ -456,8 +456,8 @@ class Host:
         return again
 
 
-def _errand(chunk_id: int, order: ChunkOrder) -> wire.Errand:
-    return wire.Errand(
+def _errand(chunk_id: int, order: ChunkOrder) -> wire.ChunkMessage:
+    return wire.ChunkMessage(
         chunk_id, order.text, order.ssml, order.voice, order.language, order.seed, order.options, order.finish,
         order.has_letters,
     )  # fmt: skip

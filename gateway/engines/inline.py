@@ -26,10 +26,10 @@ class InlineFeed:
     def __init__(self, tell: OnMessage, options_type: type[msgspec.Struct]) -> None:
         self._tell = tell
         self._options_type = options_type
-        self._inbox: deque[wire.Errand] = deque()
+        self._inbox: deque[wire.ChunkMessage] = deque()
         self._changed = asyncio.Event()
         self._asked = 0
-        self._taken: dict[int, tuple[wire.Errand, float]] = {}
+        self._taken: dict[int, tuple[wire.ChunkMessage, float]] = {}
         self._cancelled: dict[int, None] = {}
         self.closed = False
 
@@ -60,7 +60,7 @@ class InlineFeed:
         """See `AsyncFeed.cancelled`."""
         return chunk_id in self._cancelled
 
-    def _open(self, errand: wire.Errand) -> Chunk | None:
+    def _open(self, errand: wire.ChunkMessage) -> Chunk | None:
         try:
             options = msgspec.convert(errand.options, self._options_type)
         except msgspec.ValidationError as error:
@@ -72,12 +72,12 @@ class InlineFeed:
             options=options, ssml=errand.ssml,
         )  # fmt: skip
 
-    def settle(self, chunk_id: int) -> tuple[wire.Errand, float] | None:
+    def settle(self, chunk_id: int) -> tuple[wire.ChunkMessage, float] | None:
         """The backend answered for a chunk; None when nobody wants it any more."""
         self._cancelled.pop(chunk_id, None)
         return self._taken.pop(chunk_id, None)
 
-    def deliver(self, errands: list[wire.Errand]) -> None:
+    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
         """Chunks came."""
         self._asked = max(0, self._asked - len(errands))
         self._inbox.extend(errands)
@@ -114,7 +114,7 @@ class InlineWorker:
         self._finishing: set[asyncio.Task[None]] = set()
         self._task = self._loop.create_task(self._run(on_exit))
 
-    def deliver(self, errands: list[wire.Errand]) -> None:
+    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
         """See Worker."""
         self._feed.deliver(errands)
 
@@ -139,7 +139,7 @@ class InlineWorker:
         try:
             await self._serve()
         except BackendUnavailable as error:
-            self._tell(wire.Unavailable(error.reason, error.cure))
+            self._tell(wire.WorkerUnavailable(error.reason, error.cure))
         except Exception as error:  # noqa: BLE001 - whatever a plugin raises is reported, then this worker ends
             self._tell(wire.Broken(f"{type(error).__name__}: {error}", where(error)))
             reason = where(error)
@@ -155,7 +155,7 @@ class InlineWorker:
         backend = spec.backend(spec.settings, spec.context)
         capabilities = backend.capabilities()
         await asyncio.to_thread(backend.load, self._loading)
-        self._tell(wire.Ready(backend.revision()))
+        self._tell(wire.WorkerReady(backend.revision()))
         events: Any = backend.synthesize(self._feed)
         async for event in events:
             held = self._feed.settle(event.chunk_id)
@@ -172,7 +172,7 @@ class InlineWorker:
     def _loading(self, share: float, text: str) -> None:
         self._loop.call_soon_threadsafe(self._on_message, wire.Loading(float(share), text))
 
-    async def _answer(self, event: Event, errand: wire.Errand, taken_at: float, rate: int) -> None:
+    async def _answer(self, event: Event, errand: wire.ChunkMessage, taken_at: float, rate: int) -> None:
         engine_s = self._loop.time() - taken_at
         if isinstance(event, ChunkFailed):
             self._tell(wire.Failed(event.chunk_id, event.kind, event.error, event.retryable))

@@ -61,7 +61,7 @@ class TakeResult(msgspec.Struct, frozen=True):
     report: bytes = b""
 
 
-class Finished(Protocol):
+class FinishedTake(Protocol):
     """What a post function gives back; see `TakeResult` for the fields."""
 
     @property
@@ -76,7 +76,7 @@ class Finished(Protocol):
     def report(self) -> bytes: ...  # noqa: D102
 
 
-Post = Callable[[Any, int, bytes, bool], Finished]
+Post = Callable[[Any, int, bytes, bool], FinishedTake]
 """`post(pcm, rate, finish, has_letters)`: a module-level function, run where the engine runs."""
 
 

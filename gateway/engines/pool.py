@@ -273,7 +273,7 @@ class _Worker:
 def main(fd: int) -> None:
     """Compute until the gateway goes away."""
     obey_parent_only()
-    line = wire.Line(socket.socket(fileno=fd))
+    line = wire.MessageSocket(socket.socket(fileno=fd))
     while (body := line.receive()) is not None:
         function, args = pickle.loads(body)  # noqa: S301 - from our own parent, over a private socket
         del body

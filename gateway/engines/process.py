@@ -21,7 +21,7 @@ class Worker(Protocol):
     def pid(self) -> int | None:
         """Of its process, if it has one of its own."""
 
-    def deliver(self, errands: list[wire.Errand]) -> None:
+    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
         """Chunks it asked for."""
 
     def cancel(self, chunk_ids: list[int]) -> None:
@@ -54,7 +54,7 @@ class ProcessWorker:
         """Of the process."""
         return self._child.pid
 
-    def deliver(self, errands: list[wire.Errand]) -> None:
+    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
         """See Worker."""
         self._child.send(wire.pack(wire.Deliver(errands)))
 

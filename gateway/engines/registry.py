@@ -13,7 +13,7 @@ import msgspec
 from backends.interface import Backend, BackendContext, BackendUnavailable, Capabilities, Voice
 from gateway.clock import Clock
 from gateway.engines.configure import configure
-from gateway.engines.discovery import BackendInfo, Candidate, discover, load_class
+from gateway.engines.discovery import BackendInfo, FoundBackend, discover, load_class
 from gateway.engines.dsp import Dsp
 from gateway.engines.host import Host
 from gateway.engines.inline import InlineWorker
@@ -134,7 +134,7 @@ class Engines:
         await asyncio.gather(*(backend.host.stop(grace_s) for backend in self))
         await self.dsp.stop()
 
-    def _admit(self, candidate: Candidate) -> BackendInfo:
+    def _admit(self, candidate: FoundBackend) -> BackendInfo:
         info = candidate.info
         if info.state == "missing" and info.enabled:
             return msgspec.structs.replace(info, capabilities=self._told_by(candidate))
@@ -158,7 +158,7 @@ class Engines:
             )
         return info
 
-    def _told_by(self, candidate: Candidate) -> Capabilities | None:
+    def _told_by(self, candidate: FoundBackend) -> Capabilities | None:
         """What a backend that lacks something could do; many know without it."""
         try:
             backend = load_class(candidate.entry_point)

@@ -26,7 +26,7 @@ class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Base of all messages."""
 
 
-class Errand(Message, frozen=True):
+class ChunkMessage(Message, frozen=True):
     """One chunk for the worker; `chunk_id` is unique in the host."""
 
     chunk_id: int
@@ -43,7 +43,7 @@ class Errand(Message, frozen=True):
 class Deliver(Message, frozen=True):
     """Chunks the worker asked for."""
 
-    errands: list[Errand]
+    errands: list[ChunkMessage]
 
 
 class Cancel(Message, frozen=True):
@@ -63,13 +63,13 @@ class Loading(Message, frozen=True):
     text: str
 
 
-class Ready(Message, frozen=True):
+class WorkerReady(Message, frozen=True):
     """The engine is loaded and says its revision."""
 
     revision: str
 
 
-class Unavailable(Message, frozen=True):
+class WorkerUnavailable(Message, frozen=True):
     """The backend raised BackendUnavailable; the worker ends."""
 
     reason: str
@@ -90,7 +90,7 @@ class Want(Message, frozen=True):
     idle: bool
 
 
-class Spoken(Message, frozen=True):
+class TakeMessage(Message, frozen=True):
     """A take, finished by the post function; see TakeResult."""
 
     chunk_id: int
@@ -124,7 +124,9 @@ class Beat(Message, frozen=True):
 
 
 ToWorker: TypeAlias = Deliver | Cancel | Close
-FromWorker: TypeAlias = Loading | Ready | Unavailable | Broken | Want | Spoken | Failed | Dropped | Beat
+FromWorker: TypeAlias = (
+    Loading | WorkerReady | WorkerUnavailable | Broken | Want | TakeMessage | Failed | Dropped | Beat
+)
 
 _encode = msgspec.msgpack.Encoder().encode
 decode_to_worker = msgspec.msgpack.Decoder(ToWorker).decode
@@ -141,7 +143,7 @@ def pack(message: Message) -> bytes:
     return frame(_encode(message))
 
 
-class Line:
+class MessageSocket:
     """The worker's end: blocking, one reader, any thread may send."""
 
     def __init__(self, sock: socket.socket) -> None:

@@ -42,15 +42,15 @@ class Spec(msgspec.Struct, frozen=True):
 class WorkerFeed:
     """The `Feed` of a worker: asks the gateway for as many chunks as the engine has room for."""
 
-    def __init__(self, line: wire.Line, options_type: type[msgspec.Struct], beat_s: float) -> None:
+    def __init__(self, line: wire.MessageSocket, options_type: type[msgspec.Struct], beat_s: float) -> None:
         self._line = line
         self._options_type = options_type
         self._beat_s = beat_s
         self._beaten = time.monotonic()
         self._changed = threading.Condition()
-        self._inbox: deque[wire.Errand] = deque()
+        self._inbox: deque[wire.ChunkMessage] = deque()
         self._asked = 0
-        self._taken: dict[int, tuple[wire.Errand, float]] = {}
+        self._taken: dict[int, tuple[wire.ChunkMessage, float]] = {}
         self._cancelled: set[int] = set()
         self.closed = False
 
@@ -77,7 +77,7 @@ class WorkerFeed:
             self._line.send(wire.pack(wire.Dropped(chunk_id)))
         return True
 
-    def _next(self, n: int, wait: bool) -> list[wire.Errand]:
+    def _next(self, n: int, wait: bool) -> list[wire.ChunkMessage]:
         with self._changed:
             forgotten = list(self._taken) if wait else []
             self._taken = {} if wait else self._taken
@@ -115,7 +115,7 @@ class WorkerFeed:
         if more or idle:
             self._line.send(wire.pack(wire.Want(more, idle)))
 
-    def _open(self, errand: wire.Errand) -> Chunk | None:
+    def _open(self, errand: wire.ChunkMessage) -> Chunk | None:
         try:
             options = msgspec.convert(errand.options, self._options_type)
         except msgspec.ValidationError as error:
@@ -127,7 +127,7 @@ class WorkerFeed:
             options=options, ssml=errand.ssml,
         )  # fmt: skip
 
-    def settle(self, chunk_id: int) -> tuple[wire.Errand, float] | None:
+    def settle(self, chunk_id: int) -> tuple[wire.ChunkMessage, float] | None:
         """The engine answered for a chunk: its errand and when it was taken; None when nobody wants it any more."""
         with self._changed:
             held = self._taken.pop(chunk_id, None)
@@ -138,7 +138,7 @@ class WorkerFeed:
         return None if unwanted else held
 
     # -- the gateway's side ---------------------------------------------------------------------
-    def deliver(self, errands: list[wire.Errand]) -> None:
+    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
         """Chunks came."""
         with self._changed:
             self._inbox.extend(errands)
@@ -168,9 +168,9 @@ class WorkerFeed:
 class _Outlet:
     """Finishes takes and sends them. An engine that batches gets a thread for it, so its batch never waits."""
 
-    def __init__(self, line: wire.Line, feed: WorkerFeed, post: Post, rate: int, concurrency: int) -> None:
+    def __init__(self, line: wire.MessageSocket, feed: WorkerFeed, post: Post, rate: int, concurrency: int) -> None:
         self._line, self._feed, self._post, self._rate = line, feed, post, rate
-        self._queue: queue.Queue[tuple[Take, wire.Errand, float] | None] = queue.Queue(maxsize=2 * concurrency)
+        self._queue: queue.Queue[tuple[Take, wire.ChunkMessage, float] | None] = queue.Queue(maxsize=2 * concurrency)
         self._thread = threading.Thread(target=self._run, name="outlet", daemon=True) if concurrency > 1 else None
         if self._thread:
             self._thread.start()
@@ -199,7 +199,7 @@ class _Outlet:
         while (job := self._queue.get()) is not None:
             self._finish(*job)
 
-    def _finish(self, take: Take, errand: wire.Errand, engine_s: float) -> None:
+    def _finish(self, take: Take, errand: wire.ChunkMessage, engine_s: float) -> None:
         try:
             outcome = finish(self._post, take.pcm, take.rate, self._rate, errand.finish, errand.has_letters)
             told = wire.pack(answer(errand.chunk_id, outcome, take, engine_s))
@@ -213,17 +213,17 @@ def no_take(chunk_id: int, error: Exception) -> wire.Failed:
     return wire.Failed(chunk_id, "failed", f"the backend gave no take that can be used: {where(error)}", False)
 
 
-def answer(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire.Spoken | wire.Failed:
+def answer(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire.TakeMessage | wire.Failed:
     """The message about a finished take."""
     if outcome.failed is not None:
         return wire.Failed(chunk_id, outcome.failed.kind, outcome.failed.error, outcome.failed.retryable)
-    return wire.Spoken(
+    return wire.TakeMessage(
         chunk_id, outcome.file, outcome.samples, take.rate, outcome.pcm, outcome.gain_db, take.warnings, engine_s,
         outcome.report,
     )  # fmt: skip
 
 
-def _read(line: wire.Line, feed: WorkerFeed) -> None:
+def _read(line: wire.MessageSocket, feed: WorkerFeed) -> None:
     try:
         while (body := line.receive()) is not None:
             match wire.decode_to_worker(body):
@@ -247,13 +247,13 @@ def where(error: BaseException) -> str:
     return f"{type(error).__name__}{place}"
 
 
-def _serve(line: wire.Line, spec: Spec) -> None:
+def _serve(line: wire.MessageSocket, spec: Spec) -> None:
     backend = spec.backend(spec.settings, spec.context)
     capabilities = backend.capabilities()
     feed = WorkerFeed(line, spec.backend.RequestOptions, spec.beat_s)
     threading.Thread(target=_read, args=(line, feed), name="reader", daemon=True).start()
     backend.load(lambda share, text: line.send(wire.pack(wire.Loading(float(share), text))))
-    line.send(wire.pack(wire.Ready(backend.revision())))
+    line.send(wire.pack(wire.WorkerReady(backend.revision())))
     outlet = _Outlet(line, feed, spec.post, capabilities.sample_rate, capabilities.concurrency)
     events: Any = backend.synthesize(feed)
     for event in events:
@@ -267,7 +267,7 @@ def _serve(line: wire.Line, spec: Spec) -> None:
 def main(fd: int) -> None:
     """Run until the gateway says close or goes away."""
     obey_parent_only()
-    line = wire.Line(socket.socket(fileno=fd))
+    line = wire.MessageSocket(socket.socket(fileno=fd))
     first = line.receive()
     if first is None:
         return
@@ -275,7 +275,7 @@ def main(fd: int) -> None:
     try:
         _serve(line, pickle.loads(first))  # noqa: S301 - from our own parent, over a private socket
     except BackendUnavailable as error:
-        line.send(wire.pack(wire.Unavailable(error.reason, error.cure)))
+        line.send(wire.pack(wire.WorkerUnavailable(error.reason, error.cure)))
         status = 1
     except Exception as error:  # noqa: BLE001 - whatever a plugin raises is reported, then this process ends
         line.send(wire.pack(wire.Broken(f"{type(error).__name__}: {error}", where(error))))

@@ -16,7 +16,7 @@ from gateway.jobs.model.views import Envelope
 from gateway.jobs.service import Jobs
 from gateway.settings.logs import get_logger
 from gateway.speech.encode.live import open_live
-from gateway.speech.speak.reader import Part
+from gateway.speech.speak.reader import ChunkAudio
 from storage.errors import StorageError
 from storage.jobs.ends import JobEnds
 from storage.records import JobRecord, JobState
@@ -51,18 +51,20 @@ class Whole(msgspec.Struct, frozen=True):
     warnings: tuple[tuple[str, str], ...]
 
 
-class _Heard(msgspec.Struct):
+class _HeardAudio(msgspec.Struct):
     backend: str
     duration_ms: int
 
 
-_decode_heard = msgspec.json.Decoder(_Heard).decode
+_decode_heard = msgspec.json.Decoder(_HeardAudio).decode
 
 
 class Listening:
     """Speech on its way to its one listener."""
 
-    def __init__(self, live: Live, following: Following, first: Part, warnings: tuple[tuple[str, str], ...]) -> None:
+    def __init__(
+        self, live: LiveSpeech, following: Following, first: ChunkAudio, warnings: tuple[tuple[str, str], ...]
+    ) -> None:
         self.warnings = warnings
         self._live = live
         self._following = following
@@ -88,7 +90,7 @@ class Listening:
         """
         request = self._following.request
         encoder = open_live(request.format, self._first.rate, request.bitrate)
-        part: Part | None = self._first
+        part: ChunkAudio | None = self._first
         step = round(self._first.rate * FIRST_S)
         while part is not None:
             if part.rate != self._first.rate:
@@ -119,7 +121,7 @@ class Listening:
             )
 
 
-class Live:
+class LiveSpeech:
     """Speaks to listeners."""
 
     def __init__(self, jobs: Jobs, followers: Followers, ends: JobEnds) -> None:
@@ -158,7 +160,7 @@ class Live:
             await self.leave(principal, endpoint_id, view.id)
             raise
 
-    async def next_part(self, following: Following) -> Part | None:
+    async def next_part(self, following: Following) -> ChunkAudio | None:
         """The next chunk, waited for; None when there are no more.
 
         Raises:

@@ -23,12 +23,12 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.jobs.answer.answers import Answers
-from gateway.jobs.answer.health import Watch
-from gateway.jobs.answer.hot_path import Hits, HotAudio
-from gateway.jobs.answer.job_view import Presenter
+from gateway.jobs.answer.health import HealthReport
+from gateway.jobs.answer.hot_path import HotAudio, HotPath
+from gateway.jobs.answer.job_view import JobViews
 from gateway.jobs.answer.recent import Recent
 from gateway.jobs.answer.write_behind import WriteBehind
-from gateway.jobs.model.output import Entry
+from gateway.jobs.model.output import CacheEntry
 from gateway.jobs.model.signals import Signals
 from gateway.jobs.model.views import (
     EndpointInfo,
@@ -38,7 +38,7 @@ from gateway.jobs.model.views import (
     Kind,
     read_policy,
 )
-from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.jobs.plan.records import Records
 from gateway.jobs.run.claimer import Claimer
 from gateway.jobs.run.whole import Whole
@@ -73,15 +73,15 @@ class Jobs:
         clock: Clock,
         store: JobStore,
         endpoints: Endpoints,
-        intake: Intake,
+        intake: Assigner,
         answers: Answers,
         claimer: Claimer,
         signals: Signals,
         ended: Callable[..., None],
         recent: Recent,
         write_behind: WriteBehind,
-        watch: Watch,
-        present: Presenter,
+        watch: HealthReport,
+        present: JobViews,
         allow: AllowList,
         metrics: Metrics,
         owner: str,
@@ -103,7 +103,7 @@ class Jobs:
         self._metrics = metrics
         self._owner = owner
         self._records = Records(settings.jobs, clock, owner)
-        self._hits = Hits(
+        self._hits = HotPath(
             clock, endpoints, intake, answers, write_behind, metrics,
             finish=self._records.hit, hot_bytes=settings.cache.hot_bytes,
         )  # fmt: skip
@@ -311,7 +311,7 @@ class Jobs:
     async def _read(self, raw: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
         return await self._intake.accept(raw, endpoint, tenant)
 
-    async def _find(self, key: str, read: bool) -> tuple[Entry, bytes | None] | None:
+    async def _find(self, key: str, read: bool) -> tuple[CacheEntry, bytes | None] | None:
         found = self._answers.hot(key)
         if found is not None:
             self._metrics.cache_answers.labels("hot").inc()
@@ -325,7 +325,7 @@ class Jobs:
         self,
         job: JobRecord,
         assignment: Assignment,
-        found: tuple[Entry, bytes | None],
+        found: tuple[CacheEntry, bytes | None],
         idempotency: Idempotency | None,
         base_url: str,
     ) -> JobView:

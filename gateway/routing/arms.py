@@ -18,7 +18,7 @@ from gateway.speech.decode import language_matches
 from gateway.speech.request import SpeechRequest
 
 
-class Candidate(Protocol):
+class ArmBackend(Protocol):
     """What routing needs to know of a backend."""
 
     @property
@@ -68,7 +68,7 @@ _canonical = msgspec.json.Encoder(order="deterministic")
 
 
 def resolve(
-    candidate: Candidate,
+    candidate: ArmBackend,
     request: SpeechRequest,
     speakers: Speakers | None,
     uploaded: Voice | None = None,
@@ -107,7 +107,7 @@ def resolve(
     )
 
 
-def _language(candidate: Candidate, request: SpeechRequest, speakers: Speakers | None) -> str:
+def _language(candidate: ArmBackend, request: SpeechRequest, speakers: Speakers | None) -> str:
     spoken = candidate.capabilities.languages
     for tag in spoken:
         if tag == "*":
@@ -118,7 +118,9 @@ def _language(candidate: Candidate, request: SpeechRequest, speakers: Speakers |
     raise InvalidInput(f"{candidate.name} speaks {', '.join(spoken)}, not {request.language!r}{others}")
 
 
-def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None, own: Callable[[], list[str]]) -> Voice:
+def _voice(
+    candidate: ArmBackend, request: SpeechRequest, uploaded: Voice | None, own: Callable[[], list[str]]
+) -> Voice:
     voices = candidate.voices
     if uploaded is not None:
         if candidate.capabilities.cloning:
@@ -147,7 +149,7 @@ def _voice(candidate: Candidate, request: SpeechRequest, uploaded: Voice | None,
     )
 
 
-def _options(candidate: Candidate, request: SpeechRequest) -> msgspec.Struct:
+def _options(candidate: ArmBackend, request: SpeechRequest) -> msgspec.Struct:
     fields = {field.encode_name for field in msgspec.structs.fields(candidate.options_type)}
     for key in request.options:
         if key not in fields:

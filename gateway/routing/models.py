@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from gateway.routing.arms import Candidate
+from gateway.routing.arms import ArmBackend
 from gateway.routing.endpoints import Endpoint, Endpoints
 
 OPENAI_MODELS = ("gpt-4o-mini-tts", "tts-1", "tts-1-hd")
@@ -20,7 +20,7 @@ _SNAPSHOT = re.compile(r"(.+?)-\d{4}-\d{2}-\d{2}").fullmatch
 _DEFAULT = "default"
 
 
-class Model(msgspec.Struct, frozen=True):
+class ListedModel(msgspec.Struct, frozen=True):
     """What a model's name stands for.
 
     Args:
@@ -40,7 +40,7 @@ class Models:
         known: the backends that may speak, by name.
     """
 
-    def __init__(self, endpoints: Endpoints, known: Mapping[str, Candidate]) -> None:
+    def __init__(self, endpoints: Endpoints, known: Mapping[str, ArmBackend]) -> None:
         self._endpoints = endpoints
         self._known = known
 
@@ -49,18 +49,18 @@ class Models:
         made = [endpoint.id for endpoint in self._endpoints.all()]
         return list(dict.fromkeys((_DEFAULT, *made, *self._known, *OPENAI_MODELS)))
 
-    def find(self, name: str) -> Model | None:
+    def find(self, name: str) -> ListedModel | None:
         """The model of this name. An endpoint comes before a backend, and both before OpenAI's names.
 
         Endpoints are not made on demand here: a mistyped model would speak.
         """
         if name == _DEFAULT or any(endpoint.id == name for endpoint in self._endpoints.all()):
-            return Model(name, self._endpoints.resolve(name))
+            return ListedModel(name, self._endpoints.resolve(name))
         if name in self._known:
-            return Model(name, self._endpoints.resolve(_DEFAULT), name)
+            return ListedModel(name, self._endpoints.resolve(_DEFAULT), name)
         snapshot = _SNAPSHOT(name)
         if name in OPENAI_MODELS or (snapshot is not None and snapshot.group(1) in OPENAI_MODELS):
-            return Model(name, self._endpoints.resolve(_DEFAULT))
+            return ListedModel(name, self._endpoints.resolve(_DEFAULT))
         return None
 
     def taking(self, option: str) -> list[str]:
@@ -68,6 +68,6 @@ class Models:
         return [name for name, candidate in self._known.items() if takes(candidate, option)]
 
 
-def takes(candidate: Candidate, option: str) -> bool:
+def takes(candidate: ArmBackend, option: str) -> bool:
     """Whether a backend has this request option."""
     return any(field.encode_name == option for field in msgspec.structs.fields(candidate.options_type))

@@ -14,7 +14,7 @@ from backends.interface import BackendUnavailable, Voice
 from gateway.engines.discovery import BackendInfo
 from gateway.errors import InvalidInput, ModelNotInitialized
 from gateway.routing.absent import absence, nobody
-from gateway.routing.arms import Arm, Candidate, resolve
+from gateway.routing.arms import Arm, ArmBackend, resolve
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.speakers import Speakers
 from gateway.settings.words import meant
@@ -38,7 +38,7 @@ class Router:
 
     def __init__(
         self,
-        known: Mapping[str, Candidate],
+        known: Mapping[str, ArmBackend],
         default_backend: str | None,
         uploaded: Callable[[str, str], Voice | None],
         own_names: Callable[[str], list[str]] = lambda tenant: [],
@@ -51,7 +51,7 @@ class Router:
         self._own_names = own_names
         self._default_backend = default_backend
 
-    def serving(self, endpoint: Endpoint, backend: str | None = None) -> list[Candidate]:
+    def serving(self, endpoint: Endpoint, backend: str | None = None) -> list[ArmBackend]:
         """The backends that may speak at this endpoint, in their order; at least one.
 
         Args:

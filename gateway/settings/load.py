@@ -18,7 +18,7 @@ from gateway.settings.model import CacheSettings, DatabaseSettings, EndpointSett
 from gateway.settings.origins import ENV_PREFIX, NESTING, env_name
 from gateway.settings.secrets import HIDDEN
 from gateway.settings.section import unknown
-from gateway.settings.values import InvalidValue, Source, convert, from_json_text
+from gateway.settings.values import InvalidValue, ValueSource, convert, from_json_text
 
 CONFIG_VARIABLE = "VOXGATE_CONFIG"
 CONFIG_FILE = "voxgate.toml"
@@ -47,7 +47,7 @@ def load_settings(
         SettingsError: one line: the variable, its value, what it may be.
     """
     env = os.environ if env is None else env
-    sources: dict[tuple[str, ...], Source] = {}
+    sources: dict[tuple[str, ...], ValueSource] = {}
     for source in (
         *_from_toml(_config_path(env, toml_path)),
         *_from_aliases(env),
@@ -68,7 +68,7 @@ def _config_path(env: Mapping[str, str], toml_path: Path | None) -> Path | None:
     return named
 
 
-def _from_toml(path: Path | None) -> Iterator[Source]:
+def _from_toml(path: Path | None) -> Iterator[ValueSource]:
     if path is None:
         return
     try:
@@ -80,13 +80,13 @@ def _from_toml(path: Path | None) -> Iterator[Source]:
     yield from _flatten(document, "", path)
 
 
-def _flatten(table: Mapping[str, Any], prefix: str, path: Path) -> Iterator[Source]:
+def _flatten(table: Mapping[str, Any], prefix: str, path: Path) -> Iterator[ValueSource]:
     tables = {name.partition(".")[0] for name in plain_fields() if "." in name}
     for key, value in table.items():
         name = f"{prefix}{key}"
         origin = f"{path.name}: {name}"
         if name in plain_fields():
-            yield Source(tuple(name.split(".")), origin, value)
+            yield ValueSource(tuple(name.split(".")), origin, value)
         elif not prefix and (key in tables or key in OPEN_TABLES):
             if not isinstance(value, dict):
                 raise SettingsError(f"{origin}: must be a table, [{key}]")
@@ -98,26 +98,26 @@ def _flatten(table: Mapping[str, Any], prefix: str, path: Path) -> Iterator[Sour
             raise SettingsError(unknown(origin, key, known))
 
 
-def _open_table(table: str, entries: Mapping[str, Any], path: Path) -> Iterator[Source]:
+def _open_table(table: str, entries: Mapping[str, Any], path: Path) -> Iterator[ValueSource]:
     """`[backends.NAME]` and `[endpoints.ID]`: names are free, the keys of an endpoint are not."""
     for name, keys in entries.items():
         origin = f"{path.name}: [{table}.{name}]"
         if not isinstance(keys, dict):
             raise SettingsError(f"{origin}: must be a table, as every entry of [{table}]")
-        yield Source((table, name), origin, {})
+        yield ValueSource((table, name), origin, {})
         for key, value in keys.items():
             if table == "endpoints" and key not in endpoint_fields():
                 raise SettingsError(unknown(f"{origin} {key}", key, endpoint_fields()))
-            yield Source((table, name, key), f"{origin} {key}", value)
+            yield ValueSource((table, name, key), f"{origin} {key}", value)
 
 
-def _from_aliases(env: Mapping[str, str]) -> Iterator[Source]:
+def _from_aliases(env: Mapping[str, str]) -> Iterator[ValueSource]:
     for doc in plain_fields().values():
         if doc.alias and env.get(doc.alias):
-            yield Source(tuple(doc.name.split(".")), doc.alias, env[doc.alias], is_text=True)
+            yield ValueSource(tuple(doc.name.split(".")), doc.alias, env[doc.alias], is_text=True)
 
 
-def _from_env(env: Mapping[str, str]) -> Iterator[Source]:
+def _from_env(env: Mapping[str, str]) -> Iterator[ValueSource]:
     by_variable = {doc.env: doc for doc in plain_fields().values()}
     for variable, value in sorted(env.items()):
         if not variable.startswith(ENV_PREFIX) or variable in NOT_SETTINGS:
@@ -125,7 +125,7 @@ def _from_env(env: Mapping[str, str]) -> Iterator[Source]:
         if doc := by_variable.get(variable):
             # Compose files pass unset variables on as empty ones; only a list can mean something by being empty.
             if value or doc.type.startswith("a list"):
-                yield Source(tuple(doc.name.split(".")), variable, value, is_text=True)
+                yield ValueSource(tuple(doc.name.split(".")), variable, value, is_text=True)
             continue
         parts = variable[len(ENV_PREFIX) :].lower().split(NESTING)
         if parts[0] not in OPEN_TABLES:
@@ -136,20 +136,20 @@ def _from_env(env: Mapping[str, str]) -> Iterator[Source]:
             known = [variable[: -len(NESTING.join(parts[2:]))] + key.upper() for key in endpoint_fields()]
             raise SettingsError(unknown(variable, variable, known))
         if value:
-            yield Source(tuple(parts), variable, value, is_text=True)
+            yield ValueSource(tuple(parts), variable, value, is_text=True)
 
 
-def _from_flags(overrides: Mapping[str, Any]) -> Iterator[Source]:
+def _from_flags(overrides: Mapping[str, Any]) -> Iterator[ValueSource]:
     for path, value in overrides.items():
         if value is None:
             continue
         flag = "--" + path.rpartition(".")[2].replace("_", "-")
         if path not in plain_fields():
             raise SettingsError(unknown(flag, path, plain_fields()))
-        yield Source(tuple(path.split(".")), flag, value, is_text=isinstance(value, str))
+        yield ValueSource(tuple(path.split(".")), flag, value, is_text=isinstance(value, str))
 
 
-def _build(sources: Mapping[tuple[str, ...], Source]) -> Settings:
+def _build(sources: Mapping[tuple[str, ...], ValueSource]) -> Settings:
     plain: dict[str, dict[str, Any]] = {"": {}, "database": {}, "jobs": {}, "cache": {}}
     origins: dict[str, str] = {}
     for name, doc in plain_fields().items():
@@ -186,9 +186,11 @@ def _build(sources: Mapping[tuple[str, ...], Source]) -> Settings:
     return settings
 
 
-def _grouped(table: str, sources: Mapping[tuple[str, ...], Source]) -> dict[str, dict[tuple[str, ...], Source]]:
+def _grouped(
+    table: str, sources: Mapping[tuple[str, ...], ValueSource]
+) -> dict[str, dict[tuple[str, ...], ValueSource]]:
     """The sources of an open table, by its entries' names."""
-    grouped: dict[str, dict[tuple[str, ...], Source]] = {}
+    grouped: dict[str, dict[tuple[str, ...], ValueSource]] = {}
     for path, source in sources.items():
         if path[0] != table:
             continue
@@ -206,7 +208,7 @@ def _as_variable(name: str) -> str:
     return name.lower().replace("-", "_")
 
 
-def _raw_table(keys: Mapping[tuple[str, ...], Source]) -> dict[str, Any]:
+def _raw_table(keys: Mapping[tuple[str, ...], ValueSource]) -> dict[str, Any]:
     """A backend's raw table: values of the environment stay text, since only the plugin knows their type."""
     table: dict[str, Any] = {}
     for path, source in keys.items():
@@ -214,7 +216,7 @@ def _raw_table(keys: Mapping[tuple[str, ...], Source]) -> dict[str, Any]:
     return table
 
 
-def _endpoint(keys: Mapping[tuple[str, ...], Source]) -> EndpointSettings:
+def _endpoint(keys: Mapping[tuple[str, ...], ValueSource]) -> EndpointSettings:
     values: dict[str, Any] = {}
     for path, source in keys.items():
         if len(path) > 1:
@@ -224,7 +226,7 @@ def _endpoint(keys: Mapping[tuple[str, ...], Source]) -> EndpointSettings:
     return EndpointSettings(**values)
 
 
-def _refuse_wrong(source: Source) -> None:
+def _refuse_wrong(source: ValueSource) -> None:
     """Check a value though another may stand above it: it is wrong all the same, and holds once the other has gone.
 
     The guide's aliases are not ours alone (`DEVICE`): one that means something else elsewhere can be overridden.
@@ -244,7 +246,7 @@ def _put(table: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
     table[path[-1]] = value
 
 
-def _checked(source: Source, doc: SettingDoc) -> Any:
+def _checked(source: ValueSource, doc: SettingDoc) -> Any:
     try:
         return convert(source.value, doc.annotation, is_text=source.is_text, is_size=doc.name.endswith("_bytes"))
     except InvalidValue as error:

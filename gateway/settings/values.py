@@ -22,7 +22,7 @@ class InvalidValue(Exception):
     """A value that is not of its setting's type or outside its range."""
 
 
-class Source(msgspec.Struct, frozen=True):
+class ValueSource(msgspec.Struct, frozen=True):
     """A value and where it was set; `is_text` where only text could be written, as in the environment."""
 
     path: tuple[str, ...]

@@ -24,7 +24,7 @@ from gateway.speech.request import SpeechRequest
 from gateway.speech.text.length import most_samples
 from gateway.speech.text.lexicon import Lexicon
 from gateway.speech.text.plan import Plan, Segment, Speak, make_plan
-from gateway.speech.text.script import Line, lines
+from gateway.speech.text.script import PlannedChunk, lines
 from gateway.speech.text.written import as_written
 
 T = TypeVar("T")
@@ -76,7 +76,7 @@ class Planned(msgspec.Struct, frozen=True):
     """A plan, its script, and about how many samples it has at most when it is spoken."""
 
     plan: Plan
-    script: tuple[Line, ...]
+    script: tuple[PlannedChunk, ...]
     most_samples: int
 
 
@@ -179,12 +179,12 @@ async def _joined(pieces: list[Any]) -> Planned:
     *slabs, samples = pieces
     pieces.clear()
     segments: list[Segment] = []
-    script: list[Line] = []
+    script: list[PlannedChunk] = []
     for data in slabs:
         slab = _decode_slab(data)
         segments += slab.segments
         speaks = (segment for segment in slab.segments if isinstance(segment, Speak))
         for speak, (nth, seed, key) in zip(speaks, slab.lines, strict=True):
-            script.append(Line(len(script), speak.text, nth, seed, key))
+            script.append(PlannedChunk(len(script), speak.text, nth, seed, key))
         await asyncio.sleep(0)
     return Planned(Plan(tuple(segments)), tuple(script), samples)

@@ -46,7 +46,7 @@ class Base(DeclarativeBase):
     type_annotation_map = {str: Words, int: BigInteger(), bool: Boolean(), float: Float()}  # noqa: RUF012 - SQLAlchemy's name
 
 
-class Endpoint(Base):
+class EndpointRow(Base):
     """The public name in the URL; owns a route policy, defaults and limits."""
 
     __tablename__ = "endpoints"
@@ -59,7 +59,7 @@ class Endpoint(Base):
     limits: Mapped[str] = mapped_column(default="{}")
 
 
-class ApiKey(Base):
+class ApiKeyRow(Base):
     """A key is found by its public id; only a digest of its secret is kept."""
 
     __tablename__ = "api_keys"
@@ -78,7 +78,7 @@ class ApiKey(Base):
     rotated_from: Mapped[str | None]
 
 
-class Blob(Base):
+class BlobRow(Base):
     """A file of the audio store.
 
     `touched_ms`: when it was put last. `loose_ms`: since when nothing may refer to it; NULL once the sweeper has seen a
@@ -110,7 +110,7 @@ class DyingBlob(Base):
     size_bytes: Mapped[int]
 
 
-class Job(Base):
+class JobRow(Base):
     """An accepted durable request."""
 
     __tablename__ = "jobs"
@@ -179,7 +179,7 @@ class Job(Base):
     )  # fmt: skip
 
 
-class JobCount(Base):
+class JobCountRow(Base):
     """How many jobs of an endpoint are IN_QUEUE or IN_PROGRESS: the sum of `n` over its shards.
 
     Triggers on `jobs` keep it, so that it is exact whatever statement, replay, rollback or cascade changes a job. On
@@ -193,7 +193,7 @@ class JobCount(Base):
     n: Mapped[int]
 
 
-class JobEvent(Base):
+class JobEventRow(Base):
     """The audit trail of a job: one row per step that changed its state or its lease."""
 
     __tablename__ = "job_events"
@@ -207,7 +207,7 @@ class JobEvent(Base):
     __table_args__ = (Index("ix_job_events_job_id", "job_id"),)
 
 
-class Take(Base):
+class TakeRow(Base):
     """The PCM of one chunk, as 16-bit FLAC. `job_id` spoke it; `tenant` and `voice_hash` are set where a tenant's own
     voice did."""
 
@@ -232,7 +232,7 @@ class Take(Base):
     )  # fmt: skip
 
 
-class TakePin(Base):
+class TakePinRow(Base):
     """A job spoke or found a take: nobody evicts it while the job is unfinished. Its rows outlive both for a while."""
 
     __tablename__ = "take_pins"
@@ -241,7 +241,7 @@ class TakePin(Base):
     __table_args__ = (Index("ix_take_pins_job_id", "job_id"),)
 
 
-class Mark(Base):
+class MarkRow(Base):
     """Counts changes of what servers hold in memory, by topic; they look when it has moved (`storage/db/marks.py`)."""
 
     __tablename__ = "marks"
@@ -249,7 +249,7 @@ class Mark(Base):
     value: Mapped[int]
 
 
-class CacheEntry(Base):
+class CacheEntryRow(Base):
     """Finished audio under its cache key. `voice_hash` is set where the tenant's own voice spoke it."""
 
     __tablename__ = "cache_entries"
@@ -275,7 +275,7 @@ class CacheEntry(Base):
     )  # fmt: skip
 
 
-class Voice(Base):
+class VoiceRow(Base):
     """A voice somebody uploaded or named."""
 
     __tablename__ = "voices"
@@ -290,7 +290,7 @@ class Voice(Base):
     __table_args__ = (UniqueConstraint("tenant", "name"), Index("ix_voices_blob_hash", "blob_hash"))
 
 
-class Pronunciations(Base):
+class PronunciationsRow(Base):
     """A tenant's pronunciation dictionary: one document, replaced as a whole, its version one more each time."""
 
     __tablename__ = "pronunciations"
@@ -300,7 +300,7 @@ class Pronunciations(Base):
     entries: Mapped[str]
 
 
-class Usage(Base):
+class UsageRow(Base):
     """What a key used on one day (UTC, ISO 8601). Money is whole millionths of a US dollar, so that sums are exact."""
 
     __tablename__ = "usage"
@@ -316,7 +316,7 @@ class Usage(Base):
     cost_micro_usd: Mapped[int]
 
 
-class LimitWindow(Base):
+class LimitWindowRow(Base):
     """How much of a limit's window all servers together have leased."""
 
     __tablename__ = "limit_windows"
@@ -326,7 +326,7 @@ class LimitWindow(Base):
     used: Mapped[int]
 
 
-class WebhookDelivery(Base):
+class WebhookDeliveryRow(Base):
     """A webhook that is owed: written with the job's final state, in the same transaction."""
 
     __tablename__ = "webhook_deliveries"
@@ -351,7 +351,7 @@ class WebhookDelivery(Base):
     )  # fmt: skip
 
 
-class WriterMark(Base):
+class WriterMarkRow(Base):
     """The last group that a server's writer has committed: what it asks when a COMMIT was not answered."""
 
     __tablename__ = "writer_marks"
@@ -360,7 +360,7 @@ class WriterMark(Base):
     at_ms: Mapped[int]
 
 
-class IdempotencyKey(Base):
+class IdempotencyKeyRow(Base):
     """Which job an Idempotency-Key made, and the hash of the body it came with."""
 
     __tablename__ = "idempotency_keys"
@@ -373,7 +373,7 @@ class IdempotencyKey(Base):
     __table_args__ = (Index("ix_idempotency_keys_job_id", "job_id"),)
 
 
-class RouteChange(Base):
+class RouteChangeRow(Base):
     """Who changed an endpoint's route policy, when, and why."""
 
     __tablename__ = "route_changes"
@@ -387,7 +387,7 @@ class RouteChange(Base):
     __table_args__ = (Index("ix_route_changes_endpoint_id", "endpoint_id", "id"),)
 
 
-class Comparison(Base):
+class ComparisonRow(Base):
     """The same utterance by several contenders."""
 
     __tablename__ = "comparisons"
@@ -401,7 +401,7 @@ class Comparison(Base):
     __table_args__ = (Index("ix_comparisons_tenant", "tenant", "id"),)
 
 
-class Sample(Base):
+class SampleRow(Base):
     """One contender's audio."""
 
     __tablename__ = "samples"
@@ -420,7 +420,7 @@ class Sample(Base):
     )
 
 
-class Vote(Base):
+class VoteRow(Base):
     """What a listener preferred; `winner_id` and `loser_id` are samples, `choice` says `prefer`, `tie` or `bad`."""
 
     __tablename__ = "votes"

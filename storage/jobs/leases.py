@@ -15,7 +15,7 @@ from storage.db.notices import Topic, tell
 from storage.db.tally import Ended, note
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import LANES, STATES, AnyRow, job_of, log_ended, log_events
-from storage.records import Candidate, Heads, JobRecord, JobState, Lease, Line, Place, Retention
+from storage.records import Heads, JobRecord, JobState, Lease, Line, Place, Retention, WaitingJob
 
 SCAN = 50
 """Jobs of a line that one look reads beyond those it asks for: a thousand followers of a running flight at its head
@@ -24,8 +24,8 @@ PAGE = 250
 """Jobs of a line that are read at once behind such a head."""
 
 
-def _candidate(row: AnyRow) -> Candidate:
-    return Candidate(row[0], row[1], row[2], LANES[row[3]], row[4], row[5])
+def _candidate(row: AnyRow) -> WaitingJob:
+    return WaitingJob(row[0], row[1], row[2], LANES[row[3]], row[4], row[5])
 
 
 class JobLeases:
@@ -49,7 +49,7 @@ class JobLeases:
         }  # fmt: skip
 
         def heads(conn: Connection) -> Heads:
-            found: list[Candidate] = []
+            found: list[WaitingJob] = []
             cut: dict[Line, Place] = {}
             count: Counter[Line] = Counter()
             for row in conn.execute(job_sql.HEADS_SHARED if shared else job_sql.HEADS, params):
@@ -59,13 +59,13 @@ class JobLeases:
                     cut[line] = Place(int(created_ms), job_id)
                 if row[4] is not None:
                     count[line] += 1
-                    found.append(Candidate(row[4], line.tenant, row[5], line.lane, row[6], line.backend))
+                    found.append(WaitingJob(row[4], line.tenant, row[5], line.lane, row[6], line.backend))
             found.sort(key=lambda job: (job.lane, job.created_ms, job.id))
             return Heads(found, {line: place for line, place in cut.items() if count[line] < per_line})
 
         return await self._db.read(heads)
 
-    async def behind(self, line: Line, place: Place, most: int) -> tuple[list[Candidate], Place | None]:
+    async def behind(self, line: Line, place: Place, most: int) -> tuple[list[WaitingJob], Place | None]:
         """Look at the next `PAGE` jobs of a line behind a place.
 
         Returns:
@@ -77,10 +77,10 @@ class JobLeases:
             "after_id": place.job_id, "scan": PAGE, "now": self._clock.now_ms(),
         }  # fmt: skip
         rows = await self._db.read(lambda conn: conn.execute(job_sql.BEHIND, params).all())
-        found: list[Candidate] = []
+        found: list[WaitingJob] = []
         for job_id, chars, created_ms, claimable in rows:
             if claimable:
-                found.append(Candidate(job_id, line.tenant, chars, line.lane, created_ms, line.backend))
+                found.append(WaitingJob(job_id, line.tenant, chars, line.lane, created_ms, line.backend))
             elif not found:
                 place = Place(created_ms, job_id)
         return found[:most], place if found or len(rows) == PAGE else None
@@ -172,7 +172,7 @@ class JobLeases:
         """Every lease as it stands; whoever watches expires those that stand still."""
         return await self._db.peek(lambda conn: [Lease(*row) for row in conn.execute(job_sql.LEASES)])
 
-    async def suspects(self, backends: Collection[str], limit: int = 16) -> list[Candidate]:
+    async def suspects(self, backends: Collection[str], limit: int = 16) -> list[WaitingJob]:
         """Jobs that could be claimed now, each alone in its server, since one died while it ran them."""
         if not backends:
             return []

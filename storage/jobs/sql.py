@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, text
 
-from storage.db.models import Job
+from storage.db.models import JobRow
 
 PAUSE_AT_MOST_MS = 60_000
 """The longest pause before a job is tried again; one that seems longer only says that the clock was set back."""
 
-COLUMNS = tuple(Job.__table__.columns.keys())
+COLUMNS = tuple(JobRow.__table__.columns.keys())
 _ALL = ", ".join(COLUMNS)
 _LEFT_OUT = {"request": "''", "lane": "1", "deaths": "0"}
 """Columns that stand behind a job's long texts: a status does not wait for SQLite to walk there."""

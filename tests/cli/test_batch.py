@@ -19,9 +19,9 @@ import soundfile
 from support.command import KEY, VOXGATE, Served, command, environment, serving_command
 
 from gateway.cli.script.joined import join
-from gateway.cli.script.lines import COLUMNS, Line, read_script
-from gateway.cli.script.manifest import Manifest, Spoken
-from gateway.cli.script.progress import Progress, bar, span
+from gateway.cli.script.lines import COLUMNS, ScriptLine, read_script
+from gateway.cli.script.manifest import Manifest, SpokenLine
+from gateway.cli.script.progress import ProgressBar, bar, span
 from gateway.errors import BadRequest, InvalidInput
 
 INLINE_BYTES = 20_000
@@ -39,7 +39,7 @@ def batch(server: Served, folder: Path, *arguments: str) -> subprocess.Completed
     return command(["batch", *arguments], folder, {"VOXGATE_URL": server.url, "VOXGATE_API_KEY": KEY})
 
 
-def lines_of(path: Path) -> tuple[Line, ...]:
+def lines_of(path: Path) -> tuple[ScriptLine, ...]:
     script = read_script(path, {"format": "mp3"}, {})
     assert not script.unusable
     return script.lines
@@ -359,8 +359,8 @@ def test_a_title_is_one_line_in_every_file_whatever_ends_lines_in_it(tmp_path: P
     attack = f'One"{end}    INDEX 01 09:00:00{end}  TRACK 09 AUDIO'
     spoken = []
     for number, (speaker, chapter) in enumerate((("Ann", attack), ("", "Two")), 1):
-        line = Line(number, f"{number:04}", speaker, chapter, {"text": "Words."})
-        spoken.append((line, Spoken(f"{number:04}.wav", "", 1, 1000)))
+        line = ScriptLine(number, f"{number:04}", speaker, chapter, {"text": "Words."})
+        spoken.append((line, SpokenLine(f"{number:04}.wav", "", 1, 1000)))
         soundfile.write(tmp_path / f"{number:04}.wav", np.zeros(24_000, np.int16), 24_000)
     joined = join(tmp_path, spoken, tmp_path / "show.wav", "wav", gap_ms=0)
     assert [chapter.title for chapter in joined.chapters] == ['One" INDEX 01 09:00:00 TRACK 09 AUDIO', "Two"]
@@ -380,7 +380,9 @@ def test_the_title_of_a_line_without_a_chapter_is_its_beginning_in_any_script(tm
     texts = ["A line\nwith a " + "word " * 30, "吾輩は猫である。" * 20]
     spoken = []
     for number, text in enumerate(texts, 1):
-        spoken.append((Line(number, f"{number:04}", "", "", {"text": text}), Spoken(f"{number:04}.wav", "", 1, 1000)))
+        spoken.append(
+            (ScriptLine(number, f"{number:04}", "", "", {"text": text}), SpokenLine(f"{number:04}.wav", "", 1, 1000))
+        )
         soundfile.write(tmp_path / f"{number:04}.wav", np.zeros(24_000, np.int16), 24_000)
     titles = [chapter.title for chapter in join(tmp_path, spoken, tmp_path / "show.wav", "wav", gap_ms=0).chapters]
     assert titles[0].startswith("A line with a word ") and all(50 < len(title) <= 61 for title in titles)
@@ -412,7 +414,7 @@ def test_a_joined_mp3_has_its_chapters_in_itself_and_decodes_to_every_sample(tmp
 
 
 def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:
-    progress = Progress(4, 400)
+    progress = ProgressBar(4, 400)
     assert progress.line(0.0) == f"{bar(0, 4)} 0 of 4 lines"
     progress.ended(100, 20_000)
     progress.ended(100, None)

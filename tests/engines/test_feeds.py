@@ -12,14 +12,14 @@ from gateway.engines.inline import InlineFeed
 from gateway.engines.worker import WorkerFeed
 
 
-def errand(chunk_id: int) -> wire.Errand:
-    return wire.Errand(chunk_id, f"text {chunk_id}", None, Voice("low", ("*",), "1"), "en", 0, {}, b"", True)
+def errand(chunk_id: int) -> wire.ChunkMessage:
+    return wire.ChunkMessage(chunk_id, f"text {chunk_id}", None, Voice("low", ("*",), "1"), "en", 0, {}, b"", True)
 
 
 def test_a_worker_asks_again_when_its_chunk_is_cancelled_before_it_looked() -> None:
     ours, theirs = socket.socketpair()
-    feed = WorkerFeed(wire.Line(theirs), ScriptedOptions, beat_s=60)
-    gateway = wire.Line(ours)
+    feed = WorkerFeed(wire.MessageSocket(theirs), ScriptedOptions, beat_s=60)
+    gateway = wire.MessageSocket(ours)
     taken: list[Any] = []
     engine = threading.Thread(target=lambda: taken.extend(feed.take(1, wait=True)), daemon=True)
     engine.start()

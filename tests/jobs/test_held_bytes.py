@@ -23,7 +23,7 @@ from gateway.jobs.listen.stream_items import StreamOutput, items_of
 from gateway.jobs.webhooks import deliveries as webhooks
 from gateway.jobs.webhooks.budget import Budget, NoRoom
 from gateway.settings.model import CacheSettings
-from gateway.speech.speak.reader import Part
+from gateway.speech.speak.reader import ChunkAudio
 
 HOT_BYTES = 8_000_000
 UNTOLD_BYTES = 1_500_000
@@ -117,7 +117,7 @@ async def test_a_stream_that_nobody_polls_lets_go_of_its_audio_and_keeps_its_pla
 ) -> None:
     encoded: list[int] = []
 
-    def counted(part: Part, *rest: Any) -> list[StreamOutput]:
+    def counted(part: ChunkAudio, *rest: Any) -> list[StreamOutput]:
         encoded.append(part.index)
         return items_of(part, *rest)
 

@@ -7,14 +7,14 @@ import pytest
 from gateway.jobs.run.slots import Slots
 from gateway.jobs.run.turns import SHORTS_IN_A_ROW, Turns
 from gateway.settings import JobSettings
-from storage.records import Candidate, Lane
+from storage.records import Lane, WaitingJob
 
 
-def candidates(tenant: str, lane: Lane, many: int, chars: int = 40) -> list[Candidate]:
-    return [Candidate(f"{tenant}-{lane.name}-{n}", tenant, chars, lane, n, "b") for n in range(many)]
+def candidates(tenant: str, lane: Lane, many: int, chars: int = 40) -> list[WaitingJob]:
+    return [WaitingJob(f"{tenant}-{lane.name}-{n}", tenant, chars, lane, n, "b") for n in range(many)]
 
 
-def chosen(slots: Slots, *lines: list[Candidate]) -> dict[tuple[str, Lane], int]:
+def chosen(slots: Slots, *lines: list[WaitingJob]) -> dict[tuple[str, Lane], int]:
     """How many of each tenant and lane got a place."""
     got: dict[tuple[str, Lane], int] = {}
     for job in slots.choose(Turns().order([job for line in lines for job in line])):

@@ -11,7 +11,7 @@ from support.running import pcm_of, running
 
 from benchmarks.texts import story
 from gateway.speech.sound.finish import Finish, finish_take
-from gateway.speech.speak.take_store import Shelf
+from gateway.speech.speak.take_store import StoredTakes
 
 TEXT = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background."
 
@@ -105,14 +105,14 @@ async def test_a_text_that_no_wav_can_hold_is_refused_before_a_word_is_spoken(tm
 async def test_what_happens_while_the_takes_of_an_answered_job_are_stored_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    keep, begun, go_on = Shelf.keep, asyncio.Event(), asyncio.Event()
+    keep, begun, go_on = StoredTakes.keep, asyncio.Event(), asyncio.Event()
 
-    async def slowly(self: Shelf, *args: Any) -> None:
+    async def slowly(self: StoredTakes, *args: Any) -> None:
         begun.set()
         await go_on.wait()
         await keep(self, *args)
 
-    monkeypatch.setattr(Shelf, "keep", slowly)
+    monkeypatch.setattr(StoredTakes, "keep", slowly)
     async with running(tmp_path, shutdown_grace_s=0.1) as caller:
         job = await caller.say("Only one chunk.")
         assert job["status"] == "COMPLETED"

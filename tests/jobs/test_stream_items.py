@@ -17,7 +17,7 @@ from gateway.jobs.listen.stream_items import items_of
 from gateway.speech.encode import missing
 from gateway.speech.encode.aac import read_aac
 from gateway.speech.request import SpeechRequest
-from gateway.speech.speak.reader import Part
+from gateway.speech.speak.reader import ChunkAudio
 
 LONG = " ".join(f"The long paragraph goes on with its sentence number {n}, which is not its last." for n in range(30))
 RATE = 24_000
@@ -70,7 +70,7 @@ async def test_a_long_chunk_comes_in_several_files_of_at_most_a_megabyte(
 
 def test_what_a_codec_makes_larger_than_its_samples_is_cut_once_more(tmp_path: Path) -> None:
     noise = np.random.default_rng(1).integers(-32768, 32768, 499_500, dtype=np.int16)
-    part = Part(0, "Hiss.", noise, RATE, 0, noise.size)
+    part = ChunkAudio(0, "Hiss.", noise, RATE, 0, noise.size)
     items = items_of(part, SpeechRequest("Hiss.", format="flac"), 7, tmp_path / "spool")
     files = [base64.b64decode(item.audio_base64) for item in items]
     assert [item.index for item in items] == [7, 8]

@@ -16,7 +16,7 @@ from support.running import settings_of
 
 from gateway.app import Gateway
 from gateway.cache.keys import Source, take_key
-from gateway.jobs.plan.assign import Intake
+from gateway.jobs.plan.assign import Assigner
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
 from storage.db.database import Database
@@ -69,7 +69,7 @@ def source_of(folder: Path, fields: dict[str, Any]) -> Source:
     gateway = Gateway(settings_of(folder))
     router = Router({hosted.name: hosted for hosted in gateway.engines}, None, lambda _tenant, _name: None)
     raw = msgspec.json.encode({"text": "Some words.", **fields})
-    return Intake(gateway.settings, router).read(raw, Endpoint("tests"), "default").source
+    return Assigner(gateway.settings, router).read(raw, Endpoint("tests"), "default").source
 
 
 def key_of(source: Source, text: str, seed: int) -> str:

@@ -13,7 +13,7 @@ from gateway.library.voices import UploadedVoice
 from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import SpeechRequest
 from gateway.speech.text.lexicon import Pronunciation
-from storage.usage import UsageRow
+from storage.usage import UsageTotal
 
 
 class SpeechEnvelope(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -171,7 +171,7 @@ class UsageOfDay(msgspec.Struct, frozen=True):
     cost_usd: float
 
     @classmethod
-    def of(cls, row: UsageRow) -> UsageOfDay:
+    def of(cls, row: UsageTotal) -> UsageOfDay:
         """A row of the usage table as it is told."""
         return cls(
             row.day,

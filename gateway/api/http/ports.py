@@ -14,7 +14,7 @@ from gateway.clock import Clock
 from gateway.engines.registry import HostedBackend
 from gateway.jobs.listen.stream import Streams
 from gateway.jobs.lists import Lists
-from gateway.jobs.live import Live
+from gateway.jobs.live import LiveSpeech
 from gateway.jobs.service import Jobs
 from gateway.library.pronunciations import Pronunciations
 from gateway.library.voices import VoiceLibrary
@@ -25,7 +25,7 @@ from gateway.routing.router import Router
 from gateway.settings import Settings
 
 
-class Gateway(Protocol):
+class GatewayPort(Protocol):
     """Everything behind the surface."""
 
     @property
@@ -57,7 +57,7 @@ class Gateway(Protocol):
         """Pieces of jobs that are being spoken."""
 
     @property
-    def live(self) -> Live:
+    def live(self) -> LiveSpeech:
         """Speech that is heard while it is spoken."""
 
     @property

@@ -15,11 +15,11 @@ from litestar.params import SkipValidation
 from gateway.access.principal import Principal
 from gateway.api.http.envelope import characters_of
 from gateway.api.http.observe import LEAVE
-from gateway.api.http.ports import Gateway
+from gateway.api.http.ports import GatewayPort
 from gateway.errors import BadRequest
 from gateway.jobs.model.views import Envelope
 
-Core: TypeAlias = NamedDependency[SkipValidation[Gateway]]
+Core: TypeAlias = NamedDependency[SkipValidation[GatewayPort]]
 """The gateway, injected into a handler."""
 
 Caller: TypeAlias = NamedDependency[SkipValidation[Principal]]
@@ -69,7 +69,7 @@ def provide_caller(request: Request[Any, Any, Any], gateway: Core) -> Any:
 
 
 async def admit(
-    gateway: Gateway,
+    gateway: GatewayPort,
     caller: Principal,
     endpoint_id: str,
     verb: str,

@@ -12,10 +12,10 @@ from msgspec import UNSET, UnsetType
 
 from gateway.access.principal import Principal
 from gateway.api.http.envelope import SLICE_BYTES, mended, mended_in_slices, what_is_wrong
-from gateway.api.http.ports import Gateway
+from gateway.api.http.ports import GatewayPort
 from gateway.api.openai.errors import Refused, openai_error
 from gateway.errors import InvalidInput
-from gateway.routing.models import OPENAI_VOICES, Model, takes
+from gateway.routing.models import OPENAI_VOICES, ListedModel, takes
 from gateway.settings.nearest import nearest
 from gateway.speech.parts import MAX_VALUE_BYTES, Parts
 from gateway.speech.request import AudioFormat, CacheUse, Normalize
@@ -70,7 +70,7 @@ _RENAMED = {"text": "input", "format": "response_format"}
 _encode = msgspec.json.encode
 
 
-async def read_wanted(gateway: Gateway, caller: Principal, body: bytes) -> Wanted:
+async def read_wanted(gateway: GatewayPort, caller: Principal, body: bytes) -> Wanted:
     """What is asked for; a large body that has to be mended is mended in slices, in between the event loop turns.
 
     Raises:
@@ -86,7 +86,7 @@ async def read_wanted(gateway: Gateway, caller: Principal, body: bytes) -> Wante
     return translate(gateway, caller, await mended_in_slices(body), mend=False)
 
 
-def translate(gateway: Gateway, caller: Principal, body: bytes, *, mend: bool = True) -> Wanted:
+def translate(gateway: GatewayPort, caller: Principal, body: bytes, *, mend: bool = True) -> Wanted:
     """What is asked for.
 
     Args:
@@ -189,7 +189,7 @@ def _text(given: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _model(gateway: Gateway, name: str) -> Model:
+def _model(gateway: GatewayPort, name: str) -> ListedModel:
     model = gateway.models.find(name)
     if model is None:
         known = gateway.models.all()
@@ -218,7 +218,7 @@ def _voice(value: Any) -> str | None:
     return value
 
 
-def _lacks(gateway: Gateway, caller: Principal, voices: Any, voice: str) -> bool:
+def _lacks(gateway: GatewayPort, caller: Principal, voices: Any, voice: str) -> bool:
     """Whether this is a voice of OpenAI's that the backend cannot speak with."""
     if voice not in OPENAI_VOICES or any(each.name == voice for each in voices):
         return False

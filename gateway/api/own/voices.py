@@ -14,7 +14,7 @@ from gateway.api.http.documents import Deleted, OwnVoice, VoiceInfo, Voices
 from gateway.api.http.files import file_response
 from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, fails, operation_id
-from gateway.api.http.ports import Gateway
+from gateway.api.http.ports import GatewayPort
 from gateway.api.http.security import Caller, Core, admit
 from gateway.api.http.uploads import MAX_BODY_BYTES, read_upload
 from gateway.api.own.audio import FILE_ANSWERS
@@ -116,7 +116,7 @@ async def delete_voice(gateway: Core, caller: Caller, endpoint: Endpoint, name: 
     return json_response(Deleted(name))
 
 
-def _cloning(gateway: Gateway) -> tuple[str, ...]:
+def _cloning(gateway: GatewayPort) -> tuple[str, ...]:
     return tuple(hosted.name for hosted in gateway.engines if hosted.capabilities.cloning)
 
 

@@ -17,9 +17,9 @@ from gateway.cli.prepared import settings_for
 from gateway.cli.reach import reach
 from gateway.cli.script.client import speak
 from gateway.cli.script.joined import join
-from gateway.cli.script.lines import Line, read_script
-from gateway.cli.script.manifest import Manifest, Spoken
-from gateway.cli.script.progress import Progress, span
+from gateway.cli.script.lines import ScriptLine, read_script
+from gateway.cli.script.manifest import Manifest, SpokenLine
+from gateway.cli.script.progress import ProgressBar, span
 from gateway.errors import BadRequest, SynthesisFailed, Unavailable
 from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import AudioFormat
@@ -90,7 +90,7 @@ def batch(
     left = [line for line in lines if spoken[line.name] is None]
     if len(left) < len(lines):
         click.echo(f"{len(lines) - len(left)} of {total} lines are there already", err=True)
-    progress = Progress(len(left), sum(len(line.text) for line in left))
+    progress = ProgressBar(len(left), sum(len(line.text) for line in left))
     if left:
         with reach(settings_for(), url or os.environ.get("VOXGATE_URL")) as (address, key):
             spoken |= _speak_all(left, jobs, progress, manifest, form, (address, key, endpoint))
@@ -117,13 +117,13 @@ def _voices(given: tuple[str, ...]) -> dict[str, str]:
 
 
 def _speak_all(
-    lines: list[Line],
+    lines: list[ScriptLine],
     jobs: int,
-    progress: Progress,
+    progress: ProgressBar,
     manifest: Manifest,
     form: AudioFormat,
     server: tuple[str, str, str],
-) -> dict[str, Spoken | None]:
+) -> dict[str, SpokenLine | None]:
     """What became of each line, None where it failed; a line on stderr for each of those."""
     address, key, endpoint = server
     stop = threading.Event()
@@ -132,13 +132,15 @@ def _speak_all(
         if stop.is_set():
             raise _Stopped
 
-    def one(line: Line) -> tuple[Mapping[str, Any], bytes]:
+    def one(line: ScriptLine) -> tuple[Mapping[str, Any], bytes]:
         look({})
         return speak(address, key, endpoint, line.request, look, _WAIT_MS)
 
-    spoken: dict[str, Spoken | None] = {}
+    spoken: dict[str, SpokenLine | None] = {}
     with ThreadPoolExecutor(jobs) as pool:
-        waiting: dict[Future[tuple[Mapping[str, Any], bytes]], Line] = {pool.submit(one, line): line for line in lines}
+        waiting: dict[Future[tuple[Mapping[str, Any], bytes]], ScriptLine] = {
+            pool.submit(one, line): line for line in lines
+        }
         try:
             progress.show()
             while waiting:

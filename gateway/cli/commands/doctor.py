@@ -37,7 +37,7 @@ _LITTLE_SPACE_BYTES = 1_000_000_000
 _MARKS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True):
     """One thing that was looked at; the cure is in its words."""
 
     level: Literal["ok", "warning", "problem"]
@@ -61,12 +61,12 @@ def doctor(read_audio: bool, as_json: bool) -> None:
         raise click.exceptions.Exit(2)
 
 
-def _findings(read_audio: bool) -> Iterator[Finding]:
-    yield Finding("ok", "voxgate", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
+def _findings(read_audio: bool) -> Iterator[Diagnosis]:
+    yield Diagnosis("ok", "voxgate", f"{__version__} on Python {platform.python_version()}, {platform.platform()}")
     try:
         settings = load_settings()
     except SettingsError as error:
-        yield Finding("problem", "settings", str(error))
+        yield Diagnosis("problem", "settings", str(error))
         return
     running = find(settings.data_dir)
     wrong = problems(settings, listen=running is None)
@@ -77,39 +77,41 @@ def _findings(read_audio: bool) -> Iterator[Finding]:
     except SettingsError as error:
         wrong.append(str(error))
         names, rows = None, None
-    yield from (Finding("problem", "settings", line) for line in wrong)
+    yield from (Diagnosis("problem", "settings", line) for line in wrong)
     if not wrong:
-        yield Finding("ok", "settings", f"data folder {settings.data_dir.absolute()}")
+        yield Diagnosis("ok", "settings", f"data folder {settings.data_dir.absolute()}")
         yield from _space(settings)
-    yield Finding("ok", "server", f"runs at {running.url}" if running else f"none; {settings.host}:{settings.port}")
+    yield Diagnosis("ok", "server", f"runs at {running.url}" if running else f"none; {settings.host}:{settings.port}")
     yield from _database(settings, names, read_audio)
     if rows is not None:
         yield from _backends(settings, rows)
 
 
-def _space(settings: Settings) -> Iterator[Finding]:
+def _space(settings: Settings) -> Iterator[Diagnosis]:
     if shortage := FreeSpace(settings.work_dirs, settings.min_free_bytes).shortage():
-        yield Finding("problem", "space", f"free some space: {shortage} ({settings.origin('min_free_bytes')})")
+        yield Diagnosis("problem", "space", f"free some space: {shortage} ({settings.origin('min_free_bytes')})")
         return
     for folder in dict.fromkeys((settings.data_dir, *settings.work_dirs)):
         free = shutil.disk_usage(folder).free
         if free < _LITTLE_SPACE_BYTES:
             words = f"only {in_bytes(free)} free in {folder}: free some before it is full"
-            yield Finding("warning", "space", words)
+            yield Diagnosis("warning", "space", words)
             return
-    yield Finding("ok", "space", f"{in_bytes(shutil.disk_usage(settings.data_dir).free)} free")
+    yield Diagnosis("ok", "space", f"{in_bytes(shutil.disk_usage(settings.data_dir).free)} free")
 
 
-def _database(settings: Settings, names: list[str] | None, read_audio: bool) -> Iterator[Finding]:
+def _database(settings: Settings, names: list[str] | None, read_audio: bool) -> Iterator[Diagnosis]:
     if lacking := missing_driver(settings):
-        yield Finding("problem", "database", lacking)
+        yield Diagnosis("problem", "database", lacking)
         return
     try:
         schema = migrate.check(settings.database_url)
         if schema.state == "ahead":
-            yield Finding("problem", "database", f"made by a newer voxgate (schema {schema.current}); install that")
+            yield Diagnosis("problem", "database", f"made by a newer voxgate (schema {schema.current}); install that")
         elif schema.state == "ready":
-            yield Finding("ok", "database", f"{'SQLite' if settings.embedded else 'PostgreSQL'}, schema {schema.head}")
+            yield Diagnosis(
+                "ok", "database", f"{'SQLite' if settings.embedded else 'PostgreSQL'}, schema {schema.head}"
+            )
             keys, endpoints = asyncio.run(_read(settings))
             yield from _keys(settings, keys)
             if names is not None:
@@ -117,11 +119,11 @@ def _database(settings: Settings, names: list[str] | None, read_audio: bool) -> 
             yield _counts(settings)
             yield from _audio(settings, read_audio)
         elif settings.embedded:
-            yield Finding("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
+            yield Diagnosis("ok", "database", f"schema {schema.current or 'none yet'}; `voxgate serve` migrates it")
         else:
-            yield Finding("problem", "database", f"schema {schema.current or 'none'}; run: voxgate db upgrade")
+            yield Diagnosis("problem", "database", f"schema {schema.current or 'none'}; run: voxgate db upgrade")
     except (SettingsError, StorageError) as error:
-        yield Finding("problem", "database", one_line(str(error)))
+        yield Diagnosis("problem", "database", one_line(str(error)))
 
 
 async def _read(settings: Settings) -> tuple[list[KeyRecord], list[EndpointRecord]]:
@@ -132,12 +134,12 @@ async def _read(settings: Settings) -> tuple[list[KeyRecord], list[EndpointRecor
         await database.close()
 
 
-def _counts(settings: Settings) -> Finding:
+def _counts(settings: Settings) -> Diagnosis:
     wrong = asyncio.run(_mend_counts(settings))
     if not wrong:
-        return Finding("ok", "counts", "waiting and running jobs are as many as are counted")
+        return Diagnosis("ok", "counts", "waiting and running jobs are as many as are counted")
     first = wrong[0]
-    return Finding(
+    return Diagnosis(
         "warning",
         "counts",
         f"{len(wrong)} counts of waiting or running jobs were wrong; the first: {first.counted} {first.state.value} at "
@@ -167,14 +169,14 @@ class _Audio(msgspec.Struct, frozen=True):
     aside: list[str]
 
 
-def _audio(settings: Settings, read: bool) -> Iterator[Finding]:
+def _audio(settings: Settings, read: bool) -> Iterator[Diagnosis]:
     try:
         found = asyncio.run(_look_at_audio(settings, read))
     except StorageError as error:
-        yield Finding("problem", "audio", one_line(str(error)))
+        yield Diagnosis("problem", "audio", one_line(str(error)))
         return
     if found.missing:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "audio",
             f"{len(found.missing)} of the files the database knows are not in {settings.audio_dir}, the first is "
@@ -182,7 +184,7 @@ def _audio(settings: Settings, read: bool) -> Iterator[Finding]:
             "what is asked for again is spoken again",
         )
     if found.damaged:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "audio",
             f"{len(found.damaged)} files in {settings.audio_dir} do not hold what was stored, the first is "
@@ -190,14 +192,14 @@ def _audio(settings: Settings, read: bool) -> Iterator[Finding]:
             f"{AudioStore.ASIDE} and speaks again",
         )
     if found.aside:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "audio",
             f"{len(found.aside)} damaged files were moved to {settings.audio_dir / AudioStore.ASIDE}: check the disk; "
             "what they held was spoken again or is named above; delete them when you have seen them",
         )
     if found.unlisted.blobs:
-        yield Finding(
+        yield Diagnosis(
             "warning",
             "audio",
             f"nothing refers to {found.unlisted.blobs} files ({in_bytes(found.unlisted.size_bytes)}), and no sweep has "
@@ -206,7 +208,7 @@ def _audio(settings: Settings, read: bool) -> Iterator[Finding]:
         )
     if not (found.missing or found.damaged):
         words = "every file that the database knows is there"
-        yield Finding(
+        yield Diagnosis(
             "ok", "audio", f"{words} and holds what was stored" if read else f"{words} (--read-audio reads them)"
         )
 
@@ -226,37 +228,37 @@ async def _look_at_audio(settings: Settings, read: bool) -> _Audio:
         await database.close()
 
 
-def _endpoints(records: list[EndpointRecord], names: list[str]) -> Iterator[Finding]:
+def _endpoints(records: list[EndpointRecord], names: list[str]) -> Iterator[Diagnosis]:
     """Those of the database; the settings' own are looked at with the settings."""
     for record in records:
         for words in endpoint_problems(*decode_record(record), names, lambda key: key):
             cure = f"run: voxgate endpoints create --replace {record.id}"
-            yield Finding("problem", f"endpoint {record.id}", f"{words}; {cure}")
+            yield Diagnosis("problem", f"endpoint {record.id}", f"{words}; {cure}")
 
 
-def _keys(settings: Settings, records: list[KeyRecord]) -> Iterator[Finding]:
+def _keys(settings: Settings, records: list[KeyRecord]) -> Iterator[Diagnosis]:
     now = SystemClock().now_ms()
     old = [record for record in records if is_old(record, now)]
     for record in old:
         days = (now - record.created_ms) // 86_400_000
-        yield Finding("warning", "keys", f"{record.id} is {days} days old; run: voxgate keys rotate {record.id}")
+        yield Diagnosis("warning", "keys", f"{record.id} is {days} days old; run: voxgate keys rotate {record.id}")
     active = sum(state_of(record, now) == "active" for record in records)
     if not active and settings.api_key is None:
-        yield Finding("ok", "keys", "none yet; the first start makes one and shows it")
+        yield Diagnosis("ok", "keys", "none yet; the first start makes one and shows it")
     elif not old:
-        yield Finding("ok", "keys", f"{active} active" + (", and VOXGATE_API_KEY" if settings.api_key else ""))
+        yield Diagnosis("ok", "keys", f"{active} active" + (", and VOXGATE_API_KEY" if settings.api_key else ""))
 
 
-def _backends(settings: Settings, found: list[Installed]) -> Iterator[Finding]:
+def _backends(settings: Settings, found: list[Installed]) -> Iterator[Diagnosis]:
     rows = [row for row in found if row.enabled]
     usable = [row for row in rows if row.state == "found"]
     for row in rows:
         if row.state == "found":
-            yield Finding("ok", row.name, f"{row.distribution} {row.version}, speaks {' '.join(row.languages)}")
-            yield from (Finding("problem" if row.speechless else "warning", row.name, words) for words in row.lacks)
+            yield Diagnosis("ok", row.name, f"{row.distribution} {row.version}, speaks {' '.join(row.languages)}")
+            yield from (Diagnosis("problem" if row.speechless else "warning", row.name, words) for words in row.lacks)
         else:
             # One that the operator asked for by name has to work; the others may be absent.
             wanted = row.name in (settings.plugins or ()) or row.name == settings.default_backend
-            yield Finding("problem" if wanted or not usable else "warning", row.name, f"{row.state}: {row.remark}")
+            yield Diagnosis("problem" if wanted or not usable else "warning", row.name, f"{row.state}: {row.remark}")
     if not rows:
-        yield Finding("problem", "backends", "none may load; see: voxgate backends, and VOXGATE_PLUGINS")
+        yield Diagnosis("problem", "backends", "none may load; see: voxgate backends, and VOXGATE_PLUGINS")

@@ -12,7 +12,7 @@ from gateway.cli.output import echo_json, echo_table, json_option
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest
-from storage.usage import GroupBy, UsageRow, UsageStore
+from storage.usage import GroupBy, UsageStore, UsageTotal
 
 _GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 
@@ -50,7 +50,7 @@ def usage(tenant: str | None, days: int, groups: tuple[GroupBy, ...], as_json: b
     )
 
 
-def _document(row: UsageRow, groups: tuple[GroupBy, ...]) -> dict[str, object]:
+def _document(row: UsageTotal, groups: tuple[GroupBy, ...]) -> dict[str, object]:
     sums = {name: value for name, value in msgspec.structs.asdict(row).items() if name not in _GROUPS}
     del sums["cost_micro_usd"]
     return {**{name: getattr(row, name) for name in groups}, **sums, "cost_usd": row.cost_usd}

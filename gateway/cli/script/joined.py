@@ -11,8 +11,8 @@ import numpy as np
 import soundfile  # type: ignore[import-untyped]
 
 from gateway.cli.script.id3 import write_chapters
-from gateway.cli.script.lines import Line
-from gateway.cli.script.manifest import Spoken
+from gateway.cli.script.lines import ScriptLine
+from gateway.cli.script.manifest import SpokenLine
 from gateway.errors import BadRequest
 from gateway.speech.encode import check_size, open_encoder
 from gateway.speech.request import AudioFormat
@@ -40,7 +40,9 @@ class Joined(msgspec.Struct, frozen=True):
     sidecars: tuple[Path, ...]
 
 
-def join(folder: Path, spoken: Sequence[tuple[Line, Spoken]], target: Path, form: AudioFormat, gap_ms: int) -> Joined:
+def join(
+    folder: Path, spoken: Sequence[tuple[ScriptLine, SpokenLine]], target: Path, form: AudioFormat, gap_ms: int
+) -> Joined:
     """Write the lines one after the other into one file.
 
     An MP3 has its chapters in itself, too. Beside `show.mp3` come `show.chapters.json` (Podcasting 2.0), `show.cue`,
@@ -89,7 +91,7 @@ def join(folder: Path, spoken: Sequence[tuple[Line, Spoken]], target: Path, form
     return Joined(end_ms, chapters, _write_sidecars(target, chapters, cues))
 
 
-def _chapters(lines: Sequence[Line], starts: Sequence[int], end_ms: int) -> tuple[Chapter, ...]:
+def _chapters(lines: Sequence[ScriptLine], starts: Sequence[int], end_ms: int) -> tuple[Chapter, ...]:
     """Where the script says that one begins; in a script that never says so, at every line."""
     if any(line.chapter for line in lines):
         begins = [(start, _one_line(line.chapter)) for line, start in zip(lines, starts, strict=True) if line.chapter]
@@ -102,7 +104,7 @@ def _chapters(lines: Sequence[Line], starts: Sequence[int], end_ms: int) -> tupl
     return tuple(Chapter(start, end, title) for (start, title), end in zip(begins, ends, strict=True))
 
 
-def _title(line: Line) -> str:
+def _title(line: ScriptLine) -> str:
     words = _one_line(line.text)
     if len(words) > _TITLE:
         space = words.rfind(" ", 0, _TITLE)

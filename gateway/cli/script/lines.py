@@ -29,7 +29,7 @@ _LIKE = 'a line is an object such as {"text": "Hello."}'
 Row: TypeAlias = dict[str, Any]
 
 
-class Line(msgspec.Struct, frozen=True):
+class ScriptLine(msgspec.Struct, frozen=True):
     """One utterance of a script.
 
     Args:
@@ -65,7 +65,7 @@ class Unusable(msgspec.Struct, frozen=True):
 class Script(msgspec.Struct, frozen=True):
     """What a file holds, line by line."""
 
-    lines: tuple[Line, ...]
+    lines: tuple[ScriptLine, ...]
     unusable: tuple[Unusable, ...]
 
 
@@ -83,7 +83,7 @@ def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]
     """
     check({"text": "Hello.", **shared})
     written = _read(path)
-    lines: list[Line] = []
+    lines: list[ScriptLine] = []
     unusable: list[Unusable] = []
     named: dict[str, int] = {}
     mute: dict[str, int] = {}
@@ -98,7 +98,7 @@ def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]
                 mute.setdefault(speaker, number)
             check(given)
             request = {**shared, **given, "text": given["text"].strip()}
-            lines.append(Line(number, name, speaker, _words(row, "chapter"), request))
+            lines.append(ScriptLine(number, name, speaker, _words(row, "chapter"), request))
         except InvalidInput as error:
             unusable.append(Unusable(number, str(error)))
     if mute:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.cli.script.lines import Line
+from gateway.cli.script.lines import ScriptLine
 from gateway.speech.encode.render import ChunkTime
 
 FILE = ".voxgate-batch.jsonl"
 
 
-class Spoken(msgspec.Struct, frozen=True):
+class SpokenLine(msgspec.Struct, frozen=True):
     """A finished line: its file, what was asked for (a digest), and what came of it."""
 
     file: str
@@ -32,18 +32,18 @@ class Manifest:
         self._path = folder / FILE
         self._spoken = {spoken.file: spoken for spoken in self._read()}
 
-    def _read(self) -> Iterator[Spoken]:
+    def _read(self) -> Iterator[SpokenLine]:
         try:
             written = self._path.read_bytes()
         except FileNotFoundError:
             return
         for line in written.splitlines():
             try:
-                yield msgspec.json.decode(line, type=Spoken)
+                yield msgspec.json.decode(line, type=SpokenLine)
             except msgspec.MsgspecError:
                 continue  # cut short by a crash; its file is spoken again
 
-    def finished(self, line: Line, file: str) -> Spoken | None:
+    def finished(self, line: ScriptLine, file: str) -> SpokenLine | None:
         """The line's record, if this very line is in this very file."""
         spoken = self._spoken.get(file)
         if spoken is None or spoken.request != line.digest():
@@ -54,12 +54,14 @@ class Manifest:
             return None
         return spoken if whole else None
 
-    def keep(self, line: Line, file: str, audio: bytes, duration_ms: int, chunks: tuple[ChunkTime, ...]) -> Spoken:
+    def keep(
+        self, line: ScriptLine, file: str, audio: bytes, duration_ms: int, chunks: tuple[ChunkTime, ...]
+    ) -> SpokenLine:
         """Write the file and then its record."""
         spool = self._folder / f".{file}.part"
         spool.write_bytes(audio)
         spool.replace(self._folder / file)
-        spoken = Spoken(file, line.digest(), len(audio), duration_ms, chunks)
+        spoken = SpokenLine(file, line.digest(), len(audio), duration_ms, chunks)
         record = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         try:
             os.write(record, msgspec.json.encode(spoken) + b"\n")

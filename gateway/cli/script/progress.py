@@ -23,7 +23,7 @@ def span(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-class Progress:
+class ProgressBar:
     """Counts lines; time left is reckoned by characters, since lines differ.
 
     Args:

@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
-from gateway.jobs.model.output import MIMETYPES, Entry, suffix_of, with_audio
+from gateway.jobs.model.output import MIMETYPES, CacheEntry, suffix_of, with_audio
 from gateway.settings import Settings
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing
@@ -39,7 +39,7 @@ class Answers:
         self._max_inline = settings.max_inline_bytes
         self._url_ttl_s = settings.audio_url_ttl_s
         self._public_url = (settings.public_url or "").rstrip("/")
-        self._entries: HotTier[Entry] = HotTier(settings.cache.hot_bytes // 8)
+        self._entries: HotTier[CacheEntry] = HotTier(settings.cache.hot_bytes // 8)
         self._base64: HotTier[bytes] = HotTier(settings.cache.hot_bytes - settings.cache.hot_bytes // 8)
         self._used: dict[str, int] = {}
         self._mark = 0
@@ -50,7 +50,7 @@ class Answers:
         """What the in-memory tier holds."""
         return self._entries.size_bytes + self._base64.size_bytes
 
-    def hot(self, key: str) -> tuple[Entry, bytes] | None:
+    def hot(self, key: str) -> tuple[CacheEntry, bytes] | None:
         """An entry and its base64, if both are in memory. Whoever answers with it says so: `note_used`."""
         entry = self._entries.get(key)
         if entry is None:
@@ -58,7 +58,7 @@ class Answers:
         encoded = self._base64.get(entry.blob_hash)
         return None if encoded is None else (entry, encoded)
 
-    async def find(self, key: str, *, read: bool = True) -> tuple[Entry, bytes | None] | None:
+    async def find(self, key: str, *, read: bool = True) -> tuple[CacheEntry, bytes | None] | None:
         """The entry under this key and its base64 (see `encoded`), if its audio is really there.
 
         Whoever answers with it says so: `note_used`.
@@ -73,7 +73,7 @@ class Answers:
             if record is None:
                 return None
             output = record.output.encode()
-            entry = Entry(key, output, record.blob_hash, suffix_of(output), record.size_bytes)
+            entry = CacheEntry(key, output, record.blob_hash, suffix_of(output), record.size_bytes)
         try:
             if read or entry.size_bytes <= SHORT_BYTES:
                 encoded = await self.encoded(entry.blob_hash, entry.suffix)

@@ -6,7 +6,7 @@ from gateway.engines.registry import Engines, HostedBackend
 from gateway.engines.state import HostState
 from gateway.errors import ModelNotInitialized
 from gateway.jobs.answer.totals import Totals
-from gateway.jobs.model.attempt import Run
+from gateway.jobs.model.attempt import Attempt
 from gateway.jobs.model.views import BackendHealth, EndpointInfo, Health, JobCounts, WorkerCounts
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint
@@ -17,7 +17,7 @@ from storage.jobs.queue import PLACE_LIMIT, JobStore
 from storage.records import JobRecord
 
 
-class Watch:
+class HealthReport:
     """Reads the queue and the hosts; changes nothing."""
 
     def __init__(
@@ -135,7 +135,7 @@ class Watch:
             return f"position {position} or later"
         return f"position {position}" if position else "starting"
 
-    def held_up(self, run: Run) -> str:
+    def held_up(self, run: Attempt) -> str:
         """Why a claimed job waits, if it is for a model that a worker loads after its first one; else ""."""
         hosted = self._engines.get(run.backend)
         if hosted is None or not (run.timing.held_up or run.timing.started is None):

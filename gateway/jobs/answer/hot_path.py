@@ -20,8 +20,8 @@ from gateway.errors import NotFound
 from gateway.jobs.answer.answers import Answers
 from gateway.jobs.answer.write_behind import WriteBehind
 from gateway.jobs.model.ids import job_id
-from gateway.jobs.model.output import MIMETYPES, Entry, split_audio
-from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.model.output import MIMETYPES, CacheEntry, split_audio
+from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
 from gateway.routing.router import REFUSALS
@@ -41,7 +41,7 @@ class Prepared(msgspec.Struct, frozen=True):
     """An answer that lacks only its id and its audio, which stays where it is counted: in `Answers`.
 
     Args:
-        reading: of which reading of endpoints and voices the assignment is; see `Intake.reading`.
+        reading: of which reading of endpoints and voices the assignment is; see `Assigner.reading`.
         until_ms: wall time from which its signed address would be another.
         job: the row; a hit's own differs in id and times.
         ttl_ms: from a job's creation to `expires_at_ms`.
@@ -52,7 +52,7 @@ class Prepared(msgspec.Struct, frozen=True):
     """
 
     key: str
-    entry: Entry
+    entry: CacheEntry
     reading: int
     until_ms: int
     job: JobRecord
@@ -80,7 +80,7 @@ class HotAudio(msgspec.Struct, frozen=True):
     warnings: tuple[tuple[str, str], ...]
 
 
-class Hits:
+class HotPath:
     """Answers from memory. Only used on the event loop.
 
     Args:
@@ -92,11 +92,11 @@ class Hits:
         self,
         clock: Clock,
         endpoints: Endpoints,
-        intake: Intake,
+        intake: Assigner,
         answers: Answers,
         write_behind: WriteBehind,
         metrics: Metrics,
-        finish: Callable[[Principal, Endpoint, Assignment, Entry], JobRecord],
+        finish: Callable[[Principal, Endpoint, Assignment, CacheEntry], JobRecord],
         hot_bytes: int,
     ) -> None:
         self._clock = clock

@@ -7,8 +7,8 @@ from msgspec import UNSET
 
 from gateway.clock import Clock
 from gateway.jobs.answer.answers import Answers
-from gateway.jobs.answer.health import Watch
-from gateway.jobs.model.attempt import Run
+from gateway.jobs.answer.health import HealthReport
+from gateway.jobs.model.attempt import Attempt
 from gateway.jobs.model.views import JobView, Progress
 from storage.records import JobRecord, JobState
 
@@ -22,14 +22,14 @@ class _Delivery(msgspec.Struct):
 _decode_delivery = msgspec.json.Decoder(_Delivery).decode
 
 
-class Presenter:
+class JobViews:
     """Makes views of jobs.
 
     Args:
         running: the jobs this server runs: it knows before their rows how many chunks they have.
     """
 
-    def __init__(self, answers: Answers, watch: Watch, running: dict[str, Run], clock: Clock) -> None:
+    def __init__(self, answers: Answers, watch: HealthReport, running: dict[str, Attempt], clock: Clock) -> None:
         self._answers = answers
         self._watch = watch
         self._running = running

@@ -21,11 +21,11 @@ class Captions(msgspec.Struct, frozen=True):
     cues: tuple[Cue, ...]
 
 
-class _Spoken(msgspec.Struct):
+class _SpokenOutput(msgspec.Struct):
     chunks: tuple[ChunkTime, ...] = ()
 
 
-_decode = msgspec.json.Decoder(_Spoken).decode
+_decode = msgspec.json.Decoder(_SpokenOutput).decode
 
 
 def captions(job: JobRecord, form: CaptionFormat) -> bytes:

@@ -9,16 +9,16 @@ import msgspec
 
 from gateway.errors import InvalidInput, VoxgateError
 from gateway.jobs.model.signals import Signals
-from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.jobs.plan.planning import own_takes, plan_of
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import REFUSALS
 from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import SpeechRequest
-from gateway.speech.speak.reader import Part, Reader
+from gateway.speech.speak.reader import ChunkAudio, Reader
 from gateway.speech.speak.recut import recut
 from gateway.speech.speak.speaker import Speaker
-from gateway.speech.speak.take_store import Shelf
+from gateway.speech.speak.take_store import StoredTakes
 from storage.files.audio import AudioStore
 from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
@@ -77,7 +77,7 @@ class Following:
         key = self._reader.awaited if self._fresh and self._reader is not None else None
         return (take_signal(self.job.id),) if key is None else (take_signal(self.job.id), fresh_signal(key))
 
-    async def next(self) -> Part | None:
+    async def next(self) -> ChunkAudio | None:
         """The next chunk; None while it is not there, or when there are no more, or when another backend has taken
         over what was begun: half of it in another voice is no speech."""
         if self._planned_for not in (None, self.job.backend):
@@ -111,7 +111,7 @@ class Following:
                 self._reader.seek(self.index, self.samples)
         return self._reader
 
-    async def _recut(self) -> Part | None:
+    async def _recut(self) -> ChunkAudio | None:
         job = self.job
         if job.output is None or job.blob_hash is None:
             return None
@@ -133,10 +133,10 @@ class Followers:
         self,
         store: JobStore,
         audio: AudioStore,
-        shelf: Shelf,
+        shelf: StoredTakes,
         speaker: Speaker,
         endpoints: Endpoints,
-        intake: Intake,
+        intake: Assigner,
         signals: Signals,
         settle: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -157,7 +157,7 @@ class Followers:
             return None
         return Following(self, job, _decode_request(job.request), fresh)
 
-    async def follow(self, following: Following) -> AsyncIterator[Part]:
+    async def follow(self, following: Following) -> AsyncIterator[ChunkAudio]:
         """Every chunk as soon as it is there, until the job has ended.
 
         Raises:

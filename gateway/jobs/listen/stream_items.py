@@ -12,7 +12,7 @@ from gateway.jobs.model.output import MIMETYPES
 from gateway.speech.encode import default_bitrate, open_encoder
 from gateway.speech.request import SpeechRequest
 from gateway.speech.sound.take import Pcm16
-from gateway.speech.speak.reader import Part
+from gateway.speech.speak.reader import ChunkAudio
 
 MAX_ITEM_BYTES = 1_000_000
 _HEADER_BYTES = 1_000
@@ -31,7 +31,7 @@ class StreamOutput(msgspec.Struct, frozen=True):
     end_ms: int
 
 
-def items_of(part: Part, request: SpeechRequest, number: int, tmp: Path) -> list[StreamOutput]:
+def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -> list[StreamOutput]:
     """A chunk as files of at most MAX_ITEM_BYTES.
 
     Args:

@@ -15,7 +15,7 @@ class Lost(Exception):
     """The lease is somebody else's, or the job has ended: whatever comes of this attempt is thrown away."""
 
 
-class Run:
+class Attempt:
     """The state of one attempt that others look at: the heartbeat, the claimer, `/status`.
 
     Args:

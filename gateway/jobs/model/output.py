@@ -29,7 +29,7 @@ class OutputWarning(msgspec.Struct, frozen=True):
     message: str
 
 
-class Entry(msgspec.Struct, frozen=True):
+class CacheEntry(msgspec.Struct, frozen=True):
     """A cache entry, ready to be answered from.
 
     Args:

@@ -67,7 +67,7 @@ class Assignment(msgspec.Struct, frozen=True):
         )
 
 
-class Intake:
+class Assigner:
     """Reads requests."""
 
     def __init__(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from gateway.cache.keys import Source
-from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
 from gateway.speech.planner import Planned
@@ -19,7 +19,7 @@ async def assignments_of(
     job: JobRecord,
     request: SpeechRequest,
     endpoint: Endpoint,
-    intake: Intake,
+    intake: Assigner,
     freshen: Callable[[], Awaitable[None]],
 ) -> list[Assignment]:
     """The request on every arm that may speak it, as the server that accepted it saw it: the one it planned first.
@@ -30,7 +30,7 @@ async def assignments_of(
         freshen: reads again what another server may have changed.
 
     Raises:
-        InvalidInput, ModelNotInitialized, ReadingFailed: see `Intake.assignments`.
+        InvalidInput, ModelNotInitialized, ReadingFailed: see `Assigner.assignments`.
     """
     try:
         found = await _assigned(job, request, endpoint, intake)
@@ -42,14 +42,14 @@ async def assignments_of(
     return await _assigned(job, request, endpoint, intake)
 
 
-async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, intake: Intake) -> list[Assignment]:
+async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, intake: Assigner) -> list[Assignment]:
     found = await intake.assignments(request, endpoint, job.tenant)
     planned = next((n for n, assignment in enumerate(found) if assignment.arm.backend == job.backend), 0)
     # A server without the endpoint's first backend planned a fallback: whoever follows or listens waits for that one.
     return found[planned:]
 
 
-async def plan_of(assignment: Assignment, job: JobRecord, intake: Intake) -> Planned:
+async def plan_of(assignment: Assignment, job: JobRecord, intake: Assigner) -> Planned:
     """The plan and the script of a job on its arm.
 
     Raises:

@@ -9,7 +9,7 @@ from gateway.access.principal import Principal
 from gateway.clock import Clock
 from gateway.errors import InvalidInput, ModelNotInitialized, ReadingFailed
 from gateway.jobs.model.ids import job_id
-from gateway.jobs.model.output import Entry, warned
+from gateway.jobs.model.output import CacheEntry, warned
 from gateway.jobs.model.views import Envelope, Kind, Policy
 from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.lanes import lane_of
@@ -66,7 +66,7 @@ class Records:
         """The same job with its lane, which only a job that waits has to know."""
         return msgspec.structs.replace(job, lane=lane_of(assignment, low=job.low_priority))
 
-    def answered(self, job: JobRecord, assignment: Assignment, entry: Entry) -> JobRecord:
+    def answered(self, job: JobRecord, assignment: Assignment, entry: CacheEntry) -> JobRecord:
         """The same job, finished as it came with what the cache has."""
         now = self._clock.now_ms()
         return msgspec.structs.replace(
@@ -82,7 +82,7 @@ class Records:
             worker_id=self._owner,
         )
 
-    def hit(self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: Entry) -> JobRecord:
+    def hit(self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: CacheEntry) -> JobRecord:
         """A `/runsync` that is answered from memory: the row of many hits, each of a request of its own."""
         job = self.queued(principal, endpoint, Envelope(), Policy(), "runsync", assignment, request_id=None)
         return self.answered(job, assignment, entry)

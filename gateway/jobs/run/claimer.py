@@ -13,7 +13,7 @@ from collections import Counter
 from gateway.clock import Clock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import VoxgateError
-from gateway.jobs.model.attempt import Run
+from gateway.jobs.model.attempt import Attempt
 from gateway.jobs.run.heads import HeadLook
 from gateway.jobs.run.isolation import Isolation
 from gateway.jobs.run.runner import Runner
@@ -26,7 +26,7 @@ from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError, StorageFull
 from storage.files.free_space import FreeSpace
 from storage.jobs.queue import JobStore
-from storage.records import Accepted, Candidate, Idempotency, JobRecord, Lane
+from storage.records import Accepted, Idempotency, JobRecord, Lane, WaitingJob
 
 POLL_S = 1.0
 """Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
@@ -73,7 +73,7 @@ class Claimer:
         self._looking = False
         self._promised = 0
         """Jobs that are being claimed as they are inserted."""
-        self.running: dict[str, Run] = {}
+        self.running: dict[str, Attempt] = {}
         self._isolation = Isolation(clock, self.running)
         self._whole = Whole()
 
@@ -259,7 +259,7 @@ class Claimer:
         earlier = self.running.get(job.id)
         if earlier is not None:
             earlier.lose()  # our own lease on it ran out before we noticed
-        run = Run(job, missed)
+        run = Attempt(job, missed)
         run.cleared = self.wake
         self.running[job.id] = run
         self._hold(job)
@@ -278,7 +278,7 @@ class Claimer:
             (open_ if able else closed).append(hosted.name)
         return open_, closed
 
-    async def _run(self, run: Run) -> None:
+    async def _run(self, run: Attempt) -> None:
         try:
             # Begun in this loop or while a request is answered: its lines are its own all the same.
             with lines_of(run.job.request_id, job_id=run.job.id):
@@ -291,7 +291,7 @@ class Claimer:
             if self._more or not run.completed:  # the followers of a job that failed may be claimed now
                 self.wake()
 
-    async def _work(self, run: Run) -> None:
+    async def _work(self, run: Attempt) -> None:
         try:
             await self._runner.run(run)
         except StorageError as error:
@@ -303,5 +303,5 @@ class Claimer:
             log.exception("job_end_not_written")
 
 
-def _candidate(job: JobRecord) -> Candidate:
-    return Candidate(job.id, job.tenant, job.chars, job.lane, job.created_ms, job.backend)
+def _candidate(job: JobRecord) -> WaitingJob:
+    return WaitingJob(job.id, job.tenant, job.chars, job.lane, job.created_ms, job.backend)

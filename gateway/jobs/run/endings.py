@@ -12,17 +12,17 @@ import msgspec
 from backends.interface import Price
 from gateway.clock import Clock
 from gateway.jobs.answer.answers import Answers
-from gateway.jobs.model.attempt import Lost, Run
+from gateway.jobs.model.attempt import Attempt, Lost
 from gateway.jobs.model.output import OutputWarning, stored, warned
 from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.records import retained_until
-from gateway.jobs.run.pause import FIRST_S, Pause, PausesForRoom
+from gateway.jobs.run.pause import FIRST_S, PausesForRoom, StoragePause
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.speak.tally import Led
-from gateway.speech.speak.utterance import Spoken
+from gateway.speech.speak.utterance import SpokenUtterance
 from storage.errors import (
     BlobMissing,
     StorageError,
@@ -68,10 +68,10 @@ class Endings:
         self._metrics = metrics
         self._owner = owner
         self._on_end = on_end
-        self._pause = Pause()
+        self._pause = StoragePause()
         self._no_room = PausesForRoom()
 
-    async def complete(self, run: Run, assignment: Assignment, spoken: Spoken, began: float) -> None:
+    async def complete(self, run: Attempt, assignment: Assignment, spoken: SpokenUtterance, began: float) -> None:
         """Store the file, then the row and all that goes with it, then answer.
 
         Args:
@@ -178,7 +178,7 @@ class Endings:
             chunks_spoken=spoken.chunks_spoken,
         )
 
-    async def from_cache(self, run: Run, assignment: Assignment) -> bool:
+    async def from_cache(self, run: Attempt, assignment: Assignment) -> bool:
         """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
         found = await self._answers.find(assignment.key, read=False)
         if found is None:
@@ -214,13 +214,19 @@ class Endings:
         _tell(JobState.COMPLETED, assignment.arm.backend, delay_ms, execution_ms, done, chunks_spoken=0)
         return True
 
-    def _times(self, run: Run) -> tuple[int, int]:
+    def _times(self, run: Attempt) -> tuple[int, int]:
         """Delay and execution in ms; what is not the one is the other."""
         execution_ms = run.execution_ms
         return max(0, self._clock.now_ms() - run.job.created_ms - execution_ms), execution_ms
 
     async def end(
-        self, run: Run, state: Literal[JobState.FAILED, JobState.TIMED_OUT], error: str, *, code: str, by_input: bool
+        self,
+        run: Attempt,
+        state: Literal[JobState.FAILED, JobState.TIMED_OUT],
+        error: str,
+        *,
+        code: str,
+        by_input: bool,
     ) -> None:
         """End the job badly; `by_input` ends those who wait for the same utterance likewise."""
         delay_ms, execution_ms = self._times(run)
@@ -240,7 +246,7 @@ class Endings:
         if done.ok:
             _tell(state, run.job.backend, delay_ms, execution_ms, done, code=code)
 
-    def _ended(self, run: Run, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
+    def _ended(self, run: Attempt, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
         if not done.ok:
             return
         run.completed = state is JobState.COMPLETED
@@ -250,7 +256,7 @@ class Endings:
             self._metrics.cache_answers.labels("flight").inc(len(done.followers))
         self._on_end(finished, (run.job.id, *done.followers))
 
-    async def hand_back(self, run: Run, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
+    async def hand_back(self, run: Attempt, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
         """Put the job back into the queue, where it is available after `delay_ms`."""
         await self._ends.requeue(
             run.job.id,
@@ -263,7 +269,7 @@ class Endings:
         )
         self._on_end(None, (run.job.id,))
 
-    async def storage_failed(self, run: Run, error: StorageError) -> None:
+    async def storage_failed(self, run: Attempt, error: StorageError) -> None:
         """A full disk, a folder that is gone, a locked database: not the job's fault; it waits until that is mended."""
         log.error("storage_failed", code=error.code, reason=str(error))
         if isinstance(error, StorageGone):
@@ -278,7 +284,7 @@ class Endings:
         else:
             await self.try_later(run, str(error), code=error.code)
 
-    async def _hand_back_at_last(self, run: Run, reason: str, delay_ms: int) -> None:
+    async def _hand_back_at_last(self, run: Attempt, reason: str, delay_ms: int) -> None:
         """A database that is away, or full, cannot be told. Until it can the lease stays ours, and goes on beating."""
         while True:
             try:
@@ -287,7 +293,7 @@ class Endings:
             except (StorageUnavailable, StorageFull):
                 await self._clock.sleep(FIRST_S)
 
-    async def try_later(self, run: Run, reason: str, *, code: str) -> None:
+    async def try_later(self, run: Attempt, reason: str, *, code: str) -> None:
         """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""
         failures = run.job.failures + 1
         if failures >= self._settings.jobs.max_attempts:
@@ -295,7 +301,7 @@ class Endings:
         else:
             await self.hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
 
-    async def _settled(self, run: Run, blob: BlobRecord) -> None:
+    async def _settled(self, run: Attempt, blob: BlobRecord) -> None:
         """The row is there: drop the spool, which answers could be read from had a sweeper taken the file."""
         try:
             await self._audio.settle(blob)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 from gateway.clock import Clock
 from storage.jobs.leases import JobLeases
-from storage.records import Candidate, Line, Place
+from storage.records import Line, Place, WaitingJob
 
 PAGES = 8
 """Lines in which one look goes on behind a beginning that cannot be claimed."""
@@ -32,7 +32,7 @@ class HeadLook:
         self._rewound = clock.monotonic()
         self.unfinished = False
 
-    async def read(self, backends: Collection[str], per_line: int) -> list[Candidate]:
+    async def read(self, backends: Collection[str], per_line: int) -> list[WaitingJob]:
         """The candidates at the heads of these backends' lines, `per_line` of each at most, by lane and age."""
         heads = await self._leases.candidates(backends, per_line)
         self.unfinished = False

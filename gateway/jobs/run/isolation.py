@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.clock import Clock
-from gateway.jobs.model.attempt import Run
+from gateway.jobs.model.attempt import Attempt
 
 ALONE_S = 30.0
 """Seconds for which a suspect that has not stored a take keeps everybody else out."""
@@ -29,7 +29,7 @@ class Isolation:
         running: what runs here, by job id.
     """
 
-    def __init__(self, clock: Clock, running: Mapping[str, Run]) -> None:
+    def __init__(self, clock: Clock, running: Mapping[str, Attempt]) -> None:
         self._clock = clock
         self._running = running
         self._until = 0.0

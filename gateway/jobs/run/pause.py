@@ -11,7 +11,7 @@ LONGEST_FOR_ROOM_S = 300.0
 _MOST = 10_000
 
 
-class Pause:
+class StoragePause:
     """Grows with every failure in a row: what is spoken meanwhile cannot be kept, and somebody pays for it."""
 
     def __init__(self, longest_s: float = LONGEST_S) -> None:
@@ -36,11 +36,11 @@ class PausesForRoom:
     """A pause for each job that found no room: other jobs, that are shorter, may find some and say nothing of it."""
 
     def __init__(self) -> None:
-        self._pauses: dict[str, Pause] = {}
+        self._pauses: dict[str, StoragePause] = {}
 
     def next_ms(self, job_id: str) -> int:
         """There was no room for this job: milliseconds until it is tried again."""
-        pause = self._pauses.pop(job_id, None) or Pause(LONGEST_FOR_ROOM_S)
+        pause = self._pauses.pop(job_id, None) or StoragePause(LONGEST_FOR_ROOM_S)
         self._pauses[job_id] = pause
         if len(self._pauses) > _MOST:
             del self._pauses[next(iter(self._pauses))]  # the one that tried longest ago, or has ended elsewhere

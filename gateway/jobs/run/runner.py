@@ -12,8 +12,8 @@ from backends.interface import BackendUnavailable
 from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
 from gateway.errors import InvalidInput, UnsupportedText, VoxgateError, code_of
-from gateway.jobs.model.attempt import Lost, Run
-from gateway.jobs.plan.assign import Assignment, Intake
+from gateway.jobs.model.attempt import Attempt, Lost
+from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.jobs.plan.planning import assignments_of, own_takes, plan_of, take_source
 from gateway.jobs.run.deadline import Deadline, DeadlineOver
 from gateway.jobs.run.endings import Endings
@@ -26,7 +26,7 @@ from gateway.speech.encode import check_size
 from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import JobRef
-from gateway.speech.speak.utterance import Spoken, Utterance
+from gateway.speech.speak.utterance import SpokenUtterance, Utterance
 from storage.errors import BlobMissing, StorageError, translate
 from storage.files.audio import AudioStore
 from storage.jobs.leases import JobLeases
@@ -46,7 +46,7 @@ class Runner:
         audio: AudioStore,
         engines: Engines,
         endpoints: Endpoints,
-        intake: Intake,
+        intake: Assigner,
         speaker: Speaker,
         endings: Endings,
         owner: str,
@@ -66,7 +66,7 @@ class Runner:
         self._owner = owner
         self._on_kept = on_kept
 
-    async def run(self, run: Run) -> None:
+    async def run(self, run: Attempt) -> None:
         """Work on the job until it has ended, was handed back or was lost; inside of `lines_of` it."""
         job = run.job
         try:
@@ -96,7 +96,7 @@ class Runner:
                 run, f"internal error ({type(error).__name__}); see the server's log", code="internal"
             )
 
-    async def _attempt(self, run: Run) -> None:
+    async def _attempt(self, run: Attempt) -> None:
         job = run.job
         request = _decode_request(job.request)
         endpoint = self._endpoints.resolve(job.endpoint_id)
@@ -127,12 +127,12 @@ class Runner:
             hint = f"{hint}; {who}"
         raise refusal(*refusals, hint=hint)
 
-    async def _hand_over(self, run: Run, backend: str) -> bool:
+    async def _hand_over(self, run: Attempt, backend: str) -> bool:
         """Let another backend begin anew; False when half of it would be in another voice, or the lease is lost."""
         run.begin_anew()  # before its row: a beat in between tells nothing of what is over
         return await self._leases.hand_over(run.job.id, self._owner, run.job.attempt, backend)
 
-    async def _speak(self, run: Run, assignment: Assignment) -> None:
+    async def _speak(self, run: Attempt, assignment: Assignment) -> None:
         job, request = run.job, assignment.request
         if request.cache == "use" and assignment.key != run.missed and await self._endings.from_cache(run, assignment):
             return
@@ -188,19 +188,19 @@ class Runner:
         except BlobMissing as error:
             raise InvalidInput(lost_recording(voice.name)) from error
 
-    async def _kept(self, run: Run, spoken: Spoken) -> None:
+    async def _kept(self, run: Attempt, spoken: SpokenUtterance) -> None:
         """Takes are stored after the finished file, which does not need them; a caller does not wait for them."""
         try:
             await spoken.kept()
         except StorageError as error:
             log.warning("takes_not_kept", code=error.code, reason=str(error))
 
-    def _deadline(self, run: Run) -> Deadline:
+    def _deadline(self, run: Attempt) -> Deadline:
         limit_ms = run.job.execution_timeout_ms
         total_s = None if limit_ms is None else (limit_ms - run.job.execution_ms) / 1000
         return Deadline(run.timing, total_s, self._settings.jobs.stall_timeout_s)
 
-    def _timeout_error(self, run: Run) -> str:
+    def _timeout_error(self, run: Attempt) -> str:
         done = f"{run.chunks_done} of {run.chunks_total} chunks were finished and are kept; /retry goes on from there"
         if run.job.execution_timeout_ms is not None:
             return f"policy.executionTimeout of {run.job.execution_timeout_ms} ms is over: {done}"
@@ -211,7 +211,7 @@ class Runner:
 class _Heed:
     """Notes in a run how its utterance gets on."""
 
-    def __init__(self, run: Run, deadline: Deadline, on_kept: Callable[[str], None]) -> None:
+    def __init__(self, run: Attempt, deadline: Deadline, on_kept: Callable[[str], None]) -> None:
         self._run = run
         self._on_kept = on_kept
         self.took = deadline.took

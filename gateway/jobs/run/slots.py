@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.jobs.model.lanes import SHORT_CHUNKS
 from gateway.settings import JobSettings
-from storage.records import Candidate, Lane
+from storage.records import Lane, WaitingJob
 
 BYTES_PER_CHAR = 10
 """What a character of a running job's text holds: the request, the text, its plan, its script."""
@@ -73,14 +73,14 @@ class Slots:
         chunks = SHORT_CHUNKS if lane is Lane.SHORT else self._window
         return chars * BYTES_PER_CHAR + chunks * CHUNK_BYTES
 
-    def choose(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+    def choose(self, candidates: Iterable[WaitingJob]) -> list[WaitingJob]:
         """Those of the candidates, in their order, that may have a place now; it is held for them.
 
         A job that finds too little memory left holds up those of its lane and later ones behind it, since it would
         wait for ever where smaller ones always fit. One that finds no place in its lane, or has had its share of it,
         holds up its own line only.
         """
-        chosen: list[Candidate] = []
+        chosen: list[WaitingJob] = []
         lines: set[object] = set()
         last = max(Lane)
         for candidate in candidates:
@@ -97,7 +97,7 @@ class Slots:
                 chosen.append(candidate)
         return chosen
 
-    def admits(self, candidate: Candidate) -> bool:
+    def admits(self, candidate: WaitingJob) -> bool:
         """Whether a job may have a place now."""
         return (
             self._has_place(candidate.tenant, candidate.lane)
@@ -120,14 +120,14 @@ class Slots:
             left = min(left, max(1, places // 2) - low)
         return left
 
-    def _has_memory(self, candidate: Candidate) -> bool:
+    def _has_memory(self, candidate: WaitingJob) -> bool:
         """Sentences always have: they are few and small. A job larger than the whole budget runs beside them only."""
         if candidate.lane is Lane.SHORT:
             return True
         held = self._held(Lane.LONG) + self._held(Lane.LOW)
         return not held or held + self.size_of(candidate.lane, candidate.chars) <= self._budget
 
-    def _is_in_share(self, candidate: Candidate) -> bool:
+    def _is_in_share(self, candidate: WaitingJob) -> bool:
         """Whether its tenant leaves as much of the memory as it has, and the low lane leaves half of it."""
         if candidate.lane is Lane.SHORT:
             return True

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from gateway.engines.fair import BURST
-from storage.records import Candidate, Lane
+from storage.records import Lane, WaitingJob
 
 SHORTS_IN_A_ROW = 8
 """Short jobs in a row before a long one that waits: sentences without end must not starve books."""
@@ -22,20 +22,20 @@ class Turns:
         self._lanes = {lane: _Round() for lane in Lane}
         self._shorts = 0
 
-    def order(self, candidates: Iterable[Candidate]) -> list[Candidate]:
+    def order(self, candidates: Iterable[WaitingJob]) -> list[WaitingJob]:
         """Candidates in the order in which they should run; low priority after everything else."""
-        waiting: dict[Lane, dict[str, list[Candidate]]] = {lane: {} for lane in Lane}
+        waiting: dict[Lane, dict[str, list[WaitingJob]]] = {lane: {} for lane in Lane}
         for candidate in candidates:
             waiting[candidate.lane].setdefault(candidate.tenant, []).append(candidate)
         short, long, low = (self._lanes[lane].order(waiting[lane]) for lane in (Lane.SHORT, Lane.LONG, Lane.LOW))
-        ordered: list[Candidate] = []
+        ordered: list[WaitingJob] = []
         shorts = self._shorts
         while short and long:
             line, shorts = (long, 0) if shorts >= SHORTS_IN_A_ROW else (short, shorts + 1)
             ordered.append(line.pop(0))
         return [*ordered, *short, *long, *low]
 
-    def serve(self, candidate: Candidate) -> None:
+    def serve(self, candidate: WaitingJob) -> None:
         """Count a job that was really claimed."""
         self._shorts = self._shorts + 1 if candidate.lane is Lane.SHORT else 0
         self._lanes[candidate.lane].serve(candidate)
@@ -53,7 +53,7 @@ class _Round:
         self._level = 0
         self._waited: set[str] = set()
 
-    def order(self, waiting: dict[str, list[Candidate]]) -> list[Candidate]:
+    def order(self, waiting: dict[str, list[WaitingJob]]) -> list[WaitingJob]:
         self._served = {
             tenant: served for tenant, served in self._served.items() if served > self._level or tenant in waiting
         }
@@ -68,7 +68,7 @@ class _Round:
             least = (len(line), served[tenant]) if tenant in new else (served[tenant], len(line))
             return start, tenant not in new, *least, line[-1].created_ms
 
-        ordered: list[Candidate] = []
+        ordered: list[WaitingJob] = []
         while lines:
             tenant = min(lines, key=turn)
             candidate = lines[tenant].pop()
@@ -79,7 +79,7 @@ class _Round:
                 del lines[tenant]
         return ordered
 
-    def serve(self, candidate: Candidate) -> None:
+    def serve(self, candidate: WaitingJob) -> None:
         served = max(self._level, self._served.get(candidate.tenant, 0))
         self._level = max(self._level, served - BURST)
         self._served[candidate.tenant] = served + max(1, candidate.chars)

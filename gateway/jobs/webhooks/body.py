@@ -13,7 +13,7 @@ import msgspec
 
 from gateway.errors import code_of
 from gateway.jobs.answer.answers import Answers
-from gateway.jobs.answer.job_view import Presenter
+from gateway.jobs.answer.job_view import JobViews
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.records import JobRecord, JobState
@@ -70,7 +70,7 @@ class Bodies:
         base_url: for `audio_url`; there is no request whose Host would say it.
     """
 
-    def __init__(self, present: Presenter, answers: Answers, base_url: str) -> None:
+    def __init__(self, present: JobViews, answers: Answers, base_url: str) -> None:
         self._present = present
         self._answers = answers
         self._base_url = base_url

@@ -48,7 +48,7 @@ class TakeRejected(SynthesisFailed):
         return str(self.args[1])
 
 
-class Settled(msgspec.Struct, frozen=True):
+class CheckedTake(msgspec.Struct, frozen=True):
     """A take in 16 bits.
 
     Args:
@@ -66,7 +66,7 @@ class Settled(msgspec.Struct, frozen=True):
     rms: float
 
 
-def settle(pcm: npt.NDArray[Any], has_letters: bool = True) -> Settled:
+def settle(pcm: npt.NDArray[Any], has_letters: bool = True) -> CheckedTake:
     """Check the samples of an engine and round them to 16 bits.
 
     Args:
@@ -97,11 +97,11 @@ def settle(pcm: npt.NDArray[Any], has_letters: bool = True) -> Settled:
     if has_letters and peak < _SILENT_PEAK:
         raise TakeRejected("silent", "the backend gave silence for this text")
     if pcm.dtype == np.int16:
-        return Settled(pcm.astype(np.int16, copy=False), wide, 0.0, peak, rms)
+        return CheckedTake(pcm.astype(np.int16, copy=False), wide, 0.0, peak, rms)
     wide = wide * np.float32(32767.0 / max(peak, 1.0))
     np.rint(wide, out=wide)
     gain_db = -20.0 * math.log10(peak) if peak > 1.0 else 0.0
-    return Settled(wide.astype(np.int16), wide, gain_db, peak, rms)
+    return CheckedTake(wide.astype(np.int16), wide, gain_db, peak, rms)
 
 
 def to_flac(pcm: Pcm16, rate: int) -> bytes:

@@ -8,7 +8,7 @@ from gateway.engines.order import TakeResult
 from gateway.speech.sound.finish import Finish
 
 
-class Fresh:
+class FreshTakes:
     """Holds each take from its engine until its row is committed, when the shelf has it.
 
     Args:

@@ -13,17 +13,17 @@ import numpy as np
 
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.take import Pcm16
-from gateway.speech.speak.fresh_takes import Fresh
-from gateway.speech.speak.take_store import Shelf
+from gateway.speech.speak.fresh_takes import FreshTakes
+from gateway.speech.speak.take_store import StoredTakes
 from gateway.speech.text.plan import Mark, Pause, Plan, Speak
-from gateway.speech.text.script import Line
+from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
 
 AHEAD = 32
 """Takes looked up at once."""
 
 
-class Part(msgspec.Struct, frozen=True):
+class ChunkAudio(msgspec.Struct, frozen=True):
     """One chunk with the pause before it, the last one also with what follows it; samples of the whole are counted."""
 
     index: int
@@ -47,12 +47,12 @@ class Reader:
     def __init__(
         self,
         plan: Plan,
-        script: tuple[Line, ...],
+        script: tuple[PlannedChunk, ...],
         speed: float,
-        shelf: Shelf,
+        shelf: StoredTakes,
         finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
         spoken_by: str | None = None,
-        fresh: Fresh | None = None,
+        fresh: FreshTakes | None = None,
     ) -> None:
         self._script = script
         self._pauses = _pauses(plan)
@@ -86,7 +86,7 @@ class Reader:
         self._next, self._samples = index, samples
         self._known = {}
 
-    async def next(self) -> Part | None:
+    async def next(self) -> ChunkAudio | None:
         """The next chunk; None while its take is not there, or when all have been read."""
         if self.done:
             return None
@@ -99,7 +99,7 @@ class Reader:
             return self._part(line, await self._finished(take.file, Finish(speed=self._speed)), take.rate)
         return await self._from_shelf(line)
 
-    async def _from_shelf(self, line: Line) -> Part | None:
+    async def _from_shelf(self, line: PlannedChunk) -> ChunkAudio | None:
         take = self._known.pop(line.key, None) or await self._find(line)
         if take is None:
             return None
@@ -108,7 +108,7 @@ class Reader:
             return None
         return self._part(line, await self._finished(flac, Finish(speed=self._speed)), take.sample_rate)
 
-    def _part(self, line: Line, speech: Pcm16, rate: int) -> Part:
+    def _part(self, line: PlannedChunk, speech: Pcm16, rate: int) -> ChunkAudio:
         silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
         start = self._samples + silence
         self._next += 1
@@ -117,9 +117,9 @@ class Reader:
         pcm = speech
         if silence or after:
             pcm = np.concatenate((np.zeros(silence, np.int16), speech, np.zeros(after, np.int16)))
-        return Part(line.index, self._shown[line.index], pcm, rate, start, self._samples)
+        return ChunkAudio(line.index, self._shown[line.index], pcm, rate, start, self._samples)
 
-    async def _find(self, line: Line) -> TakeRecord | None:
+    async def _find(self, line: PlannedChunk) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
         found = await self._shelf.find(keys)
         self._known = {key: take for key, take in found.items() if self._spoken_by in (None, take.job_id)}

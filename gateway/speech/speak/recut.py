@@ -9,10 +9,10 @@ import soundfile as sf  # type: ignore[import-untyped]
 
 from gateway.speech.encode.aac import read_aac
 from gateway.speech.encode.render import ChunkTime
-from gateway.speech.speak.reader import Part
+from gateway.speech.speak.reader import ChunkAudio
 
 
-def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> Part:
+def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> ChunkAudio:
     """Chunk `index` of a finished file, with the pause before it; the last one has what follows it, too.
 
     Args:
@@ -36,4 +36,4 @@ def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> Pa
             rate = file.samplerate
             start = round(start * scale)
             begin = round(begin * scale)
-    return Part(index, times[index].text, pcm, rate, start, begin + pcm.size)
+    return ChunkAudio(index, times[index].text, pcm, rate, start, begin + pcm.size)

@@ -24,15 +24,15 @@ from gateway.metrics import Metrics
 from gateway.speech.encode.render import Rendered, Renderer
 from gateway.speech.sound.finish import Finish, finish_file
 from gateway.speech.sound.loudness import LevelMeter, gain_for
-from gateway.speech.speak.fresh_takes import Fresh
+from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.progress import Progress
 from gateway.speech.speak.retakes import FLAW_WARNING
 from gateway.speech.speak.take_maker import Made, Maker
-from gateway.speech.speak.take_store import Shelf
-from gateway.speech.speak.take_writer import Keeper
+from gateway.speech.speak.take_store import StoredTakes
+from gateway.speech.speak.take_writer import TakeWriter
 from gateway.speech.speak.timing import Timing
-from gateway.speech.speak.utterance import Listener, SpeakingHost, Spoken, Utterance
-from gateway.speech.text.script import Line
+from gateway.speech.speak.utterance import Listener, SpeakingHost, SpokenUtterance, Utterance
+from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
 
 IN_THREAD_S = 0.5
@@ -44,7 +44,7 @@ _CODE = re.compile(r"[a-z][a-z0-9_]*")
 Samples = npt.NDArray[np.int16]
 
 
-class _Part(msgspec.Struct, frozen=True):
+class _FinishedChunk(msgspec.Struct, frozen=True):
     """A chunk's finished samples and their rate."""
 
     pcm: Samples
@@ -54,7 +54,9 @@ class _Part(msgspec.Struct, frozen=True):
 class Speaker:
     """Speaks utterances; one for the whole process, so that equal chunks in flight are spoken once."""
 
-    def __init__(self, shelf: Shelf, fresh: Fresh, dsp: Dsp, metrics: Metrics, window: int, take_retries: int) -> None:
+    def __init__(
+        self, shelf: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, take_retries: int
+    ) -> None:
         self._shelf = shelf
         self._fresh = fresh
         self._dsp = dsp
@@ -70,8 +72,8 @@ class Speaker:
         spool: Path,
         timing: Timing,
         listener: Listener,
-    ) -> Spoken:
-        """Speak, join and encode. Its takes may still be on their way to the shelf: see `Spoken.kept`.
+    ) -> SpokenUtterance:
+        """Speak, join and encode. Its takes may still be on their way to the shelf: see `SpokenUtterance.kept`.
 
         Args:
             spool: where the encoded file is written.
@@ -101,12 +103,12 @@ class Speaker:
         return self._take_retries
 
     @property
-    def shelf(self) -> Shelf:
+    def shelf(self) -> StoredTakes:
         """Where takes rest."""
         return self._shelf
 
     @property
-    def fresh(self) -> Fresh:
+    def fresh(self) -> FreshTakes:
         """Where takes are until they rest."""
         return self._fresh
 
@@ -147,18 +149,18 @@ class _Work:
         self._lines = utterance.script
         at_once = len(self._lines) > 1 or not utterance.waited_for
         self._progress = Progress((each.key for each in self._lines), listener.counted)
-        self.keeper = Keeper(
+        self.keeper = TakeWriter(
             speaker.shelf, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
         )
         self._maker = Maker(speaker, utterance, host, self.keeper, timing, listener.took)
         self._stored: dict[str, TakeRecord] = {}
-        self._tasks: dict[int, asyncio.Task[_Part]] = {}
+        self._tasks: dict[int, asyncio.Task[_FinishedChunk]] = {}
         self._news = asyncio.Event()
         self._heard_of: set[int] = set()
         self._spoken = 0
         self._warnings: dict[tuple[str, str], None] = {}
 
-    async def run(self, spool: Path) -> Spoken:
+    async def run(self, spool: Path) -> SpokenUtterance:
         request = self.utterance.request
         left = len(self._lines)
         if not left:
@@ -188,7 +190,7 @@ class _Work:
         if not self.utterance.waited_for:
             self.keeper.hurry()
         tally = self._maker.tally
-        return Spoken(
+        return SpokenUtterance(
             rendered=rendered,
             chunks=len(self._lines),
             chunks_spoken=self._spoken,
@@ -232,7 +234,7 @@ class _Work:
         self._stored = await self._maker.look(self._lines)
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
 
-    async def _in_order(self) -> AsyncIterator[_Part]:
+    async def _in_order(self) -> AsyncIterator[_FinishedChunk]:
         """The finished chunks in the order of the text, `window` of them under way."""
         self._tasks.clear()
         ahead = 0
@@ -245,10 +247,10 @@ class _Work:
             del self._tasks[index]
             yield part
 
-    def _hear(self, _task: asyncio.Task[_Part]) -> None:
+    def _hear(self, _task: asyncio.Task[_FinishedChunk]) -> None:
         self._news.set()
 
-    async def _first_trouble(self, index: int) -> _Part:
+    async def _first_trouble(self, index: int) -> _FinishedChunk:
         """The part that is due; a later chunk that has failed fails the utterance now, not when its turn comes."""
         due = self._tasks[index]
         while not due.done():
@@ -260,7 +262,7 @@ class _Work:
             self.keeper.check()
         return due.result()
 
-    async def _chunk(self, index: int) -> _Part:
+    async def _chunk(self, index: int) -> _FinishedChunk:
         due = self._lines[index]
         first = index not in self._heard_of  # of two passes, if its level was measured
         self._heard_of.add(index)
@@ -272,10 +274,10 @@ class _Work:
                 self._maker.count("stored")
                 self._progress.add((due.key,))
             self._note(stored.warnings, index)
-            return _Part(await self.speaker.finished(flac, self._maker.finish), stored.sample_rate)
+            return _FinishedChunk(await self.speaker.finished(flac, self._maker.finish), stored.sample_rate)
         return await self._heard(due, await self._maker.make(due))
 
-    async def _heard(self, chunk: Line, made: Made) -> _Part:
+    async def _heard(self, chunk: PlannedChunk, made: Made) -> _FinishedChunk:
         """A take as this utterance wants it."""
         take = made.take
         self._note(take.warnings, chunk.index)
@@ -287,9 +289,9 @@ class _Work:
         else:
             self._progress.add((chunk.key,))
         if made.finish == self._maker.finish:
-            return _Part(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
+            return _FinishedChunk(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
         # Whoever asked first wanted another speed.
-        return _Part(await self.speaker.finished(take.file, self._maker.finish), take.rate)
+        return _FinishedChunk(await self.speaker.finished(take.file, self._maker.finish), take.rate)
 
     def _note(self, warnings: tuple[str, ...], index: int) -> None:
         for warning in warnings:
@@ -299,7 +301,7 @@ class _Work:
             self._warnings[(code, message) if message and _CODE.fullmatch(code) else ("backend", warning)] = None
 
 
-async def _rendered(renderer: Renderer, part: _Part, *, last: bool) -> Rendered | None:
+async def _rendered(renderer: Renderer, part: _FinishedChunk, *, last: bool) -> Rendered | None:
     """Append a part; with the last one, complete the file in the same turn of a thread."""
 
     def render() -> Rendered | None:

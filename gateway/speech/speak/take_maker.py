@@ -17,13 +17,13 @@ from gateway.speech.sound.checks import Check, Flaw
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.take import read_take, to_flac
 from gateway.speech.speak.retakes import best_take
-from gateway.speech.speak.take_writer import Keeper
+from gateway.speech.speak.take_writer import TakeWriter
 from gateway.speech.speak.tally import Tally
 from gateway.speech.speak.timing import Timing
 from gateway.speech.speak.utterance import SpeakingHost, Utterance
 from gateway.speech.text.cleaning import has_speech
 from gateway.speech.text.plan import split_again
-from gateway.speech.text.script import Line, line
+from gateway.speech.text.script import PlannedChunk, line
 from gateway.speech.text.seeds import chunk_seed, occurrences
 from storage.records import TakeRecord
 
@@ -66,7 +66,7 @@ class Maker:
         speaker: Speaker,
         utterance: Utterance,
         host: SpeakingHost,
-        keeper: Keeper,
+        keeper: TakeWriter,
         timing: Timing,
         took: Callable[[], None],
     ) -> None:
@@ -83,7 +83,7 @@ class Maker:
         self._looked: set[str] = set()
         self._changes = 0
 
-    async def look(self, script: Sequence[Line]) -> dict[str, TakeRecord]:
+    async def look(self, script: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
         """The stored takes of the utterance's chunks, by key. What others make from now on is found by `make`."""
         self._changes = self._others_changes  # before the look: what comes meanwhile may be missed by it
         found = await self._stored(script)
@@ -95,7 +95,7 @@ class Maker:
         """Grows whenever a take of another utterance of this server comes or is stored."""
         return self._speaker.fresh.changes - self._keeper.changes
 
-    async def _stored(self, wanted: Sequence[Line]) -> dict[str, TakeRecord]:
+    async def _stored(self, wanted: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
         """The stored takes of these chunks that the utterance may use, by key."""
         job_id = self._utterance.ref.job_id
         found = await self._speaker.shelf.find([each.key for each in wanted], job_id)
@@ -107,7 +107,7 @@ class Maker:
                 self.tally.found(each.key, each.text, take.samples / take.sample_rate)
         return found
 
-    async def make(self, chunk: Line, rank: Rank | None = None) -> Made:
+    async def make(self, chunk: PlannedChunk, rank: Rank | None = None) -> Made:
         """The take of a chunk; it is stored, or on its way to the store.
 
         Args:
@@ -136,7 +136,7 @@ class Maker:
             self._speaker.metrics.takes.labels(self._utterance.source.backend, origin).inc()
         self._took()
 
-    async def _found(self, chunk: Line) -> Made | None:
+    async def _found(self, chunk: PlannedChunk) -> Made | None:
         """What another utterance has made since this one looked; nobody else makes it at this moment."""
         fresh = self._speaker.fresh
         known = None if self._utterance.own_takes else fresh.get(chunk.key)
@@ -153,7 +153,7 @@ class Maker:
         take = TakeResult(file, stored.samples, stored.sample_rate, b"", stored.gain_db, stored.warnings, 0.0)
         return Made(take, None, "stored")
 
-    async def _new(self, chunk: Line, rank: Rank) -> Made:
+    async def _new(self, chunk: PlannedChunk, rank: Rank) -> Made:
         """A take from the host, tried again where that may help, made of pieces where the chunk is too long."""
         origin: Origin = "spoken"
         try:
@@ -169,7 +169,7 @@ class Maker:
         await self._keeper.room()
         return Made(take, self.finish, origin)
 
-    async def _spoken(self, chunk: Line, rank: Rank) -> TakeResult:
+    async def _spoken(self, chunk: PlannedChunk, rank: Rank) -> TakeResult:
         seed = chunk.seed
         for attempt in range(RETRIES + 1):
             try:
@@ -183,7 +183,7 @@ class Maker:
                 seed = self._seed(chunk, attempt + 1)
         raise AssertionError("the loop returns or raises")
 
-    async def _checked_take(self, chunk: Line, seed: int, rank: Rank) -> TakeResult:
+    async def _checked_take(self, chunk: PlannedChunk, seed: int, rank: Rank) -> TakeResult:
         async def speak(retry: int) -> TakeResult:
             order = self._order(chunk, self._seed(chunk, RETRIES + retry) if retry else seed)
             for _ in range(RETRIES):
@@ -202,7 +202,7 @@ class Maker:
         self._speaker.metrics.take_retries.labels(self._utterance.source.backend).inc(retried)
         return take
 
-    async def _ask(self, chunk: Line, order: ChunkOrder, rank: Rank) -> TakeResult:
+    async def _ask(self, chunk: PlannedChunk, order: ChunkOrder, rank: Rank) -> TakeResult:
         ticket = self._host.submit(msgspec.structs.replace(order, lane=rank.lane))
         with rank.lifting(ticket.lift), self._timing.watching(ticket):
             try:
@@ -213,7 +213,7 @@ class Maker:
         self.tally.spoken(chunk.key, chunk.text, take.samples / take.rate, take.engine_s)
         return take
 
-    async def _in_pieces(self, whole: Line, refusal: ChunkRefused, rank: Rank) -> TakeResult:
+    async def _in_pieces(self, whole: PlannedChunk, refusal: ChunkRefused, rank: Rank) -> TakeResult:
         """A chunk its engine calls too long, spoken in pieces; their takes joined are its take."""
         utterance = self._utterance
         texts = split_again(whole.text, utterance.source.language, utterance.chunk_rule)
@@ -228,7 +228,7 @@ class Maker:
         finished = await self._speaker.finished(joined.file, self.finish)
         return msgspec.structs.replace(joined, pcm=finished.astype("<i2", copy=False).tobytes())
 
-    def _order(self, chunk: Line, seed: int) -> ChunkOrder:
+    def _order(self, chunk: PlannedChunk, seed: int) -> ChunkOrder:
         """What the host is asked to speak."""
         u = self._utterance
         check = Check(chunk.text) if self._checked else None
@@ -245,7 +245,7 @@ class Maker:
             has_letters=has_speech(chunk.text),
         )
 
-    def _seed(self, chunk: Line, retry: int) -> int:
+    def _seed(self, chunk: PlannedChunk, retry: int) -> int:
         """Another seed for a chunk whose take was refused (1 to RETRIES) or flawed (above)."""
         return chunk_seed(self._utterance.request.seed or 0, chunk.text, chunk.nth, retry)
 

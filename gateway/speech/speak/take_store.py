@@ -22,7 +22,7 @@ class JobRef(msgspec.Struct, frozen=True):
     attempt: int
 
 
-class Shelf:
+class StoredTakes:
     """Finished takes by key, as FLAC."""
 
     def __init__(self, takes: TakeStore, audio: AudioStore) -> None:

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from gateway.clock import set_within
 from gateway.engines.order import TakeResult
 from gateway.speech.sound.finish import Finish
-from gateway.speech.speak.fresh_takes import Fresh
+from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.progress import Progress
-from gateway.speech.speak.take_store import JobRef, Shelf
+from gateway.speech.speak.take_store import JobRef, StoredTakes
 from storage.records import TakeRecord
 
 LINGER_S = 0.25
@@ -24,7 +24,7 @@ BATCH = 16
 """So many takes are stored at once, however fast they come."""
 
 
-class Keeper:
+class TakeWriter:
     """Takes on their way to the shelf.
 
     Args:
@@ -37,13 +37,13 @@ class Keeper:
 
     Attributes:
         error: why a take could not be stored, if so; the utterance cannot be finished then.
-        changes: how many of `Fresh.changes` are its own.
+        changes: how many of `FreshTakes.changes` are its own.
     """
 
     def __init__(
         self,
-        shelf: Shelf,
-        fresh: Fresh,
+        shelf: StoredTakes,
+        fresh: FreshTakes,
         ref: JobRef,
         progress: Progress,
         on_kept: Callable[[], None],

@@ -15,7 +15,7 @@ from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.take_store import JobRef
 from gateway.speech.speak.tally import Led
 from gateway.speech.text.plan import Plan
-from gateway.speech.text.script import Line
+from gateway.speech.text.script import PlannedChunk
 
 
 class SpeakingHost(Protocol):
@@ -43,7 +43,7 @@ class Utterance(msgspec.Struct, frozen=True):
     rank: Rank
     request: SpeechRequest
     plan: Plan
-    script: tuple[Line, ...]
+    script: tuple[PlannedChunk, ...]
     source: Source
     rate: int
     voice: Voice
@@ -67,7 +67,7 @@ class Listener(Protocol):
         """Takes were committed."""
 
 
-class Spoken(msgspec.Struct, frozen=True):
+class SpokenUtterance(msgspec.Struct, frozen=True):
     """A finished utterance: its file and what became of its chunks.
 
     Args:

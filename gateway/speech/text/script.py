@@ -12,7 +12,7 @@ from gateway.speech.text.plan import Plan
 from gateway.speech.text.seeds import chunk_seed, occurrences
 
 
-class Line(msgspec.Struct, frozen=True):
+class PlannedChunk(msgspec.Struct, frozen=True):
     """One chunk to be spoken.
 
     Args:
@@ -28,7 +28,7 @@ class Line(msgspec.Struct, frozen=True):
     key: str
 
 
-def lines(plan: Plan, source: Source, request_seed: int | None) -> tuple[Line, ...]:
+def lines(plan: Plan, source: Source, request_seed: int | None) -> tuple[PlannedChunk, ...]:
     """The script of a plan on one arm."""
     texts = [speak.text for speak in plan.speaks]
     return tuple(
@@ -37,7 +37,7 @@ def lines(plan: Plan, source: Source, request_seed: int | None) -> tuple[Line, .
     )
 
 
-def line(index: int, text: str, nth: int, source: Source, request_seed: int | None) -> Line:
+def line(index: int, text: str, nth: int, source: Source, request_seed: int | None) -> PlannedChunk:
     """One line: its seed and key come from its text, never from its position."""
     seed = chunk_seed(request_seed or 0, text, nth, 0)
-    return Line(index, text, nth, seed, take_key(source, text, None, seed))
+    return PlannedChunk(index, text, nth, seed, take_key(source, text, None, seed))
