@@ -112,14 +112,14 @@ async def _costs(world: World, calls: int) -> dict[str, Cost]:
     takes_bytes = (await world.takes.stats())[1]
     steps: dict[str, tuple[Call, int]] = {
         "submit": (lambda n: world.jobs.insert(submitted[n]), 2 * calls),
-        "look for jobs to claim": (lambda n: world.jobs.candidates(["hibari"]), calls),
-        "claim": (lambda n: world.jobs.claim([claimed[n].id], OWNER), calls),
-        "end": (lambda n: world.jobs.complete(claimed[n].id, OWNER, 1, _completion(n)), calls),
+        "look for jobs to claim": (lambda n: world.jobs.leases.candidates(["hibari"]), calls),
+        "claim": (lambda n: world.jobs.leases.claim([claimed[n].id], OWNER), calls),
+        "end": (lambda n: world.jobs.ends.complete(claimed[n].id, OWNER, 1, _completion(n)), calls),
         "status of a waiting job": (lambda n: _status(world, waiting[n].id), calls),
         "/requests": (lambda n: world.pages.page("flood", "news", (), PAGE), calls),
         "count of finished jobs, once a minute": (lambda n: world.totals.count(), 5),
         "/health": (lambda n: _health(world), calls),
-        "look for ttl": (lambda n: world.jobs.expire_ttl(0), calls),
+        "look for ttl": (lambda n: world.jobs.ends.expire_ttl(0), calls),
         "evict a hundredth": (lambda n: _evict(world, cache_bytes, takes_bytes), 1),
         "sweep after it": (lambda n: world.sweeper.sweep(), 1),
     }

@@ -133,13 +133,13 @@ class JobMachine(RuleBasedStateMachine):
         server = self.nodes[node]
         wanted = list(self.known)
         if not blindly:
-            offered = self.run(server.jobs.candidates(["hibari"])).candidates
+            offered = self.run(server.jobs.leases.candidates(["hibari"])).candidates
             assert not any(self.known[job.id].deaths for job in offered)
-            offered += self.run(server.jobs.suspects(["hibari"], limit=1))
+            offered += self.run(server.jobs.leases.suspects(["hibari"], limit=1))
             wanted = [candidate.id for candidate in offered]
             flights = [(self.known[job.id].flight, job.tenant) for job in offered if self.known[job.id].flight]
             assert len(flights) == len(set(flights))
-        for job in self.run(server.jobs.claim(wanted[:most], server.owner)):
+        for job in self.run(server.jobs.leases.claim(wanted[:most], server.owner)):
             known = self.known[job.id]
             assert (known.state, known.attempt + 1) == (QUEUED, job.attempt)
             known.state, known.owner, known.attempt = RUNNING, server.owner, job.attempt
@@ -151,19 +151,19 @@ class JobMachine(RuleBasedStateMachine):
         server = self.nodes[node]
         if step == "beat":
             mine = {held.job_id: held.attempt for held in self.held if held.owner == server.owner}
-            lost = self.run(server.jobs.beat(server.owner, mine))
+            lost = self.run(server.jobs.leases.beat(server.owner, mine))
             assert lost == {i for i, attempt in mine.items() if not self.is_held(Held(i, server.owner, attempt))}
             return
         if step != "expire what was seen":
-            server.seen = self.run(server.jobs.observe_leases())
+            server.seen = self.run(server.jobs.leases.observe_leases())
         if step != "observe":
             self.expire(server)
 
     def expire(self, server: Node) -> None:
-        standing = {lease.job_id: lease for lease in self.run(server.jobs.observe_leases())}
+        standing = {lease.job_id: lease for lease in self.run(server.jobs.leases.observe_leases())}
         for seen in server.seen:
             followers = self.followers(seen.job_id)
-            state = self.run(server.jobs.expire(seen, MOST_DEATHS, "silent"))
+            state = self.run(server.jobs.leases.expire(seen, MOST_DEATHS, "silent"))
             assert (state is not None) == (standing.get(seen.job_id) == seen)
             if state is not None:
                 known = self.known[seen.job_id]
@@ -250,7 +250,7 @@ class JobMachine(RuleBasedStateMachine):
             for job_id, known in self.known.items()
             if not known.state.final and known.expires_at_ms is not None and known.expires_at_ms <= now
         }
-        assert set(self.run(server.jobs.expire_ttl())) == due
+        assert set(self.run(server.jobs.ends.expire_ttl())) == due
         for job_id in due:
             self.left(job_id, JobState.TIMED_OUT)
 

@@ -109,7 +109,7 @@ async def test_of_many_claimers_on_two_servers_one_gets_the_job(database_url: st
         for n in range(40):
             await stores[0].insert(a_job(f"job-{n}", flight_key=f"f{n % 20}"))
         taken = await asyncio.gather(
-            *(stores[n % 2].claim([f"job-{i}" for i in range(40)], f"owner-{n}") for n in range(8))
+            *(stores[n % 2].leases.claim([f"job-{i}" for i in range(40)], f"owner-{n}") for n in range(8))
         )
         ids = [job.id for jobs in taken for job in jobs]
         assert len(ids) == len(set(ids)) == 20

@@ -200,9 +200,9 @@ async def test_nothing_can_begin_to_refer_to_audio_that_is_dying(world: World) -
         late = a_job("late", state=JobState.COMPLETED, blob_hash=blob.hash)
         assert await world.jobs.insert_many_finished([late]) == ["late"]
         await world.jobs.insert(a_job("follower"))
-        await world.jobs.claim(["follower"], "a")
+        await world.jobs.leases.claim(["follower"], "a")
         with pytest.raises(BlobMissing):
-            await world.jobs.complete("follower", "a", 1, a_completion(msgspec.structs.replace(blob, spool="")))
+            await world.jobs.ends.complete("follower", "a", 1, a_completion(msgspec.structs.replace(blob, spool="")))
         died.append(blob.hash)
 
     world.audio.bury = _before(world.audio.bury, refer)  # type: ignore[method-assign]
