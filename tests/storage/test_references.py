@@ -85,7 +85,7 @@ WAYS: dict[str, tuple[Step, Step]] = {
     ),
     "a job is retried": (
         lambda w, b: w.jobs.insert(a_job(state=JobState.FAILED, blob_hash=b.hash)),
-        lambda w, b: w.jobs.retry("job-1"),
+        lambda w, b: w.jobs.ends.retry("job-1"),
     ),
     "a take is spoken again": (
         lambda w, b: w.store_take(b),
