@@ -77,7 +77,7 @@ async def test_what_stands_behind_thousands_of_followers_is_found_page_by_page(
     await jobs.leases.claim(["leader"], "w")
     await insert(jobs, "follower", 2 * PAGE + SCAN, flight_key="f")
     await insert(jobs, "behind", 3, at=10_000)
-    heads = HeadLook(jobs, clock)
+    heads = HeadLook(jobs.leases, clock)
     looks = 0
     while not (found := await heads.read(["hibari"], per_line=2)):
         assert heads.unfinished
@@ -102,7 +102,7 @@ async def test_a_follower_that_was_passed_over_is_found_when_its_leader_has_gone
     await insert(jobs, "follower", PAGE, flight_key="f")
     await jobs.insert(a_job("heir", flight_key="g", created_ms=START_MS + PAGE // 2))
     await insert(jobs, "behind", 50, at=10_000)
-    heads = HeadLook(jobs, clock)
+    heads = HeadLook(jobs.leases, clock)
     while not await heads.read(["hibari"], per_line=1):
         pass
     await jobs.ends.cancel("leader-g")
