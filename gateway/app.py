@@ -320,7 +320,7 @@ class Gateway:
             Topic.QUEUE: lambda _: self._claimer.wake(),
             Topic.JOBS: lambda job_ids: self._ended(signals, *job_ids),
             Topic.TAKES: lambda job_ids: signals.notify(*map(take_signal, job_ids)),
-            Topic.KEYS: lambda _: self.access.look(),
+            Topic.KEYS: lambda _: self.access.keys_changed(),
             Topic.CACHE: lambda _: self._look.set(),
             Topic.ENDPOINTS: lambda _: self._look.set(),
             Topic.VOICES: lambda _: self._look.set(),

@@ -1,4 +1,4 @@
-"""Keys, scopes, limits, usage."""
+"""API keys, their scopes and limits, and the usage they are charged with."""
 
 from gateway.access.keys import Keys, NewKey, is_old, state_of
 from gateway.access.principal import ENVIRONMENTS, SCOPES, Principal, require

@@ -1,4 +1,4 @@
-"""The key of a fresh installation: made once, shown once."""
+"""The first API key of a new installation, made once and shown once."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FIRST_KEY_FILE = "first.key"
 
 
 async def make_first_key(keys: Keys, store: KeyStore, settings: Settings, terminal: TextIO | None = None) -> bool:
-    """Make a key if there is none at all and no VOXGATE_API_KEY; whether one was made.
+    """Make a key if the database has none and VOXGATE_API_KEY is not set. Return whether a key was made.
 
-    Shown if `terminal` (None: standard error) is one; else kept in the data folder in a file only this user can
-    read, whose path is logged. It is never logged itself.
+    The key is printed if `terminal` (None: standard error) is a terminal. Otherwise it is written to a file in the
+    data folder that only this user can read, and the file's path is logged. The key itself is never logged.
     """
     if settings.api_key is not None or await keys.list():
         return False
@@ -37,7 +37,7 @@ async def make_first_key(keys: Keys, store: KeyStore, settings: Settings, termin
         terminal.flush()
         return True
     path = settings.data_dir / FIRST_KEY_FILE
-    # Left by an earlier database in the same folder; its key opens nothing any more.
+    # An earlier database in the same folder may have left this file; its key no longer works.
     path.unlink(missing_ok=True)
     write_private(path, new.secret)
     log.info("first API key made", path=str(path), key_id=new.record.id)

@@ -1,4 +1,4 @@
-"""How many requests an endpoint answers at a time."""
+"""The limit of requests that an endpoint answers at a time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUNPOD_AT_ONCE: Final = {
     "purge-queue": 2,
     "requests": 2,
 }
-"""RunPod's figures per endpoint, as documented on 2026-11-22; verbs it does not name are not limited."""
+"""RunPod's figures per endpoint, as documented on 2026-11-22. Other verbs have no limit."""
 
 _RETRY_AFTER_S = 1.0
 
@@ -28,26 +28,26 @@ _Place: TypeAlias = tuple[str, str, str]
 
 
 class InFlight:
-    """Counts what this server is answering. What other servers answer is theirs to count.
+    """Counts the requests that this server is answering. Each server counts its own.
 
     Args:
-        most: requests of one tenant at one endpoint at a time, by verb; empty for no limit.
+        most: the highest number of requests of one tenant at one endpoint at a time, by verb; empty for no limit.
     """
 
     def __init__(self, most: Mapping[str, int]) -> None:
         self._most = most
         self.name_of: Callable[[str], str] = str
-        """The name under which an endpoint's requests are counted: `Endpoints.label`."""
+        """Gives the name under which an endpoint's requests are counted: `Endpoints.label`."""
         self._now: Counter[_Place] = Counter()
 
     def enter(self, principal: Principal, endpoint_id: str, verb: str) -> Callable[[], None] | None:
-        """Let a request in.
+        """Count a request as in flight.
 
         Returns:
-            What to call once it is answered; None where nothing is counted.
+            A function to call once the request is answered; None where nothing is counted.
 
         Raises:
-            TooManyRequests: as many as may are being answered.
+            TooManyRequests: the limit is reached.
         """
         most = self._most.get(verb)
         if most is None:

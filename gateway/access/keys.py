@@ -1,4 +1,4 @@
-"""Making, rotating and revoking keys. A key is shown once; afterwards only its digest is known."""
+"""API keys: create, rotate and revoke them. A key is shown once; the database keeps only its digest."""
 
 from __future__ import annotations
 
@@ -20,42 +20,42 @@ PREFIX = "vg"
 OLD_AFTER_DAYS = 90
 
 _ALPHABET = string.ascii_letters + string.digits
-_SECRET_LENGTH = 40  # of 62 letters each: 238 bits, which is why a plain SHA-256 is digest enough
+_SECRET_LENGTH = 40  # 62 possible characters each: 238 bits, so a plain SHA-256 is a safe digest
 _TENANT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _DAY_MS = 86_400_000
 LAST_MS = 253_402_300_799_000
-"""The last second of the year 9999: what calendars, databases and people can name."""
+"""The last second of the year 9999, the latest time that calendars and databases can hold."""
 
-MOST = 1_000_000_000_000
+MAX_LIMIT = 1_000_000_000_000
 """The highest limit a key may have."""
 
 
 class NewKey(msgspec.Struct, frozen=True):
-    """A key just made: `secret` is the whole key, to be shown once and never stored."""
+    """A new key. `secret` is the whole key: show it once, never store it."""
 
     secret: str
     record: KeyRecord
 
     def __repr__(self) -> str:
-        """Without the secret."""
+        """Leave the secret out."""
         return f"NewKey(id={self.record.id!r})"
 
     __str__ = __repr__
 
 
 def digest(key: str) -> str:
-    """SHA-256 of a whole key, hexadecimal."""
+    """Return the SHA-256 of a whole key, in hexadecimal."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def public_id(key: str) -> str | None:
-    """The id inside `vg_ENV_ID_SECRET`; None if it is not of that form."""
+    """Return the id inside `vg_ENV_ID_SECRET`; None if the key does not have that form."""
     parts = key.split("_", 3)
     return parts[2] if len(parts) == 4 and parts[0] == PREFIX else None
 
 
 def principal_of(record: KeyRecord) -> Principal:
-    """What requests with this key may do."""
+    """Build the principal of requests that carry this key."""
     return Principal(
         key_id=record.id,
         tenant=record.tenant,
@@ -66,26 +66,26 @@ def principal_of(record: KeyRecord) -> Principal:
 
 
 def state_of(record: KeyRecord, now_ms: int) -> str:
-    """`active`, `expired` or `revoked`."""
+    """Return the key's state: `active`, `expired` or `revoked`."""
     if record.revoked_ms is not None:
         return "revoked"
     return "expired" if record.expires_ms is not None and record.expires_ms <= now_ms else "active"
 
 
 def is_old(record: KeyRecord, now_ms: int) -> bool:
-    """Whether an active key was made more than 90 days ago and should be rotated."""
+    """Return whether an active key was made more than 90 days ago and should be rotated."""
     return state_of(record, now_ms) == "active" and now_ms - record.created_ms > OLD_AFTER_DAYS * _DAY_MS
 
 
 class Keys:
-    """The keys of this database; needs no running server."""
+    """The keys of one database. Works without a running server."""
 
     def __init__(self, store: KeyStore, clock: Clock) -> None:
         self._store = store
         self._clock = clock
 
     async def list(self, tenant: str | None = None) -> list[KeyRecord]:
-        """Every key, oldest first, or those of one tenant."""
+        """Return every key, oldest first, or only those of one tenant."""
         return [record for record in await self._store.all() if tenant in (None, record.tenant)]
 
     async def create(
@@ -103,10 +103,10 @@ class Keys:
 
         Args:
             name: for people; not unique.
-            expires_ms: UTC milliseconds from when it is refused; None: never.
+            expires_ms: when the key expires, in UTC milliseconds; None: never.
 
         Raises:
-            BadRequest: a tenant, environment, scope, end or limit that cannot be.
+            BadRequest: the tenant, environment, a scope, the expiry or a limit is not valid.
         """
         new = self.draft(
             tenant=tenant,
@@ -132,17 +132,17 @@ class Keys:
         characters_per_day: int | None = None,
         rotated_from: str | None = None,
     ) -> NewKey:
-        """A checked key that is not stored yet; see `create`."""
+        """Make and check a key without storing it; see `create`."""
         scopes = tuple(dict.fromkeys(scopes))
         now = self._clock.now_ms()
         _check(tenant, env, scopes)
         if expires_ms is not None and expires_ms <= now:
-            raise BadRequest("the key would be expired from the start: let it end in the future")
+            raise BadRequest("the key would be expired from the start: choose an expiry in the future")
         if expires_ms is not None and expires_ms > LAST_MS:
-            raise BadRequest("the key would end after the year 9999: leave the end out for a key that has none")
+            raise BadRequest("the key would expire after the year 9999: leave the expiry out for a key without one")
         for what, limit in (("requests per minute", requests_per_minute), ("characters per day", characters_per_day)):
-            if limit is not None and not 1 <= limit <= MOST:
-                raise BadRequest(f"{what} must be between 1 and {MOST}, got {limit}; leave it out for no limit")
+            if limit is not None and not 1 <= limit <= MAX_LIMIT:
+                raise BadRequest(f"{what} must be between 1 and {MAX_LIMIT}, got {limit}; leave it out for no limit")
         key_id = secrets.token_hex(8)
         secret = f"{PREFIX}_{env}_{key_id}_" + "".join(secrets.choice(_ALPHABET) for _ in range(_SECRET_LENGTH))
         record = KeyRecord(
@@ -161,13 +161,14 @@ class Keys:
         return NewKey(secret, record)
 
     async def rotate(self, key_id: str, overlap_s: float = 86_400.0) -> NewKey:
-        """Replace a key: the new one has its tenant, scopes and limits; the old one works for `overlap_s` more.
+        """Replace a key by a new one with the same tenant, scopes and limits.
 
-        The new key has no end of its own: it is given the life the old one was made with, if that had one.
+        The old key works for `overlap_s` more seconds. If the old key was made with an expiry, the new one lives as
+        long as the old one was meant to live; otherwise it does not expire.
 
         Raises:
             NotFound: no such key.
-            Conflict: it is revoked or expired; make a new one.
+            Conflict: the key is revoked or expired.
         """
         old = await self._find(key_id)
         now = self._clock.now_ms()
@@ -176,7 +177,7 @@ class Keys:
         if overlap_s < 0:
             raise BadRequest(f"the overlap must not be negative, got {overlap_s:g} s")
         if overlap_s * 1000 > LAST_MS - now:
-            raise BadRequest("the overlap would end after the year 9999: let the old key end sooner")
+            raise BadRequest("the overlap would end after the year 9999: choose a shorter one")
         new = self.draft(
             tenant=old.tenant,
             env=_environment(old.env),
@@ -188,11 +189,11 @@ class Keys:
             rotated_from=old.id,
         )
         if not await self._store.rotate(old.id, new.record, now + round(overlap_s * 1000)):
-            raise Conflict(f"key {key_id} was revoked meanwhile; create a new one")
+            raise Conflict(f"key {key_id} was revoked in the meantime; create a new one")
         return new
 
     async def revoke(self, key_id: str) -> KeyRecord:
-        """Refuse a key from now on, within a second on every server; again is no error.
+        """Revoke a key. Every server refuses it within a second. Revoking a key twice is no error.
 
         Raises:
             NotFound: no such key.
@@ -210,7 +211,7 @@ class Keys:
 
 
 def _id_of(given: str) -> str:
-    """People paste the whole key where its id is asked for; the secret must not come back in a message."""
+    """Return the key id, also from a whole key. Users paste whole keys, and a message must not repeat the secret."""
     return public_id(given) or given
 
 

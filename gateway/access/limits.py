@@ -1,14 +1,14 @@
-"""How much a key or an endpoint may ask for, shared by all servers.
+"""Rate limits per key and per endpoint, shared by all servers.
 
-A limit is a count in a window of fixed length, aligned to UTC. What all servers together have taken of it stands in
-SQL. Of a limit below `COUNTED_AT_ONCE` a request takes its cost there before it is let in: such a limit is exact. Of a
-larger one each server takes shares, ahead of need, and counts in memory: servers together never pass it, and may stop
-short of it by what the others have of their shares.
+A limit is a count in a window of fixed length, aligned to UTC. SQL holds the count that all servers have taken
+together. A limit below `EXACT_BELOW` is exact: each request takes its cost in SQL before it is admitted. For a larger
+limit each server takes shares in advance and counts in memory. The servers together never exceed such a limit; they may
+stop below it by the unused shares of the others.
 
-While SQL cannot be asked each server holds each limit by itself: what is in memory can still be answered.
+While SQL does not answer, each server applies each limit alone, so that requests can still be answered from memory.
 
-Endpoints that work without anybody having made them share the limits of one: else a caller would pass a limit, and
-fill the database with windows, by making up names.
+All on-demand endpoints together have the limits of one endpoint. Otherwise a caller could avoid a limit, and fill the
+database with windows, by inventing endpoint names.
 """
 
 from __future__ import annotations
@@ -40,28 +40,28 @@ RUNPOD_PER_10_S: Final = {
     "purge-queue": 2,
     "requests": 10,
 }
-"""RunPod's figures per endpoint, as documented on 2026-11-22; verbs it does not name are not limited."""
+"""RunPod's figures per endpoint, as documented on 2026-11-22. Other verbs have no limit."""
 
-WATCHING: Final = frozenset({"status", "status-sync", "stream", "cancel", "health", "endpoint", "requests", "audio"})
-"""Verbs that do not count as requests of a key: looking after a job is no new work."""
+FREE_VERBS: Final = frozenset({"status", "status-sync", "stream", "cancel", "health", "endpoint", "requests", "audio"})
+"""Verbs that do not count against a key's requests per minute, because they start no new work."""
 
 ON_DEMAND: Final = "on_demand"
-"""Stands for every endpoint that nobody made, in limits and in metrics."""
+"""The common name of all on-demand endpoints in limits and metrics."""
 PER_DAY: Final = "characters/day"
 
 _MINUTE_MS = 60_000
 _DAY_MS = 86_400_000
 _TEN_SECONDS_MS = 10_000
-COUNTED_AT_ONCE: Final = 1000
-"""Limits below it are counted in SQL, request by request."""
+EXACT_BELOW: Final = 1000
+"""Limits below this are counted in SQL, request by request."""
 SHARES: Final = 50
-"""A larger limit is taken in about so many parts."""
-_MOST_WINDOWS = 4096
+"""The approximate number of shares that a larger limit is divided into."""
+_MAX_WINDOWS = 4096
 _RETRY_S = 1.0
 
 
 class Window:
-    """One limit in one window of time: what this server has taken of it, and what it has used."""
+    """One limit in one window of time, with the units that this server has taken and used."""
 
     __slots__ = (
         "end_ms",
@@ -81,24 +81,27 @@ class Window:
         self.subject = subject
         self.name = name
         self.limit = limit
-        self.share = 0 if limit < COUNTED_AT_ONCE else limit // SHARES
-        """How much to take beyond what is needed now."""
+        self.share = 0 if limit < EXACT_BELOW else limit // SHARES
+        """Units to take beyond the present need."""
         self.length_ms = length_ms
         self.start_ms = now_ms - now_ms % length_ms
         self.end_ms = self.start_ms + length_ms
         self.taken = self.used = 0
         self.left = limit
-        """The most that SQL may still have: it only gets less."""
+        """The most units that SQL may still have. This number only falls."""
         self.wanted = False
-        """Whether a share is being taken ahead of need."""
+        """True while a share is being taken in advance."""
 
     @property
     def free(self) -> int:
-        """Units taken and not used yet; negative once more was used while SQL could not be asked."""
+        """Units taken and not used yet. Negative if more was used while SQL did not answer."""
         return self.taken - self.used
 
     def fits(self, limit: int, now_ms: int) -> bool:
-        """Whether this is the window of now. Not after the wall clock went back: SQL knows what that one has given."""
+        """Return whether the limit is unchanged and `now_ms` lies in this window.
+
+        False after the wall clock went back, because only SQL has the count of the earlier window.
+        """
         return self.limit == limit and self.start_ms <= now_ms < self.end_ms
 
     def ask(self, need: int, more: int) -> Share:
@@ -110,10 +113,10 @@ _Costs: TypeAlias = list[tuple[Window, int]]
 
 
 class Limits:
-    """Every limit of this server.
+    """The limits that this server applies.
 
     Args:
-        take_shares: takes parts of shared limits.
+        take_shares: takes shares of limits in SQL.
         per_endpoint: requests per 10 s and verb for each endpoint; empty for none.
     """
 
@@ -122,32 +125,32 @@ class Limits:
         self._clock = clock
         self._per_endpoint = per_endpoint
         self.name_of: Callable[[str], str] = str
-        """The name under which an endpoint's requests are counted: `Endpoints.label`."""
+        """Gives the name under which an endpoint's requests are counted: `Endpoints.label`."""
         self._keys: dict[tuple[str, int], Window] = {}
         self._endpoints: dict[tuple[str, str, str], Window] = {}
         self._waiting: list[Window] = []
         self._wake = asyncio.Event()
-        self._away = False
-        """Whether SQL could not be asked when it was asked last."""
+        self._sql_down = False
+        """True if the last request to SQL failed."""
 
     async def admit(self, principal: Principal, endpoint_id: str, verb: str, characters: int = 0) -> None:
-        """Let a request in and count it, or refuse it and count nothing.
+        """Admit a request and count it, or refuse it and count nothing.
 
         Args:
-            characters: of the text to be spoken; 0 for requests without one.
+            characters: length of the text to speak; 0 for requests without one.
 
         Raises:
-            TooManyRequests: says which limit, and when trying again can help.
+            TooManyRequests: names the limit and the time after which a retry can succeed.
         """
         while not self.admit_now(principal, endpoint_id, verb, characters):
             if await self._take(self._costs(principal, endpoint_id, verb, characters)):
                 return
 
     def admit_now(self, principal: Principal, endpoint_id: str, verb: str, characters: int = 0) -> bool:
-        """As `admit`, from memory alone.
+        """Do the same as `admit` from memory alone.
 
         Returns:
-            False, and nothing is counted, where SQL has to be asked: `admit` does.
+            False, with nothing counted, where SQL is needed. Call `admit` then.
         """
         if principal.requests_per_minute is None and principal.characters_per_day is None and not self._per_endpoint:
             return True
@@ -155,35 +158,35 @@ class Limits:
         for window, cost in costs:
             if cost > window.free + window.left:
                 raise self._refusal(window, cost)
-        if not self._away and any(cost > window.free for window, cost in costs):
+        if not self._sql_down and any(cost > window.free for window, cost in costs):
             return False
         for window, cost in costs:
             window.used += cost
-            if self._away or (window.share and window.left and window.free <= window.share // 2):
+            if self._sql_down or (window.share and window.left and window.free <= window.share // 2):
                 self._take_soon(window)
         return True
 
     async def run(self) -> None:
-        """Take shares ahead of need, until cancelled."""
+        """Take shares in advance, until cancelled."""
         while True:
             await self._wake.wait()
             self._wake.clear()
             windows, self._waiting = self._waiting, []
             await asyncio.gather(*(self._take_ahead(window) for window in windows))
-            if self._away:
+            if self._sql_down:
                 await self._clock.sleep(_RETRY_S)
 
     async def _take(self, costs: _Costs) -> bool:
-        """Take in SQL what a request needs beyond what is free here.
+        """Take the units in SQL that a request needs beyond those free in memory.
 
         Returns:
-            Whether it is let in. If not, another look at the windows says why, or that SQL cannot be asked.
+            Whether the request is admitted. If not, `admit_now` then refuses it, or admits it because SQL is down.
         """
         held = [(window, max(0, min(cost, window.free))) for window, cost in costs]
         needs = [cost - free for (_, cost), (_, free) in zip(costs, held, strict=True)]
         asked = [window.ask(need, window.share if need else 0) for (window, _), need in zip(costs, needs, strict=True)]
         for window, free in held:
-            window.used += free  # nobody else may use it meanwhile
+            window.used += free  # reserved: no other request may use it while SQL is asked
         admitted = False
         try:
             taken = await self._asked(asked)
@@ -209,18 +212,18 @@ class Limits:
         window.taken += taken.granted[0] if taken.granted is not None else 0
 
     async def _asked(self, shares: Sequence[Share]) -> Taken | None:
-        """What SQL gives; None where it cannot be asked."""
+        """Return what SQL grants; None if SQL does not answer."""
         try:
             taken = await self._take_shares(shares)
         except StorageError as error:
-            self._away = True
+            self._sql_down = True
             log.warning("limit not shared", windows=[share.window for share in shares], error=error)
             return None
-        except Exception:  # a defect, too, is no reason to refuse everybody
-            self._away = True
+        except Exception:  # a defect here must not refuse every request
+            self._sql_down = True
             log.exception("limit not shared", windows=[share.window for share in shares])
             return None
-        self._away = False
+        self._sql_down = False
         return taken
 
     def _take_soon(self, window: Window) -> None:
@@ -234,7 +237,7 @@ class Limits:
         costs: _Costs = []
         if (most := self._per_endpoint.get(verb)) is not None:
             costs.append((self._of_endpoint(principal.tenant, self.name_of(endpoint_id), verb, most, now_ms), 1))
-        if (per_minute := principal.requests_per_minute) is not None and verb not in WATCHING:
+        if (per_minute := principal.requests_per_minute) is not None and verb not in FREE_VERBS:
             costs.append((self._of_key(principal.key_id, "requests/min", per_minute, _MINUTE_MS, now_ms), 1))
         if (per_day := principal.characters_per_day) is not None and characters:
             costs.append((self._of_key(principal.key_id, PER_DAY, per_day, _DAY_MS, now_ms), characters))
@@ -247,10 +250,10 @@ class Limits:
         return window
 
     def _of_endpoint(self, tenant: str, endpoint_id: str, verb: str, limit: int, now_ms: int) -> Window:
-        # Per tenant: one tenant's burst must not shut another out of an endpoint both use.
+        # Per tenant: a burst of one tenant must not lock another out of an endpoint that both use.
         window = self._endpoints.get((tenant, endpoint_id, verb))
         if window is None or not window.fits(limit, now_ms):
-            if len(self._endpoints) >= _MOST_WINDOWS:
+            if len(self._endpoints) >= _MAX_WINDOWS:
                 self._endpoints = {name: window for name, window in self._endpoints.items() if window.end_ms > now_ms}
             window = Window(f"{tenant}/{endpoint_id}", f"{verb}/10s", limit, _TEN_SECONDS_MS, now_ms)
             self._endpoints[tenant, endpoint_id, verb] = window
@@ -268,7 +271,7 @@ class Limits:
             what = f"this endpoint takes {window.limit} /{verb} requests per 10 seconds"
             if window.subject.endswith(f"/{ON_DEMAND}"):
                 what = (
-                    f"endpoints that nobody made take {window.limit} /{verb} requests per 10 seconds together "
-                    "(`voxgate endpoints create` makes one)"
+                    f"endpoints that were not created take {window.limit} /{verb} requests per 10 seconds together "
+                    "(`voxgate endpoints create` creates one)"
                 )
         return TooManyRequests(f"{what}; try again in {retry_after_s} s", float(retry_after_s))

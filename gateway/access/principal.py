@@ -1,4 +1,4 @@
-"""Who asks: the key's public side, as every request carries it."""
+"""The principal: the public part of the key that a request carries."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ENVIRONMENTS: tuple[Environment, ...] = get_args(Environment)
 
 
 class Principal(msgspec.Struct, frozen=True):
-    """A key that was found good. One object per key, so it is not made anew for each request.
+    """A valid key. All requests with one key share one object.
 
     Args:
         key_id: the public id of the key; `settings` for VOXGATE_API_KEY.
-        requests_per_minute: jobs and other speech it may ask for, over all servers; None: no limit.
-        characters_per_day: characters it may have spoken per UTC day; None: no limit.
+        requests_per_minute: requests for speech per minute, over all servers; None: no limit.
+        characters_per_day: characters of text per UTC day; None: no limit.
     """
 
     key_id: str
@@ -32,10 +32,10 @@ class Principal(msgspec.Struct, frozen=True):
 
 
 def require(principal: Principal, scope: str) -> None:
-    """Refuse a key whose scopes do not cover this. No scope implies another.
+    """Check that a key has a scope. No scope implies another.
 
     Raises:
-        Forbidden: names the scope that is missing and those the key has.
+        Forbidden: names the missing scope and those the key has.
     """
     if scope not in principal.scopes:
         have = ", ".join(sorted(principal.scopes)) or "none"

@@ -1,4 +1,4 @@
-"""Access: whose key this is, what it may do, how much. All of it is answered from memory."""
+"""Access: checks keys, scopes and limits from memory, and records usage."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NEVER = 1 << 62
 
 
 class Access:
-    """Keys, scopes, limits and usage of one server.
+    """The keys, limits and usage of one server.
 
     Args:
         database: open and migrated.
@@ -65,13 +65,13 @@ class Access:
         self._version = -1
         self._used: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._look = asyncio.Event()
+        self._keys_changed = asyncio.Event()
 
     async def start(self, *, first_key: bool = True) -> None:
-        """Load the keys, make the first one if there is none, and keep them fresh.
+        """Load the keys, make the first one if there is none, and start the background tasks.
 
         Args:
-            first_key: False where no caller comes from outside, as in `voxgate say` without a server.
+            first_key: False where no request comes from outside, as in `voxgate say` without a server.
         """
         if first_key:
             await make_first_key(self.keys, self._store, self._settings)
@@ -79,13 +79,13 @@ class Access:
         self._tasks = [
             asyncio.create_task(self._limits.run(), name="limits"),
             asyncio.create_task(self._every(_POLL_S, self._poll), name="keys"),
-            asyncio.create_task(self._when_told(), name="keys told of"),
+            asyncio.create_task(self._refresh_when_notified(), name="key notifications"),
             asyncio.create_task(self._every(_FLUSH_S, self._usage.flush), name="usage"),
             asyncio.create_task(self._every(_TOUCH_S, self._tidy), name="last use of keys"),
         ]
 
     async def stop(self) -> None:
-        """Write what is still only in memory."""
+        """Stop the background tasks and write the usage that is only in memory."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -94,21 +94,21 @@ class Access:
         await self._try(self._touch)
 
     def count_endpoints_by(self, name_of: Callable[[str], str]) -> None:
-        """Count the requests of endpoints under these names: those that nobody made have one in common."""
+        """Count requests under the names that `name_of` gives. All on-demand endpoints have the same name."""
         self._limits.name_of = self._in_flight.name_of = name_of
 
-    def look(self) -> None:
-        """Another server has changed keys."""
-        self._look.set()
+    def keys_changed(self) -> None:
+        """Load the keys again soon, because another server has changed them."""
+        self._keys_changed.set()
 
     def authenticate(self, header: str | None) -> Principal:
-        """Whose key this is.
+        """Return the principal of a request's key.
 
         Args:
             header: the Authorization header: `Bearer KEY`, or the bare key as RunPod's samples send it.
 
         Raises:
-            Unauthorized: none, unknown, expired or revoked; the message tells nobody which.
+            Unauthorized: the key is missing, unknown, expired or revoked. The message does not say which.
         """
         if not header:
             raise Unauthorized
@@ -125,15 +125,15 @@ class Access:
         raise Unauthorized
 
     def require(self, principal: Principal, scope: str) -> None:
-        """Refuse a key whose scopes do not cover this.
+        """Check that a key has a scope.
 
         Raises:
-            Forbidden: names the scope that is missing.
+            Forbidden: names the missing scope.
         """
         require(principal, scope)
 
     async def refresh(self) -> None:
-        """Load the keys as they are now, if they changed."""
+        """Load the keys from the database if they changed."""
         mark = await self._store.mark()
         if mark == self._mark:
             return
@@ -146,7 +146,7 @@ class Access:
             for record in await self._store.all()
             if record.revoked_ms is None
         }
-        # Read before the keys: a change in between is loaded again at the next poll, never missed.
+        # The mark was read before the keys, so a change in between is loaded at the next poll and never missed.
         self._mark = mark
 
     async def _poll(self) -> None:
@@ -170,10 +170,10 @@ class Access:
             await self._clock.sleep(seconds)
             await self._try(do)
 
-    async def _when_told(self) -> None:
+    async def _refresh_when_notified(self) -> None:
         while True:
-            await self._look.wait()
-            self._look.clear()
+            await self._keys_changed.wait()
+            self._keys_changed.clear()
             await self._try(self.refresh)
 
     async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
@@ -181,7 +181,7 @@ class Access:
             await do()
         except StorageError as error:
             log.warning("access not up to date", step=do.__name__, error=error)
-        except Exception:  # a poll that ended would let revoked keys in for ever
+        except Exception:  # if the poll ended, revoked keys would be accepted for ever
             log.exception("access not up to date", step=do.__name__)
 
 

@@ -1,4 +1,4 @@
-"""Signed, expiring addresses: who holds one may fetch that one thing until then, without a key."""
+"""Signed URLs: each gives access to one file without a key, until it expires."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from gateway.errors import Forbidden, SettingsError
 from gateway.settings import Settings
 
 KEY_FILE = "signing.key"
-_LEAST_BYTES = 16
-_LOOKS = 20
-_LOOK_S = 0.1
+_MIN_BYTES = 16
+_READS = 20
+_READ_EVERY_S = 0.1
 
 
 class Signer:
@@ -32,33 +32,33 @@ class Signer:
         self._clock = clock
 
     def sign(self, path: str, expires: int) -> str:
-        """The signature of a path until `expires` (UTC seconds): 43 characters of base64url."""
+        """Return the signature of a path that expires at `expires` (UTC seconds): 43 characters of base64url."""
         mac = hmac.digest(self._key, f"{expires}\n{path}".encode(), "sha256")
         return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
     def signed(self, path: str, ttl_s: float) -> str:
-        """`path?expires=…&signature=…`, good for `ttl_s` seconds from now."""
+        """Return `path?expires=…&signature=…`, valid for `ttl_s` seconds from now."""
         expires = int(self._clock.now_ms() / 1000 + ttl_s)
         return f"{path}?expires={expires}&signature={self.sign(path, expires)}"
 
     def verify(self, path: str, expires: str | int, signature: str) -> None:
-        """Check what came with a request.
+        """Check the signature and expiry of a request.
 
         Raises:
-            Forbidden: forged, altered, or its time is over.
+            Forbidden: the signature is forged, the address was changed, or it has expired.
         """
         try:
             until = int(expires)
         except ValueError:
             until = -1
         if until < 0 or not hmac.compare_digest(self.sign(path, until).encode(), signature.encode()):
-            raise Forbidden("this address is not one the server signed; take audio_url as it was given")
+            raise Forbidden("the signature of this address is wrong; use audio_url exactly as the server gave it")
         if until * 1000 <= self._clock.now_ms():
             raise Forbidden("this address has expired; ask for the job's status again to get a new one")
 
 
 def signing_key(settings: Settings) -> bytes:
-    """The key of `signing_key`, else the one kept in the data folder, made there the first time.
+    """Return the setting `signing_key`, or else the key in the data folder. The first call makes that key.
 
     Raises:
         SettingsError: the file is too short to be a key or cannot be read.
@@ -68,21 +68,21 @@ def signing_key(settings: Settings) -> bytes:
     path = settings.data_dir / KEY_FILE
     write_private(path, secrets.token_urlsafe(32))
     try:
-        key = _written(path)
+        key = _read_key(path)
     except OSError as error:
         raise SettingsError(
-            f"VOXGATE_SIGNING_KEY is not set and {path} cannot be read ({error.strerror}); mend it or set the variable"
+            f"VOXGATE_SIGNING_KEY is not set and {path} cannot be read ({error.strerror}); fix it or set the variable"
         ) from error
-    if len(key) < _LEAST_BYTES:
-        raise SettingsError(f"{path} is too short to be a signing key; delete it to have a new one made")
+    if len(key) < _MIN_BYTES:
+        raise SettingsError(f"{path} is too short to be a signing key; delete it, and the next start makes a new one")
     return key
 
 
 def write_private(path: Path, content: str) -> bool:
-    """Write a file only this user can read, unless it is there already; whether it was written.
+    """Write a file that only this user can read, unless it exists. Return whether it was written.
 
-    It appears whole or not at all, so of two servers starting at once neither reads half of the other's. On a disk
-    without hard links (exFAT, SMB, some mounts of containers) it is empty for a moment, as `_written` knows.
+    The file appears whole or not at all, so two servers that start at once never read half a file. On a disk without
+    hard links (exFAT, SMB, some container mounts) the file is empty for a moment; `_read_key` waits for it.
     """
     if os.path.lexists(path):
         return False
@@ -94,7 +94,7 @@ def write_private(path: Path, content: str) -> bool:
     except FileExistsError:
         return False
     except OSError:
-        # File systems have many errors for "no hard links". If it is something else, this meets it too and says so.
+        # File systems report "no hard links" with different errors. Any other problem is raised by this write too.
         try:
             _write_new(path, content)
         except FileExistsError:
@@ -105,7 +105,7 @@ def write_private(path: Path, content: str) -> bool:
 
 
 def _write_new(path: Path, content: str) -> None:
-    """Write a new file, durably; it is removed again where that fails."""
+    """Write a new file and sync it to disk. Remove it if that fails."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, stat.S_IRUSR | stat.S_IWUSR)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
@@ -117,10 +117,10 @@ def _write_new(path: Path, content: str) -> None:
         raise
 
 
-def _written(path: Path) -> bytes:
-    """A key file's content; waits a moment where another process has made it and is about to write it."""
-    for _ in range(_LOOKS):
+def _read_key(path: Path) -> bytes:
+    """Read a key file. Wait a moment if the file is empty: another process has created it and is about to write it."""
+    for _ in range(_READS):
         if key := path.read_bytes().strip():
             return key
-        time.sleep(_LOOK_S)
+        time.sleep(_READ_EVERY_S)
     return b""

@@ -1,4 +1,4 @@
-"""Usage that is counted in memory and written a moment later: that of answers whose rows could not be written."""
+"""Usage that is summed in memory and written later, for cached answers whose rows could not be written."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ _Place: TypeAlias = tuple[str, str, str, str, str]
 
 
 class UsageRecorder:
-    """Sums usage until `flush`: that of cached answers whose rows were given up, since nothing could be written for
-    long. All other usage is written in the transaction that writes the job, or its end."""
+    """Sums usage until `flush` writes it.
+
+    It holds the usage of cached answers whose rows were given up because the database could not be written for a long
+    time. All other usage is written in the transaction that writes the job or its end.
+    """
 
     def __init__(self, store: UsageStore) -> None:
         self._store = store
         self._sums: dict[_Place, list[int]] = {}
 
     def note(self, job: JobRecord, delta: UsageDelta) -> None:
-        """Count this for the day (UTC) on which the job ended."""
+        """Add usage to the UTC day on which the job ended."""
         day = day_of(job.finished_ms or job.created_ms)
         self._add((job.tenant, job.key_id, job.endpoint_id, job.backend, day), msgspec.structs.astuple(delta))
 
     async def flush(self) -> None:
-        """Write what was counted; what cannot be written is kept for the next time.
+        """Write the sums. If that fails, keep them for the next flush.
 
         Raises:
-            StorageError: what the database could not do.
+            StorageError: the database failed.
         """
         sums, self._sums = self._sums, {}
         try:
@@ -54,5 +57,5 @@ class UsageRecorder:
 
 
 def day_of(wall_ms: int) -> str:
-    """The UTC day of a wall time in milliseconds, ISO 8601."""
+    """Return the UTC day of a wall time in milliseconds, as ISO 8601."""
     return datetime.datetime.fromtimestamp(wall_ms / 1000, datetime.UTC).date().isoformat()

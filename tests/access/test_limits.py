@@ -108,7 +108,7 @@ async def test_made_up_endpoints_share_the_limits_of_one_and_its_rows(tmp_path: 
         answers = [await asked(f"made-up-{n}") for n in range(30)]
         assert 10 <= answers.count(200) <= 20  # as many again where ten seconds were over meanwhile
         refused = await caller.http.get("/v2/made-up-99/requests")
-        assert "endpoints that nobody made take 10 /requests" in refused.json()["error"]
+        assert "endpoints that were not created take 10 /requests" in refused.json()["error"]
         assert "voxgate endpoints create" in refused.json()["error"]
         assert await asked("default") == 200  # which has limits of its own
         assert [await asked(f"made-up-{n}", "status/no-such-job") for n in range(300)] == [404] * 300
