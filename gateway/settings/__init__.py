@@ -1,4 +1,4 @@
-"""The one settings object: what may be set, where it is read from, and what stops the start."""
+"""The settings: the Structs that hold them, their sources, and the checks before a start."""
 
 from gateway.settings.fields import SettingDoc, describe
 from gateway.settings.load import NOT_SETTINGS, load_settings

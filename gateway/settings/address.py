@@ -1,4 +1,4 @@
-"""The address of a listener, for who calls it."""
+"""The URL at which a listener can be called."""
 
 from __future__ import annotations
 
@@ -6,6 +6,6 @@ _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
 
 
 def address(host: str, port: int) -> str:
-    """A URL that this machine can call: of a host that means every interface, the loopback."""
+    """Return a URL that this machine can call. A host that means every interface becomes the loopback address."""
     host = _ANYWHERE.get(host, host)
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

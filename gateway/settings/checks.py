@@ -1,4 +1,4 @@
-"""What stops a start: an unwritable folder, a taken port, an absent device. Each is one line with its cure."""
+"""Checks before a start: folders, database, device, origins, port. Each problem is one line with its cure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gateway.errors import SettingsError
 from gateway.settings.model import Settings
 from gateway.settings.origins import instead
 
-LEAST_KEY_CHARS = 16
+MIN_KEY_CHARS = 16
 _SQLITE_FILE = ("sqlite+aiosqlite:///", "sqlite:///")
 _CUDA = re.compile(r"cuda(:[0-9]+)?")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -26,22 +26,22 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://((\*\.)?[a-z0-9_]([a-z0-9._-]*[a-z0-9
 
 
 def check_start(settings: Settings, *, listen: bool = True) -> None:
-    """Refuse to start with settings that cannot work on this machine; makes missing folders.
+    """Refuse settings that cannot work on this machine. Makes missing folders.
 
     Args:
         listen: whether the server will listen on its port.
 
     Raises:
-        SettingsError: the first problem found: variable, value, cure.
+        SettingsError: the first problem, with variable, value and cure.
     """
     for problem in problems(settings, listen=listen):
         raise SettingsError(problem)
 
 
 def problems(settings: Settings, *, listen: bool = True) -> list[str]:
-    """Every problem of these settings on this machine, one line each; for `voxgate doctor`."""
+    """Return every problem of these settings on this machine, one line each; `voxgate doctor` prints them."""
     found = [
-        _key_problem(settings) if listen else None,  # a client's key is what another server takes
+        _key_problem(settings) if listen else None,  # without listening it is a client, and the key another server's
         *_folder_problems(settings),
         _database_problem(settings),
         *_device_problems(settings),
@@ -53,18 +53,18 @@ def problems(settings: Settings, *, listen: bool = True) -> list[str]:
 
 
 def _key_problem(settings: Settings) -> str | None:
-    """Keys that voxgate makes cannot be guessed; nothing slows down whoever guesses at one that somebody made up."""
-    if settings.api_key is None or len(settings.api_key) >= LEAST_KEY_CHARS:
+    """Return the problem of a short API key. Guessing is not rate-limited, so a short key could be guessed."""
+    if settings.api_key is None or len(settings.api_key) >= MIN_KEY_CHARS:
         return None
     return (
-        f"{settings.origin('api_key')} = *** has {len(settings.api_key)} of the at least {LEAST_KEY_CHARS} characters "
-        "a key needs, or it is guessed; take a longer one, or none, and voxgate makes a key and shows it once"
+        f"{settings.origin('api_key')} = *** has {len(settings.api_key)} of the at least {MIN_KEY_CHARS} characters "
+        "a key needs and could be guessed; set a longer one, or none, and voxgate makes a key and shows it once"
     )
 
 
 def _folder_problems(settings: Settings) -> Iterator[str | None]:
     data = settings.origin("data_dir")
-    wrong = _folder_problem(data, settings.data_dir, mode=0o700)  # it will hold what people say
+    wrong = _folder_problem(data, settings.data_dir, mode=0o700)  # it will hold texts and audio of users
     yield wrong
     if settings.cache_dir is not None:
         yield _folder_problem(settings.origin("cache_dir"), settings.audio_dir)
@@ -75,11 +75,13 @@ def _folder_problems(settings: Settings) -> Iterator[str | None]:
 
 
 def _folder_problem(origin: str, folder: Path, used: Path | None = None, mode: int = 0o777) -> str | None:
-    """Found by really writing there: permission bits say little to root, and nothing of a read-only mount.
+    """Return why a folder cannot be written, or None.
+
+    The check writes a file, because permission bits do not bind root and do not show a read-only mount.
 
     Args:
-        used: the folder inside it that is looked at, if not itself.
-        mode: of a folder that has to be made.
+        used: the folder inside `folder` to check instead of it.
+        mode: permission bits of a folder that has to be made.
     """
     probed = used or folder
     try:
@@ -88,7 +90,7 @@ def _folder_problem(origin: str, folder: Path, used: Path | None = None, mode: i
             probe.write(b"voxgate")
     except OSError as error:
         if error.errno in _FULL:
-            # The nearest folder that is there: the one that was to be made has no disk yet.
+            # The nearest folder that exists: the missing one has no disk yet.
             there = next(path for path in (probed, *probed.absolute().parents) if path.exists())
             free = shutil.disk_usage(there).free
             return f"{origin} = {str(folder)!r}: its disk is full; free some space: {free} bytes free in {probed}"
@@ -113,7 +115,7 @@ def _database_problem(settings: Settings) -> str | None:
 
 
 def port_problem(settings: Settings) -> str | None:
-    """Why the server cannot listen where these settings say, or None. Port 0 can always be had."""
+    """Return why the server cannot listen at its host and port, or None. Port 0 is always free."""
     host, port = settings.host, settings.port
     named_host, named_port = f"{settings.origin('host')} = {host!r}", f"{settings.origin('port')} = {port}"
     other_host = f"set {instead(settings.origin('host'), '127.0.0.1')} or 0.0.0.0"
@@ -123,23 +125,23 @@ def port_problem(settings: Settings) -> str | None:
         return f"{named_host}: no such address ({getattr(error, 'strerror', None) or 'not a name'}); {other_host}"
     with socket.socket(family, kind, proto) as probe:
         if os.name == "posix":
-            # As the server itself does: a port in TIME_WAIT is free.
+            # The server sets the same option: a port in TIME_WAIT counts as free.
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(address)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 other = instead(settings.origin("port"), port + 1 if port < 65_535 else port - 1)
-                return f"{named_port}: already in use on {host}; stop what listens there, or take another: {other}"
+                return f"{named_port}: already in use on {host}; stop the program that listens there, or set {other}"
             if error.errno == errno.EACCES:
                 other = instead(settings.origin("port"), 8000)
-                return f"{named_port}: this user may not listen there; take one from 1024 up, {other}"
-            return f"{named_host}: cannot be listened on ({error.strerror}); {other_host}"
+                return f"{named_port}: this user may not listen there; choose a port from 1024 up: {other}"
+            return f"{named_host}: the server cannot listen there ({error.strerror}); {other_host}"
     return None
 
 
 def _device_problems(settings: Settings) -> Iterator[str | None]:
-    """Of the gateway's device and of each backend's own, where that backend may load."""
+    """Yield the problems of the gateway's device and of the devices of backends that may load."""
     yield device_problem(settings.device, settings.origin("device"))
     for name, table in settings.backends.items():
         device = table.get("device")
@@ -148,22 +150,22 @@ def _device_problems(settings: Settings) -> Iterator[str | None]:
 
 
 def _origin_problems(settings: Settings) -> Iterator[str]:
-    """What no browser would send as its page's origin."""
+    """Yield the CORS origins that no browser can send."""
     for entry in settings.cors_origins:
         if entry != "*" and not _ORIGIN.fullmatch(entry):
             yield (
-                f"{settings.origin('cors_origins')} = {entry!r}: no origin; one is scheme, host and port in small "
+                f"{settings.origin('cors_origins')} = {entry!r}: not an origin; write scheme, host and port in small "
                 "letters and nothing after them, such as https://app.example.com or http://localhost:3000, or * for any"
             )
 
 
 def _allow_problems(settings: Settings) -> Iterator[str]:
-    """What neither the name nor the address of a host could ever match."""
+    """Yield the entries of `webhook_allow` that can match no host."""
     for entry in settings.webhook_allow:
         if not _is_network(entry) and not _is_host(entry):
             yield (
-                f"{settings.origin('webhook_allow')} = {entry!r}: neither a host's name nor a network; "
-                "write such as hooks.internal, 127.0.0.1, 10.0.0.0/8 or fd00::/8"
+                f"{settings.origin('webhook_allow')} = {entry!r}: neither a host name nor a network; "
+                "write, for example, hooks.internal, 127.0.0.1, 10.0.0.0/8 or fd00::/8"
             )
 
 
@@ -176,7 +178,7 @@ def _is_network(entry: str) -> bool:
 
 
 def _is_host(entry: str) -> bool:
-    """Whether it is a host's name: labels as DNS has them, the last one no number, as it is in an address."""
+    """Return whether an entry is a host name: DNS labels, and the last one is no number, as in an address."""
     labels = entry.removesuffix(".").split(".")
     return all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
 
@@ -184,11 +186,11 @@ def _is_host(entry: str) -> bool:
 def device_problem(
     device: str, origin: str = "VOXGATE_DEVICE", dev: Path = Path("/dev"), platform: str = sys.platform
 ) -> str | None:
-    """Why this machine cannot offer the device, or None. Asks the system, since torch may not be installed.
+    """Return why this machine lacks the device, or None. It asks the system, because torch may not be installed.
 
     Args:
-        device: auto, cpu, cuda, cuda:N or mps; what is none of these is left to who decodes it.
-        origin: where it was set.
+        device: auto, cpu, cuda, cuda:N or mps. Other values are reported by the decoder of the setting.
+        origin: where the device was set.
         dev: the folder of device nodes.
     """
     named = f"{origin} = {device!r}"
@@ -196,14 +198,14 @@ def device_problem(
         return f"{named}: only a Mac has it; set {instead(origin, 'auto')}"
     if not _CUDA.fullmatch(device) or platform != "linux":
         return None
-    if (dev / "dxg").exists():  # WSL shows one node for every GPU
+    if (dev / "dxg").exists():  # WSL has one node for all GPUs
         return None
     have = sorted(int(node.name[6:]) for node in dev.glob("nvidia[0-9]*"))
     if not have:
         return f"{named}: this machine shows no NVIDIA GPU; install its driver, or set {instead(origin, 'auto')}"
     index = int(device.partition(":")[2] or 0)
     if ":" in device and index >= len(have):
-        # Device nodes keep the host's numbers inside a container, CUDA counts from 0: only the count says something.
+        # In a container, device nodes keep the host's numbers but CUDA counts from 0, so only their count is compared.
         other = instead(origin, "cuda:0")
         return f"{named}: this machine shows {len(have)} GPU(s), counted from 0; set {other} or auto"
     return None

@@ -1,4 +1,4 @@
-"""The settings as a flat list: path, type, default, description. Loading and documentation both read it."""
+"""A flat list of the settings with path, type, default and description, for loading and documentation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class SettingDoc(msgspec.Struct, frozen=True):
     Args:
         name: dotted path in voxgate.toml, `jobs.lease_s`; `endpoints.ID.voice` inside an open table.
         env: its environment variable.
-        type: what it may be, in words, "an integer from 0 to 65535".
-        default: as one would write it in TOML; empty if there is none.
-        alias: the variable of the Chatterbox guide that means the same, if any.
-        secret: its value is never printed.
+        type: the allowed values in words, "an integer from 0 to 65535".
+        default: written as in TOML; empty if there is none.
+        alias: the variable of the Chatterbox guide that sets it too, if any.
+        secret: whether its value must never be printed.
         annotation: the Python type, for the loader.
     """
 
@@ -41,19 +41,19 @@ class SettingDoc(msgspec.Struct, frozen=True):
 
 @functools.cache
 def describe() -> tuple[SettingDoc, ...]:
-    """Every setting, in the order of the Structs; tables of the operator's own names end in `NAME` or `ID`."""
+    """Return every setting in the order of the Structs. `NAME` or `ID` stands for a key that the operator chooses."""
     return tuple(_walk(Settings, ""))
 
 
 @functools.cache
 def endpoint_fields() -> dict[str, SettingDoc]:
-    """The settings of one `[endpoints.ID]`, by their own name."""
+    """Return the settings of one `[endpoints.ID]`, by their key."""
     return {doc.name.rpartition(".")[2]: doc for doc in describe() if doc.name.startswith("endpoints.")}
 
 
 @functools.cache
 def plain_fields() -> dict[str, SettingDoc]:
-    """Every setting outside the open tables, by its dotted path."""
+    """Return every setting outside the open tables, by its dotted path."""
     return {doc.name: doc for doc in describe() if not doc.name.startswith(OPEN_TABLES)}
 
 
@@ -62,7 +62,7 @@ def _walk(struct: type[msgspec.Struct], prefix: str) -> list[SettingDoc]:
     docs: list[SettingDoc] = []
     for field in msgspec.structs.fields(struct):
         if field.name == "origins":
-            continue  # no setting: where the settings were set
+            continue  # not a setting: it records where each one was set
         path = f"{prefix}{field.name}"
         annotation, description, extra = _unwrap(hints[field.name])
         if path == "endpoints":
@@ -70,7 +70,7 @@ def _walk(struct: type[msgspec.Struct], prefix: str) -> list[SettingDoc]:
         elif path == "backends":
             docs.append(
                 SettingDoc(
-                    "backends.NAME.KEY", f"{ENV_PREFIX}BACKENDS__NAME__KEY", "as the backend says", "", description
+                    "backends.NAME.KEY", f"{ENV_PREFIX}BACKENDS__NAME__KEY", "as the backend defines", "", description
                 )
             )
         elif isinstance(annotation, type) and issubclass(annotation, msgspec.Struct):
@@ -93,9 +93,9 @@ def _walk(struct: type[msgspec.Struct], prefix: str) -> list[SettingDoc]:
 
 
 def _unwrap(hint: Any) -> tuple[Any, str, dict[str, Any]]:
-    """The type inside the outermost description, that description, and its extras.
+    """Split an annotation into its type with bounds, its description, and its extras.
 
-    `Annotated` flattens when nested, so a described number carries its bounds and its description side by side.
+    Nested `Annotated` types are flattened by Python, so bounds and description stand in one list.
     """
     if get_origin(hint) is not Annotated:
         return hint, "", {}

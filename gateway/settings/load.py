@@ -1,7 +1,6 @@
-"""Settings from everywhere, in one order: CLI flag, VOXGATE_*, the guide's alias, voxgate.toml, default.
+"""Load the settings from, in order of priority: CLI flags, VOXGATE_*, the guide's aliases, voxgate.toml, defaults.
 
-Each value is checked on its own, where it came from still known, so that the one line of an error names the
-variable to change.
+Each value is checked alone, together with its source, so that an error names the variable to change.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ NOT_SETTINGS = {
     "VOXGATE_URL": "the server the command line talks to",
     "VOXGATE_HISTORIES": "how long `make soak` searches",
 }
-"""Variables that share the prefix and are no setting of the server."""
+"""Variables with the prefix that are no settings of the server."""
 
 
 def load_settings(
@@ -41,10 +40,10 @@ def load_settings(
     Args:
         env: the environment; None means the process's own.
         toml_path: the configuration file. None: `VOXGATE_CONFIG`, else `voxgate.toml` here if there is one.
-        overrides: CLI flags by dotted path (`port`, `jobs.lease_s`); None values are flags not given.
+        overrides: CLI flags by dotted path (`port`, `jobs.lease_s`); None for a flag that was not given.
 
     Raises:
-        SettingsError: one line: the variable, its value, what it may be.
+        SettingsError: one line with the variable, its value and the allowed values.
     """
     env = os.environ if env is None else env
     sources: dict[tuple[str, ...], ValueSource] = {}
@@ -99,7 +98,7 @@ def _flatten(table: Mapping[str, Any], prefix: str, path: Path) -> Iterator[Valu
 
 
 def _open_table(table: str, entries: Mapping[str, Any], path: Path) -> Iterator[ValueSource]:
-    """`[backends.NAME]` and `[endpoints.ID]`: names are free, the keys of an endpoint are not."""
+    """Yield the values of `[backends.NAME]` or `[endpoints.ID]`. Names are free; the keys of an endpoint are fixed."""
     for name, keys in entries.items():
         origin = f"{path.name}: [{table}.{name}]"
         if not isinstance(keys, dict):
@@ -123,7 +122,7 @@ def _from_env(env: Mapping[str, str]) -> Iterator[ValueSource]:
         if not variable.startswith(ENV_PREFIX) or variable in NOT_SETTINGS:
             continue
         if doc := by_variable.get(variable):
-            # Compose files pass unset variables on as empty ones; only a list can mean something by being empty.
+            # Compose files pass unset variables on as empty ones. Only for a list is an empty value meaningful.
             if value or doc.type.startswith("a list"):
                 yield ValueSource(tuple(doc.name.split(".")), variable, value, is_text=True)
             continue
@@ -181,7 +180,7 @@ def _build(sources: Mapping[tuple[str, ...], ValueSource]) -> Settings:
         )
         raise SettingsError(
             f"{origin}: jobs.beat_s ({settings.jobs.beat_s:g}) must be at most a third of jobs.lease_s "
-            f"({settings.jobs.lease_s:g}), or one late beat costs the lease; set both"
+            f"({settings.jobs.lease_s:g}), or one late beat loses the lease; set both"
         )
     return settings
 
@@ -189,14 +188,14 @@ def _build(sources: Mapping[tuple[str, ...], ValueSource]) -> Settings:
 def _grouped(
     table: str, sources: Mapping[tuple[str, ...], ValueSource]
 ) -> dict[str, dict[tuple[str, ...], ValueSource]]:
-    """The sources of an open table, by its entries' names."""
+    """Group the sources of an open table by the names of its entries."""
     grouped: dict[str, dict[tuple[str, ...], ValueSource]] = {}
     for path, source in sources.items():
         if path[0] != table:
             continue
         _, name, *keys = path
         if source.is_text:
-            # A variable cannot spell a hyphen or a capital: `MY_ENDPOINT` also means the file's `my-Endpoint`.
+            # A variable cannot hold a hyphen or a small letter: `MY_ENDPOINT` also means the file's `my-Endpoint`.
             name = next((known for known in grouped if _as_variable(known) == name), name)
         entry = grouped.setdefault(name, {})
         if keys:
@@ -209,7 +208,7 @@ def _as_variable(name: str) -> str:
 
 
 def _raw_table(keys: Mapping[tuple[str, ...], ValueSource]) -> dict[str, Any]:
-    """A backend's raw table: values of the environment stay text, since only the plugin knows their type."""
+    """Build a backend's raw table. Values from the environment stay text: only the plugin knows their types."""
     table: dict[str, Any] = {}
     for path, source in keys.items():
         _put(table, path, source.value)
@@ -227,9 +226,9 @@ def _endpoint(keys: Mapping[tuple[str, ...], ValueSource]) -> EndpointSettings:
 
 
 def _refuse_wrong(source: ValueSource) -> None:
-    """Check a value though another may stand above it: it is wrong all the same, and holds once the other has gone.
+    """Check a value even if a source of higher priority overrides it: it would apply once that source is removed.
 
-    The guide's aliases are not ours alone (`DEVICE`): one that means something else elsewhere can be overridden.
+    The guide's aliases are not checked here, because other programs use them too (`DEVICE`).
     """
     path = source.path
     doc = plain_fields().get(".".join(path))

@@ -1,8 +1,8 @@
-"""Structured logs: one line per event, for people or as JSON, with the request's id, without what callers said.
+"""Structured logs: one line per event, for people or as JSON, with the request id and without callers' data.
 
-Text, audio and keys never reach a line. Fields that hold them by name are dropped, key-shaped strings are hidden
-wherever they stand, query strings are cut, and of an exception only those messages are shown that cannot quote a
-caller: the others leave their type and where they were raised. Control characters are written as escapes.
+Text, audio and keys never reach a line. Fields with the names of such data are dropped, strings that look like keys are
+hidden, and query strings are cut. The message of an exception is shown only if it cannot quote a caller; otherwise only
+its type and traceback are. Control characters are written as escapes.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ PRIVATE_FIELDS = frozenset(
         "webhook",
     }
 )
-"""Fields that are dropped whatever they hold."""
+"""Names of fields that are always dropped."""
 
 _KEY = re.compile(r"\bvg_[a-z]+_[A-Za-z0-9]+_[A-Za-z0-9_-]+|(?i:bearer)\s+\S+|\bhf_[A-Za-z0-9]{8,}")
 _QUERY = re.compile(r"(/[^\s?\"']*)\?[^\s\"']+")
 _PASSWORD = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
 _LONGEST = 500
 
-_SPEAKING = (OSError, VoxgateError, TypeError, AttributeError, NameError, ImportError, MemoryError, RecursionError)
+_SAFE = (OSError, VoxgateError, TypeError, AttributeError, NameError, ImportError, MemoryError, RecursionError)
 _QUOTING = (InvalidInput, ModelNotInitialized, SynthesisFailed)
-_SPEAKING_CODES = frozenset(
+_SAFE_CODES = frozenset(
     {
         "backend_unavailable",
         "storage_full",
@@ -82,12 +82,12 @@ _NOISY = ("uvicorn.access", "httpx", "httpcore", "aiosqlite", "asyncio")
 
 
 def setup_logs(level: str = "info", form: str = "console", stream: TextIO | None = None) -> None:
-    """Send every log line of this process, ours and the libraries', through one format.
+    """Write all log lines of this process, also those of libraries, in one format.
 
     Args:
         level: debug, info, warning or error.
-        form: `console` for people, `json` for machines, one object a line.
-        stream: where to; None is standard error.
+        form: `console` for people, `json` for machines (one object per line).
+        stream: the target; None is standard error.
     """
     target = stream or sys.stderr
     severity = logging.getLevelNamesMapping()[level.upper()]
@@ -121,28 +121,30 @@ def setup_logs(level: str = "info", form: str = "console", stream: TextIO | None
     root.setLevel(severity)
     logging.captureWarnings(True)
     for name in _NOISY:
-        # Their lines carry whole URLs; the gateway writes its own line for each request.
+        # Their lines hold whole URLs. The gateway writes its own line for each request.
         logging.getLogger(name).setLevel(max(severity, logging.WARNING))
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
-    """A logger for one module: `log = get_logger(__name__)`; `log.info("job finished", job_id=…, duration_ms=…)`."""
+    """Return a module's logger: `log = get_logger(__name__)`; `log.info("job finished", job_id=…, duration_ms=…)`."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
     return logger
 
 
 def current_request_id() -> str | None:
-    """The id of the request that is being answered here; None outside of one."""
+    """Return the id of the request that this context answers; None outside of a request."""
     found: str | None = structlog.contextvars.get_contextvars().get("request_id")
     return found
 
 
 @contextlib.contextmanager
 def lines_of(request_id: str | None, **fields: Any) -> Iterator[None]:
-    """Every line inside is of this request (None: of none) and has these fields, and none that it was begun under.
+    """Give the log lines inside the block this request id and these fields, and none of the surrounding context.
 
-    Work outlives the request that brought it, and is begun wherever there is room for it: in the middle of another
-    request, too.
+    Work can outlive its request, and it can start in the context of another request.
+
+    Args:
+        request_id: None for lines without one.
     """
     outside = structlog.contextvars.get_contextvars()
     structlog.contextvars.clear_contextvars()
@@ -156,7 +158,7 @@ def lines_of(request_id: str | None, **fields: Any) -> Iterator[None]:
 
 
 def hide_private(logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """The processor that keeps callers' words and keys out of every line."""
+    """Remove callers' texts and keys from a log event; a structlog processor."""
     error = event.pop("exc_info", None)
     if error is True:
         error = sys.exc_info()[1]
@@ -173,10 +175,10 @@ def hide_private(logger: object, method: str, event: MutableMapping[str, Any]) -
 
 
 def describe_error(error: BaseException) -> str:
-    """An exception in one line; its message only if it cannot quote what a caller said."""
+    """Describe an exception in one line. The message is included only if it cannot quote a caller."""
     name = type(error).__name__
-    speaks = (isinstance(error, _SPEAKING) and not isinstance(error, _QUOTING)) or code_of(error) in _SPEAKING_CODES
-    return _scrub(f"{name}: {error}") if speaks else name
+    is_safe = (isinstance(error, _SAFE) and not isinstance(error, _QUOTING)) or code_of(error) in _SAFE_CODES
+    return _scrub(f"{name}: {error}") if is_safe else name
 
 
 def _trace(error: BaseException) -> str:
@@ -210,7 +212,7 @@ def _scrub(line: str) -> str:
 
 
 def _printable(line: str) -> str:
-    """A line in which control characters stand as their escapes: they could colour, hide or forge other lines."""
+    """Replace control characters by their escapes, because they could colour, hide or forge other lines."""
     if line.isprintable():
         return line
     return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in line)

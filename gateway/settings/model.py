@@ -1,4 +1,4 @@
-"""Every setting there is: one frozen Struct per table of voxgate.toml, a description on each field."""
+"""All settings: one frozen Struct per table of voxgate.toml, with a description on each field."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SECRET = {"secret": True}
 
 Positive = Annotated[int, Meta(ge=1)]
 LONGEST_S = 3_155_760_000
-"""A century: what means "for ever" must still be a time in a database."""
+"""A century: the longest time, so that even "for ever" fits a database."""
 PositiveSeconds = Annotated[float, Meta(gt=0, le=LONGEST_S)]
 Text = Annotated[str, Meta(min_length=1)]
 Url = Annotated[str, Meta(pattern=r"^https?://[^\s]+$", extra={"words": "a URL that begins with http:// or https://"})]
@@ -26,48 +26,53 @@ Device = Annotated[
 
 
 class DatabaseSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[database]`: where jobs, keys and usage live."""
+    """`[database]`: the database of jobs, keys and usage."""
 
     url: Annotated[
         Text | None,
         Meta(
             description="SQLAlchemy URL: `sqlite:////path/to/file` or `postgresql://user:password@host/name`. "
-            "Without one: SQLite in the data folder.",
+            "None: SQLite in the data folder.",
             extra=_SECRET,
         ),
     ] = None
 
     def __repr__(self) -> str:
-        """The URL without its password."""
+        """Hide the password in the URL."""
         return f"DatabaseSettings(url={hide_password(self.url)!r})"
 
     __str__ = __repr__
 
 
 class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[jobs]`: how accepted work is queued, leased, tried again and kept."""
+    """`[jobs]`: queue, leases, attempts and retention of jobs."""
 
     max_running: Annotated[
         Positive,
-        Meta(description="Jobs one server runs at a time; a quarter of them, at least 2, only of one or two chunks."),
+        Meta(
+            description="Jobs that one server runs at a time. A quarter of them, at least 2, is reserved for jobs of "
+            "one or two chunks."
+        ),
     ] = 32
     running_bytes: Annotated[
         Positive,
         Meta(
-            description="Bytes of memory for the longer jobs one server runs at a time, as estimated from their texts; "
-            "one that is larger runs alone."
+            description="Bytes of memory for the longer jobs that one server runs at a time, estimated from their "
+            "texts. A larger job runs alone."
         ),
     ] = 256_000_000
     lease_s: Annotated[
-        PositiveSeconds, Meta(description="Seconds without a sign of life after which a running job is taken over.")
+        PositiveSeconds,
+        Meta(description="Seconds without a heartbeat after which another server takes over a running job."),
     ] = 10.0
     beat_s: Annotated[
-        PositiveSeconds, Meta(description="Seconds between signs of life; at most a third of `lease_s`.")
+        PositiveSeconds, Meta(description="Seconds between heartbeats; at most a third of `lease_s`.")
     ] = 2.0
     max_attempts: Annotated[
         Positive,
         Meta(
-            description="Failures in a row without a finished chunk that make a job FAILED; a server's death is none."
+            description="Failed attempts in a row without a finished chunk after which a job is FAILED. A server that "
+            "dies does not count."
         ),
     ] = 3
     stall_timeout_s: Annotated[
@@ -75,51 +80,53 @@ class JobSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(description="Seconds since the last finished chunk after which a job without its own limit is TIMED_OUT."),
     ] = 600.0
     ttl_s: Annotated[
-        PositiveSeconds, Meta(description="Seconds a job may wait and run when its policy names no `ttl`.")
+        PositiveSeconds, Meta(description="Seconds that a job may wait and run when its policy has no `ttl`.")
     ] = 86_400.0
     retention_run_s: Annotated[
-        PositiveSeconds, Meta(description="Seconds the result of `/run` is kept after its end (RunPod: 30 minutes).")
+        PositiveSeconds,
+        Meta(description="Seconds that the result of `/run` is kept after the job's end (RunPod: 30 minutes)."),
     ] = 7 * 86_400.0
     retention_runsync_s: Annotated[
-        PositiveSeconds, Meta(description="Seconds the result of `/runsync` is kept after its end (RunPod: 1 minute).")
+        PositiveSeconds,
+        Meta(description="Seconds that the result of `/runsync` is kept after the job's end (RunPod: 1 minute)."),
     ] = 86_400.0
     queue_limit: Annotated[
         Positive | None, Meta(description="Waiting jobs per endpoint above which `/run` answers 429. None: no limit.")
     ] = None
     take_retries: Annotated[
         Annotated[int, Meta(ge=0, le=10)],
-        Meta(description="How often a chunk is spoken again when its take is flawed; the best take is kept."),
+        Meta(description="Times that a chunk is spoken again when its take is flawed; the best take is kept."),
     ] = 2
-    chunk_window: Annotated[Positive, Meta(description="Chunks of one job that may be with a backend at a time.")] = 16
+    chunk_window: Annotated[Positive, Meta(description="Chunks of one job that a backend may hold at a time.")] = 16
 
 
 class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[cache]`: how much finished audio is kept, and for whom."""
+    """`[cache]`: the size, age and scope of stored audio."""
 
     scope: Annotated[
         Literal["tenant", "shared"],
-        Meta(description="Who may be answered from an entry: its own tenant, or everybody."),
+        Meta(description="Tenants that an entry may answer: its own tenant only, or all (`shared`)."),
     ] = "tenant"
     max_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
-        Meta(description="Bytes of finished audio kept; the least recently used goes first."),
+        Meta(description="Bytes of finished audio kept; the least recently used is deleted first."),
     ] = 10_000_000_000
     max_age_s: Annotated[
         PositiveSeconds | None,
-        Meta(description="Seconds after which an unused entry goes. None: age alone never evicts."),
+        Meta(description="Seconds after which an unused entry is deleted. None: age alone deletes nothing."),
     ] = None
     hot_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(
-            description="Bytes of audio kept in memory, ready to be sent. What was read of requests and made ready of "
-            "answers is kept beside it, up to another third and at least up to 2 MB."
+            description="Bytes of audio kept in memory, ready to be sent. Decoded requests and prepared answers are "
+            "kept beside it, up to another third of this, but at least 2 MB."
         ),
     ] = 128_000_000
     stream_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(
-            description="Bytes of audio and texts kept between two polls of `/stream`, for all callers. What is let go "
-            "for want of room, or unread for a minute, is made again when the next poll comes."
+            description="Bytes of audio and texts kept between two polls of `/stream`, for all callers. Items that do "
+            "not fit, or are unread for a minute, are dropped and made again at the next poll."
         ),
     ] = 64_000_000
     takes_bytes: Annotated[
@@ -131,12 +138,12 @@ class CacheSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 600.0
     blob_grace_s: Annotated[
         PositiveSeconds,
-        Meta(description="Seconds a file in no use is left alone, from the first sweep that finds it so."),
+        Meta(description="Seconds that an unused file is kept, from the first sweep that finds it unused."),
     ] = 3600.0
 
 
 class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """`[endpoints.ID]`: a public name in the URL, what its requests default to, and its route policy."""
+    """`[endpoints.ID]`: a public name in the URL, with the defaults of its requests and its route policy."""
 
     backend: Annotated[Text | None, Meta(description="The backend that speaks when the request names none.")] = None
     voice: Annotated[Text | None, Meta(description="The voice when the request names none.")] = None
@@ -156,7 +163,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = {}
 
     def input_defaults(self) -> dict[str, Any]:
-        """Defaults for the keys of `input`, only those that are set."""
+        """Return the defaults that are set for the keys of `input`."""
         named = {
             "backend": self.backend,
             "voice": self.voice,
@@ -168,7 +175,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """All settings of one server. Build it with `load_settings`, or directly in a test."""
+    """The settings of one server. Build it with `load_settings`, or directly in a test."""
 
     data_dir: Annotated[Path, Meta(description="Folder of the database, audio and models.")] = Path("voxgate-data")
     host: Annotated[Text, Meta(description="Address to listen on; 0.0.0.0 for every interface.")] = "127.0.0.1"
@@ -184,10 +191,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     plugins: Annotated[
         tuple[str, ...] | None,
-        Meta(description="The backends that may load, exactly. None: every installed one but `scripted`."),
+        Meta(description="The backends that may load, and no others. None: every installed one except `scripted`."),
     ] = None
     default_backend: Annotated[
-        Text | None, Meta(description="The backend of endpoints that name none. None: the best one available.")
+        Text | None, Meta(description="The backend of endpoints that name none. None: the best available one.")
     ] = None
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], Meta(description="The least severe log lines written.")
@@ -197,26 +204,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     cors_origins: Annotated[
         tuple[str, ...],
-        Meta(description="Origins whose pages may call the API, such as `https://app.example.com`; `*` for any."),
+        Meta(description="Web origins that may call the API from a page, such as `https://app.example.com`; `*`: any."),
     ] = ()
     metrics_access: Annotated[
         Literal["open", "key", "off"],
-        Meta(description="Who may read `/metrics`: everybody, keys with the scope `admin`, or nobody."),
+        Meta(description="Access to `/metrics`: `open` to all, only with a `key` of the scope `admin`, or `off`."),
     ] = "open"
     public_url: Annotated[
         Url | None,
         Meta(
-            description="Where callers reach this server, for `audio_url`; set it behind a proxy or in a container. "
-            "None: as the request's Host says, in webhooks the address listened on."
+            description="The public address of this server, for `audio_url`. Set it behind a proxy or in a container. "
+            "None: the request's Host, and in webhooks the address that the server listens on."
         ),
     ] = None
     auto_endpoints: Annotated[
         bool | None,
-        Meta(description="Whether an endpoint id nobody made works at once. None: only with the embedded SQLite."),
+        Meta(
+            description="Whether an endpoint id works without being created first. None: only with the embedded SQLite."
+        ),
     ] = None
     limits: Annotated[
         Literal["off", "runpod"],
-        Meta(description="Limits per endpoint: none, or RunPod's figures for requests and for jobs that wait."),
+        Meta(description="Limits per endpoint: none, or RunPod's figures for requests and for waiting jobs."),
     ] = "off"
     device: Annotated[
         Device, Meta(description="Where models run: auto, cpu, cuda, cuda:N or mps.", extra={"alias": "DEVICE"})
@@ -235,7 +244,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_chars_per_chunk: Annotated[
         Positive | None,
         Meta(
-            description="Lowers the longest chunk of every backend; above a backend's own maximum it changes nothing.",
+            description="Longest chunk in characters, for every backend. A backend's own lower maximum still applies.",
             extra={"alias": "MAX_CHARS_PER_CHUNK"},
         ),
     ] = None
@@ -245,32 +254,35 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     webhook_allow: Annotated[
         tuple[str, ...],
-        Meta(description="Private hosts or networks webhooks may go to: `hooks.internal`, `127.0.0.1`, `10.0.0.0/8`."),
+        Meta(
+            description="Private hosts or networks that webhooks may be sent to: `hooks.internal`, `127.0.0.1`, "
+            "`10.0.0.0/8`."
+        ),
     ] = ()
     webhook_bytes: Annotated[
         Positive,
         Meta(
             description="Bytes of webhook bodies held in memory at a time: texts of jobs, and pieces of their audio. "
-            "The others wait; no tenant gets more than half."
+            "Other webhooks wait. No tenant gets more than half."
         ),
     ] = 64_000_000
     max_inline_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
-        Meta(description="Most encoded bytes of audio inside an answer; above: `audio_url` only."),
+        Meta(description="Most encoded bytes of audio inside an answer. Larger audio: `audio_url` only."),
     ] = 20_000_000
     min_free_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(
-            description="Bytes that must be free in the folders of the database and of the audio; below, the server "
-            "is not ready, accepts no job and claims none. 0: never."
+            description="Bytes that must be free in the folders of the database and of the audio. With less, the "
+            "server is not ready, accepts no jobs and claims none. 0: no check."
         ),
     ] = 2_000_000
-    audio_url_ttl_s: Annotated[PositiveSeconds, Meta(description="Seconds an `audio_url` works.")] = 86_400.0
+    audio_url_ttl_s: Annotated[PositiveSeconds, Meta(description="Seconds that an `audio_url` works.")] = 86_400.0
     signing_key: Annotated[
         Annotated[str, Meta(min_length=16)] | None,
         Meta(
-            description="Signs audio URLs; the same on every server of one database. None: made once and kept in the "
-            "data folder.",
+            description="Signs audio URLs. It must be the same on every server of one database. None: made once and "
+            "kept in the data folder.",
             extra=_SECRET,
         ),
     ] = None
@@ -278,23 +290,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     max_body_runsync_bytes: Annotated[Positive, Meta(description="Largest body of `/runsync`.")] = 20_000_000
     shutdown_grace_s: Annotated[
         Annotated[float, Meta(ge=0, le=LONGEST_S)],
-        Meta(description="Seconds running jobs may take to finish when the server stops."),
+        Meta(description="Seconds that running jobs may take to finish when the server stops."),
     ] = 20.0
-    database: Annotated[DatabaseSettings, Meta(description="Where jobs, keys and usage live.")] = DatabaseSettings()
-    jobs: Annotated[JobSettings, Meta(description="Queue, leases, tries, retention.")] = JobSettings()
-    cache: Annotated[CacheSettings, Meta(description="How much audio is kept.")] = CacheSettings()
+    database: Annotated[DatabaseSettings, Meta(description="The database of jobs, keys and usage.")] = (
+        DatabaseSettings()
+    )
+    jobs: Annotated[JobSettings, Meta(description="Queue, leases, attempts, retention.")] = JobSettings()
+    cache: Annotated[CacheSettings, Meta(description="Size, age and scope of stored audio.")] = CacheSettings()
     backends: Annotated[
         dict[str, dict[str, Any]],
-        Meta(description="`[backends.NAME]`: a backend's own settings and the host's beside them."),
+        Meta(description="`[backends.NAME]`: a backend's own settings, and those of its host."),
     ] = {}
     endpoints: Annotated[
         dict[str, EndpointSettings], Meta(description="`[endpoints.ID]`: endpoints made by configuration.")
     ] = {}
     origins: dict[str, str] = {}
-    """Where each value was set, by dotted path; no setting itself."""
+    """The source of each value, by dotted path. Not a setting."""
 
     def origin(self, path: str) -> str:
-        """Where the setting at this path was set, or one inside it, or one around it; its variable if nowhere."""
+        """Return the source of the setting at this path, of one inside it, or of one around it; else its variable."""
         if found := next((self.origins[each] for each in self.origins if f"{each}.".startswith(f"{path}.")), None):
             return found
         around = path
@@ -305,27 +319,27 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def audio_dir(self) -> Path:
-        """The folder of the audio store: `cache_dir`, else `audio` in the data folder."""
+        """The folder of the audio store: `cache_dir`, or `audio` in the data folder."""
         return self.cache_dir if self.cache_dir is not None else self.data_dir / "audio"
 
     @property
     def models_dir(self) -> Path:
-        """The folder of models: `model_cache_dir`, else `models` in the data folder."""
+        """The folder of models: `model_cache_dir`, or `models` in the data folder."""
         return self.model_cache_dir if self.model_cache_dir is not None else self.data_dir / "models"
 
     @property
     def database_url(self) -> str:
-        """The database's SQLAlchemy URL, with the embedded SQLite filled in."""
+        """The database's SQLAlchemy URL; that of the embedded SQLite if none is set."""
         return self.database.url or f"sqlite:///{(self.data_dir / 'voxgate.db').absolute()}"
 
     @property
     def embedded(self) -> bool:
-        """Whether the database is SQLite: one machine, nothing to administer."""
+        """True if the database is SQLite, so that there is one machine and no database server."""
         return self.database_url.startswith("sqlite")
 
     @property
     def work_dirs(self) -> tuple[Path, ...]:
-        """The folders that accepted work needs room in: of the audio and, where it is a file, of the database."""
+        """The folders in which jobs need free space: that of the audio and that of a database file."""
         if not self.embedded:
             return (self.audio_dir,)
         path = self.database_url.partition(":///")[2].partition("?")[0]
@@ -333,11 +347,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def endpoints_on_demand(self) -> bool:
-        """Whether an unknown endpoint id works at once (`auto_endpoints`, its default filled in)."""
+        """True if an endpoint id works without being created (`auto_endpoints` or its default)."""
         return self.embedded if self.auto_endpoints is None else self.auto_endpoints
 
     def __repr__(self) -> str:
-        """Every field but the secrets, which show only whether they are set."""
+        """Show every field. Of the secrets, show only whether they are set."""
         shown = []
         for name in self.__struct_fields__:
             if name == "origins":
@@ -346,7 +360,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             if name in ("api_key", "hf_token", "signing_key"):
                 value = None if value is None else "***"
             elif name == "backends":
-                # A vendor's key lives here under a name only the plugin knows.
+                # A vendor's key may stand here, under a name that only the plugin knows.
                 value = {backend: sorted(table) for backend, table in value.items()}
             shown.append(f"{name}={value!r}")
         return f"Settings({', '.join(shown)})"

@@ -1,4 +1,4 @@
-"""The known name a mistyped one was meant to be."""
+"""Find the known name that a mistyped one is nearest to."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import difflib
 from collections.abc import Iterable
 
 LONGEST = 100
-"""Characters of a name; what is longer is nobody's slip, and comparing it would take seconds."""
+"""Longest name to compare, in characters: a longer one is no typing error, and comparing it would take seconds."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name most like `name`, whatever its case; None if none is near."""
+    """Return the known name that is most similar to `name`, ignoring case; None if none is similar."""
     if len(name) > LONGEST:
         return None
     by_lower = {candidate.lower(): candidate for candidate in known}

@@ -1,6 +1,7 @@
-"""Where a value was set, in the words of who set it: what a message about a setting begins with, and its cure.
+"""The origin of a setting's value: the variable, flag or key in voxgate.toml that set it.
 
-An origin is `VOXGATE_PORT`, `DEVICE`, `--port`, or `voxgate.toml: [backends.hibari] workers`.
+A message about a setting begins with its origin: `VOXGATE_PORT`, `DEVICE`, `--port`, or
+`voxgate.toml: [backends.hibari] workers`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ NESTING = "__"
 
 
 def env_name(path: str) -> str:
-    """`jobs.lease_s` -> `VOXGATE_JOBS__LEASE_S`; a variable cannot spell a hyphen."""
+    """Return a path's variable: `jobs.lease_s` -> `VOXGATE_JOBS__LEASE_S`. A hyphen becomes an underscore."""
     return ENV_PREFIX + path.replace(".", NESTING).replace("-", "_").upper()
 
 
 def instead(origin: str, value: object) -> str:
-    """How the same place says another value: `VOXGATE_PORT=8001`, `--port 8001`, `port = 8001 in voxgate.toml`."""
+    """Write another value at the same origin: `VOXGATE_PORT=8001`, `--port 8001`, `port = 8001 in voxgate.toml`."""
     if origin.startswith("--"):
         return f"{origin} {value}"
     file, in_file, key = origin.partition(": ")
@@ -23,5 +24,5 @@ def instead(origin: str, value: object) -> str:
 
 
 def sibling(origin: str, key: str, other: str) -> str:
-    """Another key of the table `origin` is in, as it is written there: a variable's name, or the key itself."""
+    """Write another key of the same table as that source writes it: a variable's name, or the key itself."""
     return origin[: -len(key)] + other.upper() if origin.startswith(ENV_PREFIX) else other

@@ -1,4 +1,4 @@
-"""Lines that programs print beside the log: each becomes an event of it, so that every line has one form.
+"""Turn printed lines into log events, so that every line has one form.
 
 Libraries print progress, warnings and tracebacks to standard error, in workers and in the server itself.
 """
@@ -16,12 +16,12 @@ _LONGEST = 1 << 16
 
 
 class PrintedLines:
-    """Logs text as `printed` events, a line each, as it comes in pieces.
+    """Logs text that arrives in pieces as `printed` events, one per line.
 
-    A carriage return begins its line anew, as on a terminal: of a progress bar only the last state is told.
+    A carriage return overwrites its line, as on a terminal: only the last state of a progress bar is logged.
 
     Args:
-        fields: of each event, such as the process.
+        fields: fields of each event, such as the process.
     """
 
     def __init__(self, **fields: Any) -> None:
@@ -29,17 +29,17 @@ class PrintedLines:
         self._rest = ""
 
     def add(self, text: str) -> None:
-        """Some more text."""
+        """Add text and log the lines that are complete."""
         *whole, rest = (self._rest + text.replace("\r\n", "\n")).split("\n")
         for line in whole:
             self._log(line)
-        # A line that is still being overwritten need not be kept; the return itself may be half of a line's end.
+        # Text before the last carriage return is overwritten and dropped. A final one may be the first half of "\r\n".
         self._rest = rest if "\r" not in rest[:-1] else rest[rest[:-1].rindex("\r") + 1 :]
         if len(self._rest) > _LONGEST:
             self.end()
 
     def end(self) -> None:
-        """Nothing more comes: log a line that has no end."""
+        """Log the last line, which has no line end."""
         rest, self._rest = self._rest, ""
         self._log(rest)
 
@@ -50,10 +50,10 @@ class PrintedLines:
 
 
 class EventStream(io.TextIOBase):
-    """In place of `sys.stderr`, where lines are for machines: what is printed there becomes events.
+    """Replaces `sys.stderr` where log lines are JSON, and turns printed lines into events.
 
     Args:
-        terminal: the stream that it stands for, which the log itself goes on writing to.
+        terminal: the replaced stream. The log itself still writes to it.
     """
 
     def __init__(self, terminal: TextIO, **fields: Any) -> None:
@@ -61,22 +61,22 @@ class EventStream(io.TextIOBase):
         self._lines = PrintedLines(**fields)
 
     def write(self, text: str) -> int:
-        """Take some text."""
+        """Add text."""
         self._lines.add(text)
         return len(text)
 
     def writable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def isatty(self) -> bool:
-        """Whether somebody reads along."""
+        """Return whether the replaced stream is a terminal."""
         return self._terminal.isatty()
 
     def fileno(self) -> int:
-        """Of the stream it stands for."""
+        """Return the descriptor of the replaced stream."""
         return self._terminal.fileno()
 
     def close(self) -> None:
-        """Log what is left. The stream it stands for stays open: it is the process's."""
+        """Log the last line. The replaced stream stays open, because it belongs to the process."""
         self._lines.end()

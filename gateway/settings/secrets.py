@@ -1,4 +1,4 @@
-"""What must never be printed, and how it is shown instead."""
+"""Hide secrets in printed values."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ HIDDEN = "***"
 
 
 def hide_password(url: str | None) -> str | None:
-    """A database URL whose password is shown as `***`."""
+    """Return a database URL with `***` in place of its password."""
     return None if url is None else _PASSWORD.sub(rf"\1{HIDDEN}@", url)

@@ -1,4 +1,4 @@
-"""The own table of a backend, `[backends.NAME]`, into the Struct that knows its keys."""
+"""Decode a backend's table, `[backends.NAME]`, into its Struct."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ def decode_section(
     *,
     secrets: bool = True,
 ) -> T:
-    """Decode a table into its Struct; text, as the environment has it, is read by each field's type.
+    """Decode a table into its Struct. Text from the environment is converted to each field's type.
 
     Args:
         where: the table, `backends.hibari`.
-        origins: where each of its values was set, by dotted path.
-        secrets: whether there may be a vendor's key among its values.
+        origins: the source of each value, by dotted path.
+        secrets: whether a value may be a vendor's key.
 
     Raises:
-        SettingsError: an unknown key (with the nearest known one), a wrong type, a missing required key. The value is
-            `***` where its setting may be a secret: a number, a switch or a choice is none.
+        SettingsError: a key is unknown (the message names the nearest known one), of a wrong type, or missing. The
+            value is shown as `***` if it may be a secret. A number, a switch or a choice is never a secret.
     """
     origins = origins or {}
     fields = {field.encode_name: field for field in msgspec.structs.fields(struct)}
@@ -44,7 +44,7 @@ def decode_section(
     values: dict[str, Any] = {}
     for key, value in raw.items():
         field = fields[key]
-        # A table made of variables holds text as well.
+        # A table that comes from variables holds text too.
         is_text = isinstance(value, str | dict)
         try:
             values[field.name] = convert(value, field.type, is_text=is_text, is_size=key.endswith("_bytes"))
@@ -58,17 +58,17 @@ def decode_section(
             raise SettingsError(f"[{where}] {name} is required; set it, or {env_name(f'{where}.{name}')}")
     try:
         return struct(**values)
-    except (ValueError, TypeError) as error:  # of its own `__post_init__`
+    except (ValueError, TypeError) as error:  # raised by the Struct's own `__post_init__`
         raise SettingsError(f"[{where}]: {error}") from error
 
 
 def refuse_unknown(
     raw: Iterable[str], known: Iterable[str], where: str, origins: Mapping[str, str] | None = None
 ) -> None:
-    """Refuse a key that is none of the known ones.
+    """Refuse an unknown key.
 
     Raises:
-        SettingsError: it names the nearest known key, else all.
+        SettingsError: names the nearest known key, or all known keys.
     """
     known = list(known)
     for key in raw:
@@ -77,7 +77,7 @@ def refuse_unknown(
 
 
 def unknown(origin: str, key: str, known: Iterable[str]) -> str:
-    """The message about a key nobody knows, with the nearest one spelled as that place spells it."""
+    """Write the message about an unknown key. The nearest known key is spelled as its source spells it."""
     known = list(known)
     meant = nearest(key, known)
     return f"{origin}: no such setting; " + (
@@ -88,12 +88,12 @@ def unknown(origin: str, key: str, known: Iterable[str]) -> str:
 
 
 def origin_of(key: str, where: str, origins: Mapping[str, str]) -> str:
-    """Where this key was set, as far as that is known."""
+    """Return the source of a key, or its table and name if the source is unknown."""
     return origins.get(f"{where}.{key}", f"[{where}] {key}")
 
 
 def _may_be_secret(annotation: Any) -> bool:
-    """Whether a setting of this type may hold a secret: text may, and what has text in it."""
+    """Return whether a setting of this type may hold a secret, which is so if it can hold text."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _may_be_secret(annotation.__origin__)

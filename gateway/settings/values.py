@@ -1,4 +1,4 @@
-"""One value from text or TOML into the type of its setting."""
+"""Convert a value from text or TOML to the type of its setting."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _UNITS = {"": 1} | {
 
 
 class InvalidValue(Exception):
-    """A value that is not of its setting's type or outside its range."""
+    """A value has the wrong type for its setting, or is out of range."""
 
 
 class ValueSource(msgspec.Struct, frozen=True):
-    """A value and where it was set; `is_text` where only text could be written, as in the environment."""
+    """A value and its source. `is_text` is set where the source can hold only text, as the environment."""
 
     path: tuple[str, ...]
     origin: str
@@ -32,14 +32,14 @@ class ValueSource(msgspec.Struct, frozen=True):
 
 
 def convert(value: Any, annotation: Any, *, is_text: bool, is_size: bool) -> Any:
-    """Give a value the type of its setting.
+    """Convert a value to the type of its setting.
 
     Args:
-        is_text: read text by the type it is meant to be: `8000`, `yes`, `a,b`.
+        is_text: read text as the target type: `8000`, `yes`, `a,b`.
         is_size: text may be a size in bytes with a unit: `10GB`, `512 MiB`.
 
     Raises:
-        InvalidValue: it cannot be one, or is out of range.
+        InvalidValue: the value has the wrong type, or is out of range.
     """
     if isinstance(value, str):
         if is_size and (size := _SIZE.fullmatch(value)):
@@ -53,7 +53,7 @@ def convert(value: Any, annotation: Any, *, is_text: bool, is_size: bool) -> Any
 
 
 def from_json_text(text: Any) -> Any:
-    """A JSON value if the text is one, else the text itself."""
+    """Return the JSON value if the text is JSON, or else the text itself."""
     if not isinstance(text, str):
         return text
     try:
@@ -73,7 +73,7 @@ def _from_text(text: str, annotation: Any) -> Any:
 
 
 def _plain_type(annotation: Any) -> Any:
-    """`tuple` of `Annotated[tuple[str, ...] | None, …]`."""
+    """Return the plain type of an annotation: `tuple` for `Annotated[tuple[str, ...] | None, …]`."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return _plain_type(annotation.__origin__)

@@ -1,4 +1,4 @@
-"""What a value may be, in words, and what was wrong with one that may not be."""
+"""Describe in words the values that a type allows, and the problem of a value that it does not."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(?P<field>.+)`", re.DOTAL
 
 
 def in_words(annotation: Any) -> str:
-    """What a value of this type may be: "an integer from 0 to 65535", "one of mp3, wav"."""
+    """Describe the values that a type allows: "an integer from 0 to 65535", "one of mp3, wav"."""
     bounds: list[msgspec.Meta] = []
     if get_origin(annotation) is Annotated:
         bounds = list(annotation.__metadata__)
@@ -53,7 +53,7 @@ def in_words(annotation: Any) -> str:
 
 
 def explain(error: msgspec.ValidationError, annotation: Any) -> str:
-    """A validation error in words: the field, what it may be, what came instead.
+    """Describe a validation error in words: the field, its allowed values, and the value that came.
 
     Args:
         annotation: the type that was decoded.
@@ -78,19 +78,19 @@ def explain(error: msgspec.ValidationError, annotation: Any) -> str:
 
 
 def meant(name: str, known: Any) -> str:
-    """`, did you mean 'tone'?`, or nothing when no known name is near."""
+    """Return `, did you mean 'tone'?`, or an empty string if no known name is similar."""
     close = nearest(name, known)
     return f", did you mean {close!r}?" if close else ""
 
 
 def shown(value: Any) -> str:
-    """A value as JSON has it, clipped."""
+    """Return a value as JSON, cut to a short length."""
     text = json.dumps(value, default=repr)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
 def _alternatives(annotation: Any) -> list[Any]:
-    """The members of a union but null and absence; the type itself where it is none."""
+    """Return the members of a union without null and unset; the type itself if it is no union."""
     if get_origin(annotation) not in (UnionType, Union):
         return [annotation]
     return [part for part in get_args(annotation) if part not in (NoneType, msgspec.UnsetType)]
@@ -108,7 +108,7 @@ def _named(value: object) -> str:
 
 
 def _choices(annotation: Any) -> list[str]:
-    """What may be chosen, where the type is a choice."""
+    """Return the values of a Literal; empty for other types."""
     if get_origin(annotation) is Annotated:
         annotation = annotation.__origin__
     literals = [part for part in _alternatives(annotation) if get_origin(part) is Literal]
@@ -126,7 +126,7 @@ def _bound_in_words(meta: msgspec.Meta) -> str:
 
 
 def _find(path: str, annotation: Any) -> tuple[str, Any]:
-    """The field a JSON path leads to, as people write it, and its type: `$.policy.ttl` is `policy.ttl`."""
+    """Return the field that a JSON path leads to, and its type: `$.policy.ttl` is the field `policy.ttl`."""
     where = path.removeprefix("$").lstrip(".")
     for step in filter(None, re.split(r"[.\[]", where)):
         annotation = _inside(annotation, step.rstrip("]"))

@@ -47,7 +47,7 @@ def test_nothing_about_a_signed_address_can_be_altered() -> None:
         (path, "-1", signature),
         (path, "9" * 400, signature),
     ):
-        with pytest.raises(Forbidden, match="not one the server signed"):
+        with pytest.raises(Forbidden, match="the signature of this address is wrong"):
             signer.verify(*altered)
     with pytest.raises(Forbidden):
         Signer(b"j" * 32, TurnedClock()).verify(path, expires, signature)

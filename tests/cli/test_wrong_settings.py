@@ -65,12 +65,12 @@ LINES = {
     "an origin": (
         {"VOXGATE_CORS_ORIGINS": "https://app.example.com,foo"},
         "",
-        "VOXGATE_CORS_ORIGINS = 'foo': no origin; one is scheme, host and port",
+        "VOXGATE_CORS_ORIGINS = 'foo': not an origin; write scheme, host and port",
     ),
     "a host for webhooks": (
         {},
         'webhook_allow = ["hooks.internal", "300.1.1.1/99"]\n',
-        "voxgate.toml: webhook_allow = '300.1.1.1/99': neither a host's name nor a network; write such as",
+        "voxgate.toml: webhook_allow = '300.1.1.1/99': neither a host name nor a network; write, for example,",
     ),
     "a variable under a flag": (
         {"VOXGATE_PORT": "abc"},

@@ -61,7 +61,7 @@ def test_a_taken_port_stops_the_start_and_another_is_offered(tmp_path: Path) -> 
 def test_an_address_of_another_machine_is_refused() -> None:
     problem = port_problem(Settings(host="192.0.2.1", port=0))
     assert problem is not None
-    assert problem.startswith("VOXGATE_HOST = '192.0.2.1': cannot be listened on")
+    assert problem.startswith("VOXGATE_HOST = '192.0.2.1': the server cannot listen there")
 
 
 def test_an_absent_device_is_named_with_what_to_set_instead(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_a_problem_names_what_was_set_and_how_it_is_set_otherwise(tmp_path: Path
         port = taken.getsockname()[1]
         (flag,) = problems(load_settings(data, overrides={"port": port}))
     assert flag.startswith(f"--port = {port}: already in use on 127.0.0.1;")
-    assert re.search(r"take another: --port [0-9]+$", flag)
+    assert re.search(r"or set --port [0-9]+$", flag)
 
 
 def test_every_problem_is_listed_for_the_doctor(tmp_path: Path) -> None:
@@ -129,7 +129,8 @@ NO_ORIGINS = ("foo", "app.example.com", "https://app.example.com/", "https://App
 def test_an_origin_that_no_browser_sends_stops_the_start(tmp_path: Path) -> None:
     assert problems(Settings(data_dir=tmp_path, cors_origins=ORIGINS), listen=False) == []
     for entry in NO_ORIGINS:
-        with pytest.raises(SettingsError, match=rf"^VOXGATE_CORS_ORIGINS = '{entry}': no origin; .* or \* for any$"):
+        words = rf"^VOXGATE_CORS_ORIGINS = '{entry}': not an origin; .* or \* for any$"
+        with pytest.raises(SettingsError, match=words):
             check_start(Settings(data_dir=tmp_path, cors_origins=("*", entry)), listen=False)
 
 
@@ -148,7 +149,7 @@ NO_HOSTS = (
 def test_what_is_neither_host_nor_network_stops_the_start(tmp_path: Path) -> None:
     assert problems(Settings(data_dir=tmp_path, webhook_allow=HOSTS), listen=False) == []
     for entry in NO_HOSTS:
-        words = re.escape(f"VOXGATE_WEBHOOK_ALLOW = {entry!r}: neither a host's name nor a network; write such as ")
+        words = re.escape(f"VOXGATE_WEBHOOK_ALLOW = {entry!r}: neither a host name nor a network; write, for example, ")
         with pytest.raises(SettingsError, match=f"^{words}"):
             check_start(Settings(data_dir=tmp_path, webhook_allow=("localhost", entry)), listen=False)
 
