@@ -1,4 +1,4 @@
-"""The HTTP surface: RunPod's job API, audio, and what an operator asks. It translates and holds no rule."""
+"""The HTTP API: RunPod's job API, OpenAI's speech API, and voxgate's own. It translates requests and holds no rules."""
 
 from gateway.api.app import build_app
 

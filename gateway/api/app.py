@@ -1,4 +1,4 @@
-"""The ASGI application: routes, errors and lifespan, behind the observer; and the fast lane beside it."""
+"""The ASGI application with its routes, errors, lifespan and observer, and the fast lane beside it."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ REQUEST_ID = "X-Request-ID"
 def build_app(
     gateway: GatewayPort, surfaces: Sequence[Surface], pages: Sequence[ControllerRouterHandler] = ()
 ) -> Observed:
-    """Everything the server answers.
+    """Build the application that answers all requests.
 
     Args:
-        gateway: started with the application's lifespan, and stopped with it.
+        gateway: started and stopped with the application's lifespan.
         surfaces: the public APIs.
-        pages: further routes, such as gateway.web's; this room may not import that one.
+        pages: more routes, such as those of gateway.web, which this package may not import.
     """
     settings = gateway.settings
     dependencies = {
@@ -45,7 +45,7 @@ def build_app(
         cors = CORSConfig(
             allow_origins=list(settings.cors_origins),
             allow_methods=["GET", "POST", "PUT", "DELETE"],
-            # Any: there are no cookies to guard, and clients in a page send headers of their own (x-stainless-…).
+            # Any header: no cookies need protection, and clients in a page send their own headers (x-stainless-…).
             allow_headers=["*"],
             expose_headers=[REQUEST_ID, "Retry-After"],
             max_age=86_400,

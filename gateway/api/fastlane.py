@@ -1,10 +1,10 @@
-"""The fast lane: answers in-memory cache hits of `/runsync` and of OpenAI's speech before there is an ASGI request.
+"""The fast lane: answers in-memory cache hits of `/runsync` and OpenAI's speech without an ASGI request.
 
-It calls what the handler calls, in the same order: authenticate, limit, look up; and it is counted and headed as
-`gateway.api.http.observe` counts and heads all others. Whatever is not a plain hit, every error included, is left to
-the application, so that there is one place for each rule and each message. The connection asks it, once a request is
-there whole (`gateway.api.http.connection`); under another server than `voxgate serve` the application answers hits,
-too.
+It makes the same calls as the handler, in the same order: authenticate, limit, look up. Its answers are counted and get
+the same headers as all others (`gateway.api.http.observe`). Every request that is not a plain hit, errors included,
+goes to the application, so each rule and each message has one place. The connection calls the fast lane when a request
+has arrived completely (`gateway.api.http.connection`). Under a server other than `voxgate serve`, the application
+answers hits too.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from gateway.api.http.ports import GatewayPort
 from gateway.api.http.security import ADMITTED, base_url, usable_host
 from gateway.api.http.sending import pieces_of
 from gateway.api.openai.errors import Refused
-from gateway.api.openai.request import Wanted, translate
+from gateway.api.openai.request import SpeechCall, translate
 from gateway.api.openai.speech import SPEECH_PATH, VERB, headers_of
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.errors import BadRequest, TooManyRequests, VoxgateError
@@ -40,11 +40,11 @@ _RUNSYNC = "runsync"
 
 _JSON = b"content-type: application/json\r\n" + DEFAULT_LINES + b"x-request-id: %b\r\ncontent-length: %d\r\n"
 _AUDIO = b"content-type: %b\r\n%b" + DEFAULT_LINES + b"x-request-id: %b\r\ncontent-length: %d\r\n"
-"""The headers of the application's answers."""
+"""Header lines, the same as in the application's answers."""
 
 
 def endpoint_of(path: str) -> str | None:
-    """The endpoint whose `/runsync` this path is, or None."""
+    """Return the endpoint of a `/runsync` path; None for other paths."""
     if path == _ROOT:
         return DEFAULT_ENDPOINT
     if path.startswith(_PREFIX) and path.endswith(_SUFFIX) and "%" not in path:
@@ -55,7 +55,7 @@ def endpoint_of(path: str) -> str | None:
 
 
 def plain_query(query: bytes) -> bool:
-    """Whether the query is empty or a `wait` within its range, which a finished answer need not look at."""
+    """Return whether the query is empty or a valid `wait`, which has no effect on a finished answer."""
     if not query:
         return True
     found = _WAIT(query)
@@ -65,14 +65,14 @@ def plain_query(query: bytes) -> bool:
 TRANSLATED_SHARE = 48
 OVERHEAD_BYTES = 500
 MAX_BODY_BYTES = 65_536
-"""Longer bodies are the application's: it reads them in a thread."""
+"""Longer bodies go to the application, which reads them in a thread."""
 
-KNOWN_SHARE = 32
-ASKED_OVERHEAD_BYTES = 600
+BODIES_SHARE = 32
+BODY_OVERHEAD_BYTES = 600
 
 
-class Asked(msgspec.Struct, frozen=True):
-    """A body of `/runsync` that holds an input and nothing else that matters, read once."""
+class RunsyncBody(msgspec.Struct, frozen=True):
+    """A decoded body of `/runsync` that has an input and no webhook, policy or s3Config."""
 
     raw_input: bytes
     characters: int
@@ -80,36 +80,35 @@ class Asked(msgspec.Struct, frozen=True):
 
 
 class FastLane:
-    """Answers what can be answered at once.
+    """Answers requests that are in-memory cache hits.
 
     Args:
-        gateway: whose access and jobs are asked.
-        requests: where answers are counted.
-        cors: whether CORS is on; requests with an Origin are the application's then.
+        gateway: gives access to keys, limits and jobs.
+        requests: counts the answers.
+        cors: whether CORS is on; then requests with an Origin go to the application.
     """
 
     def __init__(self, gateway: GatewayPort, requests: Requests, *, cors: bool) -> None:
-        """Hold what it asks."""
         hot_bytes = gateway.settings.cache.hot_bytes
         self._gateway = gateway
         self._requests = requests
-        self._never = {b"idempotency-key", b"content-encoding"} | ({b"origin"} if cors else set())
-        self._translated: HotTier[tuple[int, Wanted]] = HotTier(beside(hot_bytes, TRANSLATED_SHARE))
+        self._refused_headers = {b"idempotency-key", b"content-encoding"} | ({b"origin"} if cors else set())
+        self._translated: HotTier[tuple[int, SpeechCall]] = HotTier(beside(hot_bytes, TRANSLATED_SHARE))
         self._max_body = min(MAX_BODY_BYTES, gateway.settings.max_body_runsync_bytes)
-        self._known: HotTier[Asked] = HotTier(beside(hot_bytes, KNOWN_SHARE))
-        gateway.metrics.hold(lambda: self._translated.size_bytes + self._known.size_bytes)
+        self._bodies: HotTier[RunsyncBody] = HotTier(beside(hot_bytes, BODIES_SHARE))
+        gateway.metrics.hold(lambda: self._translated.size_bytes + self._bodies.size_bytes)
 
     def __call__(self, scope: Scope, target: bytes, body: bytes | bytearray) -> tuple[bytes, Body] | None:
-        """Header lines and body of the answer, whose status is 200; None: ask the application.
+        """Return the header lines and body of an answer with status 200; None if the application must answer.
 
         Args:
-            scope: of the ASGI request that is made if this gives None; its scheme and headers are read.
-            target: of the request line of this POST.
-            body: the whole.
+            scope: the scope of the ASGI request that follows if this returns None; its scheme and headers are read.
+            target: the target in the request line of this POST.
+            body: the whole body.
         """
         started = time.perf_counter()
         if _log.isEnabledFor(logging.DEBUG):
-            return None  # every answer has its line then, and the application's wrapper writes it
+            return None  # at this level every answer is logged, and the application's wrapper does that
         path, _, query = target.partition(b"?")
         spoken = path == _SPEECH
         endpoint_id = None if spoken else endpoint_of(path.decode("latin-1"))
@@ -123,7 +122,7 @@ class FastLane:
                 if host or not usable_host(value):
                     return None
                 host = value
-            elif name in self._never:
+            elif name in self._refused_headers:
                 return None
         try:
             caller = self._gateway.access.authenticate(key)
@@ -132,8 +131,8 @@ class FastLane:
             return None
         if endpoint_id is None:
             return self._speech(scope, caller, bytes(body), started)
-        asked = self._read(endpoint_id, scope["scheme"], host, bytes(body))
-        answer = None if asked is None else self._look_up(scope, caller, endpoint_id, asked)
+        decoded = self._read(endpoint_id, scope["scheme"], host, bytes(body))
+        answer = None if decoded is None else self._look_up(scope, caller, endpoint_id, decoded)
         if answer is None:
             return None
         size = sum(map(len, answer))
@@ -141,12 +140,12 @@ class FastLane:
         self._requests.count(_RUNSYNC, 200, time.perf_counter() - started)
         return head, b"".join(answer) if size <= PIECE_BYTES else pieces_of(answer)
 
-    def _read(self, endpoint_id: str, scheme: str, host: bytes, body: bytes) -> Asked | None:
-        """What the body asks for, from memory where this very body was read before; None: not for the fast lane."""
+    def _read(self, endpoint_id: str, scheme: str, host: bytes, body: bytes) -> RunsyncBody | None:
+        """Decode the body, or take it from memory if the same body came before; None: not for the fast lane."""
         name = (endpoint_id, scheme, host, body)
-        asked = self._known.get(name)
-        if asked is not None:
-            return asked
+        decoded = self._bodies.get(name)
+        if decoded is not None:
+            return decoded
         try:
             envelope = decode_envelope(body)
         except BadRequest:
@@ -156,56 +155,56 @@ class FastLane:
         raw_input = envelope.input
         if raw_input is UNSET:
             return None
-        asked = Asked(bytes(raw_input), characters_of(raw_input), base_url(scheme, ((b"host", host),)))
-        size_bytes = held_by(endpoint_id, host, body, asked.raw_input, asked.base_url)
-        self._known.put(name, asked, size_bytes + ASKED_OVERHEAD_BYTES)
-        return asked
+        decoded = RunsyncBody(bytes(raw_input), characters_of(raw_input), base_url(scheme, ((b"host", host),)))
+        size_bytes = held_by(endpoint_id, host, body, decoded.raw_input, decoded.base_url)
+        self._bodies.put(name, decoded, size_bytes + BODY_OVERHEAD_BYTES)
+        return decoded
 
-    def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, asked: Asked) -> tuple[bytes, ...] | None:
+    def _look_up(self, scope: Scope, caller: Any, endpoint_id: str, decoded: RunsyncBody) -> tuple[bytes, ...] | None:
         try:
-            if not self._gateway.access.admit_now(caller, endpoint_id, _RUNSYNC, asked.characters):
+            if not self._gateway.access.admit_now(caller, endpoint_id, _RUNSYNC, decoded.characters):
                 return None
         except TooManyRequests:
             return None
-        # Counted now: the application, if it must answer after all, shall not count it again.
+        # The request is counted now. If the application must answer after all, it must not count it again.
         scope[ADMITTED] = True
-        return self._gateway.jobs.hot(caller, endpoint_id, asked.raw_input, asked.base_url)
+        return self._gateway.jobs.hot(caller, endpoint_id, decoded.raw_input, decoded.base_url)
 
     def _speech(self, scope: Scope, caller: Any, body: bytes, started: float) -> tuple[bytes, Body] | None:
         found = self._look_up_speech(scope, caller, body)
         if found is None:
             return None
-        audio, wanted = found
-        if wanted.warnings or audio.warnings:
-            said = b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in headers_of(audio, wanted).items()])
+        audio, call = found
+        if call.warnings or audio.warnings:
+            lines = b"".join([b"%b: %b\r\n" % (n.encode(), v.encode()) for n, v in headers_of(audio, call).items()])
         else:
-            said = b"x-voxgate-job-id: %b\r\n" % audio.job_id.encode()
+            lines = b"x-voxgate-job-id: %b\r\n" % audio.job_id.encode()
         request_id = request_id_of(scope["headers"])
-        head = _AUDIO % (audio.mimetype.encode(), said, request_id, len(audio.data))
+        head = _AUDIO % (audio.mimetype.encode(), lines, request_id, len(audio.data))
         self._requests.count(VERB, 200, time.perf_counter() - started)
         return head, audio.data if len(audio.data) <= PIECE_BYTES else pieces_of((audio.data,))
 
-    def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, Wanted] | None:
+    def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, SpeechCall] | None:
         try:
-            wanted = self._wanted(caller, body)
-            if wanted.events:
+            call = self._translate(caller, body)
+            if call.events:
                 return None
-            if not self._gateway.access.admit_now(caller, wanted.endpoint_id, VERB, wanted.characters):
+            if not self._gateway.access.admit_now(caller, call.endpoint_id, VERB, call.characters):
                 return None
         except (Refused, VoxgateError):
             return None
         scope[ADMITTED] = True
-        found = self._gateway.jobs.hot_audio(caller, wanted.endpoint_id, wanted.raw_input)
-        return None if found is None else (found, wanted)
+        found = self._gateway.jobs.hot_audio(caller, call.endpoint_id, call.raw_input)
+        return None if found is None else (found, call)
 
-    def _wanted(self, caller: Any, body: bytes) -> Wanted:
-        """What `translate` makes of the body, from memory where it was asked before."""
+    def _translate(self, caller: Any, body: bytes) -> SpeechCall:
+        """Translate the body, or take the result from memory if the same body came before."""
         name = (caller.tenant, body)
         known = self._translated.get(name)
         reading = self._gateway.jobs.reading
         if known is not None and known[0] == reading:
             return known[1]
-        wanted = translate(self._gateway, caller, body)
-        size_bytes = held_by(body, wanted.raw_input, wanted.endpoint_id) + len(wanted.raw_input)
-        self._translated.put(name, (reading, wanted), size_bytes + OVERHEAD_BYTES)
-        return wanted
+        call = translate(self._gateway, caller, body)
+        size_bytes = held_by(body, call.raw_input, call.endpoint_id) + len(call.raw_input)
+        self._translated.put(name, (reading, call), size_bytes + OVERHEAD_BYTES)
+        return call

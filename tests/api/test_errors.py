@@ -154,7 +154,7 @@ async def test_a_compressed_body_is_told_to_come_as_it_is(client: httpx.AsyncCli
     body = gzip.compress(b'{"input": {"text": "Hello."}}')
     answer = await client.post("/run", content=body, headers={"Content-Encoding": "gzip"})
     assert answer.status_code == 400
-    assert words(answer) == "a body in Content-Encoding 'gzip' is not read: send it as it is"
+    assert words(answer) == "a body in Content-Encoding 'gzip' is not supported: send it uncompressed"
 
 
 @pytest.mark.parametrize("path", ["/health/live", "/health/ready"])

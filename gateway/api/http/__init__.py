@@ -1,1 +1,1 @@
-"""What every surface stands on: the connection, keys, errors, files, the OpenAPI document."""
+"""The parts that all surfaces share: the connection, keys, errors, files, the OpenAPI document."""

@@ -1,4 +1,4 @@
-"""Answers as JSON, and callers that leave before theirs."""
+"""JSON answers, and a check for callers that disconnect before they have one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from litestar import MediaType, Request, Response
 
 
 def json_response(value: object) -> Response[bytes]:
-    """A Struct as its JSON; the same encoder the fast lane's answers were made with."""
+    """Answer with a Struct as JSON, made by the same encoder as the fast lane's answers."""
     return Response(msgspec.json.encode(value), status_code=200, media_type=MediaType.JSON)
 
 
-async def gone_away(request: Request[Any, Any, Any]) -> None:
-    """Returns once the caller has closed the connection."""
+async def disconnected(request: Request[Any, Any, Any]) -> None:
+    """Wait until the caller has closed the connection."""
     while (await request.receive())["type"] != "http.disconnect":
-        continue  # what is left of a body nobody reads
+        continue  # skip the rest of a body that is not needed

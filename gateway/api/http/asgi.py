@@ -1,4 +1,4 @@
-"""ASGI as the specification has it: plain mappings and three callables. Litestar's own types are narrower."""
+"""The ASGI types of the specification: plain mappings and three callables. Litestar's own types are narrower."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 Body: TypeAlias = bytes | Iterator[memoryview]
-"""A body; in pieces where it is too large to be written at once."""
+"""A body. One that is too large to be written at once comes in pieces."""
 Lane: TypeAlias = Callable[[Scope, bytes, bytes | bytearray], tuple[bytes, Body] | None]
-"""Header lines and body of an answer to a whole POST (scope, target, body) that needs no application, or None."""
+"""Answers a complete POST (scope, target, body) with header lines and a body; None if the application must answer."""
 EarlyError: TypeAlias = Callable[[bytes, int, str], bytes]
-"""The JSON of an error that is answered before there is a request: target as far as it came, status, message."""
+"""Makes the JSON of an error before there is a request, from the target so far, the status and the message."""
 PIECE_BYTES = 65_536
-"""A larger body leaves in pieces of this size, each when its reader has taken most of those before it."""
+"""A larger body is sent in pieces of this size. Each is sent when the reader has taken most of those before it."""
 App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]

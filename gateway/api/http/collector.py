@@ -1,4 +1,4 @@
-"""Python's garbage collector, as a server needs it: seldom, and surely after much has come in."""
+"""Python's garbage collector, set to run rarely, but always after a fixed amount of received data."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ _THRESHOLDS = (10_000, 20, 50)
 
 
 class Collector:
-    """Runs the full collection when requests have brought so many bytes since the last one.
+    """Runs a full collection each time requests have brought a given number of bytes.
 
-    With thresholds that spare a cached answer (Python's own took a sixth of its CPU, benchmarks/NOTES.md) a full round
-    practically never comes by itself, and a cycle that holds the body of a request would stay for good.
+    Python's own thresholds cost a cached answer a sixth of its CPU (benchmarks/NOTES.md). With higher thresholds a full
+    collection almost never starts by itself, and a reference cycle that holds a request's body would stay for ever.
 
     Args:
-        every_bytes: of requests, between two full collections.
+        every_bytes: bytes of requests between two full collections.
     """
 
     def __init__(self, every_bytes: int = 64_000_000) -> None:
@@ -23,13 +23,13 @@ class Collector:
         self._received_bytes = 0
 
     def begin(self) -> None:
-        """Set what was loaded so far apart, so that it is not looked at again and again, and raise the thresholds."""
+        """Exclude the objects loaded so far from later collections, and raise the thresholds."""
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_THRESHOLDS)
 
     def received(self, size_bytes: int) -> None:
-        """Count bytes of requests. Called on the event loop; what is due runs in a turn of its own."""
+        """Count bytes of requests. Called on the event loop; a collection that is due runs in the next turn."""
         self._received_bytes += size_bytes
         if self._received_bytes >= self._every_bytes:
             self._received_bytes = 0

@@ -1,15 +1,15 @@
-"""A connection as uvicorn has it, with a fast lane, and an end to how much and how slowly a caller may send or read.
+"""uvicorn's connection with a fast lane, and with limits on the size and speed of requests and answers.
 
-uvicorn with httptools keeps whatever comes before the empty line that ends the headers, for as long as it takes, and
-what follows the last chunk of a body. Here headers have a size and a time, what stands around a body a size, a body has
-to come and an answer to be read at some rate; a caller who waits for an answer may wait on. Trailers are dropped (RFC
-9110, 6.5.1): they must not pass for headers. An offer to upgrade is ignored (RFC 9110, 7.8), and the request is read
-as if it were not there; httptools by itself takes the body for the other protocol.
+uvicorn with httptools keeps all bytes before the end of the headers, for any time, and all bytes after the last chunk
+of a body. Here headers have a limit of size and time, chunk sizes and trailers a limit of size, and a body must arrive,
+and an answer must be read, at a minimum rate. A caller may wait for an answer for any time. Trailers are dropped (RFC
+9110, 6.5.1), so that they cannot be taken for headers. An offer to upgrade is ignored (RFC 9110, 7.8), and the request
+is read as if it had none; httptools alone would take the body for the other protocol.
 
-uvicorn promises nothing about the class this one extends, so pyproject.toml bounds its version from above.
+uvicorn gives no guarantee for the class that is extended here, so pyproject.toml sets an upper bound on its version.
 
-A POST that came whole is shown to the fast lane first. What that can answer needs no task, no events and no ASGI
-messages, which cost more than the answer (benchmarks/NOTES.md); all else goes on as if nothing had happened.
+A complete POST goes to the fast lane first. An answer from there needs no task, no events and no ASGI messages, which
+cost more than the answer itself (benchmarks/NOTES.md). Every other request goes the normal way.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Literal, cast
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
-from gateway.api.http.outflow import Outflow, Patience
+from gateway.api.http.transport import CountingTransport, ReadRate
 from gateway.settings.logs import get_logger
 
 log = get_logger("voxgate.connection")
@@ -31,20 +31,21 @@ Lane = Callable[[Any, bytes, bytearray], tuple[bytes, bytes | Iterator[memoryvie
 EarlyError = Callable[[bytes, int, str], bytes]
 
 
-def _nobody(size_bytes: int) -> None:
-    """Hear of bytes that nobody counts."""
+def _ignore(size_bytes: int) -> None:
+    """Ignore received bytes."""
 
 
 class Connection(HttpToolsProtocol):
-    """One caller's connection.
+    """The connection of one caller.
 
     Attributes:
-        MAX_HEAD_BYTES: of the request line and headers, and of what comes of a body without a byte of its content
-            (sizes of chunks, trailers); looked at between reads, which bring up to 256 KB at once.
-        HEAD_S: within which they are there, counted from the connection or from their first byte.
-        GRACE_S: after which a body must have come, and an answer that waits must have left, at LEAST_BYTES_S.
-        STALL_S: within which some of an answer that waits must leave.
-        LOOK_S: how often time is looked at.
+        MAX_HEAD_BYTES: the most bytes of the request line and headers, and of chunk sizes and trailers without a byte
+            of content between them. Checked between reads, which bring up to 256 KB at once.
+        HEAD_S: seconds within which the headers must be complete, from the connection or from their first byte.
+        GRACE_S: seconds after which a body must arrive, and a waiting answer must be read, at LEAST_BYTES_S.
+        LEAST_BYTES_S: the minimum rate, in bytes per second.
+        STALL_S: seconds within which some bytes of a waiting answer must be read.
+        LOOK_S: seconds between two checks of these times.
     """
 
     MAX_HEAD_BYTES: ClassVar[int] = 65_536
@@ -55,14 +56,14 @@ class Connection(HttpToolsProtocol):
     LOOK_S: ClassVar[float] = 5.0
 
     def __init__(
-        self, *args: Any, lane: Lane, early_error: EarlyError, received: Callable[[int], None] = _nobody, **others: Any
+        self, *args: Any, lane: Lane, early_error: EarlyError, received: Callable[[int], None] = _ignore, **others: Any
     ) -> None:
-        """As uvicorn makes it.
+        """Create the connection as uvicorn does.
 
         Args:
             lane: may answer a POST, given its scope, target and body.
-            early_error: makes the JSON of an error, given the target as far as it came, the status and the message.
-            received: is told how many bytes have come.
+            early_error: makes the JSON of an error, given the target so far, the status and the message.
+            received: called with the number of bytes that have arrived.
         """
         super().__init__(*args, **others)
         self.url = b""
@@ -70,22 +71,23 @@ class Connection(HttpToolsProtocol):
         self._early_error = early_error
         self._count = received
         self._held: bytearray | None = None
+        """The body so far of a POST that is held back for the fast lane; None if no request is."""
         self._answering: RequestResponseCycle | None = None
         self._ready: Any = None
 
     def connection_made(self, transport: Any) -> None:
-        """A caller is there."""
-        self._outflow = Outflow(transport)
-        super().connection_made(cast(Any, self._outflow))
-        self._patience = Patience(self.STALL_S, self.GRACE_S, self.LEAST_BYTES_S)
+        """Start the checks of a new connection."""
+        self._counted = CountingTransport(transport)
+        super().connection_made(cast(Any, self._counted))
+        self._read_rate = ReadRate(self.STALL_S, self.GRACE_S, self.LEAST_BYTES_S)
         self._part: _Part = "nothing"
         self._since = self.loop.time()
         self._received = 0
         self._around_bytes = 0
-        self._look_later()
+        self._schedule_check()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell every request of the connection, not only the last one as uvicorn does."""
+        """Notify every request of the connection. uvicorn notifies only the last one."""
         for cycle in (self._answering, *(waiting for waiting, _ in self.pipeline)):
             if cycle is not None and not cycle.response_complete:
                 cycle.disconnected = True
@@ -94,14 +96,14 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, but for a head or trailers without an end."""
+        """Parse received bytes. Refuse headers or trailers that are too large."""
         self._unset_keepalive_if_required()
         self._count(len(data))
         self._received += len(data)
         self._around_bytes += len(data)
         self._parse(data)
         if self._held is not None:
-            self._go_on()
+            self._skip_fast_lane()
         if self._part == "head" and self._received > self.MAX_HEAD_BYTES:
             self._refuse(431, f"the request line and headers are too large; at most {self.MAX_HEAD_BYTES} bytes")
         elif self._part == "body" and self._around_bytes > self.MAX_HEAD_BYTES:
@@ -114,14 +116,14 @@ class Connection(HttpToolsProtocol):
                     self.parser.feed_data(data)
                     return
                 except HttpParserUpgrade as stopped:
-                    if self._part != "head":  # CONNECT: whatever follows is not ours to read
+                    if self._part != "head":  # CONNECT: the following bytes are another protocol's
                         return
                     data = self._without_upgrade() + data[stopped.args[0] :]
         except HttpParserError:
             self.send_400_response("")
 
     def _without_upgrade(self) -> bytes:
-        """The head that has just been read, without its offer to upgrade, for a parser that has not stopped at it."""
+        """Write the head just read without its offer to upgrade, and make a new parser, which will not stop at it."""
         method, version = self.parser.get_method(), self.parser.get_http_version().encode()
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
@@ -129,31 +131,31 @@ class Connection(HttpToolsProtocol):
         return b"%b %b HTTP/%b\r\n%b\r\n" % (method, self.url, version, b"".join(lines))
 
     def on_message_begin(self) -> None:
-        """The first byte of a request."""
-        self._unset_keepalive_if_required()  # set a moment ago, if the one before it was in the same packet
+        """Begin a request at its first byte."""
+        self._unset_keepalive_if_required()  # it is set if the request before came in the same packet
         super().on_message_begin()
         self._begin("head")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A line of the head, or a trailer, which is dropped."""
+        """Keep a header line; drop a trailer."""
         if self._part == "head":
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        """The empty line after the headers."""
+        """Begin the body, and hold the request back if the fast lane may answer it."""
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
-            return  # it is read once more, see `_without_upgrade`
+            return  # the head is parsed again, see `_without_upgrade`
         if sum(name == b"host" for name, _ in self.headers) > 1:
             self._refuse(400, "there are several Host headers: send one (RFC 9112, 3.2)")
-            raise HttpParserError("several Host headers")  # or what follows in the packet would be read
-        if self._may_be_quick():
+            raise HttpParserError("several Host headers")  # stops the parser from reading the rest of the packet
+        if self._fast_lane_allowed():
             self._held = bytearray()
         else:
             super().on_headers_complete()
         self._begin("body")
 
     def on_body(self, body: bytes) -> None:
-        """Some of the body."""
+        """Pass on a piece of the body, or keep it for the fast lane."""
         self._around_bytes = 0
         if self._held is None:
             super().on_body(body)
@@ -161,15 +163,15 @@ class Connection(HttpToolsProtocol):
             self._held += body
 
     def on_message_complete(self) -> None:
-        """The end of a request."""
-        if self._part == "head":  # of one that offers to upgrade
+        """End the request, and answer it from the fast lane if it was held back."""
+        if self._part == "head":  # a request that offers to upgrade; it is parsed again
             return
         self._part = "whole"
         if self._held is not None:
             try:
                 answer = self._lane(self.scope, self.url, self._held)
             except Exception:
-                # The parser, which calls us, would take it for the caller's fault.
+                # The parser calls this method and would report the exception as the caller's error.
                 log.exception("fast_lane_crashed")
                 answer = None
             if answer is not None:
@@ -179,11 +181,11 @@ class Connection(HttpToolsProtocol):
                     self._answer(head, body)
                     return
                 self._ready = partial(_in_pieces, head, body)
-            self._let_go()
+            self._start_request()
         super().on_message_complete()
 
-    def _may_be_quick(self) -> bool:
-        """Whether this request may be answered as soon as it is there: nobody waits before it, and nothing is odd."""
+    def _fast_lane_allowed(self) -> bool:
+        """Return whether this is a plain POST, and no request before it on this connection still waits."""
         parser = self.parser
         return (
             parser.get_method() == b"POST"
@@ -195,18 +197,18 @@ class Connection(HttpToolsProtocol):
             and not self.flow.write_paused
         )
 
-    def _go_on(self) -> None:
-        """The rest of the body is still on its way, or what came of it was no HTTP and has been refused."""
+    def _skip_fast_lane(self) -> None:
+        """Start a held request whose body is not complete after a read; drop it if it was refused."""
         if self.transport.is_closing():
             self._held = None
             return
         try:
-            self._let_go()
-        except HttpParserError:  # the target; inside of the parser, uvicorn would have heard of it
+            self._start_request()
+        except HttpParserError:  # a bad target; called from the parser, uvicorn would handle this itself
             self.send_400_response("")
 
-    def _let_go(self) -> None:
-        """Make the request that was held back, with what there is of its body."""
+    def _start_request(self) -> None:
+        """Start the held request in the application, with the body so far."""
         held, self._held = self._held, None
         super().on_headers_complete()
         if held:
@@ -221,7 +223,7 @@ class Connection(HttpToolsProtocol):
         self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """What is no HTTP."""
+        """Refuse bytes that are not HTTP."""
         self._refuse(400, "this is not HTTP/1.1 as RFC 9112 has it: look at the request line, headers and chunk sizes")
 
     def _begin(self, part: _Part) -> None:
@@ -234,16 +236,16 @@ class Connection(HttpToolsProtocol):
         ready, self._ready = self._ready, None
         super()._start_asgi_task(cycle, ready or app)
 
-    def _look_later(self) -> None:
-        self.loop.call_later(self.LOOK_S, self._look)
+    def _schedule_check(self) -> None:
+        self.loop.call_later(self.LOOK_S, self._check_times)
 
-    def _look(self) -> None:
-        if self.parser is None:  # the connection is gone
+    def _check_times(self) -> None:
+        if self.parser is None:  # the connection is closed
             return
         now = self.loop.time()
-        if self._patience.is_over(self._outflow, now):
-            log.info("answer_not_read", waiting_bytes=self._outflow.waiting_bytes, sent_bytes=self._outflow.sent_bytes)
-            self._outflow.abort()  # to close would be to wait until it is read
+        if self._read_rate.is_too_low(self._counted, now):
+            log.info("answer_not_read", waiting_bytes=self._counted.waiting_bytes, sent_bytes=self._counted.sent_bytes)
+            self._counted.abort()  # `close` would wait until the answer is read
             return
         seconds = now - self._since
         if self.transport.is_closing():
@@ -253,14 +255,14 @@ class Connection(HttpToolsProtocol):
                 self._refuse(408, f"the request line and headers did not come within {self.HEAD_S:g} seconds")
         elif (
             self._part == "body"
-            and not self.flow.read_paused  # the server does not take it: not its sender's fault
+            and not self.flow.read_paused  # then the server is slow, not the sender
             and self._received < (seconds - self.GRACE_S) * self.LEAST_BYTES_S
         ):
             self._refuse(408, f"the body came at less than {self.LEAST_BYTES_S:g} bytes per second")
-        self._look_later()
+        self._schedule_check()
 
     def _refuse(self, status: int, message: str) -> None:
-        """Say why, unless an answer is on its way already, and hang up."""
+        """Answer with an error, unless another answer is being sent, and close the connection."""
         cycle = self.cycle
         answering = cycle is not None and cycle.response_started and not cycle.response_complete
         answered = self._held is None and cycle is not None and cycle.response_complete and self._part == "body"
@@ -276,7 +278,7 @@ class Connection(HttpToolsProtocol):
 
 
 async def _in_pieces(head: bytes, pieces: Iterator[memoryview], scope: Any, receive: Any, send: Any) -> None:
-    """The application of a request whose answer is ready and large: sends it as its reader takes it."""
+    """Send a large, ready answer in pieces, as its reader takes them. Stands in for the application."""
     headers = [tuple(line.split(b": ", 1)) for line in head.splitlines()]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for piece in pieces:

@@ -1,4 +1,4 @@
-"""The shapes of answers as the OpenAPI document tells them. Handlers send ready bytes; these say what is in them."""
+"""Structs that describe bodies and answers in the OpenAPI document, for handlers that send ready bytes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.usage import UsageTotal
 
 
 class SpeechEnvelope(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The body of `/run` and `/runsync`. Unknown keys beside `input` are ignored; unknown keys in it are refused."""
+    """The body of `/run` and `/runsync`. Unknown keys beside `input` are ignored, inside it they are refused."""
 
     input: SpeechRequest
     webhook: str | None = None
@@ -27,7 +27,8 @@ class SpeechEnvelope(msgspec.Struct, frozen=True, omit_defaults=True):
 class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     """The speech of a COMPLETED job.
 
-    `audio_base64` is there up to the server's `max_inline_bytes` unless `delivery` is `url`; `audio_url` always.
+    `audio_url` is always there. `audio_base64` is there for audio up to the server's `max_inline_bytes`, unless
+    `delivery` is `url`.
     """
 
     audio_url: str
@@ -48,7 +49,7 @@ class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job. Bad input is a FAILED job with HTTP status 200; times are in milliseconds."""
+    """A job. Bad input gives a FAILED job with HTTP status 200. Times are in milliseconds."""
 
     id: str
     status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
@@ -63,19 +64,19 @@ class Job(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Purged(msgspec.Struct, frozen=True):
-    """How many queued jobs were removed."""
+    """The number of queued jobs that were removed."""
 
     removed: int
     status: Literal["completed"] = "completed"
 
 
 class NewVoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A voice to be made of a recording.
+    """A recording to make a voice from.
 
     Args:
-        consent: who agreed that this voice is used, and when.
+        consent: the person who agreed that this voice is used, and when.
         audio_base64: WAV, MP3, FLAC or OGG, 3 to 60 seconds.
-        language: BCP 47 tag of what is spoken in it.
+        language: BCP 47 tag of the language in the recording.
     """
 
     name: str
@@ -85,7 +86,7 @@ class NewVoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class OwnVoice(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A voice the key's tenant uploaded. `consent` is shown to keys with the scope `voices`."""
+    """A voice that the key's tenant uploaded. `consent` is shown to keys with the scope `voices`."""
 
     name: str
     language: str | None
@@ -98,7 +99,7 @@ class OwnVoice(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, voice: UploadedVoice, backends: tuple[str, ...], *, consent: bool) -> OwnVoice:
-        """An uploaded voice as it is told; `backends` can speak with it."""
+        """Describe an uploaded voice. `backends` are those that can speak with it."""
         return cls(
             voice.name,
             voice.language,
@@ -112,7 +113,7 @@ class OwnVoice(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class VoiceInfo(msgspec.Struct, frozen=True):
-    """A voice one may ask for with `voice` and, where several backends have one of that name, `backend`."""
+    """A voice to request with `voice`, and with `backend` too if several backends have a voice of that name."""
 
     name: str
     backend: str
@@ -122,23 +123,23 @@ class VoiceInfo(msgspec.Struct, frozen=True):
 
 
 class Voices(msgspec.Struct, frozen=True):
-    """The voices of the backends that may speak, each backend's default first, and the tenant's own."""
+    """The voices of the available backends, each backend's default first, and those of the tenant."""
 
     voices: tuple[VoiceInfo, ...]
     own: tuple[OwnVoice, ...]
 
 
 class Deleted(msgspec.Struct, frozen=True):
-    """What is gone."""
+    """The name of the voice that was deleted."""
 
     deleted: str
 
 
 class NewPronunciations(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Entries to be set.
+    """Entries to set.
 
     Args:
-        version: the version these entries were made from; with another one meanwhile the answer is 409.
+        version: the version that these entries are based on. If the dictionary has another one now, the answer is 409.
     """
 
     entries: tuple[Pronunciation, ...]
@@ -146,7 +147,7 @@ class NewPronunciations(msgspec.Struct, frozen=True, forbid_unknown_fields=True)
 
 
 class Ready(msgspec.Struct, frozen=True):
-    """The server takes jobs; `checks` says what was looked at."""
+    """The server takes jobs. `checks` lists what was checked."""
 
     status: Literal["ready"]
     checks: dict[str, str] = {}
@@ -159,7 +160,7 @@ class Live(msgspec.Struct, frozen=True):
 
 
 class UsageOfDay(msgspec.Struct, frozen=True):
-    """What was used on one day (UTC) of one endpoint, spoken by one backend."""
+    """The usage of one endpoint and one backend on one day (UTC)."""
 
     day: str
     endpoint: str
@@ -172,7 +173,7 @@ class UsageOfDay(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, row: UsageTotal) -> UsageOfDay:
-        """A row of the usage table as it is told."""
+        """Convert a row of the usage table."""
         return cls(
             row.day,
             row.endpoint_id,
@@ -186,7 +187,7 @@ class UsageOfDay(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """What a tenant used since a day, that day included."""
+    """The usage of a tenant since a day, that day included."""
 
     tenant: str
     since: str

@@ -1,4 +1,4 @@
-"""From bytes to an Envelope: the one decoder the handlers and the fast lane share."""
+"""Decode a body of `/run` or `/runsync` into an Envelope, for the handlers and the fast lane."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ DEFAULT_WAIT_MS = 90_000
 MAX_IDEMPOTENCY_KEY = 255
 
 RANGES = {"wait": WAIT_MS, "ttl": TTL_MS, "days": (1, 366)}
-"""Query parameters that are a number, and what it may be."""
+"""The lowest and highest value of each numeric query parameter."""
 
 WaitMs: TypeAlias = Annotated[int, msgspec.Meta(ge=WAIT_MS[0], le=WAIT_MS[1])]
 
 SLICE_BYTES = 500_000
-"""What is scanned for half characters at a time: at most about 10 ms."""
+"""Bytes of a large body that are scanned for lone surrogates at a time, in at most about 10 ms."""
 
 _AT = re.compile(r"\(byte (\d+)\)")
 _NO_NUMBER = re.compile(rb"NaN|-?Infinity")
-"""A parser stops at its first byte, or behind its sign."""
+"""A number that JSON does not have. The parser stops at its first byte, or after its sign."""
 _decode = msgspec.json.Decoder(Envelope).decode
 
 
 class _Text(msgspec.Struct):
-    """The part of `input` that limits count; `input` inside `input` is what some clients send."""
+    """The text inside `input`, whose length the limits count. Some clients send an `input` inside `input`."""
 
     text: str = ""
     input: msgspec.Raw | msgspec.UnsetType = UNSET
@@ -44,14 +44,14 @@ class _Text(msgspec.Struct):
 _decode_text = msgspec.json.Decoder(_Text).decode
 
 
-def decode_envelope(body: bytes, *, mend: bool = True) -> Envelope:
-    """The envelope of `/run` and `/runsync`; a Content-Type is not asked for.
+def decode_envelope(body: bytes, *, repair: bool = True) -> Envelope:
+    """Decode the envelope of `/run` and `/runsync`. The Content-Type does not matter.
 
     Args:
-        mend: whether a body that no parser takes is read once more, `mended`.
+        repair: whether to try again with `repair_json` if the parser refuses the body.
 
     Raises:
-        BadRequest: not JSON, no `input`, or an envelope key of the wrong type.
+        BadRequest: the body is not JSON, has no `input`, or has an envelope key of the wrong type.
     """
     try:
         try:
@@ -59,14 +59,14 @@ def decode_envelope(body: bytes, *, mend: bool = True) -> Envelope:
         except msgspec.ValidationError:
             raise
         except msgspec.DecodeError:
-            if not mend:
+            if not repair:
                 raise
-            envelope = _decode(mended(body))
+            envelope = _decode(repair_json(body))
     except msgspec.ValidationError as error:
         wrong = explain(error, Envelope)
         raise BadRequest(f'the request is invalid: {wrong}; send {{"input": {{"text": "..."}}}}') from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        wrong = what_is_wrong(body, error)
+        wrong = json_problem(body, error)
         raise BadRequest(f'json is invalid: {wrong}; send {{"input": {{"text": "..."}}}}') from None
     if envelope.input is UNSET or bytes(envelope.input).strip() == b"null":
         raise BadRequest('input is missing; send {"input": {"text": "..."}}')
@@ -74,7 +74,7 @@ def decode_envelope(body: bytes, *, mend: bool = True) -> Envelope:
 
 
 async def read_envelope(body: bytes) -> Envelope:
-    """The same; a large body that has to be mended is mended in slices, so that the event loop turns in between.
+    """Do the same as `decode_envelope`, but repair a large body in slices, so that the event loop can run in between.
 
     Raises:
         BadRequest: see `decode_envelope`.
@@ -82,21 +82,21 @@ async def read_envelope(body: bytes) -> Envelope:
     if len(body) <= SLICE_BYTES:
         return decode_envelope(body)
     try:
-        return decode_envelope(body, mend=False)
+        return decode_envelope(body, repair=False)
     except BadRequest:
-        return decode_envelope(await mended_in_slices(body), mend=False)
+        return decode_envelope(await repair_json_in_slices(body), repair=False)
 
 
-def mended(body: bytes) -> bytes:
-    """JSON as a strict parser takes it: in UTF-8, without a byte order mark and without lone surrogates.
+def repair_json(body: bytes) -> bytes:
+    """Return JSON for a strict parser: in UTF-8, without a byte order mark and without lone surrogates.
 
-    JavaScript sends those for half an emoji, and nobody can hear them.
+    JavaScript sends a lone surrogate for half an emoji. It has no sound, so nothing is lost.
     """
     return without_lone_surrogates(_in_utf8(body))
 
 
-async def mended_in_slices(body: bytes) -> bytes:
-    """The same, and the event loop turns after each slice."""
+async def repair_json_in_slices(body: bytes) -> bytes:
+    """Do the same as `repair_json`, and let the event loop run after each slice."""
     slices = []
     for piece in cut_in_slices(_in_utf8(body), SLICE_BYTES):
         slices.append(piece)
@@ -111,24 +111,24 @@ def _in_utf8(body: bytes) -> bytes:
     if encoding == "utf-8-sig":
         return body.removeprefix(codecs.BOM_UTF8)
     if len(body) > SLICE_BYTES:
-        raise BadRequest("json is invalid: it is not in UTF-8, as RFC 8259 wants it; send it in UTF-8")
+        raise BadRequest("json is invalid: it is not in UTF-8, which RFC 8259 requires; send it in UTF-8")
     return body.decode(encoding, "ignore").encode()
 
 
-def what_is_wrong(body: bytes, error: Exception) -> str:
-    """Why this is no JSON, in words."""
+def json_problem(body: bytes, error: Exception) -> str:
+    """Describe in words why a body is not JSON."""
     if not body.strip():
         return "the body is empty"
     found = _AT.search(str(error))
     at = int(found.group(1)) if found is not None else len(body)
     if (word := _NO_NUMBER.match(body, max(0, at - 1)) or _NO_NUMBER.match(body, at)) is not None:
-        # Python's json writes NaN and Infinity; "invalid character (byte 43)" would tell nobody what is meant.
+        # Python's json writes NaN and Infinity. The parser's "invalid character (byte 43)" would not explain that.
         return f"JSON has no {word.group().decode()}, only finite numbers"
     return str(error)
 
 
 def characters_of(raw_input: msgspec.Raw) -> int:
-    """Characters of the text, for limits; 0 where the input is malformed, which the job itself will say."""
+    """Count the characters of the text, for limits. 0 if the input is malformed; the job then reports the problem."""
     try:
         decoded = _decode_text(raw_input)
         if not decoded.text and decoded.input is not UNSET:
@@ -139,6 +139,6 @@ def characters_of(raw_input: msgspec.Raw) -> int:
 
 
 def out_of_range(name: str) -> str:
-    """RunPod's own words for a query parameter that cannot be."""
+    """Word an error about a query parameter out of its range, as RunPod does."""
     low, high = RANGES[name]
     return f"{name} is invalid; must be between {low} and {high}"

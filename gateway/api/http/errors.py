@@ -1,4 +1,4 @@
-"""Exceptions as answers: the status, and the message in the wording of the surface that was called."""
+"""Answer exceptions with a status and a message, in the wording of the surface that was called."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ _WORDS = {
 }
 
 _TAKE_JSON = ("/run", "/runsync")
-"""Addresses whose refusal of a large body is in RunPod's words."""
+"""Paths whose error for a large body has RunPod's wording."""
 
 
-_LEFT = "client disconnected prematurely"
-"""What Litestar says when a body ends before its end: no defect of the server's."""
+_BODY_CUT = "client disconnected prematurely"
+"""Litestar's message if the caller disconnects inside the body, which is no defect of the server."""
 
 CLIENT_GONE = 499
-"""The status of a request whose caller left before the answer; only metrics and logs see it."""
+"""The status of a request whose caller disconnected before the answer. Only metrics and logs show it."""
 
 _SENT_AS = {"start": "from", "idempotency_key": "Idempotency-Key"}
-"""Parameters that are called otherwise in our code."""
+"""The public names of parameters that have another name in the code."""
 
 _LONGEST_REASON = 200
 
@@ -42,11 +42,11 @@ def _wrong_parameter(item: dict[str, Any]) -> str:
     if name in RANGES:
         return out_of_range(name)
     why = str(item.get("message", ""))[:_LONGEST_REASON]
-    return f"{_SENT_AS.get(name, name)} is invalid: {why} (/openapi.json says what is allowed)"
+    return f"{_SENT_AS.get(name, name)} is invalid: {why} (/openapi.json lists what is allowed)"
 
 
 class ErrorHandlers:
-    """Answers exceptions, each in the wording of the surface that was called."""
+    """Answers each exception in the wording of the surface that was called."""
 
     def __init__(self, surfaces: Sequence[Surface]) -> None:
         self.wording = Wording(surfaces)
@@ -56,7 +56,7 @@ class ErrorHandlers:
                 self._of_surfaces[kind] = answer
 
     def by_type(self) -> dict[int | type[Exception], Any]:
-        """What Litestar calls for each type of exception."""
+        """Return the handler of each type of exception, for Litestar."""
         return {
             **self._of_surfaces,
             VoxgateError: self._on_gateway_error,
@@ -64,7 +64,7 @@ class ErrorHandlers:
             Exception: self._on_unexpected,
         }
 
-    def _told(
+    def _response(
         self,
         request: Request[Any, Any, Any],
         status: int,
@@ -76,7 +76,7 @@ class ErrorHandlers:
         return Response(body, status_code=status, headers=headers, media_type=MediaType.JSON)
 
     def _on_gateway_error(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        """An error of our own tree, or one of a lower layer that has a `code`."""
+        """Answer an error of the gateway's own tree, or an error of a lower layer with a `code`."""
         status = status_of(error)
         if status == 500 and code_of(error) == VoxgateError.code:
             return self._on_unexpected(request, error)
@@ -89,12 +89,12 @@ class ErrorHandlers:
             headers["www-authenticate"] = "Bearer"
         if status >= 500:
             log.error("request refused", code=code_of(error), error=error)
-        return self._told(request, status, str(error), code_of(error), headers)
+        return self._response(request, status, str(error), code_of(error), headers)
 
     def _on_http_error(self, request: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
-        """What Litestar itself refuses: no route, wrong method, a body above its limit, a query parameter."""
-        if error.status_code == 500 and error.detail == _LEFT:
-            return error_response(CLIENT_GONE, "the client went away before it had sent its request")
+        """Answer an error of Litestar's: no route, a wrong method, a body above its limit, a wrong parameter."""
+        if error.status_code == 500 and error.detail == _BODY_CUT:
+            return error_response(CLIENT_GONE, "the client disconnected before it had sent the whole request")
         message = _WORDS.get(error.status_code, error.detail)
         if error.status_code == 413:
             limit = request.route_handler.resolve_request_max_body_size()
@@ -104,13 +104,13 @@ class ErrorHandlers:
         elif isinstance(error, ValidationException):
             wrong = [item for item in error.extra or () if isinstance(item, dict)]
             message = "; ".join(map(_wrong_parameter, wrong)) or error.detail
-        return self._told(request, error.status_code, message, None, dict(error.headers or {}))
+        return self._response(request, error.status_code, message, None, dict(error.headers or {}))
 
     def _on_unexpected(self, request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
-        """A defect of ours: the caller gets the request id, the log gets the traceback."""
+        """Answer a defect of the server: the caller gets the request id, and the log gets the traceback."""
         if getattr(error, "code", None) is not None and status_of(error) != 500:
             return self._on_gateway_error(request, error)
         log.error("unexpected error", exc_info=error)
         request_id = request.scope.get("state", {}).get("request_id", "")
-        message = f"Internal error; the server's log has more under request id {request_id}"
-        return self._told(request, 500, message, VoxgateError.code)
+        message = f"Internal error; see the server's log for request id {request_id}"
+        return self._response(request, 500, message, VoxgateError.code)

@@ -1,4 +1,4 @@
-"""Files as HTTP has them: whole or a range, with a tag that says whether one has it already."""
+"""Answer with a file, whole or a range of it, with an ETag so that clients can keep it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})").fullmatch
 
 
 class Unsatisfiable(Exception):
-    """The range asked for lies outside of the file."""
+    """The requested range lies outside of the file."""
 
 
 def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
-    """First and last byte of a Range header (RFC 9110, 14.2), or None for the whole file.
+    """Return the first and last byte of a Range header (RFC 9110, 14.2), or None for the whole file.
 
-    Several ranges, other units and malformed ones are answered with the whole file, as the RFC allows.
+    Several ranges, other units and malformed headers give the whole file, as the RFC allows.
 
     Raises:
         Unsatisfiable: no byte of the file is in the range.
@@ -47,7 +47,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 
 async def read_range(path: Path, first: int, last: int) -> AsyncGenerator[bytes, None]:
-    """The bytes from `first` to `last`, both included; reads in threads, a piece at a time."""
+    """Yield the bytes from `first` to `last`, both included. Pieces are read one by one, in threads."""
     file = await asyncio.to_thread(path.open, "rb")
     try:
         await asyncio.to_thread(file.seek, first)
@@ -65,11 +65,11 @@ async def read_range(path: Path, first: int, last: int) -> AsyncGenerator[bytes,
 def file_response(
     request: Request[Any, Any, Any], path: Path, size: int, mimetype: str, content_hash: str, cache_control: str
 ) -> Response[Any]:
-    """A file as this request wants it: 200, 206 for a Range, 304 for who has it, 416 for a Range outside of it.
+    """Answer with a file: 200, 206 for a Range, 304 if the caller has it already, 416 for a Range outside of it.
 
     Args:
-        size: in bytes.
-        content_hash: the file's tag.
+        size: the file's size in bytes.
+        content_hash: the file's ETag.
     """
     tag = f'"{content_hash}"'
     headers = {

@@ -1,4 +1,4 @@
-"""Handlers of an endpoint, mounted under `/v2/{endpoint_id}` and, for the endpoint `default`, at the root."""
+"""Mount the handlers of endpoints under `/v2/{endpoint_id}`, and at the root for the endpoint `default`."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ Endpoint: TypeAlias = NamedDependency[str]
 
 
 def default_endpoint(caller: Caller) -> str:
-    """The endpoint of addresses that name none; after the caller, see `provide_caller`."""
+    """Return the endpoint of paths that name none. Depends on the caller, see `provide_caller`."""
     return DEFAULT_ENDPOINT
 
 
 def named_endpoint(endpoint_id: FromPath[str], caller: Caller) -> str:
-    """The endpoint an address names; after the caller, see `provide_caller`."""
+    """Return the endpoint that a path names. Depends on the caller, see `provide_caller`."""
     return endpoint_id
 
 
 def per_endpoint(
     handlers: Sequence[HTTPRouteHandler], max_body_bytes: int, named_only: Sequence[HTTPRouteHandler] = ()
 ) -> list[Router]:
-    """Routers that mount the handlers at both places.
+    """Build the routers that mount the handlers at both places.
 
     Args:
-        max_body_bytes: the largest body; handlers with another limit are mounted by another call.
-        named_only: handlers under `/v2/{endpoint_id}` that the root does not have.
+        max_body_bytes: the largest body. Handlers with another limit need another call.
+        named_only: handlers only under `/v2/{endpoint_id}`, not at the root.
     """
     return [
         Router(

@@ -1,7 +1,6 @@
-"""The outermost wrapper: request id, default headers, metrics and the log line of every answer.
+"""The outermost ASGI wrapper: adds the request id and default headers, counts every answer, and logs it.
 
-The fast lane, which is no ASGI application, counts here and writes the same headers, so that an answer looks the same
-whichever of them gave it.
+The fast lane, which is no ASGI application, uses the same counters and headers, so that both give the same answers.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ log = get_logger(__name__)
 _plain = logging.getLogger(__name__)
 
 LEAVE = "voxgate.leave"
-"""In the ASGI scope: what to call once the request is answered, where it counts among those in flight."""
+"""The key in the ASGI scope of a function to call once the request is answered, if it is counted as in flight."""
 
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}").fullmatch
 _VERB = re.compile(r"/(?:v2/\{endpoint_id(?::str)?\}/?)?([a-z-]*(?:/(?:live|ready))?)").match
@@ -37,11 +36,11 @@ _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")
 _NO_STORE = (b"cache-control", b"no-store")
 DEFAULT_LINES = b"".join(b"%b: %b\r\n" % header for header in (_NOSNIFF, _NO_REFERRER, _NO_STORE))
-"""What every answer without a cache rule of its own says, as it is written."""
+"""Header lines of every answer that sets no Cache-Control itself."""
 
 
 def verb_of(path_template: str | None) -> str:
-    """The verb a route serves, as metrics and limits name it: `run`, `status`, `page`, `none` for no route."""
+    """Return a route's verb, as metrics and limits name it: `run`, `status`, `page`, or `none` for no route."""
     if path_template is None:
         return "none"
     if path_template.rstrip("/") in ("/v2/{endpoint_id}", "/v2/{endpoint_id:str}"):
@@ -53,7 +52,7 @@ def verb_of(path_template: str | None) -> str:
 
 
 def request_id_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
-    """The caller's own id of its request, if it is a plain one, else a new one."""
+    """Return the caller's own request id if it has plain characters, or else a new one."""
     for name, value in headers:
         if name == b"x-request-id" and _ACCEPTABLE_ID(value):
             return value
@@ -64,14 +63,13 @@ class Requests:
     """Counts answers by verb and status."""
 
     def __init__(self, metrics: Metrics) -> None:
-        """`metrics`: where they are counted."""
         self._metrics = metrics
-        # `labels()` builds and looks up a tuple under a lock; a dict of what it returned costs a tenth.
+        # `labels()` builds and looks up a tuple under a lock. A dict of its results costs a tenth of that.
         self._counters: dict[tuple[str, int], Counter] = {}
         self._timers: dict[str, Histogram] = {}
 
     def count(self, verb: str, status: int, seconds: float) -> None:
-        """An answer was given."""
+        """Count an answer and its duration."""
         counter = self._counters.get((verb, status))
         if counter is None:
             counter = self._counters[verb, status] = self._metrics.http_requests.labels(verb, str(status))
@@ -83,19 +81,18 @@ class Requests:
 
 
 class Observed:
-    """Wrap an ASGI app.
+    """Wraps an ASGI app.
 
     Args:
-        app: what answers.
-        requests: where requests are counted.
+        app: the application that answers.
+        requests: counts the answers.
 
     Attributes:
-        lane: what may answer before `app` is asked, for servers that can; see `gateway.api.fastlane`.
-        early_error: makes the body of what a server refuses itself.
+        lane: may answer before `app` does, for servers that support it; see `gateway.api.fastlane`.
+        early_error: makes the body of an error that the server itself answers.
     """
 
     def __init__(self, app: App, requests: Requests, lane: Lane, early_error: EarlyError) -> None:
-        """Hold what it asks."""
         self._app = app
         self._requests = requests
         self._verbs: dict[str | None, str] = {}
@@ -114,7 +111,7 @@ class Observed:
         state["request_id"] = id_text
         structlog.contextvars.bind_contextvars(request_id=id_text)
         path = scope["path"]
-        status = 499  # nobody was there to hear an answer
+        status = 499  # stays so if the caller disconnects before the answer
 
         async def send_observed(message: Message) -> None:
             nonlocal status
@@ -128,7 +125,7 @@ class Observed:
                     headers.append(_NO_STORE)
                 message["headers"] = headers
             elif len(message.get("body", b"")) > PIECE_BYTES:
-                for piece in pieces_of((message["body"],)):  # a server holds whatever it is given at once
+                for piece in pieces_of((message["body"],)):  # a server would hold a large message whole
                     await send({"type": message["type"], "body": piece, "more_body": True})
                 message["body"] = b""
             await send(message)
@@ -150,8 +147,10 @@ class Observed:
             verb = self._verbs[template] = verb_of(template)
         self._requests.count(verb, status, seconds)
         if status >= 400:
-            # The query is left out: a signed address is a secret. Successes are counted above; a line for
-            # each poll would bury everything else.
+            # The query is left out, because a signed URL is a secret. Successes are only counted: a line for each
+            # poll would hide all other lines.
             log.info("refused", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 1))
-        elif _plain.isEnabledFor(logging.DEBUG):  # asked first: even a line not written costs a tenth of a hit
+        elif _plain.isEnabledFor(
+            logging.DEBUG
+        ):  # checked first: even a line that is not written costs a tenth of a hit
             log.debug("answered", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 1))

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the routes themselves."""
+"""Make the OpenAPI document from the routes."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ _REF = "#/components/schemas/{name}"
 
 
 def operation_id(name: str) -> OperationIDCreator:
-    """Hand-set ids: `run`, and `runDefault` where the address names no endpoint; `statusPost` for a POST of a GET,
-    `voiceAudioHead` for its HEAD."""
+    """Make operation ids from a given name.
+
+    `run`; `runDefault` where the path names no endpoint; `statusPost` for the POST of a route that also has GET;
+    `voiceAudioHead` for a HEAD.
+    """
 
     def creator(handler: HTTPRouteHandler, method: Method, path: list[str | PathParameterDefinition]) -> str:
         base = name if path and path[0] == "v2" else f"{name}Default"
@@ -52,33 +55,33 @@ def answers(
     words: str = "",
     media_type: str = "application/json",
 ) -> dict[int, ResponseSpec]:
-    """What a route that needs a key answers: its success, and each error in the one form errors have."""
+    """Describe the answers of a route that needs a key: its success and each error."""
     errors = {
-        400: "The request itself is wrong.",
-        401: "No key, or not a good one.",
+        400: "The request is invalid.",
+        401: "The key is missing or not valid.",
         403: "The key lacks a scope.",
         404: "No such endpoint or job, or not one of this key's tenant." if not_found else "No such endpoint.",
-        429: "A limit is reached; Retry-After says when to come back.",
+        429: "A limit is reached; Retry-After gives the time to wait.",
         500: "A defect of the server.",
-        503: "The server cannot take it now.",
+        503: "The server cannot take the request now.",
     }
     if body:
-        errors |= {409: "The idempotency key came with another body before.", 413: "The body is too large."}
+        errors |= {409: "The idempotency key was sent with another body before.", 413: "The body is too large."}
     if conflict:
-        errors[409] = "The state of the job forbids it."
+        errors[409] = "The state of the job does not allow this."
     return {**succeeds(success, words=words, media_type=media_type), **fails(errors)}
 
 
 def succeeds(
     success: type[Any] | None, *, words: str = "", media_type: str = "application/json"
 ) -> dict[int, ResponseSpec]:
-    """The 200 of a route; `words` are the first line of the type's docstring unless given."""
+    """Describe the status 200 of a route. `words` defaults to the first line of the type's docstring."""
     summary = words or (success.__doc__ or "").strip().splitlines()[0]
     return {200: ResponseSpec(success, generate_examples=False, description=summary, media_type=media_type)}
 
 
 def fails(errors: Mapping[int, str]) -> dict[int, ResponseSpec]:
-    """Each error status with its words."""
+    """Describe error statuses, each with its words."""
     return {
         status: ResponseSpec(ErrorAnswer, generate_examples=False, description=words)
         for status, words in sorted(errors.items())
@@ -86,11 +89,11 @@ def fails(errors: Mapping[int, str]) -> dict[int, ResponseSpec]:
 
 
 def document(surfaces: Sequence[Surface], settings: Settings, dependencies: Mapping[str, Any]) -> bytes:
-    """The OpenAPI 3.1 document of these surfaces, as JSON.
+    """Make the OpenAPI 3.1 document of these surfaces, as JSON.
 
-    Litestar describes the routes in an application of its own, because one that serves its schema also answers
-    unknown addresses below it with an HTML page. Bodies are added here: handlers take them as bytes, since clients
-    send JSON under any content type or none.
+    Litestar describes the routes in a separate application, because an application that serves its own schema also
+    answers unknown paths below it with an HTML page. Request bodies are added here: handlers read them as bytes,
+    because clients send JSON with any content type or none.
     """
     config = OpenAPIConfig(
         title="voxgate",
@@ -112,7 +115,7 @@ def document(surfaces: Sequence[Surface], settings: Settings, dependencies: Mapp
         route_handlers=routes, dependencies=dict(dependencies), openapi_config=config, logging_config=None
     )
     tree = described.openapi_schema.to_schema()
-    # msgspec knows what it decodes and encodes better than Litestar does (fields that may be absent).
+    # The schemas come from msgspec: Litestar does not describe fields that may be absent.
     _, schemas = msgspec.json.schema_components([*bodies.values(), *_answered(described)], ref_template=_REF)
     tree["components"]["schemas"] = {name: schemas[name] for name in sorted(schemas)}
     for operations in tree["paths"].values():
@@ -130,7 +133,7 @@ def document(surfaces: Sequence[Surface], settings: Settings, dependencies: Mapp
 
 
 def _answered(app: Litestar) -> set[type[msgspec.Struct]]:
-    """The types every route answers with."""
+    """Return the types of all answers."""
     return {
         spec.data_container
         for route in app.routes

@@ -1,6 +1,6 @@
-"""What the HTTP surface needs of the gateway behind it. `gateway.app` provides it; tests build it in memory.
+"""The interface of the gateway that the HTTP API uses. `gateway.app` implements it; tests build one in memory.
 
-The API layer may not import `gateway.app` (arrows point down), so this is where the two meet.
+The API layer may not import `gateway.app` (arrows point down), so this protocol connects the two.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ from gateway.settings import Settings
 
 
 class GatewayPort(Protocol):
-    """Everything behind the surface."""
+    """The gateway behind the HTTP API."""
 
     @property
     def signer(self) -> Signer:
-        """Signs and checks the addresses of audio."""
+        """Signs and checks the URLs of audio."""
 
     @property
     def clock(self) -> Clock:
-        """What time it is."""
+        """The clock."""
 
     @property
     def settings(self) -> Settings:
@@ -54,15 +54,15 @@ class GatewayPort(Protocol):
 
     @property
     def streams(self) -> Streams:
-        """Pieces of jobs that are being spoken."""
+        """The items of `/stream`: pieces of jobs that are being spoken."""
 
     @property
     def live(self) -> LiveSpeech:
-        """Speech that is heard while it is spoken."""
+        """Speech that is sent while it is being spoken."""
 
     @property
     def models(self) -> Models:
-        """What OpenAI's API may call what speaks."""
+        """The model names of OpenAI's API."""
 
     @property
     def endpoints(self) -> Endpoints:
@@ -70,7 +70,7 @@ class GatewayPort(Protocol):
 
     @property
     def router(self) -> Router:
-        """Which backends speak where."""
+        """Chooses the backends of an endpoint."""
 
     @property
     def voices(self) -> VoiceLibrary:
@@ -78,7 +78,7 @@ class GatewayPort(Protocol):
 
     @property
     def pronunciations(self) -> Pronunciations:
-        """How tenants want words spoken."""
+        """The pronunciation dictionaries of tenants."""
 
     @property
     def engines(self) -> Iterable[HostedBackend]:
@@ -95,4 +95,4 @@ class GatewayPort(Protocol):
         """Finish or hand back what is running, then close everything."""
 
     async def ready(self) -> Mapping[str, str]:
-        """What was checked; raises what keeps the gateway from accepting jobs."""
+        """Return the checks made. Raises the error that keeps the gateway from accepting jobs."""

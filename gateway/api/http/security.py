@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: the guard of every route that needs a key."""
+"""The guard of routes that need a key: checks the key, its scope and its limits."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ Core: TypeAlias = NamedDependency[SkipValidation[GatewayPort]]
 """The gateway, injected into a handler."""
 
 Caller: TypeAlias = NamedDependency[SkipValidation[Principal]]
-"""Whose key came with the request, injected into a handler."""
+"""The principal of the request's key, injected into a handler."""
 
 SCOPE_OPT = "scope"
 ADMITTED = "voxgate.admitted"
-"""Set in the ASGI scope by the fast lane: this request was counted against its limits already."""
+"""The key in the ASGI scope by which the fast lane marks a request that it has counted against the limits."""
 
 
 _HOST = re.compile(rb"([A-Za-z0-9._-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?").fullmatch
 
 
 async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """Let only good keys pass, before a byte of the body is read.
+    """Check the key before a byte of the body is read.
 
-    It waits for nothing, but Litestar runs a guard that is no coroutine function in a thread.
+    This waits for nothing, but Litestar would run a guard that is no coroutine function in a thread.
 
     Raises:
         BadRequest: the body is compressed.
-        Unauthorized: no key, or not a good one.
-        Forbidden: the key lacks the route's scope (`opt={"scope": ...}`, `speak` where it says nothing).
+        Unauthorized: the key is missing or not valid.
+        Forbidden: the key lacks the route's scope (`opt={"scope": ...}`, `speak` by default).
     """
     access = connection.app.state.gateway.access
     key: str | None = None
     codings: list[str] = []
-    for name, value in connection.scope["headers"]:  # Litestar would make an object of them all first
+    for name, value in connection.scope["headers"]:  # Litestar would first build an object of all headers
         if name == b"authorization":
             key = value.decode("latin-1")
         elif name == b"content-encoding":
@@ -56,14 +56,14 @@ async def authenticated(connection: ASGIConnection[Any, Any, Any, Any], handler:
     connection.scope["user"] = principal
     for coding in codings:
         if coding not in ("identity", ""):
-            raise BadRequest(f"a body in Content-Encoding {coding[:40]!r} is not read: send it as it is")
+            raise BadRequest(f"a body in Content-Encoding {coding[:40]!r} is not supported: send it uncompressed")
 
 
 def provide_caller(request: Request[Any, Any, Any], gateway: Core) -> Any:
-    """The principal the guard found.
+    """Return the principal that the guard found.
 
-    It asks for the gateway only to be provided after it: what Litestar may provide at once it gives to a group of
-    tasks, at a fifth of the cost of a request.
+    The parameter `gateway` is there only to fix the order. Litestar provides independent dependencies in a group of
+    tasks, which costs a fifth of a request.
     """
     return request.scope["user"]
 
@@ -76,22 +76,22 @@ async def admit(
     request: Request[Any, Any, Any],
     envelope: Envelope | None = None,
 ) -> None:
-    """Count the request against the limits of its key and endpoint, once; until it is answered it is in flight.
+    """Count the request once against the limits of its key and endpoint, and as in flight until it is answered.
 
     Raises:
-        TooManyRequests: one of them is reached.
+        TooManyRequests: a limit is reached.
     """
     if (leave := gateway.access.enter(caller, endpoint_id, verb)) is not None:
-        request.scope[LEAVE] = leave  # type: ignore[literal-required] # ours, for the wrapper around the app
+        request.scope[LEAVE] = leave  # type: ignore[literal-required] # our own key, for the wrapper around the app
     if ADMITTED in request.scope:
         return
-    # A cast of `input` is not needed: decode_envelope made sure that it is there.
+    # `input` is never unset here: decode_envelope has checked it.
     characters = characters_of(envelope.input) if envelope is not None else 0  # type: ignore[arg-type]
     await gateway.access.admit(caller, endpoint_id, verb, characters)
 
 
 def base_url(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
-    """`http://host:port` as the caller reached us, for addresses in answers; empty where it sent no usable Host."""
+    """Return `http://host:port` from the Host header, for URLs in answers; empty if there is no valid Host."""
     for name, value in headers:
         if name == b"host":
             return f"{scheme}://{value.decode('latin-1')}" if usable_host(value) else ""
@@ -99,5 +99,5 @@ def base_url(scheme: str, headers: Iterable[tuple[bytes, bytes]]) -> str:
 
 
 def usable_host(host: bytes) -> bool:
-    """Whether a Host header's value can stand in an address."""
+    """Return whether the value of a Host header can be used in a URL."""
     return _HOST(host) is not None

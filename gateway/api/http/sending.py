@@ -1,4 +1,4 @@
-"""A body that is made while it is sent."""
+"""Answers whose body is made while it is sent."""
 
 from __future__ import annotations
 
@@ -19,34 +19,35 @@ from storage.errors import StorageError
 log = get_logger(__name__)
 
 
-async def nothing() -> None:
-    """For bodies that nobody has to be told about."""
+async def do_nothing() -> None:
+    """Do nothing: the default of callbacks."""
 
 
 async def always() -> bool:
-    """For bodies that nothing keeps from their end."""
+    """Return True: the default of `may_end`."""
     return True
 
 
 def pieces_of(parts: Iterable[bytes]) -> Iterator[memoryview]:
-    """The bytes of all parts, none of them copied, at most `PIECE_BYTES` at a time."""
+    """Yield the bytes of all parts in pieces of at most `PIECE_BYTES`, without copying them."""
     for part in parts:
         view = memoryview(part)
         for offset in range(0, len(view), PIECE_BYTES):
             yield view[offset : offset + PIECE_BYTES]
 
 
-class Sent(Response[Any]):
-    """An answer that is sent piece by piece. One that cannot be finished is broken off, so that nobody takes what
-    came of it for the whole.
+class PiecewiseResponse(Response[Any]):
+    """An answer that is sent in pieces.
+
+    If it cannot be finished, the connection is closed, so that the caller sees that the body is incomplete.
 
     Args:
-        pieces: closed in any case.
-        gone: done when the caller has left.
-        leave: called when the caller has not got everything.
-        end: the last bytes; sent once all before them have left, and only to a caller who is still there.
-        may_end: asked before the last bytes are sent; where it says no, the answer is broken off.
-        arrived: called when the caller has got everything, before anything the caller asks next is looked at.
+        pieces: the body. The generator is always closed.
+        gone: completes when the caller has disconnected.
+        leave: called if the answer was not sent completely.
+        end: the last bytes. They are sent when all bytes before have left and the caller is still connected.
+        may_end: called before the last bytes are sent; if it returns False, the answer is broken off.
+        arrived: called when the answer was sent completely, before the caller's next request is read.
     """
 
     def __init__(
@@ -54,10 +55,10 @@ class Sent(Response[Any]):
         pieces: AsyncGenerator[bytes, None],
         headers: dict[str, str],
         gone: asyncio.Future[None],
-        leave: Callable[[], Awaitable[None]] = nothing,
+        leave: Callable[[], Awaitable[None]] = do_nothing,
         end: bytes = b"",
         may_end: Callable[[], Awaitable[bool]] = always,
-        arrived: Callable[[], Awaitable[None]] = nothing,
+        arrived: Callable[[], Awaitable[None]] = do_nothing,
     ) -> None:
         super().__init__(None, status_code=200, headers=headers)
         self._pieces = pieces
@@ -68,11 +69,13 @@ class Sent(Response[Any]):
         self._arrived = arrived
 
     def to_asgi_response(self, *args: Any, **kwargs: Any) -> ASGIResponse:
-        """See Response."""
-        return _Sending(self._pieces, self.headers, self._gone, self._leave, self._end, self._may_end, self._arrived)
+        """Build the ASGI answer; see Response."""
+        return _PiecewiseAnswer(
+            self._pieces, self.headers, self._gone, self._leave, self._end, self._may_end, self._arrived
+        )
 
 
-class _Sending(ASGIResponse):
+class _PiecewiseAnswer(ASGIResponse):
     _should_set_content_length: ClassVar[bool] = False
 
     def __init__(
@@ -98,14 +101,14 @@ class _Sending(ASGIResponse):
         sending = asyncio.ensure_future(self._send(send))
         try:
             await asyncio.wait({sending, self._gone}, return_when=asyncio.FIRST_COMPLETED)
-            if sending.done() or self._complete:  # who has got everything may well leave before that is noted
+            if sending.done() or self._complete:  # a caller may disconnect after the last byte, before `_send` returns
                 await sending
         except (VoxgateError, StorageError, JobEnded) as error:
             log.warning("speech_broken_off", code=getattr(error, "job_code", code_of(error)), reason=str(error))
         except Exception:
             log.exception("speech_broken_off")
         finally:
-            # Returning without the last piece makes the server close the connection: the caller sees that it is cut.
+            # A return without the last piece makes the server close the connection, so the caller sees the cut.
             self._gone.cancel()
             sending.cancel()
             await asyncio.wait({sending})
@@ -117,8 +120,8 @@ class _Sending(ASGIResponse):
         await self.start_response(send)
         async for piece in self._pieces:
             await send({"type": "http.response.body", "body": piece, "more_body": True})
-        # A server lets the next message wait until what it holds of the last ones has left, and sends nothing, without
-        # a word, to a caller who has gone. So an empty one, and a turn of the loop in which the going is heard of.
+        # A server delays the next message until its buffered bytes have left, and silently drops messages to a caller
+        # that has disconnected. An empty message waits for the buffer, and one turn of the loop lets `gone` complete.
         await send({"type": "http.response.body", "body": b"", "more_body": True})
         await asyncio.sleep(0)
         if not await self._may_end() or self._gone.done():

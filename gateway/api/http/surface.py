@@ -1,6 +1,6 @@
-"""A surface: one public API, with its routes, its bodies, and how it words an error.
+"""A surface: one public API with its routes, its bodies, and its wording of errors.
 
-`gateway.app` names the surfaces there are; `gateway.api.app` and `gateway.api.http` know none by name.
+`gateway.app` lists the surfaces. `gateway.api.app` and `gateway.api.http` name none of them.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from litestar.types import ControllerRouterHandler
 from gateway.settings import Settings
 
 ErrorWording: TypeAlias = Callable[[int, str, str | None], object]
-"""Makes the body of an error, a type that msgspec encodes, of its status, its message and its code."""
+"""Makes the body of an error, a type that msgspec encodes, from its status, message and code."""
 
 
 class ErrorAnswer(msgspec.Struct, frozen=True):
-    """Why a request was refused or failed."""
+    """The reason why a request was refused or failed."""
 
     error: str
 
 
 def plain_error(status: int, message: str, code: str | None = None) -> ErrorAnswer:
-    """The body of an error on every surface that has no wording of its own."""
+    """Make the body of an error for surfaces without their own wording."""
     return ErrorAnswer(message)
 
 
@@ -33,14 +33,14 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     """One public API.
 
     Args:
-        name: how it is told apart from the others.
-        prefix: the path below which `word_error` applies; empty where the surface has no prefix of its own.
-        routes: makes the routes of the OpenAPI document.
-        unlisted: further routes, which the document leaves out.
+        name: the surface's unique name.
+        prefix: the path below which `word_error` applies; empty if the surface has no prefix of its own.
+        routes: makes the routes that the OpenAPI document shows.
+        unlisted: more routes, which the document does not show.
         word_error: makes the body of an error.
-        errors: how exceptions of its own are answered.
-        bodies: the type that is sent as JSON, by operation id.
-        forms: the JSON schema of what may be sent as a form instead, by operation id.
+        errors: the handlers of the surface's own exceptions.
+        bodies: the type of each JSON body, by operation id.
+        forms: the JSON schema of a form that may be sent instead, by operation id.
     """
 
     name: str
@@ -54,16 +54,16 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Wording:
-    """Words an error as the surface does whose address was called."""
+    """Words each error as the surface does that was called."""
 
     def __init__(self, surfaces: Sequence[Surface]) -> None:
         self._by_prefix = tuple((surface.prefix, surface.word_error) for surface in surfaces if surface.prefix)
 
     def body(self, path: str, status: int, message: str, code: str | None = None) -> bytes:
-        """The JSON of an error.
+        """Make the JSON of an error.
 
         Args:
-            path: of the request, or as much of its target as came.
+            path: the path of the request, or the part of its target that has arrived.
         """
         for prefix, word_error in self._by_prefix:
             if path.startswith(prefix):
@@ -71,12 +71,12 @@ class Wording:
         return msgspec.json.encode(plain_error(status, message, code))
 
     def early(self, target: bytes, status: int, message: str) -> bytes:
-        """The JSON of an error that a connection answers itself, before a request is whole."""
+        """Make the JSON of an error that a connection answers before the request is complete."""
         return self.body(target.decode("latin-1"), status, message)
 
 
 def error_response(status: int, message: str, headers: dict[str, str] | None = None) -> Response[bytes]:
-    """An error in the plain wording."""
+    """Answer with an error in the plain wording."""
     return Response(
         msgspec.json.encode(ErrorAnswer(message)), status_code=status, headers=headers, media_type=MediaType.JSON
     )

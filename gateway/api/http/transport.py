@@ -1,4 +1,4 @@
-"""What leaves a connection: counted, so that a caller who takes too little of an answer can be told from a slow one."""
+"""Count the bytes sent to a caller, to find one that reads its answer too slowly."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ import asyncio
 from typing import Any
 
 
-class Outflow:
+class CountingTransport:
     """A transport that counts the bytes written to it.
 
-    It has what uvicorn and our own connection use of a transport; all but `write` is the transport's own.
+    It has the methods of a transport that uvicorn and `Connection` use. All except `write` are the transport's own.
     """
 
     def __init__(self, transport: asyncio.Transport) -> None:
-        """Stand in front of `transport`."""
         self.is_closing = transport.is_closing
         self.close = transport.close
         self.abort = transport.abort
@@ -25,9 +24,9 @@ class Outflow:
         self._written = 0
 
     def write(self, data: Any) -> None:
-        """Send bytes, or keep them until the caller takes them; drop them where the connection is being closed.
+        """Send bytes, or buffer them until the caller reads. Drop them if the connection is being closed.
 
-        uvloop raises where its transport is closed already, which a request hears of a turn of the loop later.
+        uvloop raises if its transport is closed, and a request learns of that only in the next turn of the loop.
         """
         if self.is_closing():
             return
@@ -36,21 +35,22 @@ class Outflow:
 
     @property
     def waiting_bytes(self) -> int:
-        """What the system has not taken yet, because the caller does not read."""
+        """Bytes that wait in the buffer because the caller does not read."""
         return self.get_write_buffer_size()
 
     @property
     def sent_bytes(self) -> int:
-        """What the system has taken, all answers of the connection together."""
+        """Bytes handed to the system, of all answers of the connection."""
         return self._written - self.get_write_buffer_size()
 
 
-class Patience:
-    """How long an answer may wait for its reader. Asked every few seconds.
+class ReadRate:
+    """The minimum rate at which a caller must read an answer. Checked every few seconds.
 
     Args:
-        stall_s: seconds within which some of what waits must leave.
-        grace_s: seconds after which what waits must have left at `least_bytes_s`.
+        stall_s: seconds within which some of the waiting bytes must be read.
+        grace_s: seconds after which the waiting bytes must be read at `least_bytes_s`.
+        least_bytes_s: the minimum rate, in bytes per second.
     """
 
     def __init__(self, stall_s: float, grace_s: float, least_bytes_s: float) -> None:
@@ -60,12 +60,12 @@ class Patience:
         self._begun: tuple[float, int] | None = None
         self._moved: tuple[float, int] = (0.0, 0)
 
-    def is_over(self, outflow: Outflow, now: float) -> bool:
-        """Whether the caller has taken too little since its answer began to wait."""
-        if outflow.waiting_bytes == 0:
+    def is_too_low(self, transport: CountingTransport, now: float) -> bool:
+        """Return whether the caller has read too little since its answer began to wait."""
+        if transport.waiting_bytes == 0:
             self._begun = None
             return False
-        sent = outflow.sent_bytes
+        sent = transport.sent_bytes
         if self._begun is None:
             self._begun = self._moved = (now, sent)
         elif sent != self._moved[1]:

@@ -1,7 +1,6 @@
-"""An upload as it comes: a form with a file, or JSON with base64.
+"""Read an upload: a form with a file, or JSON with base64.
 
-The route's limit holds while the body is read (Litestar counts its pieces), and only keys with the route's scope get
-that far.
+Litestar applies the route's body limit while it reads the body, and only after the key and its scope were checked.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from gateway.settings.nearest import nearest
 from gateway.settings.words import explain
 
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 100_000
-"""Room for the largest recording as base64, and for what is said about it."""
+"""The largest recording as base64, with room for the other fields."""
 
 MAX_PARTS = 16
 _FIELDS = ("file", "name", "consent", "language")
@@ -30,24 +29,24 @@ _decode = msgspec.json.Decoder(NewVoice).decode
 
 
 async def read_upload(request: Request[Any, Any, Any]) -> NewVoice:
-    """The body of an upload.
+    """Read the body of an upload.
 
     Raises:
-        BadRequest: not a form and not JSON, a field that is missing or unknown.
-        InvalidInput: the recording is not base64 where it has to be.
+        BadRequest: the body is neither a form nor JSON, or a field is missing or unknown.
+        InvalidInput: the recording in a JSON body is not base64.
     """
     kind, _ = request.content_type
     if kind == RequestEncodingType.MULTI_PART:
         return await _form(request)
     if kind == RequestEncodingType.URL_ENCODED:
-        raise BadRequest("a recording cannot come url-encoded: send multipart/form-data, or JSON with audio_base64")
+        raise BadRequest("a recording cannot be url-encoded: send multipart/form-data, or JSON with audio_base64")
     try:
         return _decode(await request.body())
     except msgspec.ValidationError as error:
         if "base64" in str(error):
             raise InvalidInput("audio_base64 is not base64") from error
         raise BadRequest(
-            f"{explain(error, NewVoice)}; send name, consent, audio_base64 and, if you like, language"
+            f"{explain(error, NewVoice)}; send name, consent, audio_base64 and, optionally, language"
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(
@@ -63,13 +62,13 @@ async def _form(request: Request[Any, Any, Any]) -> NewVoice:
         if error.status_code != 400:
             raise
         raise BadRequest("the form cannot be read: is the boundary in Content-Type the one in the body?") from error
-    except OSError as error:  # a large file is held on the disk while it comes
+    except OSError as error:  # a large file is written to disk while it arrives
         raise Unavailable(
-            f"the recording cannot be received: {tempfile.gettempdir()} cannot hold it "
+            f"the recording cannot be received: it cannot be written to {tempfile.gettempdir()} "
             f"({error.strerror or error}); free some space there, or set TMPDIR"
         ) from error
     except (UnicodeDecodeError, LookupError) as error:
-        raise BadRequest("the form has a field that is no text; give the recording a filename") from error
+        raise BadRequest("the form has a field that is not text; give the recording a filename") from error
     try:
         for name in form:
             if name not in _FIELDS:

@@ -1,1 +1,1 @@
-"""OpenAI's speech API."""
+"""OpenAI's speech API, served under `/v1/`."""

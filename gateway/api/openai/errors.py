@@ -1,4 +1,4 @@
-"""Errors in the form OpenAI's clients know, for every address under `/v1/`."""
+"""Errors in the form of OpenAI's API, for every path under `/v1/`."""
 
 from __future__ import annotations
 
@@ -26,26 +26,26 @@ Code: TypeAlias = Literal[
 ]
 
 CODES: dict[Code, tuple[int, str]] = {
-    "invalid_value": (400, "`param` has a value that it cannot have, or not with this model."),
-    "invalid_type": (400, "`param` is of another JSON type than it should be."),
-    "missing_required_parameter": (400, "`param` is not there."),
-    "unknown_parameter": (400, "There is no `param`; the message has the nearest that there is."),
-    "invalid_json": (400, "The body is no JSON."),
-    "invalid_api_key": (401, "No key, an unknown one, an expired or a revoked one."),
+    "invalid_value": (400, "The value of `param` is not allowed, or not with this model."),
+    "invalid_type": (400, "`param` has the wrong JSON type."),
+    "missing_required_parameter": (400, "`param` is missing."),
+    "unknown_parameter": (400, "`param` is unknown; the message names the nearest known parameter."),
+    "invalid_json": (400, "The body is not JSON."),
+    "invalid_api_key": (401, "The key is missing, unknown, expired or revoked."),
     "insufficient_permissions": (403, "The key lacks the scope `speak`."),
-    "model_not_found": (404, "Neither an endpoint nor a backend has the name in `model`."),
-    "unknown_url": (404, "Nothing is served at this address."),
-    "method_not_supported": (405, "The address is asked with another method."),
+    "model_not_found": (404, "No endpoint and no backend has the name in `model`."),
+    "unknown_url": (404, "There is nothing at this address."),
+    "method_not_supported": (405, "The address needs another method."),
     "rate_limit_exceeded": (
         429,
-        "A limit of the key or of the endpoint is reached; `Retry-After` says when to come back.",
+        "A limit of the key or of the endpoint is reached; `Retry-After` gives the time to wait.",
     ),
 }
-"""The codes that only this API has, OpenAI's own where it has one. All others are those of `gateway.errors`."""
+"""The codes that only this API has: OpenAI's own where there is one. All others come from `gateway.errors`."""
 
 
 class OpenAIError(msgspec.Struct, frozen=True):
-    """What was wrong: `param` names the field at fault, `code` says it for programs."""
+    """An error. `param` names the field at fault, and `code` names the problem for programs."""
 
     message: str
     type: str
@@ -54,17 +54,17 @@ class OpenAIError(msgspec.Struct, frozen=True):
 
 
 class OpenAIErrorAnswer(msgspec.Struct, frozen=True):
-    """Why a request was refused or failed."""
+    """The reason why a request was refused or failed."""
 
     error: OpenAIError
 
 
 class Refused(Exception):
-    """A request that cannot be done as asked.
+    """The request is not valid for this API.
 
     Args:
         param: the field at fault.
-        code: what is wrong, which also gives the status.
+        code: names the problem and decides the status.
     """
 
     def __init__(self, message: str, param: str | None = None, code: Code = "invalid_value") -> None:
@@ -79,20 +79,20 @@ RENAMED: dict[str, Code] = {
     Forbidden.code: "insufficient_permissions",
     TooManyRequests.code: "rate_limit_exceeded",
 }
-"""What OpenAI calls errors of ours."""
+"""OpenAI's codes for errors of the gateway."""
 
 _OF_STATUS = {404: "unknown_url", 405: "method_not_supported", 413: PayloadTooLarge.code}
-"""Codes of what the server refuses before anything of ours is asked."""
+"""The codes of errors that Litestar answers before the gateway's own code runs."""
 
 _UNAUTHORIZED = (
     "the API key is missing, unknown, expired or revoked; send a key of this server (`voxgate keys create` makes one) "
     "as Authorization: Bearer KEY"
 )
-"""RunPod's clients get its one word; here nothing speaks against a sentence."""
+"""The message of a 401 here. RunPod's API has only the word `Unauthorized`."""
 
 
 def error_of(status: int, message: str, code: str | None = None, param: str | None = None) -> OpenAIError:
-    """The error as it is told; `type` follows from the status."""
+    """Build the error. Its `type` follows from the status."""
     kind = "server_error" if status >= 500 else "rate_limit_error" if status == 429 else "invalid_request_error"
     if code == Unauthorized.code:
         message = _UNAUTHORIZED
@@ -101,7 +101,7 @@ def error_of(status: int, message: str, code: str | None = None, param: str | No
 
 
 def error_answer(status: int, message: str, code: str | None = None, param: str | None = None) -> OpenAIErrorAnswer:
-    """The body of an error."""
+    """Build the body of an error."""
     return OpenAIErrorAnswer(error_of(status, message, code, param))
 
 
@@ -112,6 +112,6 @@ def openai_error(
     param: str | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response[bytes]:
-    """One error as it goes out."""
+    """Answer with an error."""
     answer = error_answer(status, message, code, param)
     return Response(msgspec.json.encode(answer), status_code=status, headers=headers, media_type=MediaType.JSON)

@@ -1,4 +1,4 @@
-"""The body of `POST /v1/audio/speech`, as an `input` of the job API."""
+"""Translate the body of `POST /v1/audio/speech` into an `input` of the job API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from litestar import Response
 from msgspec import UNSET, UnsetType
 
 from gateway.access.principal import Principal
-from gateway.api.http.envelope import SLICE_BYTES, mended, mended_in_slices, what_is_wrong
+from gateway.api.http.envelope import SLICE_BYTES, json_problem, repair_json, repair_json_in_slices
 from gateway.api.http.ports import GatewayPort
 from gateway.api.openai.errors import Refused, openai_error
 from gateway.errors import InvalidInput
@@ -22,10 +22,10 @@ from gateway.speech.request import AudioFormat, CacheUse, Normalize
 
 
 class SpeechBody(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """OpenAI's fields, and after them those of ours it has no name for (`extra_body` of its clients).
+    """OpenAI's fields, and after them voxgate's own (`extra_body` in OpenAI's clients).
 
-    `model` is an endpoint, a backend, or one of OpenAI's, which stand for the endpoint `default`. OpenAI's voices are
-    the default voice of a backend that has none of that name; a header of the answer says so.
+    `model` is an endpoint, a backend, or a model of OpenAI's, which means the endpoint `default`. If a backend has no
+    voice with the name of an OpenAI voice, its default voice speaks, and a header of the answer reports that.
     """
 
     model: str
@@ -45,13 +45,13 @@ class SpeechBody(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     strict: bool | UnsetType = UNSET
 
 
-class Wanted(msgspec.Struct, frozen=True):
-    """A request, translated.
+class SpeechCall(msgspec.Struct, frozen=True):
+    """A translated request.
 
     Args:
-        raw_input: for the job API.
-        events: whether the audio is wanted as server-sent events.
-        warnings: what is not as it was asked for.
+        raw_input: the `input` for the job API.
+        events: whether to send the audio as server-sent events.
+        warnings: the parts of the request that are not done as requested.
     """
 
     endpoint_id: str
@@ -70,8 +70,8 @@ _RENAMED = {"text": "input", "format": "response_format"}
 _encode = msgspec.json.encode
 
 
-async def read_wanted(gateway: GatewayPort, caller: Principal, body: bytes) -> Wanted:
-    """What is asked for; a large body that has to be mended is mended in slices, in between the event loop turns.
+async def read_speech_call(gateway: GatewayPort, caller: Principal, body: bytes) -> SpeechCall:
+    """Do the same as `translate`, but repair a large body in slices, so that the event loop can run in between.
 
     Raises:
         Refused, ModelNotInitialized: see `translate`.
@@ -79,32 +79,32 @@ async def read_wanted(gateway: GatewayPort, caller: Principal, body: bytes) -> W
     if len(body) <= SLICE_BYTES:
         return translate(gateway, caller, body)
     try:
-        return translate(gateway, caller, body, mend=False)
+        return translate(gateway, caller, body, repair=False)
     except Refused as error:
         if error.refusal != "invalid_json":
             raise
-    return translate(gateway, caller, await mended_in_slices(body), mend=False)
+    return translate(gateway, caller, await repair_json_in_slices(body), repair=False)
 
 
-def translate(gateway: GatewayPort, caller: Principal, body: bytes, *, mend: bool = True) -> Wanted:
-    """What is asked for.
+def translate(gateway: GatewayPort, caller: Principal, body: bytes, *, repair: bool = True) -> SpeechCall:
+    """Translate a body into a call of the job API.
 
     Args:
-        mend: whether a body that no parser takes is read once more, `mended`.
+        repair: whether to try again with `repair_json` if the parser refuses the body.
 
     Raises:
-        Refused: a field is missing, unknown or of the wrong kind; no such model; something this model cannot do.
+        Refused: a field is missing, unknown or of the wrong type, the model does not exist, or it lacks a feature.
         ModelNotInitialized: none of the model's backends is loaded.
     """
-    given = _decode(body, mend=mend)
+    given = _decode(body, repair=repair)
     model = _model(gateway, _text(given, "model"))
     serving = gateway.router.serving(model.endpoint, model.backend)
     speaker = serving[0]
-    wanted: dict[str, Any] = {"text": _text(given, "input"), "format": given.get("response_format", "mp3")}
-    wanted.update((key, given[key]) for key in _OURS if key in given)
+    job_input: dict[str, Any] = {"text": _text(given, "input"), "format": given.get("response_format", "mp3")}
+    job_input.update((key, given[key]) for key in _OURS if key in given)
     if model.backend is not None:
-        wanted["backend"] = model.backend
-    wanted["delivery"] = "url"  # nobody wants base64 here
+        job_input["backend"] = model.backend
+    job_input["delivery"] = "url"  # the answer is the audio itself, so base64 is not needed
     _check_speed(given.get("speed"))
     warnings: list[str] = []
     voice = _voice(given.get("voice"))
@@ -112,13 +112,13 @@ def translate(gateway: GatewayPort, caller: Principal, body: bytes, *, mend: boo
         if _lacks(gateway, caller, speaker.voices, voice):
             if given.get("strict") is True:
                 raise Refused(
-                    f"{speaker.name} has no voice {voice!r}, and 'strict' allows no other: leave 'strict' out to hear "
-                    "its default voice, or name one of its own",
+                    f"{speaker.name} has no voice {voice!r}, and 'strict' allows no other: leave 'strict' out to get "
+                    "its default voice, or name one of its voices",
                     "voice",
                 )
             warnings.append(f"voice_mapped: {speaker.name} has no voice {voice!r}, its default voice speaks")
         else:
-            wanted["voice"] = voice
+            job_input["voice"] = voice
     options = given.get("options", {})
     instructions = given.get("instructions")
     if instructions is not None and not isinstance(instructions, str):
@@ -130,15 +130,16 @@ def translate(gateway: GatewayPort, caller: Principal, body: bytes, *, mend: boo
             raise Refused(f"{speaker.name} takes no instructions: leave 'instructions' out; {instead}", "instructions")
         options = {**options, "instructions": instructions} if isinstance(options, dict) else options
     if options:
-        wanted["options"] = options
+        job_input["options"] = options
     stream_format = given.get("stream_format", "audio")
     if stream_format not in ("audio", "sse"):
         raise Refused(f"stream_format must be 'audio' or 'sse', got {_shown(stream_format)}", "stream_format")
-    return Wanted(model.endpoint.id, _encode(wanted), len(wanted["text"]), stream_format == "sse", tuple(warnings))
+    raw_input, characters = _encode(job_input), len(job_input["text"])
+    return SpeechCall(model.endpoint.id, raw_input, characters, stream_format == "sse", tuple(warnings))
 
 
 def refusal(error: InvalidInput) -> Response[bytes]:
-    """An error of the job API, in the names of this one."""
+    """Answer an error of the job API with this API's field names."""
     message = str(error)
     word, _, rest = message.partition(" ")
     if word in _RENAMED:
@@ -148,18 +149,18 @@ def refusal(error: InvalidInput) -> Response[bytes]:
     return openai_error(error.status, message, error.code, word if word in _KNOWN else None)
 
 
-def _decode(body: bytes, *, mend: bool) -> dict[str, Any]:
+def _decode(body: bytes, *, repair: bool) -> dict[str, Any]:
     try:
         try:
             given = _given(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
-            if not mend:
+            if not repair:
                 raise
-            given = _given(mended(body))
+            given = _given(repair_json(body))
     except InvalidInput as error:
         raise Refused(str(error), str(error).partition(" ")[0]) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise Refused(f"the body is not valid JSON: {what_is_wrong(body, error)}", None, code="invalid_json") from None
+        raise Refused(f"the body is not valid JSON: {json_problem(body, error)}", None, code="invalid_json") from None
     if not isinstance(given, dict):
         raise Refused("the body must be an object such as {'model': 'tts-1', 'input': 'Hello', 'voice': 'alloy'}")
     for key in given:
@@ -173,7 +174,7 @@ def _decode(body: bytes, *, mend: bool) -> dict[str, Any]:
 
 
 def _given(body: bytes) -> Any:
-    """The body's values; of a large one only the text may be large."""
+    """Decode the body's values. In a large body only the text may be large."""
     if len(body) <= MAX_VALUE_BYTES:
         return msgspec.json.decode(body)
     parts = _PARTS.read(body)
@@ -210,7 +211,7 @@ def _check_speed(speed: Any) -> None:
 
 
 def _voice(value: Any) -> str | None:
-    """A voice's name; OpenAI's own custom voices are objects with an id."""
+    """Return a voice's name. OpenAI's custom voices are objects with an id."""
     if isinstance(value, dict) and isinstance(value.get("id"), str) and len(value) == 1:
         value = value["id"]
     if value is not None and not isinstance(value, str):
@@ -219,7 +220,7 @@ def _voice(value: Any) -> str | None:
 
 
 def _lacks(gateway: GatewayPort, caller: Principal, voices: Any, voice: str) -> bool:
-    """Whether this is a voice of OpenAI's that the backend cannot speak with."""
+    """Return whether this is a voice of OpenAI's that neither the backend nor the tenant has."""
     if voice not in OPENAI_VOICES or any(each.name == voice for each in voices):
         return False
     return gateway.voices.find(caller.tenant, voice) is None

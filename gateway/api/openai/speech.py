@@ -14,14 +14,14 @@ from litestar import Request, Response, get, post
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import FromPath, RawBody
 
-from gateway.api.http.answers import gone_away, json_response
+from gateway.api.http.answers import disconnected, json_response
 from gateway.api.http.errors import CLIENT_GONE
 from gateway.api.http.files import read_range
 from gateway.api.http.openapi import succeeds
 from gateway.api.http.security import ADMITTED, Caller, Core
-from gateway.api.http.sending import Sent
+from gateway.api.http.sending import PiecewiseResponse
 from gateway.api.openai.errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
-from gateway.api.openai.request import Wanted, read_wanted, refusal
+from gateway.api.openai.request import SpeechCall, read_speech_call, refusal
 from gateway.errors import InvalidInput, VoxgateError, code_of, status_of, status_of_code
 from gateway.jobs.answer.hot_path import HotAudio
 from gateway.jobs.live import JobEnded, Listening, Whole
@@ -33,7 +33,7 @@ VERB = "speech"
 
 
 class ModelInfo(msgspec.Struct, frozen=True):
-    """Something that speaks: an endpoint, a backend, or a name of OpenAI's for the endpoint `default`."""
+    """A model: an endpoint, a backend, or a model name of OpenAI's for the endpoint `default`."""
 
     id: str
     object: Literal["model"] = "model"
@@ -42,14 +42,14 @@ class ModelInfo(msgspec.Struct, frozen=True):
 
 
 class ModelList(msgspec.Struct, frozen=True):
-    """Every name `model` may have."""
+    """All names that `model` may have."""
 
     data: tuple[ModelInfo, ...]
     object: Literal["list"] = "list"
 
 
 class SpeechUsage(msgspec.Struct, frozen=True):
-    """What was spoken. The tokens are estimates for clients that show them: four characters, 50 ms of audio."""
+    """The amount of speech. Tokens are estimates for clients that show them: four characters, or 50 ms of audio."""
 
     input_tokens: int
     output_tokens: int
@@ -59,14 +59,14 @@ class SpeechUsage(msgspec.Struct, frozen=True):
 
 
 class SpeechDone(msgspec.Struct, frozen=True):
-    """The last event."""
+    """The last event of a complete stream."""
 
     usage: SpeechUsage
     type: Literal["speech.audio.done"] = "speech.audio.done"
 
 
 class SpeechError(msgspec.Struct, frozen=True):
-    """The event after which the stream breaks off."""
+    """The last event of a stream that breaks off."""
 
     error: OpenAIError
     type: Literal["error"] = "error"
@@ -79,7 +79,7 @@ def _fails(errors: Mapping[int, str]) -> dict[int, ResponseSpec]:
     }
 
 
-_KEY_ERRORS = {401: "No key, or not a good one.", 403: "The key lacks a scope."}
+_KEY_ERRORS = {401: "The key is missing or not valid.", 403: "The key lacks a scope."}
 
 
 @post(
@@ -91,13 +91,13 @@ _KEY_ERRORS = {401: "No key, or not a good one.", 403: "The key lacks a scope."}
         **_fails(
             _KEY_ERRORS
             | {
-                400: "The request cannot be done as asked; `param` names the field.",
+                400: "The request is not valid; `param` names the field.",
                 404: "No such model.",
                 413: "The body is too large.",
-                429: "A limit is reached; Retry-After says when to come back.",
+                429: "A limit is reached; Retry-After gives the time to wait.",
                 500: "A defect of the server.",
                 502: "The engine failed.",
-                503: "The server cannot take it now, or no engine could be loaded.",
+                503: "The server cannot take the request now, or no engine could be loaded.",
                 504: "The engine took too long.",
             }
         ),
@@ -105,20 +105,20 @@ _KEY_ERRORS = {401: "No key, or not a good one.", 403: "The key lacks a scope."}
 )
 async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller, body: RawBody) -> Response[Any]:
     """Speak, and send the audio while it is being spoken."""
-    wanted = await read_wanted(gateway, caller, body)
+    call = await read_speech_call(gateway, caller, body)
     if ADMITTED not in request.scope:
-        await gateway.access.admit(caller, wanted.endpoint_id, VERB, wanted.characters)
+        await gateway.access.admit(caller, call.endpoint_id, VERB, call.characters)
     live = gateway.live
-    gone = asyncio.ensure_future(gone_away(request))
-    begun = asyncio.ensure_future(live.begin(caller, wanted.endpoint_id, wanted.raw_input))
+    gone = asyncio.ensure_future(disconnected(request))
+    begun = asyncio.ensure_future(live.begin(caller, call.endpoint_id, call.raw_input))
     answer: Response[Any] | None = None
     try:
         await asyncio.wait({begun, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not begun.done():
-            return openai_error(CLIENT_GONE, "the client went away")
+            return openai_error(CLIENT_GONE, "the client disconnected")
         spoken = begun.result()
-        leave = partial(live.leave, caller, wanted.endpoint_id, spoken.job_id)
-        answer = _answer(spoken, wanted, gone, leave)
+        leave = partial(live.leave, caller, call.endpoint_id, spoken.job_id)
+        answer = _answer(spoken, call, gone, leave)
         return answer
     except InvalidInput as error:
         return refusal(error)
@@ -127,15 +127,16 @@ async def speech(request: Request[Any, Any, Any], gateway: Core, caller: Caller,
     finally:
         if answer is None:
             gone.cancel()
-            begun.cancel()  # and with it its job
+            begun.cancel()  # this cancels its job too
             await asyncio.wait({begun})
-        # What it raised holds this frame in its traceback: a cycle that would keep the request until it is collected.
+        # An exception of `begun` holds this frame in its traceback. Without the `del`, that reference cycle would keep
+        # the request until the next garbage collection.
         del begun, gone
 
 
 @get("/models", operation_id="models", responses={**succeeds(ModelList), **_fails(_KEY_ERRORS)})
 async def models(gateway: Core) -> Response[bytes]:
-    """The names `model` may have."""
+    """List the names that `model` may have."""
     return json_response(ModelList(tuple(ModelInfo(name) for name in gateway.models.all())))
 
 
@@ -145,36 +146,36 @@ async def models(gateway: Core) -> Response[bytes]:
     responses={**succeeds(ModelInfo), **_fails({**_KEY_ERRORS, 404: "No such model."})},
 )
 async def one_model(gateway: Core, model: FromPath[str]) -> Response[bytes]:
-    """One model."""
+    """Get one model."""
     if gateway.models.find(model) is None:
         raise Refused(f"the model {model[:80]!r} does not exist", "model", "model_not_found")
     return json_response(ModelInfo(model))
 
 
-def headers_of(spoken: Whole | Listening | HotAudio, wanted: Wanted) -> dict[str, str]:
-    """What every answer with audio says beside it."""
-    said = {"x-voxgate-job-id": spoken.job_id}
-    if wanted.warnings or spoken.warnings:
-        warnings = (*wanted.warnings, *(f"{code}: {message}" for code, message in spoken.warnings))
-        said["x-voxgate-warning"] = "; ".join(warnings).encode("ascii", "replace").decode()
-    return said
+def headers_of(spoken: Whole | Listening | HotAudio, call: SpeechCall) -> dict[str, str]:
+    """Build the headers of an answer with audio: the job's id, and the warnings if there are any."""
+    headers = {"x-voxgate-job-id": spoken.job_id}
+    if call.warnings or spoken.warnings:
+        warnings = (*call.warnings, *(f"{code}: {message}" for code, message in spoken.warnings))
+        headers["x-voxgate-warning"] = "; ".join(warnings).encode("ascii", "replace").decode()
+    return headers
 
 
-def _answer(spoken: Whole | Listening, wanted: Wanted, gone: asyncio.Future[None], leave: Leave) -> Response[Any]:
-    headers = headers_of(spoken, wanted)
+def _answer(spoken: Whole | Listening, call: SpeechCall, gone: asyncio.Future[None], leave: Leave) -> Response[Any]:
+    headers = headers_of(spoken, call)
     if isinstance(spoken, Whole):
         pieces = read_range(spoken.path, 0, spoken.size_bytes - 1)
-        if not wanted.events:
+        if not call.events:
             headers["content-length"] = str(spoken.size_bytes)
     else:
         pieces = spoken.pieces()
-    if wanted.events:
-        return Sent(_events(pieces, spoken), {"content-type": "text/event-stream"} | headers, gone, leave)
-    return Sent(pieces, {"content-type": spoken.mimetype} | headers, gone, leave)
+    if call.events:
+        return PiecewiseResponse(_events(pieces, spoken), {"content-type": "text/event-stream"} | headers, gone, leave)
+    return PiecewiseResponse(pieces, {"content-type": spoken.mimetype} | headers, gone, leave)
 
 
 async def _events(pieces: AsyncGenerator[bytes, None], spoken: Whole | Listening) -> AsyncGenerator[bytes, None]:
-    """The audio as server-sent events; an error is told as one before the stream breaks off."""
+    """Yield the audio as server-sent events. An error is the last event before the stream breaks off."""
     try:
         async for piece in pieces:
             audio = base64.b64encode(piece)

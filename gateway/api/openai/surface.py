@@ -1,4 +1,4 @@
-"""OpenAI's speech API as a surface."""
+"""The surface of OpenAI's speech API."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""voxgate's own addresses: audio, lists, subtitles, voices, pronunciations, operations."""
+"""voxgate's own API: audio, lists, subtitles, voices, pronunciations, operations."""

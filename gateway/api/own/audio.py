@@ -1,4 +1,4 @@
-"""Finished audio at its signed, expiring address."""
+"""`/audio`: finished audio at signed, expiring URLs."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from gateway.api.http.openapi import OPEN, fails, succeeds
 from gateway.api.http.security import Core
 
 FILE_ANSWERS = {
-    206: ResponseSpec(bytes, generate_examples=False, description="The part a Range asked for.", media_type="audio/*"),
-    304: ResponseSpec(None, generate_examples=False, description="The ETag is still the same."),
+    206: ResponseSpec(bytes, generate_examples=False, description="The requested Range.", media_type="audio/*"),
+    304: ResponseSpec(None, generate_examples=False, description="The ETag has not changed."),
 }
-"""What a file may be answered with beside 200."""
+"""The answers to a request for a file, except 200."""
 
 
 @route(
@@ -32,10 +32,10 @@ FILE_ANSWERS = {
         **FILE_ANSWERS,
         **fails(
             {
-                400: "The request itself is wrong.",
+                400: "The request is invalid.",
                 403: "The signature is wrong or has expired.",
                 404: "No such audio.",
-                416: "The Range is outside.",
+                416: "The Range is outside of the file.",
             }
         ),
     },
@@ -44,10 +44,10 @@ async def audio(
     request: Request[Any, Any, Any],
     gateway: Core,
     blob: FromPath[str],
-    expires: Annotated[str, QueryParameter(description="When the address ends, as it was signed.")] = "",
-    signature: Annotated[str, QueryParameter(description="The server's signature of the address.")] = "",
+    expires: Annotated[str, QueryParameter(description="The time at which the URL expires.")] = "",
+    signature: Annotated[str, QueryParameter(description="The server's signature of the URL.")] = "",
 ) -> Response[Any]:
-    """Finished audio. The address comes from `output.audio_url`: it is signed, expires, and needs no key."""
+    """Get finished audio. The URL comes from `output.audio_url`: it is signed, expires, and needs no key."""
     gateway.signer.verify(f"/audio/{blob}", expires, signature)
     blob_hash = blob.partition(".")[0]
     path, mimetype, size = await gateway.jobs.audio(blob_hash)

@@ -1,4 +1,4 @@
-"""`/requests` and `/webhooks`: a tenant's jobs at an endpoint, and what became of their webhooks."""
+"""`/requests` and `/webhooks`: lists of a tenant's jobs at an endpoint and of their webhooks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from gateway.jobs.lists import Deliveries, DeliveriesOfJob, ListedJobs, State, W
 
 LIMIT = (1, 1000)
 NEWEST = 2**63 - 1
-"""No webhook has a higher number: no database holds one."""
+"""The highest number of a webhook that a database can hold."""
 DEFAULT_LIMIT = 100
 
-Limit = Annotated[int, QueryParameter(ge=LIMIT[0], le=LIMIT[1], description="The most of a page.")]
+Limit = Annotated[int, QueryParameter(ge=LIMIT[0], le=LIMIT[1], description="The highest number of entries on a page.")]
 
 
 @get("/requests", operation_id=operation_id("requests"), responses=answers(ListedJobs))
@@ -29,9 +29,9 @@ async def requests(
     endpoint: Endpoint,
     status: Annotated[State | None, QueryParameter(description="Only jobs in this state.")] = None,
     limit: Limit = DEFAULT_LIMIT,
-    before: Annotated[str | None, QueryParameter(max_length=100, description="`next` of the page before.")] = None,
+    before: Annotated[str | None, QueryParameter(max_length=100, description="`next` of the previous page.")] = None,
 ) -> Response[bytes]:
-    """The caller's jobs at the endpoint, newest first. Their results are at `/status/{id}`."""
+    """List the caller's jobs at the endpoint, newest first. Their results are at `/status/{id}`."""
     await admit(gateway, caller, endpoint, "requests", request)
     return json_response(await gateway.lists.jobs(caller, endpoint, status, limit, before))
 
@@ -44,9 +44,9 @@ async def webhooks(
     endpoint: Endpoint,
     status: Annotated[WebhookState | None, QueryParameter(description="Only webhooks in this state.")] = None,
     limit: Limit = DEFAULT_LIMIT,
-    before: Annotated[int | None, QueryParameter(ge=0, le=NEWEST, description="`next` of the page before.")] = None,
+    before: Annotated[int | None, QueryParameter(ge=0, le=NEWEST, description="`next` of the previous page.")] = None,
 ) -> Response[bytes]:
-    """The webhooks of the caller's jobs at the endpoint, newest first."""
+    """List the webhooks of the caller's jobs at the endpoint, newest first."""
     await admit(gateway, caller, endpoint, "requests", request)
     return json_response(await gateway.lists.webhooks(caller, endpoint, status, limit, before))
 
@@ -59,7 +59,7 @@ async def webhooks(
 async def webhooks_of_job(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
 ) -> Response[bytes]:
-    """The webhooks of one job, with every try."""
+    """List the webhooks of one job, with every attempt."""
     await admit(gateway, caller, endpoint, "requests", request)
     job = await gateway.jobs.find(caller, endpoint, job_id)
     return json_response(await gateway.lists.webhooks_of(job.id))

@@ -1,4 +1,4 @@
-"""For those who run the server: liveness, readiness, metrics, the OpenAPI document."""
+"""Routes for operators: liveness, readiness, metrics, usage, the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from gateway.errors import NotFound
 
 @get("/health/live", operation_id="live", security=OPEN, tags=["server"], responses=succeeds(Live))
 async def live() -> Response[bytes]:
-    """Whether the process answers; needs no key."""
+    """Check that the process answers. Needs no key."""
     return json_response(Live())
 
 
 @head("/health/live", include_in_schema=False)
 async def live_head() -> None:
-    """The same for those who ask by HEAD, as uptime monitors do."""
+    """Check that the process answers, by HEAD, which uptime monitors use."""
 
 
 @get(
@@ -35,26 +35,26 @@ async def live_head() -> None:
     operation_id="ready",
     security=OPEN,
     tags=["server"],
-    responses={**succeeds(Ready), **fails({503: "It does not, and why."})},
+    responses={**succeeds(Ready), **fails({503: "The server does not take jobs; the error gives the reason."})},
 )
 async def ready(gateway: Core) -> Response[bytes]:
-    """Whether the server takes jobs: its database answers, its disks have room, a backend can speak, it is not
-    stopping. Needs no key."""
+    """Check whether the server takes jobs: its database answers, its disks have free space, a backend can speak, and it
+    is not stopping. Needs no key."""
     return json_response(Ready("ready", dict(await gateway.ready())))
 
 
 @head("/health/ready", include_in_schema=False)
 async def ready_head(gateway: Core) -> None:
-    """The same for those who ask by HEAD."""
+    """Check whether the server takes jobs, by HEAD."""
     await gateway.ready()
 
 
 async def metrics_allowed(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-    """The setting `metrics_access`: everybody, keys with the scope `admin`, or nobody.
+    """Apply the setting `metrics_access`: open to all, only for keys with the scope `admin`, or off.
 
     Raises:
         NotFound: the setting is `off`.
-        Unauthorized, Forbidden: it is `key`, and the key is not good enough.
+        Unauthorized, Forbidden: the setting is `key`, and the key is not valid or lacks the scope.
     """
     access = connection.app.state.gateway.settings.metrics_access
     if access == "off":
@@ -72,11 +72,11 @@ async def metrics_allowed(connection: ASGIConnection[Any, Any, Any, Any], handle
     opt={"scope": "admin"},
     responses={
         **succeeds(str, words="Metrics in Prometheus' text format.", media_type="text/plain"),
-        **fails({401: "The server asks for a key.", 403: "The key lacks the scope `admin`.", 404: "Metrics are off."}),
+        **fails({401: "The server requires a key.", 403: "The key lacks the scope `admin`.", 404: "Metrics are off."}),
     },
 )
 async def metrics(gateway: Core) -> Response[bytes]:
-    """The server's counters, for Prometheus."""
+    """Get the server's metrics for Prometheus."""
     return Response(
         generate_latest(gateway.metrics.registry), status_code=200, headers={"content-type": CONTENT_TYPE_LATEST}
     )
@@ -90,16 +90,20 @@ async def metrics(gateway: Core) -> Response[bytes]:
     responses={
         **succeeds(Usage),
         **fails(
-            {400: "The request itself is wrong.", 401: "No key, or not a good one.", 403: "The key lacks a scope."}
+            {
+                400: "The request is invalid.",
+                401: "The key is missing or not valid.",
+                403: "The key lacks a scope.",
+            }
         ),
     },
 )
 async def usage(
     gateway: Core,
     caller: Caller,
-    days: Annotated[int, QueryParameter(ge=1, le=366, description="How many days, today included (UTC).")] = 30,
+    days: Annotated[int, QueryParameter(ge=1, le=366, description="Number of days, today included (UTC).")] = 30,
 ) -> Response[bytes]:
-    """What the key's tenant used, a row per day, endpoint and backend."""
+    """Get the usage of the key's tenant, one row per day, endpoint and backend."""
     since = day_of(gateway.clock.now_ms() - (days - 1) * DAY_MS)
     rows = await gateway.access.usage_store.report(
         tenant=caller.tenant, since=since, by=("day", "endpoint_id", "backend")
@@ -109,5 +113,5 @@ async def usage(
 
 @get("/openapi.json", include_in_schema=False)
 async def openapi_json(state: State) -> Response[bytes]:
-    """This API as an OpenAPI 3.1 document."""
+    """Get the OpenAPI 3.1 document of this API."""
     return Response(state.openapi(), headers={"content-type": "application/json"})

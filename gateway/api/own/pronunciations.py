@@ -1,4 +1,4 @@
-"""How a tenant wants words spoken: its pronunciation dictionary. Reading needs the scope `speak`, changing `voices`."""
+"""`/pronunciations`: a tenant's dictionary. Reading it needs the scope `speak`, changing it the scope `voices`."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ _CHANGED = {
     **answers(Dictionary),
     **fails(
         {
-            400: "An entry is wrong, or there are too many.",
+            400: "An entry is not valid, or there are too many.",
             404: "There is no such entry.",
-            409: "The dictionary has another version by now.",
+            409: "The dictionary has another version now.",
             413: "The body is too large.",
         }
     ),
@@ -37,7 +37,7 @@ _decode = msgspec.json.Decoder(NewPronunciations).decode
 
 @get(_PATH, operation_id="pronunciations", guards=[authenticated], tags=_TAGS, responses=answers(Dictionary))
 async def pronunciations(gateway: Core, caller: Caller) -> Response[bytes]:
-    """The dictionary of the key's tenant, and its version."""
+    """Get the dictionary of the key's tenant, and its version."""
     return json_response(gateway.pronunciations.get(caller.tenant))
 
 
@@ -54,7 +54,7 @@ async def pronunciations(gateway: Core, caller: Caller) -> Response[bytes]:
 async def set_pronunciations(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, body: RawBody
 ) -> Response[bytes]:
-    """Add entries to the dictionary, or change those of the same words and language."""
+    """Add entries to the dictionary, or change those with the same phrase and language."""
     sent = _read(body)
     return json_response(await gateway.pronunciations.set(caller.tenant, sent.entries, version=sent.version))
 
@@ -72,7 +72,7 @@ async def set_pronunciations(
 async def put_pronunciations(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, body: RawBody
 ) -> Response[bytes]:
-    """Have these entries in the dictionary and no others."""
+    """Replace all entries of the dictionary by these."""
     sent = _read(body)
     return json_response(
         await gateway.pronunciations.set(caller.tenant, sent.entries, replace=True, version=sent.version)
@@ -92,11 +92,11 @@ async def delete_pronunciations(
     gateway: Core,
     caller: Caller,
     phrase: Annotated[
-        str | None, QueryParameter(description="The entry's words; without them the dictionary is emptied.")
+        str | None, QueryParameter(description="The entry's phrase. Without it, all entries are removed.")
     ] = None,
-    language: Annotated[str, QueryParameter(description="The entry's language; `*` is every language.")] = ANY,
+    language: Annotated[str, QueryParameter(description="The entry's language; `*`: every language.")] = ANY,
 ) -> Response[bytes]:
-    """Take one entry out of the dictionary, or all of them."""
+    """Remove one entry from the dictionary, or all of them."""
     if phrase is None:
         return json_response(await gateway.pronunciations.clear(caller.tenant))
     return json_response(await gateway.pronunciations.remove(caller.tenant, phrase, language))

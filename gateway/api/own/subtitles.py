@@ -1,4 +1,4 @@
-"""`/subtitles/{id}.srt`, `.vtt`, `.json`: what was spoken when."""
+"""`/subtitles/{id}.srt`, `.vtt`, `.json`: the spoken text with its times."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ _TYPES = {
     operation_id=operation_id("subtitles"),
     responses={
         **answers(Captions, not_found=True, conflict=True),
-        200: ResponseSpec(Captions, generate_examples=False, description="The subtitles, in the format asked for."),
+        200: ResponseSpec(Captions, generate_examples=False, description="The subtitles in the requested format."),
     },
 )
 async def subtitles(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, file: FromPath[str]
 ) -> Response[bytes]:
-    """The subtitles of a finished job: `{id}.srt`, `{id}.vtt`, or `{id}.json` for the cues as data."""
+    """Get the subtitles of a finished job: `{id}.srt`, `{id}.vtt`, or `{id}.json` for the cues as data."""
     await admit(gateway, caller, endpoint, "status", request)
     job_id, _, form = file.rpartition(".")
     for known in CAPTION_FORMATS:

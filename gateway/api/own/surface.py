@@ -1,4 +1,4 @@
-"""voxgate's own addresses as a surface."""
+"""The surface of voxgate's own API."""
 
 from __future__ import annotations
 

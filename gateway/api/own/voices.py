@@ -1,4 +1,4 @@
-"""Who can speak: the voices of the backends, and those that tenants upload."""
+"""`/voices`: the voices of the backends and those that tenants upload."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _TAGS = ["voices"]
 
 @get("/voices", operation_id=operation_id("voices"), tags=_TAGS, responses=answers(Voices))
 async def voices(request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[bytes]:
-    """The voices one may ask for: of the backends that serve the endpoint (without an endpoint: of every backend),
-    and the caller's own."""
+    """List the caller's own voices and those of the backends that serve the endpoint (of all backends if the path names
+    no endpoint)."""
     serving = gateway.engines
-    if request.path_params:  # the address names an endpoint
+    if request.path_params:  # the path names an endpoint
         names = [candidate.name for candidate in gateway.router.serving(gateway.endpoints.resolve(endpoint))]
         serving = sorted((hosted for hosted in serving if hosted.name in names), key=lambda h: names.index(h.name))
     found = [
@@ -54,8 +54,8 @@ async def voices(request: Request[Any, Any, Any], gateway: Core, caller: Caller,
         **answers(OwnVoice),
         **fails(
             {
-                400: "The form, the name, the consent or the recording cannot be used, and why.",
-                409: "There is a voice of this name, or there are too many.",
+                400: "The form, the name, the consent or the recording is not valid; the error gives the reason.",
+                409: "A voice of this name exists, or there are too many voices.",
                 413: "The body is too large.",
             }
         ),
@@ -64,7 +64,7 @@ async def voices(request: Request[Any, Any, Any], gateway: Core, caller: Caller,
 async def add_voice(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint
 ) -> Response[bytes]:
-    """Make a voice of a recording: WAV, MP3, FLAC or OGG, 3 to 60 seconds, with a note of the speaker's consent."""
+    """Make a voice from a recording: WAV, MP3, FLAC or OGG, 3 to 60 seconds, with a note of the speaker's consent."""
     await admit(gateway, caller, endpoint, "voices", request)
     gateway.endpoints.resolve(endpoint)
     sent = await read_upload(request)
@@ -85,13 +85,18 @@ async def add_voice(
     responses={
         **answers(bytes, words="The recording, as WAV.", media_type="audio/wav"),
         **FILE_ANSWERS,
-        **fails({404: "No such endpoint or voice, or not one of this key's tenant.", 416: "The Range is outside."}),
+        **fails(
+            {
+                404: "No such endpoint or voice, or not one of this key's tenant.",
+                416: "The Range is outside of the file.",
+            }
+        ),
     },
 )
 async def voice_audio(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, name: FromPath[str]
 ) -> Response[Any]:
-    """The recording a voice is made of, as it was prepared: mono WAV at 24 kHz."""
+    """Get the prepared recording of a voice: mono WAV at 24 kHz."""
     gateway.endpoints.resolve(endpoint)
     path, content_hash = await gateway.voices.recording(caller.tenant, name)
     size = (await asyncio.to_thread(path.stat)).st_size
@@ -110,7 +115,7 @@ async def voice_audio(
     },
 )
 async def delete_voice(gateway: Core, caller: Caller, endpoint: Endpoint, name: FromPath[str]) -> Response[bytes]:
-    """Delete a voice: its recording, its takes, and what the cache holds of it."""
+    """Delete a voice with its recording, its takes, and its cache entries."""
     gateway.endpoints.resolve(endpoint)
     await gateway.voices.remove(caller.tenant, name)
     return json_response(Deleted(name))

@@ -1,9 +1,9 @@
-"""RunPod's job API: `/run`, `/runsync`, `/status` and the rest, for one endpoint.
+"""RunPod's job API: `/run`, `/runsync`, `/status` and the others, for one endpoint.
 
-The same handlers are mounted under `/v2/{endpoint_id}` and, for the endpoint `default`, at the root. They translate
-and nothing more: the rules live in gateway.jobs. Bodies of cancel, retry, purge and status are ignored; clients send
-none, `{}`, or none with a JSON content type. Every success is exactly 200: RunPod's JavaScript client throws the
-body of any other 2xx away.
+The same handlers are mounted under `/v2/{endpoint_id}` and, for the endpoint `default`, at the root. They only
+translate; gateway.jobs holds the rules. Bodies of cancel, retry, purge and status are ignored: clients send none, `{}`,
+or none with a JSON content type. Every success has status 200, because RunPod's JavaScript client drops the body of any
+other 2xx.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from litestar import Request, Response, get, post, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath, HeaderParameter, QueryParameter, RawBody
 
-from gateway.api.http.answers import gone_away, json_response
+from gateway.api.http.answers import disconnected, json_response
 from gateway.api.http.documents import Job, Purged
 from gateway.api.http.envelope import DEFAULT_WAIT_MS, MAX_IDEMPOTENCY_KEY, WAIT_MS, read_envelope
 from gateway.api.http.errors import CLIENT_GONE
@@ -28,20 +28,19 @@ from gateway.jobs.model.views import TTL_MS, EndpointInfo, Health, JobView
 
 Wait = Annotated[
     int | None,
-    QueryParameter(
-        ge=WAIT_MS[0], le=WAIT_MS[1], description="Milliseconds to hold the answer while the job is not final."
-    ),
+    QueryParameter(ge=WAIT_MS[0], le=WAIT_MS[1], description="Milliseconds to wait for the job to become final."),
 ]
 Ttl = Annotated[
-    int | None, QueryParameter(ge=TTL_MS[0], le=TTL_MS[1], description="Milliseconds the result is kept from now on.")
+    int | None,
+    QueryParameter(ge=TTL_MS[0], le=TTL_MS[1], description="Milliseconds to keep the result from now on."),
 ]
 IdempotencyKey = Annotated[
     str | None,
     HeaderParameter(
         name="Idempotency-Key",
         max_length=MAX_IDEMPOTENCY_KEY,
-        description="The same key with the same body gives the same job as it stands; with another body 409. An empty "
-        "one is none.",
+        description="The same key with the same body gives the same job in its present state; with another body 409. "
+        "An empty key counts as none.",
     ),
 ]
 _POLL = (HttpMethod.GET, HttpMethod.POST)
@@ -52,18 +51,18 @@ def _base_url(request: Request[Any, Any, Any]) -> str:
 
 
 async def _held(request: Request[Any, Any, Any], waiting: Coroutine[Any, Any, JobView]) -> Response[bytes]:
-    """Wait for a job as long as somebody listens; the job itself goes on."""
+    """Wait for a job as long as the caller is connected. The job itself goes on."""
     wait = asyncio.ensure_future(waiting)
-    gone = asyncio.ensure_future(gone_away(request))
+    gone = asyncio.ensure_future(disconnected(request))
     try:
         await asyncio.wait({wait, gone}, return_when=asyncio.FIRST_COMPLETED)
         if not wait.done():
-            return error_response(CLIENT_GONE, "the client went away")
+            return error_response(CLIENT_GONE, "the client disconnected")
         return json_response(wait.result())
     finally:
         wait.cancel()
         gone.cancel()
-        del wait, gone  # what was raised holds this frame in its traceback: a cycle, which only the collector ends
+        del wait, gone  # an exception holds this frame in its traceback: break that reference cycle
 
 
 @post("/run", operation_id=operation_id("run"), status_code=200, responses=answers(Job, body=True))
@@ -92,7 +91,7 @@ async def runsync(
     wait: Wait = None,
     idempotency_key: IdempotencyKey = None,
 ) -> Response[bytes]:
-    """Speak and answer with the speech, or with the unfinished job when `wait` runs out."""
+    """Speak, and answer with the speech, or with the unfinished job after `wait`."""
     envelope = await read_envelope(body)
     await admit(gateway, caller, endpoint, "runsync", request, envelope)
     base = _base_url(request)
@@ -118,7 +117,7 @@ async def status(
     job_id: FromPath[str],
     ttl: Ttl = None,
 ) -> Response[bytes]:
-    """The job as it is now."""
+    """Get the present state of a job."""
     await admit(gateway, caller, endpoint, "status", request)
     return json_response(await gateway.jobs.status(caller, endpoint, job_id, ttl, _base_url(request)))
 
@@ -138,7 +137,7 @@ async def status_sync(
     job_id: FromPath[str],
     wait: Wait = None,
 ) -> Response[bytes]:
-    """The job once it is final, or as it is when `wait` runs out."""
+    """Wait until a job is final, and get its state then or after `wait`."""
     await admit(gateway, caller, endpoint, "status-sync", request)
     seconds = (wait or DEFAULT_WAIT_MS) / 1000
     return await _held(request, gateway.jobs.wait(caller, endpoint, job_id, seconds, _base_url(request)))
@@ -153,7 +152,7 @@ async def status_sync(
 async def cancel(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
 ) -> Response[bytes]:
-    """Stop a job; one that has ended stays as it is."""
+    """Cancel a job; a job that has ended does not change."""
     await admit(gateway, caller, endpoint, "cancel", request)
     return json_response(await gateway.jobs.cancel(caller, endpoint, job_id))
 
@@ -167,7 +166,7 @@ async def cancel(
 async def retry(
     request: Request[Any, Any, Any], gateway: Core, caller: Caller, endpoint: Endpoint, job_id: FromPath[str]
 ) -> Response[bytes]:
-    """Queue a FAILED or TIMED_OUT job again; chunks it had finished are not spoken again."""
+    """Queue a FAILED or TIMED_OUT job again; its finished chunks are not spoken again."""
     await admit(gateway, caller, endpoint, "retry", request)
     return json_response(await gateway.jobs.retry(caller, endpoint, job_id))
 
@@ -183,11 +182,11 @@ async def purge_queue(
 
 @get("/health", operation_id=operation_id("health"), responses=answers(Health))
 async def health(gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[bytes]:
-    """Jobs by state, engine workers, and each backend with its state and last error."""
+    """Get the jobs by state, the engine workers, and each backend's state and last error."""
     return json_response(await gateway.jobs.health(caller, endpoint))
 
 
 @get("/", operation_id=operation_id("endpoint"), responses=answers(EndpointInfo))
 async def endpoint_info(gateway: Core, caller: Caller, endpoint: Endpoint) -> Response[bytes]:
-    """What the endpoint is doing: `activeWorkers`, `jobsInQueue`."""
+    """Get the load of the endpoint: `activeWorkers`, `jobsInQueue`."""
     return json_response(await gateway.jobs.endpoint_info(caller, endpoint))

@@ -1,8 +1,9 @@
 """`/stream`: pieces of a job's audio while it is being spoken.
 
-A plain poll drains: what it was given is not given again, at any server. Items count as given once the answer has left
-but for its last byte and the caller is still there; who goes away before that loses none. What no server can see is
-whether a program reads what the buffers on the way have taken: `from` reads from an item on and drains nothing.
+A plain poll drains the stream: no server gives the same items again. Items count as given when all but the last byte of
+the answer has been sent and the caller is still connected; a caller that disconnects before that loses none. The server
+cannot see whether a program reads the bytes that are in buffers on the way. A poll with `from` starts at that item and
+drains nothing.
 """
 
 from __future__ import annotations
@@ -17,22 +18,24 @@ from litestar import Request, Response, route
 from litestar.enums import HttpMethod
 from litestar.params import FromPath, QueryParameter
 
-from gateway.api.http.answers import gone_away, json_response
+from gateway.api.http.answers import disconnected, json_response
 from gateway.api.http.asgi import PIECE_BYTES
 from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, operation_id
 from gateway.api.http.security import Caller, Core, admit
-from gateway.api.http.sending import Sent
+from gateway.api.http.sending import PiecewiseResponse
 from gateway.api.runpod.jobs import Wait
 from gateway.jobs.listen.stream import StreamPage
 from gateway.jobs.listen.stream_handouts import Sending, Sendings
 
 MAX_HOLD_S = 8.0
-"""RunPod holds ten seconds; its Python client gives up after ten. Less than that loses nobody's answer."""
+"""RunPod holds a poll for ten seconds, and its Python client gives up after ten. A shorter time loses no answer."""
 
 From = Annotated[
     int | None,
-    QueryParameter(name="from", ge=0, description="Read from this item on, and give none out: it can be read again."),
+    QueryParameter(
+        name="from", ge=0, description="Read from this item on; the items are not drained and can be read again."
+    ),
 ]
 
 
@@ -52,12 +55,12 @@ async def stream(
     wait: Wait = None,
     start: From = None,
 ) -> Response[Any]:
-    """Pieces of a job's audio as they are finished, each a file; held until there is one, or the job has ended, but
-    for 8 seconds at most, whatever `wait` says."""
+    """Get the finished pieces of a job's audio, each a file; the answer is held until there is one or the job has
+    ended, for 8 seconds at most, even if `wait` is longer."""
     await admit(gateway, caller, endpoint, "stream", request)
     job = await gateway.jobs.find(caller, endpoint, job_id)
     hold_s = MAX_HOLD_S if wait is None else min(wait / 1000, MAX_HOLD_S)
-    gone = asyncio.ensure_future(gone_away(request))
+    gone = asyncio.ensure_future(disconnected(request))
     answer: Response[Any] | None = None
     try:
         reading = await gateway.streams.read(job, start, hold_s, gone)
@@ -70,9 +73,9 @@ async def stream(
             gone.cancel()
 
 
-def _drained(page: StreamPage, gone: asyncio.Future[None], sendings: Sendings, sending: Sending) -> Sent:
+def _drained(page: StreamPage, gone: asyncio.Future[None], sendings: Sendings, sending: Sending) -> PiecewiseResponse:
     body = msgspec.json.encode(page)
-    return Sent(
+    return PiecewiseResponse(
         _pieces(body[:-1]),
         {"content-type": "application/json", "content-length": str(len(body))},
         gone,

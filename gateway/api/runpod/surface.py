@@ -1,4 +1,4 @@
-"""RunPod's job API as a surface."""
+"""The surface of RunPod's job API."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OTHERS = (jobs.runsync, jobs.status, jobs.status_sync, jobs.cancel, jobs.retry,
 
 
 def _routes(settings: Settings) -> Sequence[ControllerRouterHandler]:
-    """`/run` has a body limit of its own, so it has routers of its own."""
+    """Build the routers. `/run` has its own, because its body limit differs."""
     return [
         *per_endpoint((jobs.run,), settings.max_body_run_bytes),
         *per_endpoint(_OTHERS, settings.max_body_runsync_bytes, named_only=(jobs.endpoint_info,)),
