@@ -1,4 +1,4 @@
-"""The pages: plain files from the package, no build step, nothing from another host."""
+"""The web pages: static files of the package, without a build step and without files from other hosts."""
 
 from gateway.web.pages import pages
 

@@ -29,7 +29,7 @@ _READ = (HttpMethod.GET, HttpMethod.HEAD)
 
 
 class _File(msgspec.Struct, frozen=True):
-    """A file of the package, read once."""
+    """A file of the package, read once at import."""
 
     content: bytes
     headers: dict[str, str]
@@ -43,7 +43,7 @@ def _load() -> dict[str, _File]:
         headers = {
             "content-type": _TYPES[suffix],
             "etag": f'"{hashlib.sha256(content).hexdigest()[:32]}"',
-            # Asked for again each time, answered with 304 as long as the server was not upgraded.
+            # Browsers ask again each time and get 304 until the server is upgraded.
             "cache-control": "no-cache",
         }
         if suffix == ".html":
@@ -69,22 +69,22 @@ def _answer(request: Request[Any, Any, Any], name: str) -> Response[bytes]:
 
 @route("/", http_method=_READ, include_in_schema=False, status_code=200)
 async def index(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """Type, hear, and the command for it."""
+    """Serve the start page: a form that speaks, and the curl command for it."""
     return _answer(request, "index.html")
 
 
 @route("/docs", http_method=_READ, include_in_schema=False, status_code=200)
 async def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
-    """The OpenAPI document for people."""
+    """Serve the page that shows the OpenAPI document."""
     return _answer(request, "docs.html")
 
 
 @route("/static/{name:str}", http_method=_READ, include_in_schema=False, status_code=200)
 async def static(request: Request[Any, Any, Any], name: FromPath[str]) -> Response[bytes]:
-    """A file of the pages."""
+    """Serve a file of the pages."""
     return _answer(request, name)
 
 
 def pages() -> Sequence[HTTPRouteHandler]:
-    """The routes of the pages, for `gateway.api.build_app`."""
+    """Return the routes of the pages, for `gateway.api.build_app`."""
     return (index, docs, static)

@@ -1,11 +1,11 @@
-// What both pages share: the key of this tab, and requests that carry it.
+// Shared by both pages: the key of this tab, and requests that carry it.
 
 const SLOT = "voxgate.key";
 
 /**
- * Take the key out of `#key=…`, so that it is not copied along, and keep it where this tab has none. Where it has
- * another one the offered key is returned, for the person to decide: a link could be anybody's, and whoever's key is
- * used can read what is spoken with it.
+ * Remove the key from `#key=…`, so that it is not copied with the address, and store it if this tab has no key. If the
+ * tab has another key, return the offered one and let the user decide: the link may come from a stranger, and the owner
+ * of a key can read all text that is spoken with it.
  */
 export function keyFromAddress() {
   const found = /^#key=(.+)$/.exec(location.hash);
@@ -16,13 +16,13 @@ export function keyFromAddress() {
   return offered === key() ? "" : offered;
 }
 
-/** What may be shown of a key: its public part, or its first letters where it has none. */
+/** The part of a key that may be shown: its public part, or its first letters if it has none. */
 export function shownKey(value) {
   const made = /^vg_[a-z]+_[A-Za-z0-9]+(?=_)/.exec(value);
   return made ? made[0] : `${value.slice(0, Math.min(4, Math.floor(value.length / 4)))}…`;
 }
 
-/** A key may hold a `%` of its own. */
+/** Decode a part of an address; a key may contain a plain `%`. */
 function decoded(part) {
   try {
     return decodeURIComponent(part);
@@ -42,15 +42,15 @@ export class Refused extends Error {
   }
 }
 
-/** JSON from the server; throws Refused with the server's own words. A body is sent by POST: a form as it is. */
+/** Get JSON from the server. A body is sent by POST, as JSON unless it is a form. Throws Refused with the server's message. */
 export async function ask(path, body, signal) {
   const sent = body === undefined || body instanceof FormData ? body : JSON.stringify(body);
   return (await answered(path, { method: sent === undefined ? "GET" : "POST", body: sent, signal })).json();
 }
 
-/** An answer that is none of the refusals. */
+/** Send a request with the key, and return the response. Throws Refused if its status is an error. */
 export async function answered(path, options = {}) {
-  // What no header can carry is no key: fetch would throw as if the server were gone.
+  // No key has characters that a header cannot carry. For them fetch would throw as if the server did not answer.
   if (/[^\x20-\x7e]/.test(key())) throw new Refused(401, "Unauthorized");
   const headers = key() ? { Authorization: `Bearer ${key()}` } : {};
   const answer = await fetch(path, { headers, ...options });
@@ -59,7 +59,7 @@ export async function answered(path, options = {}) {
   throw new Refused(answer.status, data.error || `HTTP ${answer.status}`);
 }
 
-/** An element with properties and children; text is always text, never markup. */
+/** Make an element with properties and children. Strings become text, never markup. */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {

@@ -1,4 +1,4 @@
-// The OpenAPI document for people. Everything shown comes from /openapi.json.
+// Shows the OpenAPI document as a page. All content comes from /openapi.json.
 import { ask, make } from "./client.js";
 
 const METHODS = ["get", "post", "put", "delete", "head"];
@@ -14,7 +14,7 @@ let schemas = {};
 
 const resolve = (schema) => (schema.$ref ? schemas[schema.$ref.split("/").pop()] : schema);
 
-/** One word or two for what a value is. */
+/** Name a value's type in one or two words. */
 function kind(schema) {
   if (schema.$ref) return schema.$ref.split("/").pop();
   if (schema.enum) return schema.enum.join(" | ");
@@ -24,7 +24,7 @@ function kind(schema) {
   return schema.type || "any JSON";
 }
 
-/** Words in which `code` is code. */
+/** Make text in which `code` in backticks becomes a code element. */
 function prose(words, className) {
   const parts = words.split(/`([^`]+)`/).map((part, index) => (index % 2 ? make("code", {}, part) : part));
   return make("span", { className }, ...parts);
@@ -39,14 +39,14 @@ function bounds(schema) {
   return said.join(", ");
 }
 
-/** The Struct behind a field, if there is one to open. */
+/** Return the object schema inside a field's schema, or null. */
 function inner(schema) {
   const options = [schema, schema.items, ...(schema.anyOf || []), ...(schema.oneOf || [])].filter(Boolean);
   const found = options.find((option) => option.$ref);
   return found ? resolve(found) : null;
 }
 
-/** `Args:` of a docstring as a map from field to words. */
+/** Parse the `Args:` of a docstring into a map from field to description. */
 function notes(description = "") {
   const found = {};
   const [, list = ""] = description.split(/\n\s*Args:\n/);
@@ -117,7 +117,7 @@ function card({ method, path, operation, also }) {
   );
 }
 
-/** Operations by tag. What exists twice (without endpoint, or by POST too) is shown once. */
+/** Group operations by tag. An operation that also exists without an endpoint, or by POST or HEAD, is shown once. */
 function grouped(document_) {
   const byId = new Map();
   const groups = new Map();
@@ -132,7 +132,7 @@ function grouped(document_) {
       original.also.push(`${entry.method.toUpperCase()} ${entry.path}`);
       continue;
     }
-    const tag = entry.operation.tags?.at(-1) || "server"; // the last is the closest: "jobs, voices"
+    const tag = entry.operation.tags?.at(-1) || "server"; // the last tag is the most specific: "jobs, voices"
     groups.set(tag, [...(groups.get(tag) || []), entry]);
   }
   return groups;

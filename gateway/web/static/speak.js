@@ -1,4 +1,4 @@
-// The start page: type, hear, see the command for it and who is there to speak.
+// The start page: speaks a text, and shows the curl command for it, the voices and the backends.
 import { Refused, ask, forget, keep, key, keyFromAddress, make, shownKey } from "./client.js";
 import { showOwn, whenOwnChange } from "./voices.js";
 import { drawWave, wave } from "./wave.js";
@@ -6,9 +6,9 @@ import { drawWave, wave } from "./wave.js";
 const $ = (id) => document.getElementById(id);
 const EXTENSIONS = { mp3: "mp3", wav: "wav", flac: "flac", opus: "opus" };
 let running = null; // { controller, id } while something is being spoken
-let address = ""; // object URL of what was heard last
+let address = ""; // object URL of the last audio
 
-/** `input` as the form says, without what is the default anyway. */
+/** Build `input` from the form, without default values. */
 function input() {
   const asked = { text: $("text").value };
   const voice = $("voice").selectedOptions[0];
@@ -18,12 +18,12 @@ function input() {
   return asked;
 }
 
-/** The form as a command that writes a file, or fails: OpenAI's address gives the audio itself, of any length. */
+/** Show the form as a curl command that writes a file. It uses OpenAI's API, which gives audio of any length directly. */
 function showCommand() {
   $("speed-value").value = `${Number($("speed").value).toFixed(2).replace(/0$/, "")}×`;
   const { text, backend, format, ...rest } = input();
   const body = { model: backend || "tts-1", input: text, ...rest, ...(format && { response_format: format }) };
-  // The body comes from a here-document: a shell takes an argument of 128 KB at most. It is one line, as JSON may be.
+  // The body is in a here-document, because a shell argument has at most 128 KB. The JSON is one line.
   $("curl").textContent =
     `curl -fsS ${location.origin}/v1/audio/speech -o speech.${EXTENSIONS[$("format").value]} \\\n` +
     '  -H "Authorization: Bearer $VOXGATE_API_KEY" -H "Content-Type: application/json" \\\n' +
@@ -86,7 +86,7 @@ async function play(job, asked, tookMs) {
   $("warnings").replaceChildren(...(output.warnings || []).map((w) => make("li", {}, w.message)));
   $("result").hidden = false;
   drawWave($("wave"), player, bytes.buffer.slice(0));
-  // A browser may refuse to play by itself; the controls are there. Nothing waits for it.
+  // A browser may refuse to start playing; then the user presses play. No code waits for this.
   player.play().catch(() => say("Press play to hear it."));
 }
 
@@ -106,7 +106,7 @@ function showFacts(output, tookMs) {
   $("facts").replaceChildren(...facts.map(([term, value]) => make("div", {}, make("dt", {}, term), make("dd", {}, value))));
 }
 
-/** Each spoken part as a button that seeks to it; the one being heard is marked. */
+/** Show each chunk's text as a button that seeks to it. The chunk that is playing is marked. */
 function showTranscript(chunks) {
   const parts = chunks.map((chunk) => {
     const part = make("button", { type: "button" }, chunk.text.trim());
@@ -187,7 +187,7 @@ function openDoor(words = "") {
   $("door").hidden = false;
   $("door-error").textContent = words;
   $("leave-box").hidden = true;
-  for (const name of ["own", "backends"]) $(name).replaceChildren(make("li", { className: "hint" }, "Shown to whoever has a key."));
+  for (const name of ["own", "backends"]) $(name).replaceChildren(make("li", { className: "hint" }, "A key is needed to see this."));
   $("queue").textContent = "";
 }
 
@@ -217,7 +217,7 @@ async function tryKey(event) {
   } else $("key").focus();
 }
 
-// Small things
+// Helpers
 
 function busy(yes) {
   $("go").disabled = yes;
@@ -241,20 +241,20 @@ const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} 
 async function copy() {
   await navigator.clipboard.writeText($("curl").textContent).then(
     () => ($("copy").textContent = "Copied"),
-    () => getSelection().selectAllChildren($("curl")), // no clipboard without HTTPS: select it instead
+    () => getSelection().selectAllChildren($("curl")), // without HTTPS there is no clipboard: select the text instead
   );
   setTimeout(() => ($("copy").textContent = "Copy"), 2000);
 }
 
-/** A link has brought another key than this tab has: nothing changes until somebody says so. */
+/** Ask the user whether to use the key of a link, if this tab has another one. */
 function considerOffer() {
   if (!offered) return;
   $("door").hidden = false;
   $("key").value = offered;
   $("keep-mine").hidden = false;
   $("door-error").textContent =
-    `A link brought another key, ${shownKey(offered)}. This tab has ${shownKey(key())}. ` +
-    "Whoever owns a key can read what is spoken with it.";
+    `The link contains another key, ${shownKey(offered)}. This tab uses ${shownKey(key())}. ` +
+    "The owner of a key can read all text that is spoken with it.";
 }
 
 function closeOffer() {

@@ -1,11 +1,11 @@
-// The voices somebody uploaded: hear them, delete them, add one.
+// The tenant's uploaded voices: plays, deletes and adds them.
 import { Refused, answered, ask, make } from "./client.js";
 
 const $ = (id) => document.getElementById(id);
 let changed = () => {};
-let address = ""; // object URL of the recording heard last
+let address = ""; // object URL of the last recording played
 
-/** What to do when a voice has come or gone. */
+/** Set the function to call after a voice was added or deleted. */
 export const whenOwnChange = (then) => (changed = then);
 
 export function showOwn(voices) {
@@ -15,7 +15,7 @@ export function showOwn(voices) {
 
 function line(voice) {
   const about = [`${voice.duration_s.toFixed(1)} s`, voice.consent];
-  if (!voice.backends.length) about.push("no backend here can speak like a recording");
+  if (!voice.backends.length) about.push("no backend here can speak with an uploaded voice");
   const hear = make("button", { type: "button", className: "link" }, "Hear");
   const remove = make("button", { type: "button", className: "link" }, "Delete");
   hear.setAttribute("aria-label", `Hear ${voice.name}`);
@@ -25,7 +25,7 @@ function line(voice) {
   return make("li", {}, make("b", {}, voice.name), make("span", { className: "hint" }, about.filter(Boolean).join(" · ")), hear, remove);
 }
 
-/** The first press asks, the second deletes. */
+/** Ask for confirmation at the first press, and delete at the second. */
 function sure(button, name) {
   if (button.dataset.asked) {
     trying(async () => {
@@ -44,7 +44,7 @@ async function play(name) {
   address = URL.createObjectURL(recording);
   $("own-audio").src = address;
   $("own-audio").hidden = false;
-  $("own-audio").play().catch(() => {}); // a browser may refuse to play by itself; the controls are there
+  $("own-audio").play().catch(() => {}); // a browser may refuse to start playing; then the user presses play
 }
 
 async function add(event) {

@@ -1,4 +1,4 @@
-// The wave above the player. An ornament that seeks: everything it does the player's own controls do too.
+// The waveform above the player. A click on it seeks; the player's own controls can do the same.
 
 const BARS = 160;
 
@@ -26,7 +26,7 @@ export const wave = {
   },
 };
 
-/** Draw the loudness of an encoded recording; a browser that cannot decode it shows no wave. */
+/** Draw the loudness of encoded audio. If the browser cannot decode it, no waveform is shown. */
 export async function drawWave(canvas, player, encoded) {
   const context = new OfflineAudioContext(1, 1, 24000);
   const decoded = await context.decodeAudioData(encoded).catch(() => null);
