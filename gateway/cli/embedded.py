@@ -1,4 +1,4 @@
-"""A gateway of one's own for a moment: `voxgate serve` as a child on a free port."""
+"""Runs `voxgate serve` as a child process on a free port, for the length of one command."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _STOP_PATIENCE_S = 30.0
 
 
 class Embedded(msgspec.Struct, frozen=True):
-    """Where the child listens, and a key for it."""
+    """The child's address, a key for it, and its process id."""
 
     url: str
     key: str
@@ -30,13 +30,13 @@ class Embedded(msgspec.Struct, frozen=True):
 
 @contextlib.contextmanager
 def embedded_server(changes: Mapping[str, str] | None = None) -> Iterator[Embedded]:
-    """Start a server for the length of a `with`; it has the settings of this process and stops with it.
+    """Start a server with this process's settings; stop it at the end of the `with`.
 
     Args:
-        changes: environment variables beside this process's own.
+        changes: environment variables to set in addition to this process's own.
 
     Raises:
-        Unavailable: it did not start; the message is its own last line.
+        Unavailable: the server did not start; the message is its last line on stderr.
     """
     key = f"vg-once-{secrets.token_urlsafe(24)}"
     environment = {**os.environ, "VOXGATE_LOG_LEVEL": "error", **(changes or {}), "VOXGATE_API_KEY": key}
@@ -61,12 +61,12 @@ def embedded_server(changes: Mapping[str, str] | None = None) -> Iterator[Embedd
 
 
 def announcement(url: str) -> str:
-    """The first line `voxgate serve` prints on stdout, once it answers."""
+    """Return the first line that `voxgate serve` prints on stdout, once it answers."""
     return f"{_ANNOUNCEMENT}{url}"
 
 
 def _announced(child: subprocess.Popen[str], errors: _Tail) -> str:
-    assert child.stdout is not None  # asked for with PIPE
+    assert child.stdout is not None  # opened with PIPE
     for line in child.stdout:
         if line.startswith(_ANNOUNCEMENT):
             threading.Thread(target=child.stdout.read, daemon=True).start()
@@ -80,7 +80,7 @@ class _Tail:
     """Reads a stream to its end in a thread and keeps the last line."""
 
     def __init__(self, stream: IO[str] | None) -> None:
-        assert stream is not None  # asked for with PIPE
+        assert stream is not None  # opened with PIPE
         self._stream = stream
         self._last = ""
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -91,6 +91,6 @@ class _Tail:
             self._last = line.strip() or self._last
 
     def last(self) -> str:
-        """The last line that was not empty, after the stream ended."""
+        """Wait for the end of the stream and return the last line that was not empty."""
         self._thread.join(_STOP_PATIENCE_S)
         return self._last

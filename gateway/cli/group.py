@@ -1,4 +1,4 @@
-"""Groups whose commands are imported when they are called: `voxgate --help` answers at once."""
+"""A command group that imports a command only when it is called, which keeps `voxgate --help` fast."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ class LazyGroup(click.Group):
     """A group that knows its commands by name, place (`module:attribute`) and one line of help."""
 
     def __init__(self, *args: object, places: dict[str, tuple[str, str]], **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own arguments, passed on as they came
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # click's own arguments, passed on unchanged
         self.places = places
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names, in the order they were declared."""
+        """List the names in the order of their declaration."""
         return list(self.places)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import one command."""
+        """Import and return one command."""
         if cmd_name not in self.places:
             return None
         module, _, attribute = self.places[cmd_name][0].partition(":")
@@ -27,6 +27,6 @@ class LazyGroup(click.Group):
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing one."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, help_line) for name, (_, help_line) in self.places.items()])

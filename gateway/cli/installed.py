@@ -1,4 +1,4 @@
-"""What the backends of this installation say about themselves, without loading an engine."""
+"""Describes the installed backends (languages, voices, models, errors) without loading an engine."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from gateway.speech.sound.finish import post
 
 
 class Installed(msgspec.Struct, frozen=True):
-    """One backend; `remark` is its error and the cure, or how it is enabled.
+    """One backend; `remark` is its error and the cure, or how to enable it.
 
     Args:
-        lacks: of one that is found: each of its models that cannot speak, why, and the cure.
-        speechless: whether that is all of them.
+        lacks: for a backend in state `found`: a line for each of its models that cannot speak, with the cure.
+        speechless: whether none of its models can speak.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Installed(msgspec.Struct, frozen=True):
 
 
 def installed(settings: Settings | None = None) -> list[Installed]:
-    """Every registered backend, usable or not."""
+    """List every registered backend, usable or not."""
     settings = settings or settings_for()
     engines = engines_of(settings)
     rows = []
@@ -67,17 +67,17 @@ def installed(settings: Settings | None = None) -> list[Installed]:
 
 
 def engines_of(settings: Settings) -> Engines:
-    """The backends as the server would host them; nothing is started."""
+    """Return the backends as the server would host them; none is started."""
     return Engines(settings, post, SystemClock())
 
 
 def chosen(name: str, settings: Settings | None = None) -> tuple[type[Backend], msgspec.Struct, BackendContext]:
-    """The class of one installed backend, its own settings, and what this machine offers it.
+    """Return the class of one installed backend, its own settings, and its context (folders, device).
 
     Raises:
-        NotFound: no installed package registers it.
-        BackendUnavailable: it is missing something, or cannot be imported.
-        SettingsError: its settings are wrong.
+        NotFound: no installed package registers the backend.
+        BackendUnavailable: the backend lacks a package, or cannot be imported.
+        SettingsError: the backend's settings are wrong.
     """
     settings = settings or settings_for()
     candidates = {candidate.info.name: candidate for candidate in discover(None)}
@@ -88,32 +88,32 @@ def chosen(name: str, settings: Settings | None = None) -> tuple[type[Backend], 
         raise BackendUnavailable(f"backend {name} is {info.state}: {info.error}", info.cure)
     try:
         backend = load_class(candidates[name].entry_point)
-    except Exception as error:  # whatever its import raises is the plugin's defect
+    except Exception as error:  # any error of its import is the plugin's defect
         raise BackendUnavailable(f"backend {name} is broken: {type(error).__name__}: {error}") from error
     own, host = configure(backend, settings.backends.get(name, {}), settings.origins)
     return backend, own, BackendContext(settings.models_dir, host.device or settings.device, 1, settings.hf_token)
 
 
 def refuse_missing(backend: type[Backend], own: msgspec.Struct, context: BackendContext) -> None:
-    """Say that a backend lacks its package, which is nothing a check could find fault with.
+    """Refuse a backend whose package is missing: the conformance kit has nothing to check then.
 
     Raises:
-        BackendUnavailable: it says so itself when it is asked what it is; with the cure.
+        BackendUnavailable: raised by the backend's `capabilities`, `voices` or `revision`; with the cure.
     """
     try:
         asked = backend(own, context)
         asked.capabilities(), asked.voices(), asked.revision()
     except BackendUnavailable as error:
         raise BackendUnavailable(f"backend {backend.name} is missing: {error.reason}", error.cure) from error
-    except Exception:  # noqa: BLE001 - the kit tells about everything else
+    except Exception:  # noqa: BLE001 - the kit reports every other error
         return
 
 
 def model_stores(name: str | None = None) -> dict[str, ModelStore]:
-    """The backends that keep model files, by name: one of them, or all that may load. Nothing is loaded.
+    """Return the backends that keep model files, by name: the one named, or all that may load. None is loaded.
 
     Raises:
-        BadRequest: the backend that is named keeps none.
+        BadRequest: the named backend keeps no model files.
         NotFound, BackendUnavailable, SettingsError: as `chosen`.
     """
     if name is not None:
@@ -127,11 +127,11 @@ def model_stores(name: str | None = None) -> dict[str, ModelStore]:
 
 
 def _models(name: str, settings: Settings) -> tuple[int, tuple[str, ...]]:
-    """How many models a backend has, and what is wrong with those whose files will not come by themselves."""
+    """Count a backend's models, and describe those whose missing files are not fetched automatically."""
     try:
         store = _model_store(name, settings)
         models = store.models() if store is not None else ()
-    except Exception as error:  # noqa: BLE001 - a plugin's fault, and no reason to list nothing
+    except Exception as error:  # noqa: BLE001 - a plugin's defect must not hide the other backends
         return 0, (f"its models cannot be listed: {type(error).__name__}: {error}",)
     return len(models), tuple(
         f"the model {model.name} cannot speak: {model.folder} lacks {', '.join(model.missing)} ({model.cure})"

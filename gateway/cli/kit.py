@@ -1,4 +1,4 @@
-"""The conformance kit in a process of its own: a backend that hangs, exits or crashes is a finding like any other."""
+"""Runs the conformance kit in a child process, so that a backend that hangs, exits or crashes becomes a finding."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _decode = msgspec.json.Decoder(Finding | str).decode
 
 
 def findings_of(name: str, timeout_s: float) -> Iterator[Finding]:
-    """What the kit finds about an installed backend, one by one as it is found.
+    """Check an installed backend with the kit; yields each finding when it is made.
 
-    What the backend prints goes to standard error.
+    The backend's own output goes to standard error.
 
     Args:
-        timeout_s: how long one check may take; then the process is killed, and that check has failed.
+        timeout_s: how long one check may take; after it the child is killed and the check counts as failed.
     """
     read, write = os.pipe()
     child = subprocess.Popen(  # noqa: S603 - our own interpreter and code
@@ -58,20 +58,21 @@ def findings_of(name: str, timeout_s: float) -> Iterator[Finding]:
 
 
 def tell(name: str, out: int) -> None:
-    """In the child: each check by its name when it begins, and its finding when it is made, a line of JSON each."""
+    """Run the kit in the child and write lines of JSON to the pipe `out`: a check's name when it begins, then its
+    finding."""
     backend, own, context = chosen(name)
 
     def watch(begun_or_found: str | Finding) -> None:
         os.write(out, msgspec.json.encode(begun_or_found) + b"\n")
 
     check(backend, msgspec.to_builtins(own, enc_hook=str), context, watch)
-    watch("")  # nothing is under way any more
+    watch("")  # no check is running any more
     sys.stdout.flush()
-    os._exit(0)  # threads an engine left behind are not the kit's to wait for
+    os._exit(0)  # without waiting for threads that an engine left behind
 
 
 def _lines(read: int, timeout_s: float) -> Iterator[bytes | None]:
-    """Lines until the writer is gone; None when one took too long."""
+    """Yield lines until the writer closes the pipe; yields None and ends when a line took longer than `timeout_s`."""
     rest, deadline = b"", time.monotonic() + timeout_s
     while True:
         ready, _, _ = select.select([read], [], [], max(0.0, deadline - time.monotonic()))

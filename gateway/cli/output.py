@@ -1,4 +1,4 @@
-"""What a command prints: a table for people, JSON for scripts."""
+"""Prints the output of a command: a table for people, JSON for scripts."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON."
 
 
 def echo_json(document: Any) -> None:
-    """Print any JSON document, Structs included, indented."""
+    """Print a document (Structs included) as indented JSON."""
     click.echo(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def echo_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: str = "none") -> None:
-    """Print rows in columns as wide as their longest cell; `empty` when there is no row."""
+    """Print rows in columns as wide as their longest cell, or `empty` if there is no row."""
     if not rows:
         click.echo(empty)
         return
@@ -32,19 +32,19 @@ def echo_table(heads: Sequence[str], rows: Sequence[Sequence[object]], empty: st
 
 
 def one_line(words: str) -> str:
-    """Whatever a library said, as one line without its own advertisements."""
+    """Return a library's message as one line, without SQLAlchemy's link to its manual."""
     return " ".join(_BACKGROUND.sub("", words).split())
 
 
 def when(ms: int | None) -> str:
-    """UTC milliseconds as `2026-11-22 20:15`; `-` for none."""
+    """Format UTC milliseconds as `2026-11-22 20:15`; None gives `-`."""
     if ms is None:
         return "-"
     return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M")
 
 
 def in_bytes(size: int) -> str:
-    """A size in decimal units, `1.2 GB`."""
+    """Format a size in decimal units: `1.2 GB`."""
     value = float(size)
     for unit in ("B", "kB", "MB"):
         if value < 1000:

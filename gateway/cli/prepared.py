@@ -1,4 +1,4 @@
-"""What a command needs before it works: settings, a data folder, a migrated database."""
+"""Prepares a command: reads its settings, makes the data folder, migrates the database."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ T = TypeVar("T")
 
 
 def settings_for(overrides: Mapping[str, Any] | None = None, *, listen: bool = False) -> Settings:
-    """The settings, checked against this machine; makes the data folder.
+    """Read the settings, check them against this machine, and make the data folder.
 
     Args:
-        overrides: flags by setting; None values are flags not given.
-        listen: whether the port has to be free.
+        overrides: flags by setting; None for a flag that was not given.
+        listen: whether the port must be free.
 
     Raises:
-        SettingsError: one line: variable, value, cure.
+        SettingsError: a setting is wrong; one line with variable, value and cure.
     """
     settings = load_settings(overrides=overrides)
     check_start(settings, listen=listen)
@@ -38,34 +38,34 @@ def settings_for(overrides: Mapping[str, Any] | None = None, *, listen: bool = F
 
 
 def missing_driver(settings: Settings) -> str:
-    """What the database of these settings needs and Python cannot import, with the cure; "" where nothing is."""
+    """Return an error line with its cure if the database needs a driver that cannot be imported; else ""."""
     if not settings.database_url.startswith("postgresql"):
         return ""
     try:
         importlib.import_module("psycopg")
-    except ImportError as error:  # not there, or there without the library of PostgreSQL that it needs
+    except ImportError as error:  # not installed, or installed without libpq
         reason = str(error).splitlines()[0].strip().rstrip(":.")
         return (
-            f"{settings.origin('database.url')} needs the driver of PostgreSQL ({reason}); "
+            f"{settings.origin('database.url')} needs the PostgreSQL driver ({reason}); "
             "run: pip install 'voxgate[postgres]'"
         )
     return ""
 
 
 def installed_names(settings: Settings) -> list[str]:
-    """Every backend an installed package registers, usable or not.
+    """List every backend that an installed package registers, usable or not.
 
     Raises:
-        SettingsError: `plugins` names one that none does.
+        SettingsError: `plugins` names a backend that no package registers.
     """
     return [candidate.info.name for candidate in discover(settings.plugins, origin=settings.origin("plugins"))]
 
 
 def migrate_or_refuse(settings: Settings) -> None:
-    """Bring the embedded database to this version, with a backup first; refuse to touch a shared one.
+    """Back up and migrate an embedded database that is behind; refuse to migrate a shared one.
 
     Raises:
-        SettingsError: a PostgreSQL database is behind; names the command.
+        SettingsError: a PostgreSQL database is behind; the message names the command.
         StorageError: the database was made by a newer voxgate, or cannot be written.
     """
     schema = migrate.check(settings.database_url)
@@ -80,20 +80,20 @@ def migrate_or_refuse(settings: Settings) -> None:
 
 
 def upgrade(settings: Settings, schema: migrate.Schema) -> None:
-    """Migrate, after a backup where the database is embedded and not new."""
+    """Migrate the database; back it up first if it is embedded and not new."""
     if settings.embedded and schema.state == "behind":
         back_up(settings)
     migrate.upgrade(settings.database_url)
 
 
 def back_up(settings: Settings) -> None:
-    """Copy the embedded database and say where to."""
+    """Copy the embedded database and print the path of the copy."""
     path = Path(str(parse_url(settings.database_url).database))
     click.echo(f"voxgate: database backed up to {migrate.backup_sqlite(path)}", err=True)
 
 
 def with_database(use: Callable[[Database, Settings], Awaitable[T]]) -> T:
-    """Open the configured database, call `use`, close it."""
+    """Open the configured database, call `use` with it, and close it."""
     settings = settings_for()
     migrate_or_refuse(settings)
 

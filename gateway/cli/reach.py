@@ -1,4 +1,4 @@
-"""The server a command speaks through: one that is named, one that runs here, or one of its own."""
+"""Chooses the server a command uses: the one named, the one on this data folder, or a temporary one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gateway.settings import Settings
 
 @contextlib.contextmanager
 def reach(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
-    """The address of a server and a key for it.
+    """Yield the address of a server and a key for it.
 
     Args:
-        url: a server to use whatever runs here.
+        url: the server to use; None for the one on this data folder, else a temporary one.
 
     Raises:
-        BadRequest: `url` is none.
-        Unavailable: none was found, and one of its own did not start.
+        BadRequest: `url` is not an http address.
+        Unavailable: no server runs here, and a temporary one did not start.
     """
     key = settings.api_key or _first_key(settings)
     if url is not None:
@@ -38,11 +38,13 @@ def reach(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
 def _check(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise BadRequest(f"{url!r} is no address of a server; one is http://127.0.0.1:8000 (--url, VOXGATE_URL)")
+        raise BadRequest(
+            f"{url!r} is not the address of a server; write it like http://127.0.0.1:8000 (--url, VOXGATE_URL)"
+        )
 
 
 def _first_key(settings: Settings) -> str:
-    """The key a server without a terminal made for itself, if this user may read it."""
+    """Return the first key that a server without a terminal wrote to a file; "" if this user cannot read it."""
     try:
         return (settings.data_dir / FIRST_KEY_FILE).read_text(encoding="ascii").strip()
     except OSError:

@@ -1,4 +1,4 @@
-"""The command line as a whole: the root command, and what an error looks like."""
+"""The root command of the command line, and how it prints errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ INTERRUPTED = 130
     places={
         "serve": ("gateway.cli.commands.serve:serve", "Run the gateway."),
         "say": ("gateway.cli.commands.say:say", "Speak a text into a file."),
-        "batch": ("gateway.cli.commands.batch:batch", "Speak a script into a folder of files, or one."),
+        "batch": ("gateway.cli.commands.batch:batch", "Speak a script into a folder of files, or into one file."),
         "doctor": (
             "gateway.cli.commands.doctor:doctor",
             "Check this machine, the settings, the database and the backends.",
@@ -28,13 +28,10 @@ INTERRUPTED = 130
         "models": ("gateway.cli.commands.models:models", "List, fetch and check model files."),
         "endpoints": ("gateway.cli.commands.endpoints:endpoints", "Make and list the public names in the URL."),
         "keys": ("gateway.cli.commands.keys:keys", "Make, list, rotate and revoke API keys."),
-        "voices": ("gateway.cli.commands.voices:voices", "Make voices of recordings; list, hear, delete them."),
-        "pronunciations": ("gateway.cli.commands.pronunciations:pronunciations", "Say how words are spoken."),
-        "usage": ("gateway.cli.commands.usage:usage", "What was spoken, for whom, by which backend."),
-        "webhooks": (
-            "gateway.cli.commands.webhooks:webhooks",
-            "What receivers were told, and the secret that signs it.",
-        ),
+        "voices": ("gateway.cli.commands.voices:voices", "Make voices from recordings; list, play, delete them."),
+        "pronunciations": ("gateway.cli.commands.pronunciations:pronunciations", "Set how words are pronounced."),
+        "usage": ("gateway.cli.commands.usage:usage", "Sum what was spoken by tenant, backend, day and more."),
+        "webhooks": ("gateway.cli.commands.webhooks:webhooks", "List webhooks; show the secret that signs them."),
         "cache": ("gateway.cli.commands.cache:cache", "Show and prune finished audio."),
         "db": ("gateway.cli.commands.db:db", "Migrate and back up the database."),
         "version": ("gateway.cli.commands.version:version", "Print the version."),
@@ -49,7 +46,7 @@ def root() -> None:
 
 
 def run(argv: list[str] | None = None) -> int:
-    """Run one command and give its exit code: 0, 2 with one line on stderr, or 130 on Ctrl-C."""
+    """Run one command and return its exit code: 0, 2 with one line on stderr, or 130 on Ctrl-C."""
     try:
         code = root.main(args=argv, prog_name="voxgate", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:  # its message is the whole help
@@ -76,8 +73,8 @@ def _usage_line(error: click.ClickException) -> str:
 
 
 def _meant_for_people(error: Exception) -> bool:
-    """Whether the message says all there is to say: our own errors, and what the operating system refused."""
-    from backends.interface import BackendUnavailable  # only when something went wrong
+    """Return whether the message alone tells the cause: voxgate's own errors and the operating system's."""
+    from backends.interface import BackendUnavailable  # imported only after an error, to keep `--help` fast
     from gateway.errors import VoxgateError
     from storage.errors import StorageError
 

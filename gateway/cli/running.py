@@ -1,4 +1,4 @@
-"""Which server runs on this data folder: `voxgate serve` writes it down, the other commands find it."""
+"""The record of the server that runs on a data folder: `voxgate serve` writes it, other commands read it."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _PATIENCE_S = 2.0
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A server on this machine."""
+    """A server on this machine: its address and process id."""
 
     url: str
     pid: int
 
 
 def write_down(data_dir: Path, url: str) -> None:
-    """Say that this process serves at `url`, unless another living server said so before."""
+    """Record that this process serves at `url`, unless the record names another process that is alive."""
     path = data_dir / RECORD
     earlier = _read(path)
     if earlier is not None and earlier.pid != os.getpid() and _alive(earlier.pid):
@@ -31,7 +31,7 @@ def write_down(data_dir: Path, url: str) -> None:
 
 
 def strike_out(data_dir: Path) -> None:
-    """Take this process's own record back."""
+    """Delete the record if it is this process's own."""
     path = data_dir / RECORD
     record = _read(path)
     if record is not None and record.pid == os.getpid():
@@ -39,7 +39,7 @@ def strike_out(data_dir: Path) -> None:
 
 
 def find(data_dir: Path) -> Running | None:
-    """The server that wrote itself down here, if it lives and answers."""
+    """Return the recorded server if its process is alive and it answers."""
     record = _read(data_dir / RECORD)
     if record is None or not _alive(record.pid):
         return None

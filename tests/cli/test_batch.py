@@ -64,7 +64,7 @@ def test_a_text_becomes_a_file_for_each_line_and_a_second_run_speaks_only_what_i
     third.write_bytes(b"cut short")
     script.write_text("The first line.\n\nThe third one.\nA fourth.\n")
     done = batch(server, tmp_path, "script.txt", "-o", "spoken")
-    assert "1 of 3 lines are there already" in done.stderr
+    assert "1 of 3 lines are already spoken" in done.stderr
     assert first.stat().st_mtime_ns == before
     assert soundfile.info(third).duration > 0.1 and (first.parent / "0004.mp3").exists()
     script.write_text("Another first line, longer than before.\n\nThe third one.\nA fourth.\n")
@@ -84,7 +84,7 @@ def test_a_line_that_fails_is_one_line_on_stderr_and_exit_code_1(server: Served,
     assert done.returncode == 1
     assert sorted(line.partition(":")[0] for line in told_of(done)) == ["line 2 (far)", "line 3 (0003)"]
     assert "no voice 'nobody'" in next(line for line in told_of(done) if "far" in line)
-    assert "2 failed" in done.stderr and "all.mp3 is not written" in done.stderr
+    assert "2 failed" in done.stderr and "all.mp3 was not written" in done.stderr
     assert not (tmp_path / "all.mp3").exists() and (tmp_path / "out" / "0001.flac").exists()
 
 
@@ -120,7 +120,7 @@ def test_lines_that_cannot_be_used_are_told_one_by_one_and_the_others_are_spoken
         "line 7: speed must be between 0.5 and 2.0, got 9",
     ]
     assert "out: 3 lines" in done.stderr and "5 failed" in done.stderr
-    assert "all.wav is not written" in done.stderr and not (tmp_path / "all.wav").exists()
+    assert "all.wav was not written" in done.stderr and not (tmp_path / "all.wav").exists()
     files = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.flac")}
     assert sorted(path.stem for path in files) == ["0001", "0006", "0008"]
 
@@ -128,7 +128,7 @@ def test_lines_that_cannot_be_used_are_told_one_by_one_and_the_others_are_spoken
     script.write_text("\n".join(line if line in (good, half, written[-1]) else good for line in written), "utf-8")
     again = batch(server, tmp_path, *arguments)
     assert again.returncode == 0, again.stderr
-    assert "3 of 8 lines are there already" in again.stderr and not told_of(again)
+    assert "3 of 8 lines are already spoken" in again.stderr and not told_of(again)
     assert all(path.stat().st_mtime_ns == before for path, before in files.items())
     frames = [soundfile.info(path).frames for path in sorted((tmp_path / "out").glob("*.flac"))]
     assert len(frames) == 8
@@ -165,7 +165,7 @@ def test_audio_that_cannot_be_fetched_fails_its_line_alone(tmp_path: Path) -> No
         elsewhere.shutdown()
         elsewhere.server_close()
         unreachable = batch(server, tmp_path, *arguments)
-    for done, words in ((absent, f"it was spoken, but {place} answered 404"), (unreachable, "cannot be reached")):
+    for done, words in ((absent, f"the text was spoken, but {place} answered 404"), (unreachable, "cannot be reached")):
         assert done.returncode == 1, done.stderr
         (told,) = [line for line in done.stderr.splitlines() if line.startswith("line ")]
         assert told.startswith("line 2 (0002): ") and words in told
@@ -205,7 +205,7 @@ def test_a_conversation_becomes_one_file_with_chapters_and_subtitles(server: Ser
 
     assert pitch("0003.flac") > 1.5 * pitch("0002.flac")
     again = batch(server, tmp_path, *arguments, *voices)
-    assert "3 of 3 lines are there already" in again.stderr and again.returncode == 0
+    assert "3 of 3 lines are already spoken" in again.stderr and again.returncode == 0
 
 
 def test_ctrl_c_keeps_what_was_spoken(server: Served, tmp_path: Path) -> None:
@@ -241,8 +241,8 @@ def test_ctrl_c_keeps_what_was_spoken(server: Served, tmp_path: Path) -> None:
             "text,speaker\na,Ann\nb,Bob\nc,Cy\n",
             "no voice for 'Bob' (line 3), 'Cy' (line 4); add --voice-map Bob=VOICE",
         ),
-        ("a.txt", "\n\n", "holds nothing to speak"),
-        ("a.docx", "a", "a script is .csv, .jsonl or .txt"),
+        ("a.txt", "\n\n", "holds no text to speak"),
+        ("a.docx", "a", "a script must be .csv, .jsonl or .txt"),
     ],
 )
 def test_a_script_that_is_wrong_as_a_whole_is_refused_before_anything_is_spoken(
@@ -270,9 +270,9 @@ def test_what_no_line_can_have_is_refused_once(tmp_path: Path, shared: dict[str,
         ("a.csv", "hello, you,,", "more cells than the head has; quote a text with commas"),
         ("a.csv", "hello,fast", 'speed must be a number between 0.5 and 2.0, got "fast"'),
         ("a.csv", "hello,nan", "speed must be between 0.5 and 2.0, got NaN"),
-        ("a.csv", "hello,,../up", "name '../up' cannot be a file's; use letters"),
+        ("a.csv", "hello,,../up", "name '../up' cannot be a file name; use letters"),
         ("a.csv", f"hello,,{'ō' * 120}", "at most 200 bytes"),
-        ("a.csv", "hello,,FIRST", "name 'FIRST' is that of line 2; give it one of its own"),
+        ("a.csv", "hello,,FIRST", "name 'FIRST' is already used by line 2; give this line another name"),
         ("a.csv", ",1.5", "text is missing"),
         ("a.jsonl", '["a"]', "not an object; a line is an object such as"),
         ("a.jsonl", "[" * 100_000, "not JSON: "),

@@ -61,18 +61,18 @@ def test_version_prints_the_version(asked: str, capsys: pytest.CaptureFixture[st
         (["sing"], "No such command 'sing'"),
         (["serve", "--prot", "1"], "No such option"),
         (["keys", "revoke"], "Missing argument"),
-        (["cache", "prune"], "say what to forget"),
-        (["cache", "prune", "--to-bytes", "much"], "'much' is no size: bytes, or a number and kB, MB or GB"),
+        (["cache", "prune"], "choose what to remove"),
+        (["cache", "prune", "--to-bytes", "much"], "'much' is not a size; write bytes, or a number and kB, MB or GB"),
         (["keys", "rotate", "nobody"], "no key nobody; see: voxgate keys list"),
         (["keys", "create", "--scope", "speek"], "did you mean speak?"),
         (["keys", "create", "--expires", "soon"], "neither a span (90d, 12h) nor a date"),
         (["keys", "create", "--expires", "99999999999d"], "after the year 9999"),
         (["keys", "create", "--requests-per-minute", "9" * 25], "between 1 and 1000000000000"),
-        (["cache", "prune", "--to-bytes", "9" * 25 + "GB"], "is no size"),
+        (["cache", "prune", "--to-bytes", "9" * 25 + "GB"], "is not a size"),
         (["usage", "--days", "999999"], "1<=x<=36500"),
         (["webhooks", "list", "--limit", "9" * 25], "1<=x<=100000"),
-        (["say", "hello", "-o", "hello.xyz"], "'.xyz' is the ending of no format; .mp3, .wav,"),
-        (["say", "hello", "--url", "nowhere"], "'nowhere' is no address of a server"),
+        (["say", "hello", "-o", "hello.xyz"], "'.xyz' is not the ending of a format; use one of .mp3, .wav,"),
+        (["say", "hello", "--url", "nowhere"], "'nowhere' is not the address of a server"),
         (["say", "hello", "--url", "http://127.0.0.1:9", "--speed", "nan"], "between 0.5 and 2.0, got NaN"),
         (["endpoints", "create", "no/slash"], "got 'no/slash'"),
         (["endpoints", "create", "fast", "--speed", "3"], "0.5<=x<=2.0"),
@@ -155,7 +155,7 @@ def test_a_key_is_never_printed_into_a_pipe_unless_asked_for(tmp_path: Path) -> 
 
     rotated = command(["keys", "rotate", told["id"], "--show"], tmp_path).stdout
     assert rotated.startswith("vg_dev_") and len(rotated.splitlines()) == 1
-    assert "take one of them" in command(["keys", "create", "--show", "-o", "x"], tmp_path).stderr
+    assert "use only one of them" in command(["keys", "create", "--show", "-o", "x"], tmp_path).stderr
     assert len(json.loads(command(["keys", "list", "--json"], tmp_path).stdout)) == 3
 
 
@@ -195,7 +195,7 @@ def test_endpoints_are_made_changed_and_shown(tmp_path: Path) -> None:
     shown = command(["endpoints", "show", "narrator"], tmp_path).stdout
     assert "/v2/narrator/run" in shown and "(made by `voxgate endpoints create`)" in shown
     assert "(made by the settings)" in command(["endpoints", "show", "fixed"], tmp_path).stdout
-    assert "(nobody made it: it works when it is called)" in command(["endpoints", "show", "new"], tmp_path).stdout
+    assert "(made on demand, when it is called)" in command(["endpoints", "show", "new"], tmp_path).stdout
 
 
 def test_the_database_is_migrated_and_backed_up_on_demand(tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ def test_doctor_counts_jobs_anew_where_a_count_is_wrong_and_says_so_once(tmp_pat
     told = [command(["doctor"], tmp_path, {"VOXGATE_PORT": "0"}).stdout for _ in range(2)]
     about = [[line for line in said.splitlines() if "  counts: " in line] for said in told]
     assert about[0][0].startswith("warning  counts: 1 counts") and "7 IN_QUEUE at endpoint news" in about[0][0]
-    assert about[1] == ["ok       counts: waiting and running jobs are as many as are counted"]
+    assert about[1] == ["ok       counts: the counts of waiting and running jobs are right"]
 
 
 def test_backends_are_listed_with_what_enables_or_mends_them(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ def test_postgresql_without_a_driver_that_works_is_a_problem_with_its_cure(tmp_p
     (tmp_path / "psycopg.py").write_text(driver)
     changes = {**SHARED, "PYTHONPATH": str(tmp_path)}
     (problem,) = findings(tmp_path, changes)["problem"]
-    assert "VOXGATE_DATABASE__URL needs the driver of PostgreSQL" in problem
+    assert "VOXGATE_DATABASE__URL needs the PostgreSQL driver" in problem
     assert "pip install 'voxgate[postgres]'" in problem
     for arguments in (["doctor"], ["serve"], ["keys", "list"]):
         done = command(arguments, tmp_path, changes)

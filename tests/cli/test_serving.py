@@ -62,7 +62,7 @@ def test_doctor_says_which_audio_is_missing(server: Served, folder: Path) -> Non
     gone.unlink()
     finding = _about_audio(folder)
     assert finding["level"] == "warning"
-    assert finding["words"].startswith("1 of the files") and gone.stem in finding["words"]
+    assert finding["words"].startswith("1 files that the database refers to") and gone.stem in finding["words"]
 
 
 def test_doctor_reads_all_audio_if_asked_and_says_what_is_damaged_moved_aside_or_in_no_use(
@@ -70,13 +70,13 @@ def test_doctor_reads_all_audio_if_asked_and_says_what_is_damaged_moved_aside_or
 ) -> None:
     _post(server, "runsync", text="Hello.", format="wav")
     server.stop()
-    assert _about_audio(folder, "--read-audio")["words"].endswith("holds what was stored")
+    assert _about_audio(folder, "--read-audio")["words"].endswith("and undamaged")
     (bad,) = (server.data_dir / "audio").rglob("*.wav")
     damage(bad, "flipped")
     assert _about_audio(folder)["level"] == "ok", "not without reading"
     finding = _about_audio(folder, "--read-audio")
     assert finding["level"] == "warning"
-    assert finding["words"].startswith("1 files") and bad.stem in finding["words"]
+    assert finding["words"].startswith("1 files in") and bad.stem in finding["words"]
     assert bad.exists(), "it only looks"
     aside = server.data_dir / "audio" / "damaged"
     aside.mkdir()
@@ -85,7 +85,9 @@ def test_doctor_reads_all_audio_if_asked_and_says_what_is_damaged_moved_aside_or
     with sqlite3.connect(server.data_dir / "voxgate.db") as connection:
         connection.execute("DELETE FROM takes")
         connection.execute("UPDATE blobs SET loose_ms = NULL")
-    assert any("nothing refers to 1 files" in words for words in _all_about_audio(folder))
+    assert any(
+        "1 files (" in words and "are not used and not yet listed" in words for words in _all_about_audio(folder)
+    )
 
 
 def _about_audio(folder: Path, *options: str) -> dict[str, str]:

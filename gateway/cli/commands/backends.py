@@ -1,4 +1,4 @@
-"""`voxgate backends`: what is installed, what may load, and whether it keeps the contract."""
+"""`voxgate backends`: lists installed backends, and tests one against the plugin contract."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def backends(context: click.Context, as_json: bool) -> None:
 @backends.command(name="list")
 @json_option
 def list_backends(as_json: bool) -> None:
-    """List every registered backend, with what mends those that cannot be used."""
+    """List every registered backend, with the cure for those that cannot be used."""
     from gateway.cli.installed import installed
 
     rows = installed()
@@ -48,10 +48,10 @@ def list_backends(as_json: bool) -> None:
 @backends.command(name="test")
 @click.argument("name")
 @click.option("--timeout", type=click.FloatRange(1, 86_400), default=300.0, show_default=True,
-              help="Seconds one check may take, loading among them.")  # fmt: skip
+              help="Seconds one check may take, loading included.")  # fmt: skip
 @json_option
 def test_backend(name: str, timeout: float, as_json: bool) -> None:
-    """Check the backend NAME against the contract; loads it. Exit code 2 if it breaks a promise."""
+    """Load the backend NAME and check it against the contract. Exit code 2 if a check fails."""
     from gateway.cli.installed import chosen, refuse_missing
     from gateway.cli.kit import findings_of
 

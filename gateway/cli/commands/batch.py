@@ -1,4 +1,4 @@
-"""`voxgate batch`: a script into a folder of files, and if asked into one."""
+"""`voxgate batch`: speaks a script into a folder of files and, with --join, into one file."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ from gateway.speech.request import AudioFormat
 _FORMATS: tuple[AudioFormat, ...] = get_args(AudioFormat)
 _ENDINGS: dict[str, AudioFormat] = {".mp3": "mp3", ".wav": "wav", ".flac": "flac", ".opus": "opus", ".ogg": "opus"}
 _WAIT_MS = 2_000
-"""Each line looks up this often, so that Ctrl-C is heard."""
+"""The wait between two polls of a job: each poll checks for Ctrl-C."""
 
 FAILED = 1
 
 
 class _Stopped(Exception):
-    """The batch ends before its lines have."""
+    """Raised in a line's thread when the batch is interrupted."""
 
 
 @click.command()
 @click.argument("script", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path),
-              help="The folder; made if it is not there.")  # fmt: skip
-@click.option("--format", "form", type=click.Choice(_FORMATS), help="Of the files; mp3, or flac with --join.")
-@click.option("--voice", help="For lines that name none.")
-@click.option("--language", help="A BCP 47 tag, likewise.")
-@click.option("--speed", type=float, help="0.5 to 2.0, likewise.")
-@click.option("--seed", type=int, help="Likewise.")
-@click.option("--backend", help="Likewise.")
+              help="The folder; created if missing.")  # fmt: skip
+@click.option("--format", "form", type=click.Choice(_FORMATS), help="Format of the files; mp3, or flac with --join.")
+@click.option("--voice", help="Voice of lines that name none.")
+@click.option("--language", help="Language of lines that name none, a BCP 47 tag.")
+@click.option("--speed", type=float, help="Speed of lines that name none, 0.5 to 2.0.")
+@click.option("--seed", type=int, help="Seed of lines that name none.")
+@click.option("--backend", help="Backend of lines that name none.")
 @click.option("--voice-map", "voice_map", multiple=True, metavar="SPEAKER=VOICE",
-              help="The voice of a speaker; may be repeated. `*=VOICE` is for the rest.")  # fmt: skip
+              help="The voice of a speaker; may be repeated. `*=VOICE` is for all others.")  # fmt: skip
 @click.option("--join", "target", type=click.Path(dir_okay=False, path_type=Path),
               help="Also one file of all lines, with chapters and subtitles beside it.")  # fmt: skip
 @click.option("--gap-ms", type=click.IntRange(0, 60_000), default=400, show_default=True,
               help="Silence between two lines of the joined file.")  # fmt: skip
-@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Lines spoken at a time.")
+@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Lines spoken at the same time.")
 @click.option("--endpoint", default="default", show_default=True, help="The endpoint to speak through.")
-@click.option("--url", help="A server; VOXGATE_URL, else the one running on this data folder, else none.")
+@click.option("--url", help="The server; unset: VOXGATE_URL, the one on this data folder, or a temporary one.")
 def batch(
     script: Path,
     output: Path,
@@ -69,16 +69,16 @@ def batch(
 ) -> int:
     """Speak every line of SCRIPT (.csv, .jsonl or .txt) into a folder.
 
-    A text has one line per file. A table has a head, JSON an object per line: text, and if need be name, speaker,
-    chapter, voice, language, speed, seed, backend. A second run speaks what is missing or has changed. Exit code 1 if a
-    line failed.
+    Each line of a .txt becomes one file. A .csv has a head and a .jsonl one object per line, with text and, optional,
+    name, speaker, chapter, voice, language, speed, seed, backend. A second run speaks only lines that are missing or
+    have changed. Exit code 1 if a line failed.
     """
     joined_form = None if target is None else _ENDINGS.get(target.suffix.lower())
     if target is not None and joined_form is None:
-        raise BadRequest(f"--join {target}: its ending must be one of {', '.join(_ENDINGS)}")
+        raise BadRequest(f"--join {target}: the file's ending must be one of {', '.join(_ENDINGS)}")
     form = form or ("mp3" if target is None else "flac")
     if target is not None and form in ("pcm", "aac"):
-        raise BadRequest(f"--format {form} cannot be joined; leave it out, or say flac or wav")
+        raise BadRequest(f"--format {form} cannot be joined; leave it out, or use flac or wav")
     wished = {"format": form, **{name: value for name, value in shared.items() if value is not None}}
     found = read_script(script, wished, _voices(voice_map))
     lines, total = found.lines, len(found.lines) + len(found.unusable)
@@ -89,14 +89,14 @@ def batch(
     spoken = {line.name: manifest.finished(line, f"{line.name}.{form}") for line in lines}
     left = [line for line in lines if spoken[line.name] is None]
     if len(left) < len(lines):
-        click.echo(f"{len(lines) - len(left)} of {total} lines are there already", err=True)
+        click.echo(f"{len(lines) - len(left)} of {total} lines are already spoken", err=True)
     progress = ProgressBar(len(left), sum(len(line.text) for line in left))
     if left:
         with reach(settings_for(), url or os.environ.get("VOXGATE_URL")) as (address, key):
             spoken |= _speak_all(left, jobs, progress, manifest, form, (address, key, endpoint))
     failed = len(found.unusable) + sum(one is None for one in spoken.values())
     click.echo(f"{output}: {total - failed} lines, {span(progress.audio_ms / 1000)} of new speech"
-               + (f", {failed} failed; run it again to try those" if failed else ""), err=True)  # fmt: skip
+               + (f", {failed} failed; run the command again to retry them" if failed else ""), err=True)  # fmt: skip
     if target is not None and joined_form is not None and not failed:
         whole = [(line, one) for line in lines if (one := spoken[line.name]) is not None]
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def batch(
         beside = ", ".join(path.name for path in joined.sidecars)
         click.echo(f"{target}: {span(joined.duration_ms / 1000)}, {len(joined.chapters)} chapters; {beside}", err=True)
     elif target is not None:
-        click.echo(f"{target} is not written until every line is spoken", err=True)
+        click.echo(f"{target} was not written: it needs every line spoken", err=True)
     return FAILED if failed else 0
 
 
@@ -112,7 +112,7 @@ def _voices(given: tuple[str, ...]) -> dict[str, str]:
     pairs = [one.partition("=") for one in given]
     for (speaker, _, voice), one in zip(pairs, given, strict=True):
         if not speaker.strip() or not voice.strip():
-            raise BadRequest(f"--voice-map {one}: say SPEAKER=VOICE")
+            raise BadRequest(f"--voice-map {one}: write it as SPEAKER=VOICE")
     return {speaker.strip(): voice.strip() for speaker, _, voice in pairs}
 
 
@@ -124,7 +124,7 @@ def _speak_all(
     form: AudioFormat,
     server: tuple[str, str, str],
 ) -> dict[str, SpokenLine | None]:
-    """What became of each line, None where it failed; a line on stderr for each of those."""
+    """Speak the lines; return each line's record, or None if it failed, with a message on stderr."""
     address, key, endpoint = server
     stop = threading.Event()
 

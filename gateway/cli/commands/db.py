@@ -1,4 +1,4 @@
-"""`voxgate db`: the database's version."""
+"""`voxgate db`: shows, migrates and backs up the database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def db() -> None:
 
 @db.command()
 def upgrade() -> None:
-    """Bring the database to this version; an embedded one is backed up first."""
+    """Migrate the database to this version; an embedded one is backed up first."""
     settings = settings_for()
     schema = migrate.check(settings.database_url)
     if schema.state == "ready":
@@ -31,7 +31,7 @@ def upgrade() -> None:
 @db.command()
 @json_option
 def current(as_json: bool) -> None:
-    """Print the schema of the database, and the one this version needs."""
+    """Print the schema of the database, and the schema this version needs."""
     schema = migrate.check(settings_for().database_url)
     if as_json:
         echo_json(schema)
@@ -44,7 +44,7 @@ def backup() -> None:
     """Copy the embedded database while it is in use; the last three copies are kept."""
     settings = settings_for()
     if not settings.embedded:
-        raise SettingsError("voxgate backs up its embedded SQLite only; for this database use pg_dump")
+        raise SettingsError("voxgate backs up only its embedded SQLite database; for PostgreSQL use pg_dump")
     if migrate.check(settings.database_url).state == "empty":
-        raise SettingsError("there is no database yet; nothing to back up")
+        raise SettingsError("there is no database to back up yet")
     prepared.back_up(settings)

@@ -1,4 +1,4 @@
-"""`voxgate doctor`: what is wrong on this machine, and what cures it."""
+"""`voxgate doctor`: finds what is wrong on this machine and names the cure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _MARKS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 
 
 class Diagnosis(msgspec.Struct, frozen=True):
-    """One thing that was looked at; the cure is in its words."""
+    """The result of one check; `words` holds the cure."""
 
     level: Literal["ok", "warning", "problem"]
     about: str
@@ -49,8 +49,8 @@ class Diagnosis(msgspec.Struct, frozen=True):
 @click.option("--read-audio", is_flag=True, help="Read every audio file, too, to find damaged ones.")
 @json_option
 def doctor(read_audio: bool, as_json: bool) -> None:
-    """Check this machine, the settings, the database and the backends, and count waiting and running jobs anew where
-    their count is wrong; exit code 2 if there is a problem."""
+    """Check this machine, the settings, the database and the backends. Wrong counts of waiting and running jobs are
+    corrected. Exit code 2 if there is a problem."""
     findings = list(_findings(read_audio))
     if as_json:
         echo_json(findings)
@@ -94,7 +94,7 @@ def _space(settings: Settings) -> Iterator[Diagnosis]:
     for folder in dict.fromkeys((settings.data_dir, *settings.work_dirs)):
         free = shutil.disk_usage(folder).free
         if free < _LITTLE_SPACE_BYTES:
-            words = f"only {in_bytes(free)} free in {folder}: free some before it is full"
+            words = f"only {in_bytes(free)} free in {folder}: free some space before it is full"
             yield Diagnosis("warning", "space", words)
             return
     yield Diagnosis("ok", "space", f"{in_bytes(shutil.disk_usage(settings.data_dir).free)} free")
@@ -107,7 +107,9 @@ def _database(settings: Settings, names: list[str] | None, read_audio: bool) -> 
     try:
         schema = migrate.check(settings.database_url)
         if schema.state == "ahead":
-            yield Diagnosis("problem", "database", f"made by a newer voxgate (schema {schema.current}); install that")
+            yield Diagnosis(
+                "problem", "database", f"made by a newer voxgate (schema {schema.current}); install that version"
+            )
         elif schema.state == "ready":
             yield Diagnosis(
                 "ok", "database", f"{'SQLite' if settings.embedded else 'PostgreSQL'}, schema {schema.head}"
@@ -137,14 +139,14 @@ async def _read(settings: Settings) -> tuple[list[KeyRecord], list[EndpointRecor
 def _counts(settings: Settings) -> Diagnosis:
     wrong = asyncio.run(_mend_counts(settings))
     if not wrong:
-        return Diagnosis("ok", "counts", "waiting and running jobs are as many as are counted")
+        return Diagnosis("ok", "counts", "the counts of waiting and running jobs are right")
     first = wrong[0]
     return Diagnosis(
         "warning",
         "counts",
         f"{len(wrong)} counts of waiting or running jobs were wrong; the first: {first.counted} {first.state.value} at "
-        f"endpoint {first.endpoint_id}, where there are {first.found}. All are counted anew now: queue_limit and "
-        "/health are right again; only a change of the database by hand does this",
+        f"endpoint {first.endpoint_id}, where there are {first.found}. All counts are corrected now, so queue_limit "
+        "and /health are right again; counts become wrong only if somebody edits the database by hand",
     )
 
 
@@ -161,7 +163,8 @@ async def _mend_counts(settings: Settings) -> list[WrongCount]:
 
 
 class _Audio(msgspec.Struct, frozen=True):
-    """The state of the audio store: hashes of lost files, those no sweep would find, files that were moved aside."""
+    """The state of the audio store: hashes of missing and damaged files, files no sweep would find, files moved
+    aside."""
 
     missing: list[str]
     damaged: list[str]
@@ -179,38 +182,36 @@ def _audio(settings: Settings, read: bool) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "warning",
             "audio",
-            f"{len(found.missing)} of the files the database knows are not in {settings.audio_dir}, the first is "
-            f"{found.missing[0]}: put them back from a backup; without them finished jobs have lost their audio, and "
-            "what is asked for again is spoken again",
+            f"{len(found.missing)} files that the database refers to are missing in {settings.audio_dir}; the first is "
+            f"{found.missing[0]}: restore them from a backup; without them finished jobs have no audio, and the same "
+            "request is spoken again",
         )
     if found.damaged:
         yield Diagnosis(
             "warning",
             "audio",
-            f"{len(found.damaged)} files in {settings.audio_dir} do not hold what was stored, the first is "
-            f"{found.damaged[0]}: check the disk, and put them back from a backup; a server that needs one moves it to "
-            f"{AudioStore.ASIDE} and speaks again",
+            f"{len(found.damaged)} files in {settings.audio_dir} are damaged; the first is {found.damaged[0]}: check "
+            "the disk, and restore them from a backup; a server that needs a damaged file moves it to "
+            f"{AudioStore.ASIDE} and speaks its text again",
         )
     if found.aside:
         yield Diagnosis(
             "warning",
             "audio",
-            f"{len(found.aside)} damaged files were moved to {settings.audio_dir / AudioStore.ASIDE}: check the disk; "
-            "what they held was spoken again or is named above; delete them when you have seen them",
+            f"{len(found.aside)} damaged files were moved to {settings.audio_dir / AudioStore.ASIDE}: check the disk, "
+            "then delete them; their audio was spoken again, or is listed above as missing",
         )
     if found.unlisted.blobs:
         yield Diagnosis(
             "warning",
             "audio",
-            f"nothing refers to {found.unlisted.blobs} files ({in_bytes(found.unlisted.size_bytes)}), and no sweep has "
-            f"them on its list: leave `voxgate serve` running, each sweep looks at {WALKED} files and lists such ones; "
-            "if there are more each day, report it",
+            f"{found.unlisted.blobs} files ({in_bytes(found.unlisted.size_bytes)}) are not used and not yet listed "
+            f"for deletion: leave `voxgate serve` running; each sweep checks {WALKED} files and lists such files; if "
+            "their number grows each day, report it",
         )
     if not (found.missing or found.damaged):
-        words = "every file that the database knows is there"
-        yield Diagnosis(
-            "ok", "audio", f"{words} and holds what was stored" if read else f"{words} (--read-audio reads them)"
-        )
+        words = "every file that the database refers to is there"
+        yield Diagnosis("ok", "audio", f"{words} and undamaged" if read else f"{words} (--read-audio reads them)")
 
 
 async def _look_at_audio(settings: Settings, read: bool) -> _Audio:
@@ -229,7 +230,7 @@ async def _look_at_audio(settings: Settings, read: bool) -> _Audio:
 
 
 def _endpoints(records: list[EndpointRecord], names: list[str]) -> Iterator[Diagnosis]:
-    """Those of the database; the settings' own are looked at with the settings."""
+    """Check the endpoints in the database; those in the settings are checked with the settings."""
     for record in records:
         for words in endpoint_problems(*decode_record(record), names, lambda key: key):
             cure = f"run: voxgate endpoints create --replace {record.id}"
@@ -244,7 +245,7 @@ def _keys(settings: Settings, records: list[KeyRecord]) -> Iterator[Diagnosis]:
         yield Diagnosis("warning", "keys", f"{record.id} is {days} days old; run: voxgate keys rotate {record.id}")
     active = sum(state_of(record, now) == "active" for record in records)
     if not active and settings.api_key is None:
-        yield Diagnosis("ok", "keys", "none yet; the first start makes one and shows it")
+        yield Diagnosis("ok", "keys", "none yet; the first start creates one and shows it")
     elif not old:
         yield Diagnosis("ok", "keys", f"{active} active" + (", and VOXGATE_API_KEY" if settings.api_key else ""))
 
@@ -257,7 +258,7 @@ def _backends(settings: Settings, found: list[Installed]) -> Iterator[Diagnosis]
             yield Diagnosis("ok", row.name, f"{row.distribution} {row.version}, speaks {' '.join(row.languages)}")
             yield from (Diagnosis("problem" if row.speechless else "warning", row.name, words) for words in row.lacks)
         else:
-            # One that the operator asked for by name has to work; the others may be absent.
+            # A backend that the operator named must work; others may be missing.
             wanted = row.name in (settings.plugins or ()) or row.name == settings.default_backend
             yield Diagnosis("problem" if wanted or not usable else "warning", row.name, f"{row.state}: {row.remark}")
     if not rows:

@@ -1,4 +1,4 @@
-"""`voxgate endpoints`: the public names in the URL."""
+"""`voxgate endpoints`: makes and lists endpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _ACTOR = "cli"
 _MADE = {
     "settings": "made by the settings",
     "database": "made by `voxgate endpoints create`",
-    "demand": "nobody made it: it works when it is called",
+    "demand": "made on demand, when it is called",
 }
 
 
@@ -41,8 +41,10 @@ def endpoints() -> None:
 @click.option("--backend", help="The backend when a request names none.")
 @click.option("--voice", help="The voice when a request names none.")
 @click.option("--language", help="BCP 47 tag when a request names none.")
-@click.option("--format", "audio_format", type=click.Choice(get_args(AudioFormat)), help="Format likewise.")
-@click.option("--speed", type=click.FloatRange(0.5, 2.0), help="Speed likewise.")
+@click.option(
+    "--format", "audio_format", type=click.Choice(get_args(AudioFormat)), help="Format when a request names none."
+)
+@click.option("--speed", type=click.FloatRange(0.5, 2.0), help="Speed when a request names none.")
 @click.option("--fallback", multiple=True, help="A backend to try when the first cannot speak; may be repeated.")
 @click.option("--replace", is_flag=True, help="Change an endpoint that exists.")
 @json_option
@@ -92,7 +94,7 @@ def create(
 @endpoints.command(name="list")
 @json_option
 def list_endpoints(as_json: bool) -> None:
-    """List endpoints somebody made; `default` always exists."""
+    """List the endpoints that were made; `default` always exists."""
 
     async def read(database: Database, settings: Settings) -> tuple[list[Endpoint], bool]:
         return (await _read(database, settings)).all(), settings.endpoints_on_demand
@@ -113,10 +115,10 @@ def list_endpoints(as_json: bool) -> None:
             )
             for endpoint in found
         ],
-        empty="none but `default`; make one: voxgate endpoints create ID",
+        empty="only `default`; make another: voxgate endpoints create ID",
     )
     if on_demand:
-        click.echo("any other id works at once (auto_endpoints)", err=True)
+        click.echo("any other id works without being made (auto_endpoints)", err=True)
 
 
 @endpoints.command()
@@ -135,7 +137,8 @@ def show(endpoint_id: str, as_json: bool) -> None:
 
 
 def _base(settings: Settings) -> str:
-    """Where callers reach the server: as the operator says, else where the one on this data folder listens."""
+    """Return the server's address for callers: `public_url` if set, else the address of the server on this data
+    folder."""
     if settings.public_url is not None:
         return settings.public_url.rstrip("/")
     running = find(settings.data_dir)
@@ -143,11 +146,11 @@ def _base(settings: Settings) -> str:
 
 
 def _refuse_wrong(settings: Settings, endpoint: Endpoint) -> None:
-    """Refuse what can be known wrong without a request.
+    """Refuse an endpoint whose backends or defaults are wrong for every request.
 
     Raises:
-        BadRequest: a backend no package registers, a default no request may have.
-        InvalidInput: neither the backend that is named nor a fallback can speak with these defaults.
+        BadRequest: no package registers a backend, or no request may have a default.
+        InvalidInput: neither the named backend nor a fallback can speak with these defaults.
     """
     flags = {"policy": "--fallback"}
     names = installed_names(settings)
@@ -159,11 +162,11 @@ def _refuse_wrong(settings: Settings, endpoint: Endpoint) -> None:
     engines = engines_of(settings)
     known = {hosted.name: hosted for hosted in engines}
     if not {endpoint.backend, *endpoint.fallback} <= known.keys():
-        return  # what is not to be had on this machine may be on another
+        return  # a backend missing on this machine may be usable on another
     router = Router(known, None, lambda tenant, name: None, found=engines.infos)
     request = decode_request(b'{"text": "a"}', endpoint.input_defaults)
     if any(hosted.capabilities.cloning for hosted in router.serving(endpoint)):
-        # A tenant's own voice may have any name, and may be made later.
+        # The voice may be a tenant's own voice that is made later, so its name cannot be checked.
         request = msgspec.structs.replace(request, voice="default")
     router.first(request, endpoint, "")
 

@@ -1,4 +1,4 @@
-"""`voxgate keys`: who may call."""
+"""`voxgate keys`: makes, lists, rotates and revokes API keys."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ T = TypeVar("T")
 _SPAN = re.compile(r"([0-9]+)\s*([mhdwy])")
 _UNIT_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 
-_show_option = click.option("--show", is_flag=True, help="Print the key even where the output is no terminal.")
+_show_option = click.option("--show", is_flag=True, help="Print the key even if the output is not a terminal.")
 _output_option = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), help="A new file for the key, which only this user can read."
+    "-o", "--output", type=click.Path(path_type=Path), help="Write the key to this new file, for this user only."
 )
 
 
@@ -40,14 +40,14 @@ def keys() -> None:
 
 
 @keys.command()
-@click.option("--tenant", default="default", show_default=True, help="Who owns its jobs, usage and cache.")
+@click.option("--tenant", default="default", show_default=True, help="The tenant that owns its jobs, usage and cache.")
 @click.option("--env", type=click.Choice(ENVIRONMENTS), default="dev", show_default=True, help="Shown in the key.")
 @click.option("--scope", "scopes", multiple=True, default=("speak",), show_default=True,
-              help=f"What it may do; may be repeated: {', '.join(SCOPES)}.")  # fmt: skip
-@click.option("--name", default="", help="For people.")
-@click.option("--expires", help="From when it is refused: 90d, 12h, or a date such as 2027-01-31 (UTC).")
-@click.option("--requests-per-minute", type=int, help="The most it may ask for, over all servers.")
-@click.option("--characters-per-day", type=int, help="The most it may have spoken per UTC day, over all servers.")
+              help=f"Permission; may be repeated: {', '.join(SCOPES)}.")  # fmt: skip
+@click.option("--name", default="", help="A note for people.")
+@click.option("--expires", help="The key's end: 90d, 12h, or a date such as 2027-01-31 (UTC).")
+@click.option("--requests-per-minute", type=int, help="Limit of requests per minute, over all servers.")
+@click.option("--characters-per-day", type=int, help="Limit of characters per UTC day, over all servers.")
 @_show_option
 @_output_option
 @json_option
@@ -63,10 +63,10 @@ def create(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Make a key and show it, once.
+    """Make a key and show it once.
 
-    It is shown on a terminal only; else it is written to a file that only this user can read, `keys/ID.key` in the
-    data folder unless --output names another.
+    The key is printed on a terminal only; otherwise it is written to a file that only this user can read: --output,
+    or `keys/ID.key` in the data folder.
     """
     expires_ms = None if expires is None else _end(expires)
     _hand_out(
@@ -89,7 +89,7 @@ def create(
 @click.option("--tenant", help="Only the keys of this tenant.")
 @json_option
 def list_keys(tenant: str | None, as_json: bool) -> None:
-    """List keys by their public ids; secrets are not kept."""
+    """List keys by their public ids; secrets are not stored."""
     records = _with_keys(lambda service: service.list(tenant))
     now = SystemClock().now_ms()
     if as_json:
@@ -124,9 +124,9 @@ def list_keys(tenant: str | None, as_json: bool) -> None:
 @_output_option
 @json_option
 def rotate(key_id: str, overlap: str, show: bool, output: Path | None, as_json: bool) -> None:
-    """Replace a key by a new one with the same tenant, scopes and limits.
+    """Replace a key with a new one that has the same tenant, scopes and limits.
 
-    The new one is shown or written as `keys create` does.
+    The new key is printed or written to a file as by `keys create`.
     """
     _hand_out(lambda service: service.rotate(key_id, _span_s(overlap)), show, output, as_json)
 
@@ -134,7 +134,7 @@ def rotate(key_id: str, overlap: str, show: bool, output: Path | None, as_json: 
 @keys.command()
 @click.argument("key_id")
 def revoke(key_id: str) -> None:
-    """Refuse a key from now on; every server does so within a second."""
+    """Revoke a key; every server refuses it within a second."""
     record = _with_keys(lambda service: service.revoke(key_id))
     click.echo(f"revoked {record.id}")
 
@@ -144,14 +144,14 @@ def _with_keys(use: Callable[[Keys], Awaitable[T]]) -> T:
 
 
 def _hand_out(make: Callable[[Keys], Awaitable[NewKey]], show: bool, output: Path | None, as_json: bool) -> None:
-    """Make a key and give it to who asked for it: on a terminal or by `--show` in print, else in a private file.
+    """Make a key; print it on a terminal or with `--show`, else write it to a private file.
 
-    What is printed into a pipe ends in the logs of whatever ran the command.
+    A key printed into a pipe would end up in the logs of the program that ran the command.
     """
     if show and output is not None:
-        raise BadRequest("--show prints the key and --output writes it to a file; take one of them")
+        raise BadRequest("--show prints the key and --output writes it to a file; use only one of them")
     if output is not None and output.exists():
-        raise Conflict(f"--output {str(output)!r} is there already; name a new file")
+        raise Conflict(f"--output {str(output)!r} already exists; name a new file")
     printed = output is None and (show or sys.stdout.isatty())
 
     async def made_and_kept(database: Database, settings: Settings) -> tuple[NewKey, Path | None]:
@@ -164,7 +164,7 @@ def _hand_out(make: Callable[[Keys], Awaitable[NewKey]], show: bool, output: Pat
         echo_json({**where, **_document(made.record, made.record.created_ms)})
     elif path is None:
         click.echo(made.secret)
-        click.echo("shown once: keep it where your app reads its secrets", err=True)
+        click.echo("this key is shown once: store it with your app's secrets", err=True)
     else:
         click.echo(f"key {made.record.id} is in {path}, which only this user can read (--show prints it)", err=True)
 
@@ -173,7 +173,7 @@ def _keep(made: NewKey, path: Path) -> Path:
     try:
         if write_private(path, made.secret):
             return path
-        reason = "it is there already"
+        reason = "the file already exists"
     except OSError as error:
         reason = str(error.strerror)
     key = made.record.id
@@ -187,7 +187,7 @@ def _document(record: KeyRecord, now: int) -> dict[str, object]:
 
 
 def _end(given: str) -> int:
-    """When a key ends, UTC milliseconds; a span counts from now, a date ends as it begins."""
+    """Parse a key's end into UTC milliseconds; a span counts from now, a date means its first moment."""
     if _SPAN.fullmatch(given.strip().lower()):
         return SystemClock().now_ms() + round(_span_s(given) * 1000)
     try:
@@ -200,5 +200,5 @@ def _end(given: str) -> int:
 def _span_s(given: str) -> float:
     span = _SPAN.fullmatch(given.strip().lower())
     if span is None:
-        raise BadRequest(f"{given!r} is no span: a number and m, h, d, w or y, such as 24h")
+        raise BadRequest(f"{given!r} is not a time span; write a number and m, h, d, w or y, such as 24h")
     return int(span[1]) * _UNIT_S[span[2]]

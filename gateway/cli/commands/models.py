@@ -1,4 +1,4 @@
-"""`voxgate models`: the model files of the backends that keep some."""
+"""`voxgate models`: lists, fetches and checks model files of backends."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from gateway.cli.output import echo_json, echo_table, in_bytes, json_option
 
 
 class Held(msgspec.Struct, frozen=True):
-    """One model of one backend; `missing` names files that are not there."""
+    """One model of one backend; `missing` names the files that are missing."""
 
     backend: str
     model: str
@@ -31,7 +31,7 @@ def models() -> None:
 @models.command(name="list")
 @json_option
 def list_models(as_json: bool) -> None:
-    """List the models the settings ask for, and whether their files are here."""
+    """List the models the settings ask for, with the number of files present."""
     from gateway.cli.installed import model_stores
 
     held = [
@@ -55,14 +55,14 @@ def list_models(as_json: bool) -> None:
             )
             for one in held
         ],
-        empty="no backend here has model files of its own",
+        empty="no installed backend has model files of its own",
     )
 
 
 @models.command()
 @click.argument("backend", required=False)
 def pull(backend: str | None) -> None:
-    """Fetch what is missing for BACKEND, or for all; a server then starts without a network."""
+    """Fetch the missing files of BACKEND, or of all; a server then starts without a network."""
     from gateway.cli.installed import model_stores
 
     for name, store in model_stores(backend).items():
@@ -92,7 +92,7 @@ def verify(backend: str | None, as_json: bool) -> None:
 
 
 def _teller() -> Callable[[float, str], None]:
-    """Prints a line for each thing that is done, on stderr; on a terminal the line follows the bytes."""
+    """Return a callback that prints one line per step on stderr; on a terminal the line is updated in place."""
     last, live = "", _live()
 
     def tell(share: float, text: str) -> None:

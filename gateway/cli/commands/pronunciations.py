@@ -1,4 +1,4 @@
-"""`voxgate pronunciations`: how a tenant wants words spoken."""
+"""`voxgate pronunciations`: edits a tenant's pronunciation dictionary."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from storage.pronunciations import PronunciationStore
 T = TypeVar("T")
 
 _COLUMNS = ("phrase", "respelling", "language")
-_tenant = click.option("--tenant", default="default", show_default=True, help="Whose dictionary.")
+_tenant = click.option("--tenant", default="default", show_default=True, help="The tenant of the dictionary.")
 _language = click.option("--language", default=ANY, show_default=True, help="BCP 47 tag; `*` for every language.")
 
 
 @click.group()
 def pronunciations() -> None:
-    """Say how words are spoken that are written otherwise.
+    """Set how words are pronounced that are not spoken as they are written.
 
-    Every server knows within a second.
+    A change reaches every server within a second.
     """
 
 
@@ -54,7 +54,7 @@ def list_pronunciations(tenant: str, as_json: bool) -> None:
 @_language
 @_tenant
 def set_pronunciation(phrase: str, respelling: str, language: str, tenant: str) -> None:
-    """Have PHRASE (a word or several) spoken as RESPELLING is."""
+    """Speak PHRASE (one or more words) like RESPELLING."""
     entry = Pronunciation(phrase, respelling, language)
     _tell(_with_dictionaries(lambda dictionaries: dictionaries.set(tenant, [entry])))
 
@@ -62,12 +62,12 @@ def set_pronunciation(phrase: str, respelling: str, language: str, tenant: str) 
 @pronunciations.command()
 @click.argument("phrase", required=False)
 @_language
-@click.option("--all", "everything", is_flag=True, help="Every entry.")
+@click.option("--all", "everything", is_flag=True, help="Remove every entry.")
 @_tenant
 def remove(phrase: str | None, language: str, everything: bool, tenant: str) -> None:
-    """Have PHRASE spoken as it is written again."""
+    """Remove PHRASE: it is spoken as it is written."""
     if everything == (phrase is not None):
-        raise BadRequest("say what to remove: a phrase, or --all alone")
+        raise BadRequest("give either a phrase to remove, or --all")
     if phrase is None:
         _tell(_with_dictionaries(lambda dictionaries: dictionaries.clear(tenant)))
     else:
@@ -76,12 +76,12 @@ def remove(phrase: str | None, language: str, everything: bool, tenant: str) -> 
 
 @pronunciations.command(name="import")
 @click.argument("file", type=click.File("r", encoding="utf-8-sig"))
-@click.option("--replace", is_flag=True, help="Have these entries and no others.")
+@click.option("--replace", is_flag=True, help="Remove all other entries.")
 @_tenant
 def import_pronunciations(file: io.TextIOBase, replace: bool, tenant: str) -> None:
     """Read entries from FILE (`-` for standard input): JSON as `list --json` prints it, or CSV.
 
-    The columns of the CSV are phrase, respelling and, if you like, language.
+    The columns of the CSV are phrase, respelling and, optional, language.
     """
     entries = _entries(file.read())
     _tell(_with_dictionaries(lambda dictionaries: dictionaries.set(tenant, entries, replace=replace)))
@@ -94,9 +94,9 @@ def _entries(text: str) -> list[Pronunciation]:
             listed = document.get("entries", ()) if isinstance(document, dict) else document
             return msgspec.convert(listed, list[Pronunciation])
         except msgspec.ValidationError as error:
-            raise BadRequest(f"the file is no dictionary: {explain(error, list[Pronunciation])}") from error
+            raise BadRequest(f"the file is not a dictionary: {explain(error, list[Pronunciation])}") from error
         except msgspec.DecodeError as error:
-            raise BadRequest(f"the file is no dictionary: {error}") from error
+            raise BadRequest(f"the file is not a dictionary: {error}") from error
     rows = list(csv.reader(text.splitlines()))
     if rows and [cell.strip().lower() for cell in rows[0]] == list(_COLUMNS[: len(rows[0])]):
         del rows[0]
@@ -105,7 +105,7 @@ def _entries(text: str) -> list[Pronunciation]:
         if not row:
             continue
         if not 2 <= len(row) <= len(_COLUMNS):
-            raise BadRequest(f"row {number} has {len(row)} columns; it takes {', '.join(_COLUMNS)}")
+            raise BadRequest(f"row {number} has {len(row)} columns; the columns are {', '.join(_COLUMNS)}")
         entries.append(Pronunciation(row[0], row[1], row[2].strip() or ANY if len(row) > 2 else ANY))
     return entries
 

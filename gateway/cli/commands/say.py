@@ -1,4 +1,4 @@
-"""`voxgate say`: a text into a file, through a running server or one of its own."""
+"""`voxgate say`: speaks a text into a file, through a running server or a temporary one."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ _FORMATS = {
 @click.option("-o", "--output", default="speech.mp3", show_default=True, help="The file; `-` for standard output.")
 @click.option("--voice", help="A voice of the backend.")
 @click.option("--language", help="A BCP 47 tag, such as en or en-GB.")
-@click.option("--format", "audio_format", help="mp3, wav, flac, opus, aac or pcm; by the file's ending unless said.")
+@click.option("--format", "audio_format", help="mp3, wav, flac, opus, aac or pcm; unset: by the file's ending.")
 @click.option("--speed", type=float, help="0.5 to 2.0.")
-@click.option("--seed", type=int, help="The same seed gives the same speech, where the backend honours it.")
+@click.option("--seed", type=int, help="The same seed gives the same speech, if the backend supports seeds.")
 @click.option("--backend", help="The backend to speak with.")
 @click.option("--endpoint", default="default", show_default=True, help="The endpoint to speak through.")
-@click.option("--url", help="A server; VOXGATE_URL, else the one running on this data folder, else none.")
+@click.option("--url", help="The server; unset: VOXGATE_URL, the one on this data folder, or a temporary one.")
 @click.option("--json", "as_json", is_flag=True, help="Print the finished job as JSON.")
 def say(
     text: str | None,
@@ -55,8 +55,8 @@ def say(
 ) -> None:
     """Speak TEXT (or standard input) into a file.
 
-    Uses a running server if there is one and VOXGATE_API_KEY (or api_key in voxgate.toml) holds a key for it;
-    otherwise starts a gateway of its own for this one text.
+    Uses the running server if there is one and VOXGATE_API_KEY (or api_key in voxgate.toml) holds a key for it;
+    otherwise starts a temporary server for this text.
     """
     text = _text(text)
     wished = {
@@ -85,11 +85,11 @@ def say(
 
 
 def _format_of(output: str) -> str:
-    """By the file's ending; MP3 where it has none, or for standard output."""
+    """Return the format of the file's ending; mp3 for no ending and for standard output."""
     ending = Path(output).suffix.lower()
     if ending and ending not in _FORMATS:
         raise InvalidInput(
-            f"{ending!r} is the ending of no format; {', '.join(_FORMATS)} are, or name one: --format mp3"
+            f"{ending!r} is not the ending of a format; use one of {', '.join(_FORMATS)}, or add --format mp3"
         )
     return _FORMATS.get(ending, "mp3")
 
@@ -97,7 +97,7 @@ def _format_of(output: str) -> str:
 def _text(text: str | None) -> str:
     if text is None or text == "-":
         if sys.stdin.isatty():
-            raise InvalidInput('nothing to say; give a text: voxgate say "Hello." -o hello.mp3')
+            raise InvalidInput('no text to speak; give one: voxgate say "Hello." -o hello.mp3')
         return sys.stdin.read()
     return text
 
@@ -107,7 +107,7 @@ def _progress(job: Mapping[str, Any]) -> None:
         return
     progress = job.get("progress")
     chunks = f"{progress['chunks_done']} of {progress['chunks_total']} chunks" if progress else ""
-    words = job.get("reason", chunks)  # what it waits for, while it waits
+    words = job.get("reason", chunks)  # `reason` is there while the job waits
     click.echo(f"\r\033[K{job['status']} {words}", nl=False, err=True)
 
 

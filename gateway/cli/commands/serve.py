@@ -1,4 +1,4 @@
-"""`voxgate serve`: settings checked, database at this version, one port, a graceful end."""
+"""`voxgate serve`: checks the settings, migrates the database, listens, and stops gracefully."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ UNSENT_BYTES = 65_536
 
 
 @click.command()
-@click.option("--host", help="Address to listen on; VOXGATE_HOST, 127.0.0.1 unless said.")
-@click.option("--port", type=int, help="Port to listen on, 0 for a free one; VOXGATE_PORT, 8000 unless said.")
+@click.option("--host", help="Address to listen on; unset: VOXGATE_HOST, else 127.0.0.1.")
+@click.option("--port", type=int, help="Port to listen on, 0 for a free one; unset: VOXGATE_PORT, else 8000.")
 def serve(host: str | None, port: int | None) -> None:
     """Run the gateway.
 
-    Backs up and migrates an embedded SQLite database by itself; on PostgreSQL run `voxgate db upgrade` first. The
-    first line on standard output is the address, printed once it answers; logs go to standard error.
+    Backs up and migrates an embedded SQLite database automatically; on PostgreSQL run `voxgate db upgrade` first. The
+    first line on standard output is the address, printed once the server answers; logs go to standard error.
     """
     settings = settings_for({"host": host, "port": port}, listen=True)
     for problem in route_problems(settings, installed_names(settings)):
@@ -50,14 +50,14 @@ def serve(host: str | None, port: int | None) -> None:
     if settings.log_format == "json":
         sys.stderr = EventStream(sys.stderr, process="server")
     for name in ("uvicorn.error", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)  # the gateway says itself that it started and stopped
+        logging.getLogger(name).setLevel(logging.WARNING)  # the gateway logs its start and stop itself
     migrate_or_refuse(settings)
     with _listen(settings) as listener:
         _serve(settings, listener)
 
 
 def _serve(settings: Settings, listener: socket.socket) -> None:
-    from gateway.app import Gateway  # loads everything; a wrong setting was told before
+    from gateway.app import Gateway  # loads everything, so imported after the settings are checked
     from gateway.app import application as application_of
 
     url = address(settings.host, listener.getsockname()[1])
@@ -81,10 +81,10 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
         timeout_graceful_shutdown=_LAST_ANSWERS_S,
     )
     server = _Server(config, gateway, collector, settings.data_dir, url)
-    # uvicorn raises the signal that stopped it once more at its end; stopping as asked is no failure.
+    # uvicorn raises the signal that stopped it once more at its end; a requested stop must exit with 0.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _already_heard)
-    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup wishes
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
         signal.signal(signal.SIGHUP, _terminal_closed)
     try:
         server.run(sockets=[listener])
@@ -99,10 +99,10 @@ class _Gateway(Protocol):
 
 
 class _Server(uvicorn.Server):
-    """Starts and stops the gateway, and says where it listens once it answers.
+    """Starts and stops the gateway, and prints its address once it answers.
 
-    The application's lifespan is not used: uvicorn would log what is wrong as a traceback, where the operator needs
-    its one line, and would let connections end before the gateway.
+    The application's lifespan is not used: uvicorn would log an error as a traceback instead of one line, and would
+    end connections before the gateway.
     """
 
     def __init__(
@@ -124,40 +124,40 @@ class _Server(uvicorn.Server):
             sys.stdout.flush()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop the gateway first, the connections after it.
+        """Stop the gateway first, then the connections.
 
-        uvicorn's own order waits for connections first: callers who wait for a job would hold up the stop that
-        answers them, and jobs would go on being claimed meanwhile.
+        uvicorn's own order waits for connections first: a caller waiting for a job would delay the stop that answers
+        it, and new jobs would be claimed meanwhile.
         """
         stopping = asyncio.create_task(self._gateway.stop())
         while not stopping.done() and not self.force_exit:  # a second Ctrl-C
             await asyncio.wait({stopping}, timeout=_FORCE_POLL_S)
         await super().shutdown(sockets)
         if stopping.done():
-            await stopping  # what went wrong in it
+            await stopping  # raises its error
 
 
 def _terminal_closed(number: int, frame: FrameType | None) -> None:
-    """Stop as for SIGTERM: what runs is finished or handed back, rather than left to its lease."""
+    """Stop as for SIGTERM: running jobs are finished or requeued, not left until their lease expires."""
     signal.raise_signal(signal.SIGTERM)
 
 
 def _already_heard(number: int, frame: FrameType | None) -> None:
-    """Nothing is left to do."""
+    """Ignore the signal: uvicorn has already handled it."""
 
 
 def _listen(settings: Settings) -> socket.socket:
-    """Bind before anything is loaded, so that a taken port costs no time.
+    """Bind the port before the app is loaded, so that a port in use is reported at once.
 
     Raises:
         SettingsError: the port was taken between the check and now.
     """
     family, kind, protocol, _, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-    # asyncio turns Nagle's algorithm off only where the protocol is named; with it, answers take 40 ms.
+    # asyncio turns Nagle's algorithm off only if the protocol is given; with Nagle, answers take 40 ms.
     listener = socket.socket(family, kind, protocol)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # Otherwise Linux takes megabytes for a caller who reads none of them, and they would pass for sent (`/stream`).
-    # What is sent and not yet acknowledged does not count, so nothing is slower for it. Connections inherit it.
+    # Otherwise Linux buffers megabytes for a caller that does not read, and `/stream` would count them as sent.
+    # Bytes sent and not yet acknowledged do not count, so this slows nothing down. Connections inherit it.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
     try:
         listener.bind(address)

@@ -1,4 +1,4 @@
-"""`voxgate usage`: what was spoken."""
+"""`voxgate usage`: sums what was spoken."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _GROUPS: tuple[GroupBy, ...] = get_args(GroupBy)
 @click.option("--days", type=click.IntRange(1, 36_500), default=30, show_default=True,
               help="How far back, in UTC days.")  # fmt: skip
 @click.option("--by", "groups", multiple=True, type=click.Choice(_GROUPS), default=("day", "tenant", "backend"),
-              show_default=True, help="What to sum by; may be repeated.")  # fmt: skip
+              show_default=True, help="Group the sums by this; may be repeated.")  # fmt: skip
 @json_option
 def usage(tenant: str | None, days: int, groups: tuple[GroupBy, ...], as_json: bool) -> None:
     """Sum what was spoken by day, tenant, key, endpoint or backend."""
     if len(set(groups)) != len(groups):
-        raise BadRequest("--by names something twice")
+        raise BadRequest("--by names a group twice; name each once")
     since = day_of(SystemClock().now_ms() - (days - 1) * DAY_MS)
     rows = with_database(lambda database, settings: UsageStore(database).report(tenant=tenant, since=since, by=groups))
     if as_json:

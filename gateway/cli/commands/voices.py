@@ -1,4 +1,4 @@
-"""`voxgate voices`: a tenant's own voices, made of recordings."""
+"""`voxgate voices`: makes, lists, plays and deletes a tenant's own voices."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ from storage.voices import VoiceStore
 
 T = TypeVar("T")
 
-_tenant = click.option("--tenant", default="default", show_default=True, help="Whose voice.")
+_tenant = click.option("--tenant", default="default", show_default=True, help="The tenant of the voice.")
 
 
 @click.group()
 def voices() -> None:
-    """Make voices of recordings; list, hear and delete them.
+    """Make voices from recordings; list, play and delete them.
 
-    Every server knows within a second. Backends that can speak like a recording speak with them.
+    A change reaches every server within a second. Backends that can clone a voice speak with them.
     """
 
 
 @voices.command()
 @click.argument("name")
 @click.argument("recording", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-@click.option("--consent", required=True, help="Who agreed that this voice is used, and when.")
+@click.option("--consent", required=True, help="Who agreed to the use of this voice, and when.")
 @click.option("--language", help="BCP 47 tag of what is spoken in the recording.")
 @_tenant
 @json_option
 def add(name: str, recording: Path, consent: str, language: str | None, tenant: str, as_json: bool) -> None:
-    """Make the voice NAME of RECORDING: WAV, MP3, FLAC or OGG, 3 to 60 seconds."""
+    """Make the voice NAME from RECORDING: WAV, MP3, FLAC or OGG, 3 to 60 seconds."""
     made = _with_library(lambda library: library.add(tenant, name, recording.read_bytes(), consent, language))
     if as_json:
         echo_json(made)
@@ -56,7 +56,7 @@ def add(name: str, recording: Path, consent: str, language: str | None, tenant: 
 @_tenant
 @json_option
 def list_voices(tenant: str, as_json: bool) -> None:
-    """List a tenant's own voices; `voxgate backends` lists those of the backends."""
+    """List a tenant's own voices; `voxgate backends` lists the backends' voices."""
 
     async def read(library: VoiceLibrary) -> list[UploadedVoice]:
         return library.all(tenant)
@@ -79,9 +79,9 @@ def list_voices(tenant: str, as_json: bool) -> None:
 @click.argument("name")
 @_tenant
 def remove(name: str, tenant: str) -> None:
-    """Delete a voice: its recording, its takes, and what the cache holds of it."""
+    """Delete a voice: its recording, its takes and its cache entries."""
     _with_library(lambda library: library.remove(tenant, name))
-    click.echo(f"{name} is gone; its files go at a server's next sweep, after cache.blob_grace_s")
+    click.echo(f"{name} is removed; a server's sweep deletes its files after cache.blob_grace_s")
 
 
 @voices.command()
@@ -89,7 +89,7 @@ def remove(name: str, tenant: str) -> None:
 @click.option("-o", "--output", required=True, help="The file; `-` for standard output.")
 @_tenant
 def play(name: str, output: str, tenant: str) -> None:
-    """Write the recording of a voice, as it was prepared: mono WAV at 24 kHz."""
+    """Write the prepared recording of a voice: mono WAV at 24 kHz."""
     path, _ = _with_library(lambda library: library.recording(tenant, name))
     if output == "-":
         with path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""`voxgate webhooks`: what receivers were told, and the secret they verify it with."""
+"""`voxgate webhooks`: lists webhook deliveries, and shows the secret that signs them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ def webhooks() -> None:
 
 
 @webhooks.command(name="list")
-@click.option("--tenant", help="Only those of this tenant's jobs.")
-@click.option("--endpoint", help="Only those of jobs at this endpoint.")
-@click.option("--job", help="Only those of this job.")
-@click.option("--status", type=click.Choice(get_args(WebhookState)), help="Only those that stand so.")
-@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True, help="The newest so many.")
+@click.option("--tenant", help="Only webhooks of this tenant's jobs.")
+@click.option("--endpoint", help="Only webhooks of jobs at this endpoint.")
+@click.option("--job", help="Only webhooks of this job.")
+@click.option("--status", type=click.Choice(get_args(WebhookState)), help="Only webhooks with this status.")
+@click.option("--limit", type=click.IntRange(1, 100_000), default=50, show_default=True,
+              help="Most webhooks to list, the newest first.")  # fmt: skip
 @json_option
 def list_webhooks(
     tenant: str | None, endpoint: str | None, job: str | None, status: WebhookState | None, limit: int, as_json: bool
 ) -> None:
-    """List webhooks, newest first: PENDING until the receiver took it, FAILED once it was given up."""
+    """List webhooks, newest first: PENDING until the receiver accepts it, FAILED after the last retry."""
     states = () if status is None else (DeliveryState(status),)
     rows = with_database(
         lambda database, settings: WebhookStore(database).page(
@@ -56,12 +57,12 @@ def list_webhooks(
             )
             for row in rows
         ],
-        empty="no webhooks; a request asks for one with its key `webhook`",
+        empty="no webhooks; a request asks for one with the key `webhook`",
     )
 
 
 @webhooks.command()
-@click.option("--tenant", default="default", show_default=True, help="Whose receivers verify with it.")
+@click.option("--tenant", default="default", show_default=True, help="The tenant of the webhooks.")
 def secret(tenant: str) -> None:
-    """Show the secret of a tenant's webhooks: what its receivers check the signature with."""
+    """Show the secret of a tenant's webhooks; receivers verify the signature with it."""
     click.echo(webhook_secret(signing_key(settings_for()), tenant))

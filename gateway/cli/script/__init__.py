@@ -1,1 +1,1 @@
-"""Scripts to speak: their lines, what was spoken of them, and the joined file."""
+"""Scripts for `voxgate batch`: reading their lines, the manifest of finished lines, and the joined file."""

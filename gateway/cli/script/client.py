@@ -1,4 +1,4 @@
-"""The job API from the caller's side, as the command line uses it."""
+"""An HTTP client of the job API, used by the commands."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ _TIMEOUT = httpx.Timeout(30.0, read=120.0)
 
 
 def check(request: Mapping[str, Any]) -> None:
-    """Refuse what no server speaks, in its words, before one is asked. JSON as httpx sends it cannot even say NaN.
+    """Check a request with the server's own decoder before it is sent. httpx cannot send NaN as JSON.
 
     Raises:
-        InvalidInput: what was wrong, what is allowed.
+        InvalidInput: the request is wrong; says what is allowed.
     """
-    # What it can encode is the server's to know.
+    # The format is left out: only the server knows what it can encode.
     decode_request(json.dumps({**request, "format": None}).encode())
 
 
@@ -40,18 +40,18 @@ def speak(
     progress: Callable[[Mapping[str, Any]], None],
     wait_ms: int = WAIT_MS,
 ) -> tuple[Mapping[str, Any], bytes]:
-    """Send one request through `/runsync`, wait for its end, and fetch the audio.
+    """Send one request to `/runsync`, wait until the job ends, and fetch the audio.
 
     Args:
         url: the server, without a path.
-        progress: called with the job each time it is looked at and not at its end; what it raises ends the wait.
-        wait_ms: how long the first request is held, 1,000 to 300,000.
+        progress: called with the job after each poll that finds it unfinished; an exception from it ends the wait.
+        wait_ms: how long the server may hold the first request, 1,000 to 300,000.
 
     Returns:
         The finished job and its encoded audio.
 
     Raises:
-        SynthesisFailed: the job ended without speech; the message is its own.
+        SynthesisFailed: the job ended without speech; the message is the job's error.
         Unauthorized: the server does not know the key.
         Unavailable: the server cannot be reached or refused the request.
     """
@@ -83,7 +83,7 @@ def _answer(client: httpx.Client, method: str, url: str, **body: Any) -> dict[st
     if answer.status_code != httpx.codes.OK:
         raise Unavailable(f"{client_url(url)} answered {answer.status_code}: {_told(answer)}")
     if not isinstance(document, dict) or not {"id", "status"} <= document.keys():
-        raise Unavailable(f"{client_url(url)} answered something that is no job; is it voxgate?")
+        raise Unavailable(f"{client_url(url)} answered something that is not a job; is it voxgate?")
     return document
 
 
@@ -101,14 +101,14 @@ def _audio(client: httpx.Client, url: str, output: Mapping[str, Any]) -> bytes:
     answer = _asked(client, "GET", place)
     if answer.status_code != httpx.codes.OK:
         raise Unavailable(
-            f"it was spoken, but {client_url(place)} answered {answer.status_code} to the request for its audio: "
+            f"the text was spoken, but {client_url(place)} answered {answer.status_code} to the request for its audio: "
             f"{_told(answer)}"
         )
     return answer.content
 
 
 def _told(answer: httpx.Response) -> str:
-    """What an answer says is wrong."""
+    """Return the error text of an answer, or the reason phrase of its status."""
     try:
         return str(answer.json()["error"])
     except (ValueError, KeyError, TypeError):
@@ -116,6 +116,6 @@ def _told(answer: httpx.Response) -> str:
 
 
 def client_url(url: str) -> str:
-    """An address without its path, for messages."""
+    """Return an address without its path, for messages."""
     parsed = httpx.URL(url)
     return f"{parsed.scheme}://{parsed.netloc.decode()}"

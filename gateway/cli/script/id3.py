@@ -1,4 +1,4 @@
-"""Chapters inside an MP3: an ID3v2.4 tag in front of the audio, which stays as it is.
+"""Chapters inside an MP3: writes an ID3v2.4 tag in front of the unchanged audio.
 
 Source: "ID3v2 Chapter Frame Addendum" 1.0 and "ID3 tag version 2.4.0 - Main Structure", id3.org.
 """
@@ -11,19 +11,19 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _NO_OFFSET = 0xFFFF_FFFF
-"""Times count, not places in the file."""
+"""No byte offsets: players use the times."""
 _TOP_LEVEL_ORDERED = 3
 _UTF_8 = b"\x03"
 _MOST_LISTED = 255
-"""A table of contents counts in one byte; chapters behind that are in the file all the same."""
+"""The count in a table of contents is one byte; later chapters are in the tag but not in the table."""
 
 
 def write_chapters(audio: Path, target: Path, chapters: Iterable[tuple[int, int, str]]) -> None:
-    """Write `target`: the tag, then the audio.
+    """Write the tag and then the audio to `target`.
 
     Args:
         audio: an MP3 without a tag.
-        chapters: begin and end in ms, and title.
+        chapters: start and end in ms, and title.
     """
     with audio.open("rb") as source, target.open("wb") as file:
         file.write(chapters_tag(chapters))
@@ -31,7 +31,7 @@ def write_chapters(audio: Path, target: Path, chapters: Iterable[tuple[int, int,
 
 
 def chapters_tag(chapters: Iterable[tuple[int, int, str]]) -> bytes:
-    """The tag: a table of contents, and a frame for each chapter with its times and its title."""
+    """Build the tag: a table of contents, and a frame with times and title for each chapter."""
     frames, ids = [], []
     for number, (start_ms, end_ms, title) in enumerate(chapters):
         ids.append(b"chp%d\0" % number)
@@ -48,5 +48,5 @@ def _frame(name: bytes, content: bytes) -> bytes:
 
 
 def _synchsafe(size: int) -> bytes:
-    """28 bits in four bytes whose highest bit is 0, so that no decoder takes them for the begin of a frame."""
+    """Encode 28 bits in four bytes whose highest bit is 0, so that no decoder reads them as the start of a frame."""
     return bytes(size >> shift & 0x7F for shift in (21, 14, 7, 0))

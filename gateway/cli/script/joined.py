@@ -1,4 +1,4 @@
-"""Spoken lines as one file, with its chapters and subtitles beside it."""
+"""Joins spoken lines into one file, with chapters and subtitles beside it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENDS_LINE = ("Cc", "Zl", "Zp")
 
 
 class Chapter(msgspec.Struct, frozen=True):
-    """A part of the joined file."""
+    """A chapter of the joined file: its times and title."""
 
     start_ms: int
     end_ms: int
@@ -33,7 +33,7 @@ class Chapter(msgspec.Struct, frozen=True):
 
 
 class Joined(msgspec.Struct, frozen=True):
-    """What was written."""
+    """The result of a join: duration, chapters, and the files written beside the audio."""
 
     duration_ms: int
     chapters: tuple[Chapter, ...]
@@ -45,20 +45,20 @@ def join(
 ) -> Joined:
     """Write the lines one after the other into one file.
 
-    An MP3 has its chapters in itself, too. Beside `show.mp3` come `show.chapters.json` (Podcasting 2.0), `show.cue`,
-    `show.ffmetadata`, `show.srt` and `show.vtt`.
+    An MP3 also gets the chapters in its tag. Beside `show.mp3` are written `show.chapters.json` (Podcasting 2.0),
+    `show.cue`, `show.ffmetadata`, `show.srt` and `show.vtt`.
 
     Args:
         gap_ms: silence between two lines.
 
     Raises:
         BadRequest: two lines have different sample rates.
-        InvalidInput: the format cannot hold it.
+        InvalidInput: the audio is too long for the format.
     """
     rates = {soundfile.info(folder / one.file).samplerate for _, one in spoken}
     if len(rates) > 1:
-        raise BadRequest(f"the lines have different sample rates ({', '.join(map(str, sorted(rates)))} Hz): speak all "
-                         "of them with one backend to join them")  # fmt: skip
+        raise BadRequest(f"the lines have different sample rates ({', '.join(map(str, sorted(rates)))} Hz); to join "
+                         "them, speak all of them with one backend")  # fmt: skip
     (rate,) = rates
     gap = np.zeros(round(gap_ms * rate / 1000), np.int16)
     check_size(form, sum(soundfile.info(folder / one.file).frames + gap.size for _, one in spoken))
@@ -92,7 +92,7 @@ def join(
 
 
 def _chapters(lines: Sequence[ScriptLine], starts: Sequence[int], end_ms: int) -> tuple[Chapter, ...]:
-    """Where the script says that one begins; in a script that never says so, at every line."""
+    """Begin a chapter at each line with a `chapter`; at every line if the script has none."""
     if any(line.chapter for line in lines):
         begins = [(start, _one_line(line.chapter)) for line, start in zip(lines, starts, strict=True) if line.chapter]
         if begins[0][0] > 0:
@@ -113,7 +113,7 @@ def _title(line: ScriptLine) -> str:
 
 
 def _one_line(words: str) -> str:
-    """The same words in one line, since a title is one: white space, line ends and controls become a space."""
+    """Return the words on one line, for a title: white space, line ends and control characters become a space."""
     return " ".join("".join(" " if unicodedata.category(char) in _ENDS_LINE else char for char in words).split())
 
 
@@ -134,13 +134,13 @@ def _write_sidecars(target: Path, chapters: Sequence[Chapter], cues: Sequence[Cu
 
 
 def _podcasting(chapters: Sequence[Chapter]) -> str:
-    """JSON chapters 1.2 of the Podcasting 2.0 namespace; times in seconds."""
+    """Write JSON chapters 1.2 of the Podcasting 2.0 namespace; times in seconds."""
     listed = [{"startTime": c.start_ms / 1000, "endTime": c.end_ms / 1000, "title": c.title} for c in chapters]
     return msgspec.json.format(msgspec.json.encode({"version": "1.2.0", "chapters": listed}), indent=2).decode() + "\n"
 
 
 def _cue_sheet(target: Path, chapters: Sequence[Chapter]) -> str:
-    """A cue sheet; times in minutes, seconds and frames of 1/75 s. It has no way to write a double quote."""
+    """Write a cue sheet; times in minutes, seconds and frames of 1/75 s. The format cannot hold a double quote."""
     kind = "MP3" if target.suffix.lower() == ".mp3" else "WAVE"
     parts = [f'FILE "{_quoted(target.name)}" {kind}\n']
     for number, chapter in enumerate(chapters, 1):
@@ -155,7 +155,7 @@ def _quoted(words: str) -> str:
 
 
 def _ffmetadata(chapters: Sequence[Chapter]) -> str:
-    """Metadata as ffmpeg reads it: `ffmpeg -i show.mp3 -i show.ffmetadata -map_metadata 1 -codec copy out.mp3`."""
+    """Write metadata for ffmpeg: `ffmpeg -i show.mp3 -i show.ffmetadata -map_metadata 1 -codec copy out.mp3`."""
     parts = [";FFMETADATA1\n"]
     for chapter in chapters:
         title = "".join(f"\\{mark}" if mark in "=;#\\\n" else mark for mark in chapter.title)

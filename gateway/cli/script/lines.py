@@ -1,4 +1,4 @@
-"""A script to speak: lines of a text, rows of a table, or objects of JSON, one utterance each."""
+"""Reads a script: each line of a text, row of a table or object of JSON is one utterance."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OF_REQUEST = ("voice", "language", "speed", "seed", "backend")
 _NUMBERS: dict[str, Callable[[str], float]] = {"speed": float, "seed": int}
 _NAME = re.compile(r"[\w][\w .-]{0,150}").fullmatch
 _LONGEST_NAME_BYTES = 200
-"""File systems take 255, and an ending and the mark of an unfinished file come to it."""
+"""File systems allow 255; the ending and the mark of an unfinished file are added to the name."""
 _CLIPPED = 60
 _LIKE = 'a line is an object such as {"text": "Hello."}'
 
@@ -33,9 +33,9 @@ class ScriptLine(msgspec.Struct, frozen=True):
     """One utterance of a script.
 
     Args:
-        number: its line in the file, from 1.
-        name: of its file, without an ending.
-        chapter: where it says that a chapter begins.
+        number: the line's number in the script, from 1.
+        name: the name of its audio file, without an ending.
+        chapter: the title of the chapter that begins here, or "".
         request: `input` of the job API, without format.
     """
 
@@ -47,39 +47,39 @@ class ScriptLine(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What is spoken."""
+        """Return the text to speak."""
         return str(self.request["text"])
 
     def digest(self) -> str:
-        """Tells whether a line is still the one that was spoken."""
+        """Return a hash of the request; a changed line gets a different one."""
         return hashlib.sha256(msgspec.json.encode(self.request, order="sorted")).hexdigest()
 
 
 class Unusable(msgspec.Struct, frozen=True):
-    """A line that cannot be spoken as it stands: its number in the file, and what is wrong and what is allowed."""
+    """A line that cannot be spoken: its number in the script, and `why`: what is wrong and what is allowed."""
 
     number: int
     why: str
 
 
 class Script(msgspec.Struct, frozen=True):
-    """What a file holds, line by line."""
+    """The content of a script: lines to speak and lines that cannot be spoken."""
 
     lines: tuple[ScriptLine, ...]
     unusable: tuple[Unusable, ...]
 
 
 def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]) -> Script:
-    """Every utterance of a script, and every line that is none.
+    """Read a script: every utterance, and every line that cannot be spoken.
 
     Args:
         path: `.csv` with a head, `.jsonl` (or `.ndjson`), or a text with one utterance a line.
-        shared: what lines that do not say it themselves get.
-        voices: the voice of each speaker; `*` is every other one.
+        shared: values for lines that do not set their own.
+        voices: the voice of each speaker; `*` stands for every other speaker.
 
     Raises:
         BadRequest: the script as a whole is wrong: its encoding, its head, a speaker without a voice, or it is empty.
-        InvalidInput: what `shared` holds can be had by no line.
+        InvalidInput: a value of `shared` is wrong for every line.
     """
     check({"text": "Hello.", **shared})
     written = _read(path)
@@ -107,7 +107,7 @@ def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]
             f"{path}: no voice for {listed}; add --voice-map {next(iter(mute))}=VOICE, or '*=VOICE' for the rest"
         )
     if not lines and not unusable:
-        raise BadRequest(f"{path} holds nothing to speak")
+        raise BadRequest(f"{path} holds no text to speak")
     return Script(tuple(lines), tuple(unusable))
 
 
@@ -119,16 +119,16 @@ def _read(path: Path) -> str:
 
 
 def _rows(path: Path, written: str) -> Iterable[tuple[int, Row | str]]:
-    """What stands in each line that is not blank; JSON is not yet decoded."""
+    """Yield number and content of each line that is not blank; JSON is not decoded yet."""
     kind = path.suffix.lower()
     if kind == ".csv":
         return _of_table(path, written)
     if kind in (".jsonl", ".ndjson"):
-        # A text may hold the line ends of Unicode, which `splitlines` knows and JSON does not.
+        # `splitlines` also splits at Unicode line ends, which JSON allows inside a text.
         return ((number, line) for number, line in enumerate(written.split("\n"), 1) if line.strip())
     if kind in (".txt", ".md", ""):
         return ((number, {"text": line}) for number, line in enumerate(written.splitlines(), 1) if line.strip())
-    raise BadRequest(f"{path}: a script is .csv, .jsonl or .txt")
+    raise BadRequest(f"{path}: a script must be .csv, .jsonl or .txt")
 
 
 def _of_table(path: Path, written: str) -> Iterator[tuple[int, Row]]:
@@ -147,10 +147,9 @@ def _of_table(path: Path, written: str) -> Iterator[tuple[int, Row]]:
 
 
 def _object(written: str) -> Row:
-    """A line of JSON; like the job API, without halves of characters, which JavaScript writes and nobody can hear."""
+    """Decode a line of JSON; lone surrogates (JavaScript writes them) are removed, as in the job API."""
     try:
-        # Unlike stricter parsers this one reads "\ud83d", NaN and 1e999: what is wrong with those, if anything, is told
-        # of the value.
+        # This parser accepts "\ud83d", NaN and 1e999, so that an error can name the value that is wrong.
         row = json.loads(written)
     except (ValueError, RecursionError) as error:
         where = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
@@ -169,7 +168,7 @@ def _plain(key: str, value: Any) -> Any:
 
 def _refuse_unknown(names: Iterable[str | None]) -> None:
     for name in names:
-        if name is None:  # where `csv` puts what is left over
+        if name is None:  # `csv` puts surplus cells under None
             raise InvalidInput("more cells than the head has; quote a text with commas")
         if name not in COLUMNS:
             meant = nearest(name, COLUMNS)
@@ -178,20 +177,22 @@ def _refuse_unknown(names: Iterable[str | None]) -> None:
 
 
 def _claimed(row: Row, number: int, named: dict[str, int]) -> str:
-    """The line's name, which is no other line's; also of a line that is wrong elsewhere and will be mended."""
+    """Return the line's name and reserve it; a line with another error reserves its name too."""
     name = _words(row, "name") or f"{number:04}"
     if not _NAME(name) or len(name.encode()) > _LONGEST_NAME_BYTES:
         raise InvalidInput(
-            f"name {_shown(name)} cannot be a file's; use letters, digits, spaces, '.', '_' and '-', at most "
-            f"{_LONGEST_NAME_BYTES} bytes of them"
+            f"name {_shown(name)} cannot be a file name; use letters, digits, spaces, '.', '_' and '-', at most "
+            f"{_LONGEST_NAME_BYTES} bytes"
         )
     if named.setdefault(name.lower(), number) != number:
-        raise InvalidInput(f"name {_shown(name)} is that of line {named[name.lower()]}; give it one of its own")
+        raise InvalidInput(
+            f"name {_shown(name)} is already used by line {named[name.lower()]}; give this line another name"
+        )
     return name
 
 
 def _given(row: Row, speaker: str, voices: Mapping[str, str]) -> Row:
-    """What the line asks for, with the voice of who speaks."""
+    """Return the line's own request values, with the voice of its speaker."""
     if "text" not in row:
         raise InvalidInput(f"text is missing; known: {', '.join(COLUMNS)}")
     given = {key: row[key] for key in ("text", *_OF_REQUEST) if key in row}
@@ -200,7 +201,7 @@ def _given(row: Row, speaker: str, voices: Mapping[str, str]) -> Row:
             try:
                 given[key] = number_of(given[key])
             except ValueError:
-                continue  # told in the words of the check
+                continue  # `check` reports it
     voice = voices.get(speaker, voices.get("*"))
     if speaker and voice is not None:
         given.setdefault("voice", voice)

@@ -1,4 +1,5 @@
-"""What a folder of spoken lines holds: which line each file is, so that a second run speaks only what is missing."""
+"""The manifest of a batch folder: records which line each file holds, so that a second run speaks only what is
+missing."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ FILE = ".voxgate-batch.jsonl"
 
 
 class SpokenLine(msgspec.Struct, frozen=True):
-    """A finished line: its file, what was asked for (a digest), and what came of it."""
+    """A finished line: its file, the digest of its request, and size, duration and chunk times of the audio."""
 
     file: str
     request: str
@@ -25,7 +26,7 @@ class SpokenLine(msgspec.Struct, frozen=True):
 
 
 class Manifest:
-    """The record beside the files. A line of it is written once its file is whole."""
+    """Reads and writes the record file in the folder. A line is written only after its audio file is whole."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -41,10 +42,10 @@ class Manifest:
             try:
                 yield msgspec.json.decode(line, type=SpokenLine)
             except msgspec.MsgspecError:
-                continue  # cut short by a crash; its file is spoken again
+                continue  # cut short by a crash; the line is spoken again
 
     def finished(self, line: ScriptLine, file: str) -> SpokenLine | None:
-        """The line's record, if this very line is in this very file."""
+        """Return the line's record if `file` holds this line and is whole, else None."""
         spoken = self._spoken.get(file)
         if spoken is None or spoken.request != line.digest():
             return None
@@ -57,7 +58,7 @@ class Manifest:
     def keep(
         self, line: ScriptLine, file: str, audio: bytes, duration_ms: int, chunks: tuple[ChunkTime, ...]
     ) -> SpokenLine:
-        """Write the file and then its record."""
+        """Write the audio file and then its record."""
         spool = self._folder / f".{file}.part"
         spool.write_bytes(audio)
         spool.replace(self._folder / file)

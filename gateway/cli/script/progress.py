@@ -1,4 +1,4 @@
-"""A bar that says how far a batch is, how fast it goes, and how long it will take."""
+"""A progress bar for batches: shows lines done, speed and time left."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ _WIDTH = 24
 
 
 def bar(done: int, total: int) -> str:
-    """`[######------]` for so many of so many."""
+    """Draw `[######------]` for `done` of `total`."""
     filled = _WIDTH if total == 0 else _WIDTH * done // total
     return f"[{'#' * filled}{'-' * (_WIDTH - filled)}]"
 
 
 def span(seconds: float) -> str:
-    """`1:05`, or `2:03:04` from an hour on."""
+    """Format seconds as `1:05`, or as `2:03:04` from one hour on."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class ProgressBar:
-    """Counts lines; time left is reckoned by characters, since lines differ.
+    """Counts lines, and estimates the time left by characters, since lines differ in length.
 
     Args:
-        lines, characters: what there is to speak in this run.
+        lines, characters: the amount to speak in this run.
     """
 
     def __init__(self, lines: int, characters: int) -> None:
@@ -39,7 +39,7 @@ class ProgressBar:
         self.audio_ms = 0
 
     def ended(self, characters: int, audio_ms: int | None) -> None:
-        """A line is done; `audio_ms` is None where it failed."""
+        """Count a finished line; `audio_ms` is None if it failed."""
         self.done += 1
         self.spoken += characters
         if audio_ms is None:
@@ -49,23 +49,23 @@ class ProgressBar:
         self.show()
 
     def say(self, words: str) -> None:
-        """A line of its own, above the bar."""
+        """Print a message on its own line above the bar."""
         self.clear()
         click.echo(words, err=True)
         self.show()
 
     def show(self) -> None:
-        """Draw the bar anew, on a terminal."""
+        """Redraw the bar, on a terminal only."""
         if self._live:
             click.echo(f"\r\033[K{self.line(time.monotonic() - self._started)}", nl=False, err=True)
 
     def clear(self) -> None:
-        """Take the bar away."""
+        """Erase the bar."""
         if self._live:
             click.echo("\r\033[K", nl=False, err=True)
 
     def line(self, elapsed_s: float) -> str:
-        """The bar as it is after so many seconds."""
+        """Return the bar's text after `elapsed_s` seconds."""
         parts = [f"{bar(self.done, self._lines)} {self.done} of {self._lines} lines"]
         if self.failed:
             parts.append(f"{self.failed} failed")
