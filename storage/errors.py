@@ -1,4 +1,4 @@
-"""What can go wrong with the database or the audio store, each with its cure."""
+"""The errors of the database and the audio store, each with its cure."""
 
 from __future__ import annotations
 
@@ -16,67 +16,67 @@ from gateway.errors import Conflict
 
 
 class StorageError(Exception):
-    """The database or the audio store failed. The message names the place and the cure, never what was stored."""
+    """The database or the audio store failed. The message names the place and the cure, never stored content."""
 
     code: ClassVar[str] = "storage_failed"
 
 
 class StorageFull(StorageError):
-    """No room left; nothing was accepted."""
+    """No space is left; nothing was accepted."""
 
     code = "storage_full"
 
 
 class StorageReadOnly(StorageError):
-    """The place cannot be written."""
+    """The database or folder cannot be written."""
 
     code = "storage_read_only"
 
 
 class StorageLocked(StorageError):
-    """Another process held the database for longer than the busy timeout."""
+    """Another process locked the database for longer than the busy timeout."""
 
     code = "storage_locked"
 
 
 class StorageGone(StorageError):
-    """A folder or the database's file is not there any more, or its disk does not answer."""
+    """A folder or the database file has disappeared, or its disk does not answer."""
 
     code = "storage_gone"
 
 
 class StorageOutOfHandles(StorageError):
-    """This process, or the machine, has as many files and connections open as it may."""
+    """This process, or the machine, has reached its limit of open files and connections."""
 
     code = "storage_out_of_handles"
 
 
 class StorageDamaged(StorageError):
-    """The database's file holds no database, or a broken one."""
+    """The database file is broken, or is not a database."""
 
     code = "storage_damaged"
 
 
 class StorageUnavailable(StorageError):
-    """PostgreSQL does not answer, or not yet: it restarts, is not there, or has not been migrated."""
+    """PostgreSQL cannot be used: it is starting, is not reachable, or has not been migrated."""
 
     code = "storage_unavailable"
 
 
 class BlobMissing(StorageError):
-    """Audio is referred to and its file is gone, or damaged."""
+    """The file of a blob is missing or damaged although a row refers to it."""
 
     code = "blob_missing"
 
     def __init__(self, blob_hash: str) -> None:
         super().__init__(
-            f"audio {blob_hash} is not in the store: it was deleted, its folder was changed or its disk damaged it"
+            f"audio {blob_hash} is not in the store: it was deleted, its folder was changed, or its disk damaged it"
         )
         self.blob_hash = blob_hash
 
 
 class IdempotencyConflict(Conflict):
-    """An idempotency key came again with another body."""
+    """An idempotency key was sent again with another body."""
 
     def __init__(self, key: str, job_id: str) -> None:
         super().__init__(f"Idempotency-Key {key!r} was used with another body (job {job_id}): use a new key")
@@ -86,20 +86,20 @@ class IdempotencyConflict(Conflict):
 _FULL = "no space left for {place}: free some, or move it with VOXGATE_DATA_DIR"
 _READ_ONLY = "{place} cannot be written: make it writable for this user, or choose another with VOXGATE_DATA_DIR"
 _LOCKED = (
-    "{place} is locked by another process: stop what holds it (a backup, a shell, a second server), then try again"
+    "{place} is locked by another process (a backup, a shell, a second server): stop that process, then try again"
 )
-_GONE = "{place} cannot be used ({reason}): mount it again or mend its disk, or choose another with VOXGATE_DATA_DIR"
+_GONE = "{place} cannot be used ({reason}): mount it again or repair its disk, or choose another with VOXGATE_DATA_DIR"
 _NO_HANDLES = (
-    "{place} cannot be opened ({reason}): as many files and connections are open as may be; raise the limit "
+    "{place} cannot be opened ({reason}): the limit of open files and connections is reached; raise it "
     "(ulimit -n, LimitNOFILE) or send fewer requests at once"
 )
 _DAMAGED = (
-    "{place} is damaged, or no database of voxgate ({reason}): stop every server, put a backup (voxgate.db.*.bak "
-    "beside it) in its place, start"
+    "{place} is damaged, or not a voxgate database ({reason}): stop every server, put a backup (voxgate.db.*.bak "
+    "beside it) in its place, then start"
 )
 _REPLACED = (
     "{place} was removed or replaced while this server had it open: put it back, or stop the server, put a backup in "
-    "its place, start"
+    "its place, then start"
 )
 
 _BY_ERRNO: dict[int, tuple[type[StorageError], str]] = {
@@ -127,10 +127,10 @@ _BY_SQLITE: dict[int, tuple[type[StorageError], str]] = {
     sqlite3.SQLITE_IOERR: (StorageGone, _GONE),
 }
 _PG_FULL = "no space left for {place}: free some on the disk of PostgreSQL"
-_PG_READ_ONLY = "{place} takes no writes (a standby, or set so): name the primary in VOXGATE_DATABASE__URL"
-_PG_RIGHTS = "{place} refuses this user a right: let VOXGATE_DATABASE__URL name the owner of voxgate's tables"
-_PG_LOCKED = "{place} is locked by another session: end what holds it (a migration, a shell), then try again"
-_PG_SCHEMA = "{place} has not the tables of this release; run: voxgate db upgrade"
+_PG_READ_ONLY = "{place} is read-only (a standby, or set so): name the primary in VOXGATE_DATABASE__URL"
+_PG_RIGHTS = "{place} denies this user a permission: name the owner of voxgate's tables in VOXGATE_DATABASE__URL"
+_PG_LOCKED = "{place} is locked by another session (a migration, a shell): end that session, then try again"
+_PG_SCHEMA = "{place} lacks the tables of this release; run: voxgate db upgrade"
 _PG_AWAY = "{place} does not answer ({reason}): start PostgreSQL, or correct VOXGATE_DATABASE__URL"
 
 _BY_SQLSTATE: dict[str, tuple[type[StorageError], str]] = {
@@ -143,11 +143,11 @@ _BY_SQLSTATE: dict[str, tuple[type[StorageError], str]] = {
     "57014": (StorageLocked, _PG_LOCKED),  # statement_timeout
     "42P01": (StorageUnavailable, _PG_SCHEMA),
     "42703": (StorageUnavailable, _PG_SCHEMA),
-    "25P03": (StorageUnavailable, _PG_AWAY),  # we stood still in a transaction, and were hung up on
+    "25P03": (StorageUnavailable, _PG_AWAY),  # disconnected: idle in a transaction for too long
 }
 _BY_SQLSTATE_CLASS: dict[str, tuple[type[StorageError], str]] = {
     "08": (StorageUnavailable, _PG_AWAY),  # the connection
-    "28": (StorageUnavailable, _PG_AWAY),  # who we are
+    "28": (StorageUnavailable, _PG_AWAY),  # authentication
     "3D": (StorageUnavailable, _PG_AWAY),  # no such database
     "53": (StorageUnavailable, _PG_AWAY),  # memory, connections
     "57": (StorageUnavailable, _PG_AWAY),  # starting, stopping
@@ -156,14 +156,14 @@ _BY_SQLSTATE_CLASS: dict[str, tuple[type[StorageError], str]] = {
 
 
 def translate(error: BaseException, place: str) -> BaseException:
-    """The storage error that says what `error` means at `place` (a path or a database), or `error` itself."""
+    """Return the storage error for `error` at `place` (a path or a database), or `error` itself if there is none."""
     if isinstance(error, OSError) and error.errno is not None:
         found = _BY_ERRNO.get(error.errno)
     elif isinstance(error, DBAPIError) and isinstance(error.orig, sqlite3.Error):
-        # A write past a quota or a file-size limit reaches us as an I/O error of a write, not as SQLITE_FULL.
+        # SQLite reports a write beyond a quota or a file-size limit as an I/O error, not as SQLITE_FULL.
         code = getattr(error.orig, "sqlite_errorcode", 0)
         if code & 0xFF == sqlite3.SQLITE_CANTOPEN and (cause := _out_of_handles()) is not None:
-            return translate(cause, place)  # SQLite does not tell it from a file that may not be read
+            return translate(cause, place)  # SQLite reports it like a file without read permission
         found = _BY_SQLITE.get(sqlite3.SQLITE_FULL if code == sqlite3.SQLITE_IOERR_WRITE else code & 0xFF)
     elif isinstance(error, DBAPIError):
         found = _of_postgresql(error)
@@ -179,7 +179,7 @@ def translate(error: BaseException, place: str) -> BaseException:
 
 @contextmanager
 def told(place: str) -> Iterator[None]:
-    """Inside, an error of the system that is about `place` is raised as the storage error that it means."""
+    """Turn an operating system error inside the `with` into the storage error for `place`."""
     try:
         yield
     except OSError as error:
@@ -190,7 +190,7 @@ def told(place: str) -> Iterator[None]:
 
 
 def _out_of_handles() -> OSError | None:
-    """What the system says where nothing more can be opened, or None."""
+    """Return the system's error if no more files can be opened, else None."""
     try:
         os.close(os.open(os.devnull, os.O_RDONLY))
     except OSError as error:
@@ -199,7 +199,7 @@ def _out_of_handles() -> OSError | None:
 
 
 def replaced(place: str) -> StorageGone:
-    """A SQLite file is not the one that was opened: what is written to that one now would be lost."""
+    """Return the error for a SQLite file that was replaced while open: further writes would be lost."""
     return StorageGone(_REPLACED.format(place=place))
 
 
@@ -207,13 +207,13 @@ def _of_postgresql(error: DBAPIError) -> tuple[type[StorageError], str] | None:
     state = getattr(error.orig, "sqlstate", None)
     if state:
         return _BY_SQLSTATE.get(state) or _BY_SQLSTATE_CLASS.get(state[:2])
-    # Without a state it is libpq's own: it could not connect, or the connection broke.
+    # An error without a state comes from libpq: it could not connect, or the connection broke.
     lost = isinstance(error, OperationalError) or error.connection_invalidated
     return (StorageUnavailable, _PG_AWAY) if lost else None
 
 
 def reason_of(error: BaseException) -> str:
-    """The system's or the driver's first line: addresses and users, never a password or a row."""
+    """Return the first line of the system's or driver's message: addresses and users, never a password or a row."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     if isinstance(error, DBAPIError):

@@ -1,7 +1,7 @@
-"""Long work for the writer, in batches so short that nobody who submits a job notices them.
+"""Runs long work of the writer in batches so short that they do not delay submits.
 
-Rows are chosen by a reader and deleted by their keys, each batch in a transaction of its own. The statement of a batch
-says again what made a row its prey: between the look and the batch it may have been used.
+A reader chooses rows; the writer deletes them by their keys, each batch in its own transaction. A batch's statement
+repeats the condition by which the rows were chosen, since a row may have been used between the read and the batch.
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
 
 AIM_S = 0.008
-"""Seconds of the writer that a batch should take; one of slow rows may take twice as long."""
+"""Seconds of the writer that a batch should take; a batch of slow rows may take twice as long."""
 LEAST = 64
 MOST = 500
-"""Rows of the smallest batch, which is the first when nothing was measured yet, and of the largest."""
+"""Rows of the smallest batch, which is also the first one, and of the largest."""
 PAGE = 10_000
-"""Rows that a reader looks up at once."""
+"""Rows that a reader reads at once."""
 
 
 class Batches:
-    """Runs functions of the writer's connection over parts of a list, each part as large as the last ones were fast.
+    """Runs functions of the writer's connection over parts of a list; the last part's speed sets the size of the next.
 
     Args:
-        clock: times the batches. After each there is a pause half as long as it took: a third of the writer is free.
+        clock: times the batches. The pause after each is half as long as the batch, so that a third of the writer's
+            time is free.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
@@ -44,10 +45,10 @@ class Batches:
         fn: Callable[[Connection, Sequence[I]], R],
         weigh: Callable[[I], int] = lambda _: 1,
     ) -> list[R]:
-        """Give every item to `fn`, in batches; gives what it gave for each batch.
+        """Pass every item to `fn`, in batches; returns the result of each batch.
 
         Args:
-            weigh: what an item costs, in rows.
+            weigh: the cost of an item, in rows.
         """
         done: list[R] = []
         start = 0
@@ -56,7 +57,7 @@ class Batches:
             batch = items[start:end]
             await self._db.calm()
             began, result = await self._db.writer.run(lambda conn, batch=batch: self._begun(conn, batch, fn))  # type: ignore[misc]
-            took_s = self._clock.monotonic() - began  # with the commit, which is most of it where rows lie scattered
+            took_s = self._clock.monotonic() - began  # with the commit, the larger part for scattered rows
             done.append(result)
             self._adapt(took_s)
             start = end
@@ -74,7 +75,7 @@ class Batches:
 
 
 def _fitting(items: Sequence[I], start: int, weigh: Callable[[I], int], size: int) -> int:
-    """How many items from `start` on weigh no more than `size`; at least one."""
+    """Count the items from `start` on that weigh at most `size` together; at least one."""
     weight = count = 0
     for index in range(start, len(items)):
         weight += weigh(items[index])
@@ -87,7 +88,7 @@ def _fitting(items: Sequence[I], start: int, weigh: Callable[[I], int], size: in
 
 
 def until(rows: Sequence[Sequence[int | str]], excess_bytes: int) -> Iterator[str]:
-    """The keys of rows (key, size in bytes) until together they have `excess_bytes`."""
+    """Yield the keys of rows (key, size in bytes) until their sizes add up to `excess_bytes`."""
     for row in rows:
         if excess_bytes <= 0:
             return

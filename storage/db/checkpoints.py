@@ -1,13 +1,13 @@
-"""Moves what SQLite's log holds into the database file, beside the writer.
+"""Checkpoints SQLite's write-ahead log into the database file, beside the writer.
 
-SQLite would do that within a commit, whenever the log has a thousand pages: whoever submits a job then waits for all of
-it to be on the disk. Here a thread and a connection of its own do it, which holds up neither readers nor the writer.
-The log begins anew only when nothing of it is left to move, and while somebody writes there always is: the last few
-pages are moved between two transactions of the writer.
+By default SQLite checkpoints within a commit, whenever the log has a thousand pages: a submit would then wait until all
+of them are on the disk. Here a separate thread and connection do it, which blocks neither readers nor the writer. The
+log restarts only when all of it is checkpointed, which never happens while writes go on: so the last few pages are
+checkpointed between two transactions of the writer.
 
-Servers that share a file each do so; two at once do no harm, the second one leaves. What a killed server left in the
-log is read from there by the next one. Where all of this does not help, the log grows to `LOG_PAGES`, and SQLite moves
-it within a commit.
+Servers that share a file all do this; of two at the same time, the second gives up, without harm. Pages that a killed
+server left in the log are read from there by the next one. If all this is not enough, the log grows to `LOG_PAGES`, and
+SQLite checkpoints within a commit.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from storage.db.writer import Writer
 log = get_logger("voxgate.storage")
 
 LOG_PAGES = 65_536
-"""Pages of 4 KB in the log, from which on SQLite moves them within a commit."""
+"""Pages of 4 KB in the log above which SQLite checkpoints within a commit."""
 LOG_BYTES = 64_000_000
-"""How large the file of the log stays when it begins anew."""
+"""The size to which the log file is cut when it restarts."""
 COMMITS = 50
-"""Between two passes. A commit of a submit writes some ten pages, one of an eviction some hundreds."""
+"""Commits between two passes. A commit of a submit writes about ten pages, one of an eviction some hundreds."""
 _LONG = 8_000
-"""Pages of a log that should begin anew."""
+"""Pages above which the log should restart."""
 _FEW = 500
-"""Pages that the writer can move between two transactions without keeping anybody."""
+"""Pages that the writer can checkpoint between two transactions without a noticeable delay."""
 _PASSES = 4
 
 
 class Moved(msgspec.Struct, frozen=True):
-    """What became of a pass: pages in the log, and how many of them are in the database file, too."""
+    """The result of a pass: the pages in the log, and the number of them that are also in the database file."""
 
     pages: int
     moved: int
 
 
 class Checkpointer:
-    """Moves the log of one SQLite file after every so many commits of this process; `close` ends that."""
+    """Checkpoints the log of one SQLite file after every `commits` commits of this process, until `close`."""
 
     def __init__(self, path: Path, writer: Writer, commits: int = COMMITS) -> None:
         self._path = path
@@ -62,11 +62,11 @@ class Checkpointer:
         writer.when_committed(self._count)
 
     async def calm(self) -> None:
-        """Wait while the log is long and about to begin anew: whoever has much to write, and no haste, asks first."""
+        """Wait while the log is long and about to restart; call it before large background writes."""
         await self._calm.wait()
 
     async def close(self) -> None:
-        """Finish the pass that is under way, and close the connection. Closing twice does no harm."""
+        """Finish the running pass and close the connection. May be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -84,7 +84,7 @@ class Checkpointer:
     async def _run(self) -> None:
         try:
             await self._shorten()
-        except sqlite3.Error as error:  # a full or broken disk: the next commit that cannot be written says so
+        except sqlite3.Error as error:  # a full or broken disk: the next commit that fails reports it
             log.warning("checkpoint_failed", reason=str(error))
         finally:
             self._calm.set()
@@ -106,7 +106,7 @@ class Checkpointer:
 
     def _move(self) -> Moved:
         if self._connection is None:
-            # Never makes the file: it may have been moved away.
+            # mode=rw does not create the file, which may have been moved away.
             self._connection = sqlite3.connect(
                 f"{self._path.absolute().as_uri()}?mode=rw", uri=True, timeout=0, check_same_thread=False
             )
@@ -119,7 +119,7 @@ class Checkpointer:
 
 
 def _checkpoint(connection: sqlite3.Connection) -> Moved:
-    """Move as much as can be moved without waiting for anybody."""
+    """Checkpoint as many pages as possible without waiting for other connections."""
     with closing(connection.execute("PRAGMA wal_checkpoint(PASSIVE)")) as cursor:
         _, pages, moved = cursor.fetchone()
     return Moved(pages, moved)

@@ -1,13 +1,13 @@
-"""The database of one process: one writer connection, a few asynchronous readers, one for point reads.
+"""The database of one process: one writer connection, a few asynchronous readers, one connection for point reads.
 
 Functions given to `read`, `peek` and `Writer.run` are plain functions of a SQLAlchemy `Connection`, the same for
-SQLite and PostgreSQL. Readers are SQLAlchemy's asynchronous engine over aiosqlite (psycopg for PostgreSQL). The two
-hot paths go around it, since every statement of aiosqlite is a hop or two between threads: one insert and one point
-read took 1.2 ms of CPU through it and 0.4 ms this way (two busy cores, 2026-11-22). The writer runs whole groups in
-a thread of its own; `peek` reads a short row right where it is asked for.
+SQLite and PostgreSQL. Readers use SQLAlchemy's asynchronous engine over aiosqlite (psycopg for PostgreSQL). The two
+hot paths bypass it, since each aiosqlite statement hops between threads once or twice: one insert and one point read
+took 1.2 ms of CPU through it and 0.4 ms without (two busy cores, 2026-11-22). The writer runs whole groups in its own
+thread; `peek` reads a short row in the calling thread.
 
-PostgreSQL may go away and come back: whoever reads or writes meanwhile waits up to `PATIENCE_S`, and a restart that is
-over by then fails nobody. Nor does anything wait for ever: connecting, locks and dead peers have their limits.
+While PostgreSQL is away, reads and writes wait up to `PATIENCE_S`; a restart that is over by then fails none of them.
+Connecting, locks and dead peers have time limits, so that nothing waits for ever.
 """
 
 from __future__ import annotations
@@ -38,24 +38,24 @@ T = TypeVar("T")
 _AGAIN_S = 0.1
 BUSY_TIMEOUT_MS = 5_000
 PATIENCE_S = 5.0
-"""Seconds that reads and writes wait for a PostgreSQL that does not answer, from the first that found it so."""
+"""Seconds that reads and writes wait for a PostgreSQL that does not answer, counted from the first failure."""
 READERS = 4
 _READER_CACHE_KB = 500
-"""SQLite's pages in the memory of each connection that reads; the system has them in its own, too."""
+"""Page cache of each reading SQLite connection; small, since the system caches the file too."""
 _WRITER_CACHE_KB = 16_000
-"""Of the connection that writes: deleting some hundred rows touches thousands of pages, each of them once."""
+"""Page cache of the writing SQLite connection: deleting some hundred rows touches thousands of pages."""
 LONGEST_TRANSACTION_S = 15
-"""PostgreSQL hangs up on a server that stands still in a transaction for longer: it may hold others' rows."""
+"""PostgreSQL disconnects a server that is idle in a transaction for longer, since it may hold locks on rows."""
 _NOW = text("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)")
 _DATA_VERSION = {
     "sqlite": text("PRAGMA data_version"),
-    # The next transaction id: moves with every transaction that writes, on any connection.
+    # The next transaction id: changes with every transaction that writes, on any connection.
     "postgresql": text("SELECT CAST(CAST(pg_snapshot_xmax(pg_current_snapshot()) AS text) AS bigint)"),
 }
 
 
 def parse_url(url: str) -> URL:
-    """The SQLAlchemy URL with our driver in it.
+    """Parse a database URL and set the driver that voxgate uses.
 
     Raises:
         SettingsError: not a URL, neither SQLite nor PostgreSQL, or SQLite without a file.
@@ -63,7 +63,7 @@ def parse_url(url: str) -> URL:
     try:
         parsed = make_url(url)
         name = parsed.get_backend_name()
-    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # of a port that is no number, the last
+    except (ArgumentError, NoSuchModuleError, ValueError) as error:  # ValueError: the port is not a number
         raise SettingsError(
             "VOXGATE_DATABASE__URL is not a database URL: write sqlite:////path/to/file or postgresql://user@host/name"
         ) from error
@@ -77,15 +77,15 @@ def parse_url(url: str) -> URL:
 
 
 def place_of(url: URL) -> str:
-    """How to name the database in a message: its path, or its URL without the password."""
+    """Return the database's name for messages: its path, or its URL without the password."""
     return str(url.database) if url.get_backend_name() == "sqlite" else url.render_as_string(hide_password=True)
 
 
 def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> Engine:
-    """A synchronous engine whose transactions are `BEGIN IMMEDIATE` (write) or single statements (read).
+    """Make a synchronous engine whose transactions are `BEGIN IMMEDIATE` (write) or single statements (read).
 
-    SQLite's driver begins transactions late and by itself unless its isolation_level is None, and a deferred
-    transaction that turns to writing fails at once when another process writes, whatever the timeout.
+    SQLite's driver begins transactions implicitly and late unless its isolation_level is None. A deferred transaction
+    that starts to write fails at once while another process writes, whatever the timeout.
     """
     if url.get_backend_name() != "sqlite":
         arguments = libpq_parameters(url, write=write, lock_timeout_ms=busy_timeout_ms)
@@ -129,7 +129,7 @@ def make_engine(url: URL, *, write: bool, busy_timeout_ms: int = BUSY_TIMEOUT_MS
 
 
 def libpq_parameters(url: URL, *, write: bool, lock_timeout_ms: int = BUSY_TIMEOUT_MS) -> dict[str, Any]:
-    """What a connection to PostgreSQL is made with, but for what the URL says otherwise."""
+    """Return libpq parameters for a PostgreSQL connection; parameters in the URL override them."""
     options = f"-c lock_timeout={lock_timeout_ms} -c idle_in_transaction_session_timeout={LONGEST_TRANSACTION_S}s"
     if not write:
         options += " -c default_transaction_read_only=on"
@@ -137,7 +137,7 @@ def libpq_parameters(url: URL, *, write: bool, lock_timeout_ms: int = BUSY_TIMEO
     ours: dict[str, Any] = {
         "application_name": "voxgate",
         "connect_timeout": 5,
-        # A machine that vanished is noticed in half a minute, not in two hours.
+        # Detects a vanished machine in half a minute instead of two hours.
         "keepalives_idle": 10,
         "keepalives_interval": 5,
         "keepalives_count": 3,
@@ -149,7 +149,7 @@ def libpq_parameters(url: URL, *, write: bool, lock_timeout_ms: int = BUSY_TIMEO
 
 
 def _adapt(engine: Engine) -> None:
-    """Let text with NUL in it through: PostgreSQL keeps none, and would refuse an error's message or an id for it."""
+    """Replace NUL in text by U+FFFD: PostgreSQL refuses NUL, which may occur in an error message or an id."""
     from psycopg.types.string import StrDumper
 
     class WithoutNul(StrDumper):
@@ -162,7 +162,7 @@ def _adapt(engine: Engine) -> None:
 
 
 def make_readers(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> AsyncEngine:
-    """The asynchronous engine of the readers: single statements, each with its own snapshot, and no writing."""
+    """Make the readers' asynchronous engine: read-only, single statements, each with its own snapshot."""
     if url.get_backend_name() != "sqlite":
         arguments = libpq_parameters(url, write=False, lock_timeout_ms=busy_timeout_ms)
         readers = create_async_engine(
@@ -189,7 +189,7 @@ def make_readers(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> AsyncEngin
 
 
 class Database:
-    """Open it with `Database.open`, close it with `close`."""
+    """The connections to one database. Open it with `Database.open`, close it with `close`."""
 
     def __init__(self, url: URL, busy_timeout_ms: int, patience_s: float) -> None:
         self.dialect: Literal["sqlite", "postgresql"] = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
@@ -210,12 +210,12 @@ class Database:
     async def open(
         cls, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, patience_s: float = PATIENCE_S
     ) -> Database:
-        """Connect, and fail now if that cannot work. Makes no tables: see `storage.db.migrate`.
+        """Connect, and fail at once if that is not possible. Makes no tables: see `storage.db.migrate`.
 
         Args:
             url: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.
             busy_timeout_ms: how long a write waits for another process's transaction.
-            patience_s: how long reads and writes wait for a PostgreSQL that has gone away, once it was there.
+            patience_s: how long reads and writes wait for a PostgreSQL that goes away after `open`.
 
         Raises:
             SettingsError: the URL is wrong.
@@ -236,20 +236,20 @@ class Database:
         return database
 
     def listen(self, heard: Mapping[Topic, Heard]) -> None:
-        """From now on hear what other servers tell (PostgreSQL only); call it once.
+        """Start to receive the notices of other servers (PostgreSQL only); call it once.
 
         Args:
-            heard: what to call, on the event loop, when a topic's rows have changed.
+            heard: the handler of each topic, called on the event loop when the topic's rows have changed.
         """
         if self.dialect == "postgresql":
             parameters = libpq_parameters(self._url, write=False)
             self._listener = Listener(self._url, parameters, heard, lambda pid: pid == self.writer.process_id)
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` on a reading connection; each of its statements sees its own snapshot. It may run twice.
+        """Run `fn` on a reading connection; each statement sees its own snapshot. `fn` may run twice.
 
         Raises:
-            StorageError: what the database could not do.
+            StorageError: the database failed; says why.
         """
         failed_before = False
         while True:
@@ -258,7 +258,7 @@ class Database:
                     result = await connection.run_sync(fn)
             except (DBAPIError, PoolTimeout) as error:
                 meant = translate(error, self.place)
-                # The first failure may only say that the server has restarted since this connection was used.
+                # The first failure may only mean that the server restarted after this connection was last used.
                 if isinstance(meant, StorageUnavailable) and self._patience.left():
                     if failed_before:
                         await asyncio.sleep(_AGAIN_S)
@@ -271,35 +271,35 @@ class Database:
             return result
 
     async def peek(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn`, a point read of a short row, right on the event loop where the database is SQLite.
+        """Run `fn`, a point read of a short row; on SQLite directly on the event loop.
 
-        That takes some 40 microseconds, a third of the hop to a thread. In WAL mode readers wait for nobody; in
-        the rare case that they would (recovery after a crash), the readers do the waiting.
+        That takes about 40 microseconds, a third of a hop to a thread. In WAL mode readers do not wait; in the rare
+        case that they must (recovery after a crash), `fn` runs through `read`.
         """
         found = self._peek(fn)
         return await self.read(fn) if found is None else found[0]
 
     def _peek(self, fn: Callable[[Connection], T]) -> tuple[T] | None:
-        """What `fn` gives on the connection of the point reads; None where there is none, or it would have to wait."""
+        """Run `fn` on the point-read connection; None if there is no such connection or it would have to wait."""
         if self._peeker is None:
             return None
         try:
             return (fn(self._peeker),)
         except DBAPIError:
-            return None  # busy, or worse: `read` waits, or says what is wrong
+            return None  # busy or broken: `read` waits, or raises the error
         finally:
             self._peeker.rollback()
 
     async def calm(self) -> None:
-        """Wait until the database is ready for work that has no haste: see `Checkpointer.calm`."""
+        """Wait until the database is ready for background writes: see `Checkpointer.calm`."""
         if self._checkpointer is not None:
             await self._checkpointer.calm()
 
     async def answers(self) -> None:
-        """Nothing, if the database answers now.
+        """Check that the database answers now, without waiting for it to come back.
 
         Raises:
-            StorageError: it does not; nobody waits for it here.
+            StorageError: the database does not answer.
         """
         self.writer.check_file()
         try:
@@ -310,28 +310,28 @@ class Database:
             raise (StorageError(f"{self.place}: {reason_of(error)}") if meant is error else meant) from error
 
     async def now_ms(self) -> int | None:
-        """What the clock of PostgreSQL says, in UTC milliseconds; None for SQLite, whose clock is the machine's."""
+        """Return PostgreSQL's time in UTC milliseconds; None for SQLite, whose clock is the machine's."""
         if self.dialect == "sqlite":
             return None
         return await self.read(lambda connection: int(connection.execute(_NOW).scalar_one()))
 
     async def data_version(self) -> int:
-        """A number that changes whenever any connection, of any process, has committed; for polling."""
+        """Return a number that changes with every commit of any connection of any process; for polling."""
 
         def version(connection: Connection) -> int:
             return int(connection.execute(_DATA_VERSION[self.dialect]).scalar_one())
 
-        # SQLite counts the commits of *other* connections, each connection for itself: this one never writes.
+        # In SQLite each connection counts the commits of *other* connections; this connection never writes.
         if (found := self._peek(version)) is not None:
             return found[0]
         seen = await self.read(version)
         if self.dialect == "sqlite":
             self._unknown -= 1
-            return self._unknown  # another connection's number says nothing: a new one says "look"
+            return self._unknown  # the numbers of two connections cannot be compared: a new number means "changed"
         return seen
 
     async def close(self) -> None:
-        """Finish what is queued for the writer and close every connection."""
+        """Commit the writes that are queued and close every connection."""
         if self._listener is not None:
             await self._listener.close()
         if self._checkpointer is not None:

@@ -1,9 +1,9 @@
-"""The time of this machine's servers, handed on from one to the next beside their SQLite database.
+"""Keeps the servers' time in a file beside their SQLite database, so that a new server continues it.
 
-A server's time does not jump while it lives (`gateway.clock`). Were it the machine's again at each start, a server that
-is started after a jump would end the jobs that others have accepted before it, and a restart those of its own. So each
-writes down what time it has, and the next one goes on from there, as long as the machine has not been started anew:
-only within one run can the time in between be measured.
+A server's time does not jump while it runs (`gateway.clock`). If a server took the machine's time at its start, and
+that had jumped, it would time out jobs that were accepted before the jump. So each server writes down its time, and
+the next one continues from it, unless the machine was rebooted: the time in between can be measured only within one
+boot.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from gateway.settings.logs import get_logger
 
 FILE = "clock.json"
 LONGEST_MS = 7 * 86_400_000
-"""A difference above it is no jump: the machine's clock had not been set at all when the others began."""
+"""A larger difference means that the machine's clock was not yet set when the other servers started."""
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 log = get_logger("voxgate.storage")
@@ -31,10 +31,10 @@ class _Kept(msgspec.Struct, frozen=True):
 
 
 class KeptTime:
-    """Keeps a clock's time in a folder.
+    """Stores a clock's time in a file of a folder.
 
     Args:
-        boot_id: tells one run of the machine from another; empty where it cannot be told, and nothing is kept.
+        boot_id: identifies one boot of the machine; "" if the system has none: then nothing is stored.
     """
 
     def __init__(self, folder: Path, clock: SystemClock, boot_id: str | None = None) -> None:
@@ -43,7 +43,7 @@ class KeptTime:
         self._boot_id = _this_run() if boot_id is None else boot_id
 
     def go_on(self) -> None:
-        """Set the clock to what the servers before have come to by now."""
+        """Set the clock to the stored time plus the time passed since it was stored."""
         try:
             kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
         except (OSError, msgspec.DecodeError):
@@ -59,7 +59,7 @@ class KeptTime:
             log.warning("clock_was_set", seconds=-off_ms // 1000)
 
     def keep(self) -> None:
-        """Write down what time it is."""
+        """Store the clock's time."""
         if not self._boot_id:
             return
         elapsed_s, now_ms = self._clock.elapsed(), self._clock.now_ms()

@@ -1,7 +1,7 @@
-"""Hears what other servers tell over PostgreSQL (`storage/db/notices.py`), on a connection of its own.
+"""Receives the notices of other servers over PostgreSQL (`storage/db/notices.py`), on its own connection.
 
-Nothing depends on being heard: behind every notice there is a poll. When the connection was lost, everything may
-have been missed, and everybody is told to look.
+Nothing depends on a notice: a poll backs each one. After the connection was lost, notices may have been missed, so
+the handler of every topic is called.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from gateway.settings.logs import get_logger
 from storage.db.notices import CHANNELS, Topic, read_payload
 
 AGAIN_S = 1.0
-"""Seconds before connecting again."""
+"""Seconds before reconnecting."""
 
 Heard = Callable[[tuple[str, ...]], None]
-"""Is given the names of a notice; none of them when notices may have been missed: look at everything."""
+"""A handler of notices. Gets the names in a notice; no names mean that notices may have been missed: read all rows."""
 
 log = get_logger("voxgate.storage")
 
 
 class Listener:
-    """Listens until it is closed.
+    """Listens for notices until `close`.
 
     Args:
-        url: of PostgreSQL.
-        parameters: what else libpq is given to connect.
-        heard: what to do about each topic.
-        is_own: whether a backend's process id is that of our own writer, whose news are no news.
+        url: the PostgreSQL database.
+        parameters: further parameters of libpq for the connection.
+        heard: the handler of each topic.
+        is_own: True for the process id of this server's own writer, whose notices are ignored.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class Listener:
         self._task = asyncio.create_task(self._loop(), name="listener")
 
     async def close(self) -> None:
-        """Listen no more."""
+        """Stop listening and close the connection."""
         self._task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
@@ -63,15 +63,15 @@ class Listener:
                     if lost:
                         log.info("listening_again")
                     lost = False
-                    self._tell_all()  # what was told before is known to nobody here
+                    self._tell_all()  # notices sent before LISTEN were missed
                     async for notify in connection.notifies():
                         if not self._is_own(notify.pid):
                             self._tell(notify.channel, notify.payload)
             except psycopg.Error as error:
-                if not lost:  # said once, not once a second
+                if not lost:  # logged once per outage
                     log.warning("not_listening", error=type(error).__name__)
                 lost = True
-            except Exception:  # a listener that ended would leave everything to the polls for ever
+            except Exception:  # the loop must go on: otherwise only the polls would be left
                 log.exception("listener_crashed")
             await asyncio.sleep(AGAIN_S)
 

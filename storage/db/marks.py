@@ -1,6 +1,6 @@
-"""Marks: counts that move in the transaction that changes what servers hold in memory.
+"""Marks: one counter per topic, raised in the transaction that changes rows which servers hold in memory.
 
-A server reads what it holds once more only when its mark has moved, however much else is written meanwhile.
+A server reads those rows again only when their mark has changed, however much else is written.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ _MOVE = text(
     "INSERT INTO marks (name, value) VALUES (:name, 1) ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"
 )
 READ = text("SELECT value FROM marks WHERE name = :name")
-"""Where a mark stands."""
+"""The value of a mark."""
 
 
 def move(conn: Connection, topic: Topic) -> None:
-    """Rows of this topic are changed by this transaction: every server hears of it, or finds the mark moved."""
+    """Raise the topic's mark with this transaction, and notify the other servers."""
     move_silently(conn, topic)
     tell(conn, topic)
 
 
 def move_silently(conn: Connection, topic: Topic) -> None:
-    """As `move`, for servers that may find the mark moved at their next look."""
+    """Raise the topic's mark without a notice; other servers see it at their next poll."""
     conn.execute(_MOVE, {"name": topic.value})
 
 
 async def read(db: Database, topic: Topic) -> int:
-    """Where the mark of a topic stands. Read it before the rows: what changes in between is read again, not missed."""
+    """Return the mark of a topic. Read it before the rows, so that a change in between is read again, not missed."""
     return await db.peek(lambda conn: int(conn.execute(READ, {"name": topic.value}).scalar() or 0))

@@ -1,10 +1,9 @@
-"""Bring a database to the schema of this release. Synchronous: run it before the event loop, or in a thread.
+"""Migrates a database to the schema of this release. Synchronous: run it before the event loop, or in a thread.
 
-Alembic holds the migrations (`migrations/`, inside the wheel). An upgrade is one transaction on both databases, so
-two servers that start at once migrate one after the other, and a failed migration leaves the old schema.
+Alembic runs the migrations (`migrations/`, inside the wheel). An upgrade is one transaction on both databases, so
+two servers that start at the same time migrate one after the other, and a failed migration leaves the old schema.
 
-Every command looks whether its database is ready, and mostly it is: that needs no Alembic, whose import takes a
-third of a second.
+Every command checks its database first; if it is ready, Alembic is not imported (a third of a second).
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _LOCK_TIMEOUT_MS = 60_000
 
 
 class Schema(msgspec.Struct, frozen=True):
-    """Where a database stands against this release: `empty`, `behind`, `ready`, or `ahead` (made by a newer one)."""
+    """A database's schema compared with this release: `empty`, `behind`, `ready`, or `ahead` (made by a newer one)."""
 
     state: Literal["empty", "behind", "ready", "ahead"]
     current: str | None
@@ -40,7 +39,7 @@ class Schema(msgspec.Struct, frozen=True):
 
 
 def current(url: str) -> str | None:
-    """The revision a database has; None when it has none."""
+    """Return the schema revision of a database; None if it has none."""
     parsed = parse_url(url)
     if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
         return None
@@ -58,10 +57,10 @@ def current(url: str) -> str | None:
 
 
 def check(url: str) -> Schema:
-    """Compare a database with this release, and change nothing.
+    """Compare a database with this release; changes nothing.
 
     Raises:
-        StorageError: it cannot be read.
+        StorageError: the database cannot be read.
     """
     revision, wanted = current(url), migrations.HEAD
     if revision is None:
@@ -75,10 +74,10 @@ def check(url: str) -> Schema:
 
 
 def upgrade(url: str) -> None:
-    """Migrate to this release, making the SQLite file where there is none.
+    """Migrate a database to this release; a missing SQLite file is made.
 
     Raises:
-        StorageError: full, read-only or locked; or made by a newer release. Nothing was changed.
+        StorageError: the database is full, read-only, locked, or made by a newer release. Nothing was changed.
     """
     from alembic import command
 
@@ -105,10 +104,10 @@ def upgrade(url: str) -> None:
 
 
 def backup_sqlite(path: Path) -> Path:
-    """Copy a SQLite database, running or not, beside itself as `NAME.TIME.bak`, and keep the last three copies.
+    """Copy a SQLite database, in use or not, to `NAME.TIME.bak` beside it; keep the last three copies.
 
     Raises:
-        StorageError: no room, or no right to write there.
+        StorageError: no space, or no permission to write there.
     """
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S%fZ")
     target = path.with_name(f"{path.name}.{stamp}.bak")

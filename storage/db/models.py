@@ -1,11 +1,11 @@
-"""The one schema, for SQLite and PostgreSQL alike.
+"""The database schema, the same for SQLite and PostgreSQL.
 
 Times are UTC milliseconds since 1970, sizes are bytes, JSON documents are text written by msgspec. Columns of jobs
-stand in the order of `JobRecord`: rows are decoded by position. Columns that a migration added to `jobs` stand behind
-its long texts, and SQLite walks a row's overflow pages to reach them: what is read often leaves them out.
+are in the order of `JobRecord`: rows are decoded by position. Columns that a migration added to `jobs` come after its
+long texts; SQLite must walk a row's overflow pages to reach them, so frequent reads leave them out.
 
-Foreign keys to `blobs` are what makes "no row points at a missing file" hold: the sweeper deletes a blob's row
-before its file, and cannot while anything refers to it.
+Foreign keys to `blobs` guarantee that no row refers to a missing file: the sweeper deletes a blob's row before its
+file, and cannot delete it while a row refers to it.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Serial = BigInteger().with_variant(Integer(), "sqlite")
-"""A counting primary key; SQLite counts only columns of exactly INTEGER type."""
+"""An auto-incremented primary key; SQLite increments only columns of exactly INTEGER type."""
 
 
 Words = Text().with_variant(Text(collation="C"), "postgresql")
-"""Text in the order of its bytes, as SQLite has it: ids are compared, and no language has a say in that."""
+"""Text compared by its bytes on both databases: the order of ids must not depend on a language."""
 
 
 class Base(DeclarativeBase):
-    """Names every constraint, so that migrations can refer to it on both databases."""
+    """The base class of the tables. Names every constraint, so that migrations can refer to it on both databases."""
 
     metadata = MetaData(
         naming_convention={
@@ -47,7 +47,7 @@ class Base(DeclarativeBase):
 
 
 class EndpointRow(Base):
-    """The public name in the URL; owns a route policy, defaults and limits."""
+    """An endpoint: the public name in the URL; owns a route policy, defaults and limits."""
 
     __tablename__ = "endpoints"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -60,7 +60,7 @@ class EndpointRow(Base):
 
 
 class ApiKeyRow(Base):
-    """A key is found by its public id; only a digest of its secret is kept."""
+    """An API key. Looked up by its public id; only a digest of its secret is stored."""
 
     __tablename__ = "api_keys"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -81,9 +81,9 @@ class ApiKeyRow(Base):
 class BlobRow(Base):
     """A file of the audio store.
 
-    `touched_ms`: when it was put last. `loose_ms`: since when nothing may refer to it; NULL once the sweeper has seen a
-    reference. A put sets it to its time. Triggers set it to 0 in the transaction that drops a reference, whatever
-    statement or cascade does that: a time that the next sweep fills in.
+    `touched_ms`: the time of the last put. `loose_ms`: the time since which the blob may be unreferenced; NULL once the
+    sweeper has seen a reference. A put sets it to the time of the put. Triggers set it to 0 in the transaction that
+    drops a reference, whatever statement or cascade does that; the next sweep replaces 0 by its time.
     """
 
     __tablename__ = "blobs"
@@ -99,9 +99,9 @@ class BlobRow(Base):
 
 
 class DyingBlob(Base):
-    """A blob that the sweeper has taken out of `blobs`, so that nothing can refer to it, and whose file goes next.
+    """A blob that the sweeper has removed from `blobs`, so that no row can refer to it; its file is deleted next.
 
-    A put of the same bytes makes a row of `blobs` again; whoever removes the file looks there afterwards.
+    A put of the same bytes makes a row in `blobs` again; the sweeper checks for it after it removed the file.
     """
 
     __tablename__ = "dying_blobs"
@@ -155,35 +155,35 @@ class JobRow(Base):
     lane: Mapped[int] = mapped_column(server_default=text("1"))
     deaths: Mapped[int] = mapped_column(server_default=text("0"))
     __table_args__ = (
-        # One leader per flight: the lock that makes two syntheses of one utterance impossible.
+        # One leader per flight: this index makes two syntheses of one utterance impossible.
         Index("uq_jobs_flight", "flight_key", unique=True, sqlite_where=text("state = 'IN_PROGRESS'"),
               postgresql_where=text("state = 'IN_PROGRESS'")),
         Index("ix_jobs_running", "owner", sqlite_where=text("state = 'IN_PROGRESS'"),
               postgresql_where=text("state = 'IN_PROGRESS'")),
-        # The queue: the head of each backend's, tenant's and lane's line is one look.
+        # The queue: one lookup finds the first job of a backend, tenant and lane.
         Index("ix_jobs_line", "backend", "tenant", "lane", "created_ms", "id",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
         Index("ix_jobs_ttl", "expires_at_ms",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
         Index("ix_jobs_followers", "flight_key", "low_priority", "tenant", "created_ms", "id",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
-        # Those with whom a server died run alone: looked for once a second, and passed over by every other look.
+        # Suspects, during which a server died, run alone: searched once a second, and skipped by all other searches.
         Index("ix_jobs_suspects", "deaths", "id", sqlite_where=text("state = 'IN_QUEUE' AND deaths > 0"),
               postgresql_where=text("state = 'IN_QUEUE' AND deaths > 0")),
         Index("ix_jobs_retained", "retain_until_ms", sqlite_where=text("retain_until_ms IS NOT NULL"),
               postgresql_where=text("retain_until_ms IS NOT NULL")),
         Index("ix_jobs_blob_hash", "blob_hash", sqlite_where=text("blob_hash IS NOT NULL"),
               postgresql_where=text("blob_hash IS NOT NULL")),
-        # Pages of a tenant's jobs; `retries`, so that counting what has ended reads no row.
+        # Pages of a tenant's jobs; includes `retries`, so that counting finished jobs reads no table row.
         Index("ix_jobs_pages", "tenant", "endpoint_id", "state", "id", "retries"),
     )  # fmt: skip
 
 
 class JobCountRow(Base):
-    """How many jobs of an endpoint are IN_QUEUE or IN_PROGRESS: the sum of `n` over its shards.
+    """The number of jobs of an endpoint that are IN_QUEUE or IN_PROGRESS: the sum of `n` over its shards.
 
-    Triggers on `jobs` keep it, so that it is exact whatever statement, replay, rollback or cascade changes a job. On
-    PostgreSQL each connection counts in a shard of its own, mostly, so that servers do not wait for each other.
+    Triggers on `jobs` update it, so that it is exact whatever statement, replay, rollback or cascade changes a job. On
+    PostgreSQL each connection mostly counts in its own shard, so that servers do not wait for each other.
     """
 
     __tablename__ = "job_counts"
@@ -208,8 +208,8 @@ class JobEventRow(Base):
 
 
 class TakeRow(Base):
-    """The PCM of one chunk, as 16-bit FLAC. `job_id` spoke it; `tenant` and `voice_hash` are set where a tenant's own
-    voice did."""
+    """A take: the PCM of one chunk, as 16-bit FLAC. `job_id` is the job that spoke it; `tenant` and `voice_hash` are
+    set only for a tenant's own voice."""
 
     __tablename__ = "takes"
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -233,7 +233,7 @@ class TakeRow(Base):
 
 
 class TakePinRow(Base):
-    """A job spoke or found a take: nobody evicts it while the job is unfinished. Its rows outlive both for a while."""
+    """A pin: the take is not evicted while its job is unfinished. Pins outlive job and take for a while."""
 
     __tablename__ = "take_pins"
     take_key: Mapped[str] = mapped_column(primary_key=True)
@@ -242,7 +242,7 @@ class TakePinRow(Base):
 
 
 class MarkRow(Base):
-    """Counts changes of what servers hold in memory, by topic; they look when it has moved (`storage/db/marks.py`)."""
+    """A mark: the number of changes to a topic's rows that servers hold in memory (`storage/db/marks.py`)."""
 
     __tablename__ = "marks"
     name: Mapped[str] = mapped_column(primary_key=True)
@@ -250,7 +250,7 @@ class MarkRow(Base):
 
 
 class CacheEntryRow(Base):
-    """Finished audio under its cache key. `voice_hash` is set where the tenant's own voice spoke it."""
+    """A cache entry: finished audio under its cache key. `voice_hash` is set only for a tenant's own voice."""
 
     __tablename__ = "cache_entries"
     key: Mapped[str] = mapped_column(primary_key=True)
@@ -276,7 +276,7 @@ class CacheEntryRow(Base):
 
 
 class VoiceRow(Base):
-    """A voice somebody uploaded or named."""
+    """A tenant's own voice."""
 
     __tablename__ = "voices"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -291,7 +291,7 @@ class VoiceRow(Base):
 
 
 class PronunciationsRow(Base):
-    """A tenant's pronunciation dictionary: one document, replaced as a whole, its version one more each time."""
+    """A tenant's pronunciation dictionary: one document, replaced as a whole; each change raises its version by one."""
 
     __tablename__ = "pronunciations"
     tenant: Mapped[str] = mapped_column(primary_key=True)
@@ -301,7 +301,8 @@ class PronunciationsRow(Base):
 
 
 class UsageRow(Base):
-    """What a key used on one day (UTC, ISO 8601). Money is whole millionths of a US dollar, so that sums are exact."""
+    """The usage of a key on one day (UTC, ISO 8601). Cost is in whole millionths of a US dollar, so that sums are
+    exact."""
 
     __tablename__ = "usage"
     tenant: Mapped[str] = mapped_column(primary_key=True)
@@ -317,7 +318,7 @@ class UsageRow(Base):
 
 
 class LimitWindowRow(Base):
-    """How much of a limit's window all servers together have leased."""
+    """The part of a limit's window that all servers together have leased."""
 
     __tablename__ = "limit_windows"
     key_id: Mapped[str] = mapped_column(primary_key=True)
@@ -327,7 +328,7 @@ class LimitWindowRow(Base):
 
 
 class WebhookDeliveryRow(Base):
-    """A webhook that is owed: written with the job's final state, in the same transaction."""
+    """A webhook to deliver: written with the job's final state, in the same transaction."""
 
     __tablename__ = "webhook_deliveries"
     id: Mapped[int] = mapped_column(Serial, primary_key=True)
@@ -344,7 +345,7 @@ class WebhookDeliveryRow(Base):
     endpoint_id: Mapped[str] = mapped_column(server_default=text("''"))
     __table_args__ = (
         Index("ix_webhook_deliveries_pages", "tenant", "endpoint_id", "state", "id"),
-        # Passing over what a receiver that hangs is owed reads this index only.
+        # Skipping the deliveries of a receiver that hangs reads only this index.
         Index("ix_webhook_deliveries_due_ms", "due_ms", "tenant", "receiver", sqlite_where=text("state = 'PENDING'"),
               postgresql_where=text("state = 'PENDING'")),
         Index("ix_webhook_deliveries_job_id", "job_id"),
@@ -352,7 +353,7 @@ class WebhookDeliveryRow(Base):
 
 
 class WriterMarkRow(Base):
-    """The last group that a server's writer has committed: what it asks when a COMMIT was not answered."""
+    """The last group that a server's writer has committed; read when a COMMIT got no answer."""
 
     __tablename__ = "writer_marks"
     writer: Mapped[str] = mapped_column(primary_key=True)
@@ -361,7 +362,7 @@ class WriterMarkRow(Base):
 
 
 class IdempotencyKeyRow(Base):
-    """Which job an Idempotency-Key made, and the hash of the body it came with."""
+    """An idempotency key, the job it made, and the hash of its request body."""
 
     __tablename__ = "idempotency_keys"
     tenant: Mapped[str] = mapped_column(primary_key=True)
@@ -374,7 +375,7 @@ class IdempotencyKeyRow(Base):
 
 
 class RouteChangeRow(Base):
-    """Who changed an endpoint's route policy, when, and why."""
+    """A change of an endpoint's route policy: actor, time and reason."""
 
     __tablename__ = "route_changes"
     id: Mapped[int] = mapped_column(Serial, primary_key=True)
@@ -388,7 +389,7 @@ class RouteChangeRow(Base):
 
 
 class ComparisonRow(Base):
-    """The same utterance by several contenders."""
+    """A comparison: the same utterance by several contenders."""
 
     __tablename__ = "comparisons"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -402,7 +403,7 @@ class ComparisonRow(Base):
 
 
 class SampleRow(Base):
-    """One contender's audio."""
+    """A sample: one contender's audio in a comparison."""
 
     __tablename__ = "samples"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -421,7 +422,7 @@ class SampleRow(Base):
 
 
 class VoteRow(Base):
-    """What a listener preferred; `winner_id` and `loser_id` are samples, `choice` says `prefer`, `tie` or `bad`."""
+    """A listener's vote; `winner_id` and `loser_id` are samples, `choice` is `prefer`, `tie` or `bad`."""
 
     __tablename__ = "votes"
     id: Mapped[str] = mapped_column(primary_key=True)

@@ -1,7 +1,7 @@
-"""What one server's commit tells the others, so that they look at once instead of at their next poll.
+"""Notices: messages that one server's commit sends to the others, so that they read now instead of at their next poll.
 
-A notice says that something has changed, never what it is now: whoever hears it reads the rows. It is sent with the
-commit that makes it true, or not at all. On SQLite nothing is sent: the other processes of one machine poll.
+A notice says only that rows have changed; a server that receives it reads the rows. It is sent with the commit that
+makes it true, or not at all. On SQLite nothing is sent: the other processes on the machine poll.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 CHANNELS = ("voxgate_queue", "voxgate_changes")
-"""PostgreSQL's names: jobs that can be claimed, and everything else."""
+"""Channels of PostgreSQL's NOTIFY: jobs that can be claimed, and every other topic."""
 
 _MOST_BYTES = 7_900
-"""A payload of NOTIFY ends at 8,000 bytes."""
+"""A NOTIFY payload must be shorter than 8,000 bytes."""
 _KEY = "voxgate_notices"
 
 
 class Topic(StrEnum):
-    """What has changed."""
+    """The kind of rows that have changed."""
 
     QUEUE = "queue"  # there may be a job to claim
     JOBS = "jobs"  # these jobs have ended
-    TAKES = "takes"  # takes of these jobs were kept
-    CACHE = "cache"  # entries were forgotten, or have other audio now
+    TAKES = "takes"  # takes of these jobs were stored
+    CACHE = "cache"  # cache entries were deleted, or have other audio now
     KEYS = "keys"
     ENDPOINTS = "endpoints"
     VOICES = "voices"
@@ -33,11 +33,11 @@ class Topic(StrEnum):
 
 
 Notices = dict[Topic, dict[str, None]]
-"""Names by topic, in their order and each once."""
+"""Names by topic, in order and each once."""
 
 
 def tell(connection: Connection, topic: Topic, names: Iterable[str] = ()) -> None:
-    """Send this when the connection's transaction commits.
+    """Send a notice when the connection's transaction commits.
 
     Args:
         names: ids of jobs; other topics need none.
@@ -47,13 +47,13 @@ def tell(connection: Connection, topic: Topic, names: Iterable[str] = ()) -> Non
 
 
 def take_notices(connection: Connection) -> Notices:
-    """What the transaction has told so far; forgets it."""
+    """Return and clear the notices of the transaction so far."""
     notices: Notices = connection.info.pop(_KEY, {})
     return notices
 
 
 def payloads(notices: Notices) -> list[tuple[str, str]]:
-    """Channel and payload of every message that carries these notices."""
+    """Return channel and payload of each message that carries these notices."""
     messages: list[tuple[str, str]] = []
     for topic, names in notices.items():
         if topic is Topic.QUEUE:
@@ -64,7 +64,7 @@ def payloads(notices: Notices) -> list[tuple[str, str]]:
 
 
 def read_payload(channel: str, payload: str) -> tuple[Topic, tuple[str, ...]] | None:
-    """Topic and names of a message; None for one that a newer release sent."""
+    """Return topic and names of a message; None for an unknown topic, which a newer release sent."""
     if channel == CHANNELS[0]:
         return Topic.QUEUE, ()
     topic, *names = payload.split(" ")

@@ -1,7 +1,7 @@
-"""Rows that were not used for longest, where they are many: in the order in which they lie, not of their use.
+"""Finds the least recently used rows when they are many, in the order in which they are stored.
 
-Rows in the order of their use lie anywhere, and every one that is deleted changes pages of its own. Where a good part
-of a table goes, neighbours go together.
+Rows in the order of their use are scattered, and each deleted row changes other pages. When a large part of a table is
+deleted, deleting neighbours together changes fewer pages.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from storage.db.batches import PAGE
 from storage.db.database import Database
 
 MANY = 1 / 8
-"""Of all bytes: where more go, reading the whole table is worth it."""
+"""Share of all bytes to delete above which reading the whole table is worth it."""
 _FIRST: dict[str, tuple[str, int | str]] = {"sqlite": ("rowid", -1), "postgresql": ("key", "")}
-"""The order in which rows lie, and what is before the first."""
+"""The column of the storage order, and a value before the first."""
 
 
 class OldRows:
     """Rows of a table that has columns `key`, `last_used_ms` and `size_bytes`.
 
     Args:
-        table: its name, and `t` after it if `where` says so.
-        where: which of its rows may go, a condition in SQL.
-        counted: which of its rows the budget is for.
+        table: the table's name, followed by the alias `t` if `where` uses it.
+        where: SQL condition of rows that may be deleted.
+        counted: SQL condition of rows that the budget counts.
         params: values of those conditions.
     """
 
@@ -40,16 +40,16 @@ class OldRows:
         self._params = dict(params or {})
 
     async def since(self, budget_bytes: int) -> int:
-        """The time before which those rows were used last that are too many, but for the last few of these."""
+        """Return the time of last use before which rows exceed the budget; the last few of them are left out."""
         params = self._params | {"budget": budget_bytes}
         mark = time_of(self._table, self._where, self._counted)
         found = await self._db.read(lambda conn: conn.execute(mark, params).scalar())
         return 2**62 if found is None else int(found)
 
     async def pages(self, before_ms: int) -> AsyncIterator[tuple[list[str], int]]:
-        """The keys of rows that were used last before a time, a page at a time, in the order in which they lie.
+        """Yield pages of keys of rows last used before a time, in storage order.
 
-        With each page comes the latest use of its rows: whatever is used after that has been used meanwhile.
+        Each page comes with the latest use of its rows; a row used after that was used meanwhile.
         """
         order, after = _FIRST[self._db.dialect]
         rows = lying(self._table, f"{self._where} AND {self._counted}", order)
@@ -63,9 +63,9 @@ class OldRows:
 
 
 def time_of(table: str, where: str, counted: str) -> TextClause:
-    """The last use of the row with which the oldest have more bytes than are too many, by index.
+    """Build the statement for the last use of the row up to which the oldest rows cover the excess; it reads an index.
 
-    One statement, so that no other server deletes rows between the sum of all and that of the oldest.
+    One statement, so that no other server deletes rows between the sum of all and the sum of the oldest.
     """
     return text(
         "SELECT last_used_ms FROM (SELECT last_used_ms, SUM(size_bytes) OVER "  # noqa: S608 - constants
@@ -76,7 +76,7 @@ def time_of(table: str, where: str, counted: str) -> TextClause:
 
 
 def lying(table: str, where: str, order: str) -> TextClause:
-    """A page of rows by `order`; the plus keeps the index of last use out of it."""
+    """Build the statement for a page of rows by `order`; the plus prevents use of the index of last use."""
     return text(
         f"SELECT {order}, key, last_used_ms FROM {table} WHERE {order} > :after AND +last_used_ms < :mark AND {where} "  # noqa: S608
         f"ORDER BY {order} LIMIT :limit"

@@ -1,4 +1,4 @@
-"""How long we wait for a database that has gone away and may come back: a restart is no reason to fail anybody."""
+"""The retry budget for a database that is away: requests wait through a short restart instead of failing."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ _STEP_S = 0.1
 
 
 class Patience:
-    """Runs out so many seconds after the first failure of an outage; whoever comes later fails at once.
+    """Allows retries until `seconds` after the first failure of an outage; after that, operations fail at once.
 
     Args:
-        seconds: 0 for none.
+        seconds: 0 for no retries.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -19,18 +19,18 @@ class Patience:
         self._since: float | None = None
 
     def renew(self) -> None:
-        """It works."""
+        """Note a success: the outage is over."""
         self._since = None
 
     def left(self) -> bool:
-        """It has failed: whether to try again."""
+        """Note a failure; return whether to try again."""
         now = time.monotonic()
         if self._since is None:
             self._since = now
         return now - self._since < self._seconds
 
     def wait(self) -> bool:
-        """As `left`, after a short sleep. Blocks."""
+        """As `left`, then sleep shortly before a retry. Blocks."""
         left = self.left()
         if left:
             time.sleep(_STEP_S)

@@ -1,4 +1,4 @@
-"""Statements that several repositories share; each works on SQLite and PostgreSQL as it stands."""
+"""Statements shared by several stores; each works on SQLite and PostgreSQL unchanged."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PUT_BLOB = text(
     "VALUES (:hash, :suffix, :size_bytes, :now, :now) "
     "ON CONFLICT (hash) DO UPDATE SET touched_ms = excluded.touched_ms, loose_ms = excluded.loose_ms"
 )
-"""Make a blob known, and start its grace anew."""
+"""Add a blob, or restart its grace period."""
 
 ADD_USAGE = text(
     "INSERT INTO usage (tenant, key_id, endpoint_id, backend, day, characters, audio_ms, jobs, cache_hits, "
@@ -24,24 +24,24 @@ ADD_USAGE = text(
     "jobs = usage.jobs + excluded.jobs, cache_hits = usage.cache_hits + excluded.cache_hits, "
     "cost_micro_usd = usage.cost_micro_usd + excluded.cost_micro_usd"
 )
-"""Add to what a key used on a day."""
+"""Add to the usage of a key on a day."""
 
 ADD_EVENT = text(
     "INSERT INTO job_events (job_id, at_ms, event, attempt, owner, detail) "
     "VALUES (:job_id, :now, :event, :attempt, :owner, :detail)"
 )
-"""Write one step of a job's life."""
+"""Write one event of a job."""
 
 ADD_WEBHOOK = text(
     "INSERT INTO webhook_deliveries (job_id, tenant, endpoint_id, receiver, url, state, tries, due_ms, created_ms) "
     "VALUES (:job_id, :tenant, (SELECT j.endpoint_id FROM jobs j WHERE j.id = :job_id), :receiver, :url, 'PENDING', 0, "
     ":now, :now)"
 )
-"""Owe a webhook, in the transaction that ends its job."""
+"""Add a pending webhook, in the transaction that ends its job."""
 CLOSE_WEBHOOKS = text(
     "UPDATE webhook_deliveries SET state = 'FAILED', last_error = :error WHERE job_id = :job_id AND state = 'PENDING'"
 )
-"""Owe what is still owed of a job's end no more."""
+"""Close the pending webhooks of a job."""
 
 _INSERT_CACHE_ENTRY = (
     "INSERT INTO cache_entries (key, scope, tenant, backend, revision, voice, format, blob_hash, size_bytes, output, "
@@ -59,11 +59,11 @@ HAS_BLOB = {
     "sqlite": text("SELECT 1 FROM blobs WHERE hash = :hash"),
     "postgresql": text("SELECT 1 FROM blobs WHERE hash = :hash FOR KEY SHARE"),
 }
-"""Whether a blob is known, and stays so until the transaction ends."""
+"""Check that a blob has a row, and keep it until the transaction ends."""
 
 
 def put_cache_entry(conn: Connection, entry: CacheEntryRecord) -> None:
-    """Keep finished audio under its cache key; what was there before, as with `refresh`, is replaced."""
+    """Add a cache entry, or replace the one under its key (as with `refresh`)."""
     params = msgspec.structs.asdict(entry)
     if conn.execute(_ADD_CACHE_ENTRY, params).rowcount:
         return
@@ -74,10 +74,10 @@ def put_cache_entry(conn: Connection, entry: CacheEntryRecord) -> None:
 
 
 def move_cache_mark(conn: Connection) -> None:
-    """Entries were deleted: every server that holds them in memory finds so at its next look, within a second."""
+    """Note that cache entries were deleted: servers that hold them in memory see it at their next poll, within 1 s."""
     marks.move_silently(conn, Topic.CACHE)
 
 
 def tell_cache_changed(conn: Connection) -> None:
-    """Entries were deleted or replaced: every server that holds them in memory hears of it with the commit."""
+    """Note that cache entries were deleted or replaced: servers that hold them in memory are notified at the commit."""
     marks.move(conn, Topic.CACHE)

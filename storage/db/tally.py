@@ -1,7 +1,7 @@
-"""Jobs that this process has ended or queued again since the database's were counted last.
+"""Tally: the jobs that this process has ended or requeued since the last full count.
 
-Counting all finished jobs takes longer the more there are, so it is done now and then. What is written meanwhile is
-noted on the transaction that writes it, and added once that has committed.
+Counting all finished jobs gets slower with their number, so it is done seldom. Changes in between are noted on the
+transaction that writes them, and added to the tally after its commit.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ _KEY = "voxgate_tally"
 
 
 class Ended(msgspec.Struct, frozen=True):
-    """Finished jobs of an endpoint; `failed` includes those that timed out, `retried` counts every second try."""
+    """Finished jobs of an endpoint; `failed` includes timed-out jobs, `retried` counts every repeated attempt."""
 
     completed: int = 0
     failed: int = 0
     retried: int = 0
 
     def plus(self, other: Ended) -> Ended:
-        """The sum of both."""
+        """Return the sum of both."""
         return Ended(self.completed + other.completed, self.failed + other.failed, self.retried + other.retried)
 
     @classmethod
     def of(cls, state: JobState, jobs: int = 1, retried: int = 0) -> Ended:
-        """Jobs of one state; those that are not finished, or cancelled, count only for what was retried."""
+        """Count jobs of one state; unfinished and cancelled jobs count only as `retried`."""
         return cls(
             jobs if state is JobState.COMPLETED else 0,
             jobs if state in (JobState.FAILED, JobState.TIMED_OUT) else 0,
@@ -39,45 +39,45 @@ class Ended(msgspec.Struct, frozen=True):
 
 
 Moves = list[tuple[str, Ended]]
-"""Endpoint ids, and what came to each."""
+"""Endpoint ids, and the counts to add to each."""
 
 
 def note(connection: Connection, moves: Iterable[tuple[str, Ended]]) -> None:
-    """Add these to the tally when the connection's transaction commits."""
+    """Add these counts to the tally when the connection's transaction commits."""
     connection.info.setdefault(_KEY, []).extend(moves)
 
 
 def take_noted(connection: Connection) -> Moves:
-    """What the transaction has noted so far; forgets it."""
+    """Return and clear the counts noted by the transaction so far."""
     noted: Moves = connection.info.pop(_KEY, [])
     return noted
 
 
 class Tally:
-    """Sums by endpoint; the writer's thread adds, others read."""
+    """Sums of counts by endpoint; the writer's thread adds, other threads read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._sums: dict[str, Ended] = {}
 
     def add(self, moves: Iterable[tuple[str, Ended]]) -> None:
-        """Count what was committed."""
+        """Add committed counts."""
         with self._lock:
             for endpoint_id, ended in moves:
                 self._sums[endpoint_id] = self._sums.get(endpoint_id, _NOTHING).plus(ended)
 
     def of(self, endpoint_id: str) -> Ended:
-        """What came to an endpoint since the last `take`."""
+        """Return the counts of an endpoint since the last `take`."""
         return self._sums.get(endpoint_id, _NOTHING)
 
     def take(self) -> dict[str, Ended]:
-        """All sums; begins anew."""
+        """Return all sums and reset them."""
         with self._lock:
             sums, self._sums = self._sums, {}
         return sums
 
     def __bool__(self) -> bool:
-        """Whether anything was added since the last `take`."""
+        """Return whether anything was added since the last `take`."""
         return bool(self._sums)
 
 

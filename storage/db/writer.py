@@ -1,14 +1,12 @@
-"""Group commit: everything queued while the last transaction was committing becomes the next one.
+"""The writer: group commit. All operations queued during one commit form the next transaction.
 
-A group is one transaction: one executemany per kind of statement, then the functions in their order. A group that
-fails is rolled back and its operations are replayed one by one, each in a transaction of its own, so that only the
-one at fault fails. (A savepoint per operation was measured seven times slower.) Nobody is answered before the
-commit that holds his rows.
+A group is one transaction: one executemany per kind of statement, then the functions in order. A group that fails is
+rolled back and its operations are replayed one by one, each in its own transaction, so that only the wrong one fails.
+(A savepoint per operation was measured seven times slower.) A caller gets its answer after the commit of its rows.
 
-PostgreSQL adds what SQLite cannot do to us: two servers may deadlock, and the connection may break. A group that was
-chosen to end a deadlock, or whose connection broke, is done again as a whole. If the connection broke while COMMIT
-was under way, the mark that every group leaves says whether it was done. (The transaction's own id would not: after
-a crash it may be another's.)
+On PostgreSQL two servers may deadlock, and the connection may break. A group that was aborted to end a deadlock, or
+whose connection broke, is repeated as a whole. If the connection broke during COMMIT, the mark that every group writes
+tells whether it was committed. (The transaction's id would not: after a crash it may be reused.)
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ log = get_logger("voxgate.storage")
 
 MAX_GROUP = 512
 TRIES = 5
-"""How often a group is done before a deadlock, or a connection that breaks each time, is taken for its own fault."""
+"""Attempts of a group; after that many deadlocks or broken connections the group itself counts as the cause."""
 
 _NOW = "CAST(EXTRACT(EPOCH FROM now()) * 1000 AS bigint)"
 _FORGET_AFTER_MS = 7 * 86_400_000
@@ -50,24 +48,24 @@ _LAST_WORDS = text(
     "ON CONFLICT (writer) DO UPDATE SET mark = excluded.mark, at_ms = excluded.at_ms) "
     "SELECT COUNT(pg_notify(n.channel, n.payload)) FROM unnest(:channels, :payloads) AS n (channel, payload)"
 ).bindparams(bindparam("channels", type_=ARRAY(TEXT)), bindparam("payloads", type_=ARRAY(TEXT)))
-"""Before COMMIT: the group's mark, and the notices that leave with it."""
+"""The last statement before COMMIT: writes the group's mark and sends the notices."""
 _WHAT_BECAME = text(
     f"INSERT INTO writer_marks (writer, mark, at_ms) VALUES (:writer, 0, {_NOW}) "  # noqa: S608 - a constant
     "ON CONFLICT (writer) DO UPDATE SET at_ms = excluded.at_ms RETURNING mark"
 )
-"""The last mark that was committed. Waits for a transaction that still holds it: its end may only be near."""
+"""Read the last committed mark. Waits for a transaction that still holds the row, since it may be about to commit."""
 _FORGET = text(
     f"DELETE FROM writer_marks WHERE writer = :writer OR at_ms < {_NOW} - {_FORGET_AFTER_MS}"  # noqa: S608 - constants
 )
-"""Our mark when we stop, and those of servers that were killed."""
+"""Delete this writer's mark at its end, and old marks of killed servers."""
 _DEADLOCKS = ("40P01", "40001")
 _LOCK_TIMEOUT = "55P03"
 _LOST = ("08", "25P03", "57P")
-"""SQLSTATEs with which PostgreSQL hangs up, or does not answer the telephone."""
+"""SQLSTATEs of a lost or refused connection."""
 
 
 class _Operation:
-    """Rows for a statement, or one function of the connection; `future` gets its result."""
+    """A queued write: rows for a statement, or a function of the connection; `future` gets the result."""
 
     __slots__ = ("fn", "future", "news", "rows", "statement")
 
@@ -86,7 +84,7 @@ class _Operation:
         self.fn = fn
 
     def answer(self, result: Any, error: BaseException | None) -> None:
-        """Tell the caller what became of it, if he is still there."""
+        """Set the result or error, unless the caller was cancelled."""
         if self.future.done():
             return
         if error is None:
@@ -94,20 +92,20 @@ class _Operation:
             return
         try:
             self.future.set_exception(error)
-        except TypeError as instead:  # no future takes a StopIteration
+        except TypeError as instead:  # a future refuses a StopIteration
             self.future.set_exception(instead)
 
 
 class _Refused(Exception):
-    """The group was not even tried, or another try would only wait again. Its cause says why."""
+    """Raised if a group was not tried, or another try would only wait again. Its `__cause__` is the reason."""
 
 
 class Writer:
-    """The only way to write: one connection, one thread, one transaction at a time.
+    """Runs all writes of a process: one connection, one thread, one transaction at a time.
 
     Args:
         patience_s: how long a write waits for PostgreSQL to come back before it fails.
-        tally: gets what transactions have noted of jobs, once they are committed.
+        tally: gets the counts that transactions have noted, after their commit.
     """
 
     def __init__(self, engine: Engine, place: str, patience_s: float, tally: Tally) -> None:
@@ -125,12 +123,12 @@ class Writer:
         self._name = uuid.uuid4().hex
         self._mark = 0
         self._file: tuple[int, int] | None = None
-        """Which file a SQLite database is: device and inode."""
+        """Device and inode of the SQLite file."""
         self.process_id: int | None = None
-        """PostgreSQL's process that serves our connection: whoever hears its notices hears us."""
+        """The PostgreSQL process of this writer's connection; its notices are this server's own."""
 
     async def open(self) -> None:
-        """Connect."""
+        """Connect to the database."""
         await asyncio.get_running_loop().run_in_executor(self._thread, self._connect)
 
     def when_committed(self, told: Callable[[], None]) -> None:
@@ -138,14 +136,14 @@ class Writer:
         self._committed = told
 
     async def between(self, fn: Callable[[Any], T]) -> T | None:
-        """Run `fn` with the driver's connection between two transactions; None if there is no connection now."""
+        """Run `fn` with the driver's connection between two transactions; returns None without a connection."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._with_driver, fn)
 
     def check_file(self) -> None:
-        """See that the SQLite file is still the one that is open: its name may be another's now, or nobody's.
+        """Check that the open SQLite file still has its name: it may have been replaced or removed.
 
         Raises:
-            StorageGone: what is written now would be in no file that anybody finds again.
+            StorageGone: further writes would be lost.
         """
         if self._file is not None and self._file != _identity(self._place):
             raise replaced(self._place)
@@ -154,33 +152,32 @@ class Writer:
         """Execute `statement` with one row; rows of the same statement object share one executemany.
 
         Args:
-            news: what to tell other servers when it is committed.
+            news: the topic to notify other servers of when the row is committed.
 
         Raises:
             StorageError: the database is full, read-only, locked or away.
-            IntegrityError: this very row breaks a constraint.
+            IntegrityError: this row breaks a constraint.
         """
         future = asyncio.get_running_loop().create_future()
         await self._submit(_Operation(future, statement, (params,), news=news))
 
     async def insert_many(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
-        """As `insert`, for rows that are written all or none."""
+        """As `insert`, for several rows; all of them are written, or none."""
         if rows:
             await self._submit(_Operation(asyncio.get_running_loop().create_future(), statement, rows))
 
     async def run(self, fn: Callable[[Connection], T]) -> T:
-        """Run `fn` in a transaction and give its result once that is committed.
+        """Run `fn` in a transaction and return its result after the commit.
 
-        `fn` runs in the writer's thread, together with others of its group. It may run twice (a group is replayed
-        when one of its members fails), so it keeps nothing of its own; it gives a refusal as its result rather
-        than raise it, since raising rolls the whole group back. A caller that is cancelled stops waiting; its
-        operation is done all the same.
+        `fn` runs in the writer's thread, in one transaction with the rest of its group. It may run twice (a group is
+        replayed when one of its operations fails), so it must not keep state. It returns a refusal instead of raising
+        it, since an exception rolls the whole group back. If the caller is cancelled, the operation still runs.
         """
         result: T = await self._submit(_Operation(asyncio.get_running_loop().create_future(), fn=fn))
         return result
 
     async def close(self) -> None:
-        """Commit what is queued, then close the connection. Later writes are refused."""
+        """Commit the queued operations, then close the connection. Later writes are refused."""
         if self._closed:
             return
         self._closed = True
@@ -192,7 +189,7 @@ class Writer:
 
     async def _submit(self, operation: _Operation) -> Any:
         if self._closed:
-            raise StorageError("the gateway is stopping: nothing is written any more")
+            raise StorageError("the gateway is stopping: it takes no more writes")
         self._queue.append(operation)
         if self._draining is None:
             self._draining = asyncio.get_running_loop().create_task(self._drain())
@@ -211,16 +208,16 @@ class Writer:
     async def _outcomes(self, group: Sequence[_Operation]) -> list[_Outcome]:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
-        except Exception as error:  # else its callers would wait for ever, and all who write after them
+        except Exception as error:  # otherwise these callers and all later ones would wait for ever
             log.exception("commit_crashed", writes=len(group))
             return [(None, error)] * len(group)
 
     def _commit(self, group: Sequence[_Operation]) -> list[_Outcome]:
-        """Commit the group, or each of its members alone; what fails is an outcome, too."""
+        """Commit the group, or, if that fails, each operation alone; returns a result or an error for each."""
         for tries in range(TRIES, 0, -1):
             try:
                 return [(result, None) for result in self._transact(group)]
-            except Exception as error:  # noqa: BLE001 - every failure belongs to the callers, whatever it is
+            except Exception as error:  # noqa: BLE001 - every error is returned to the callers
                 failure = error
             if not (tries > 1 and self._deserves_another_try(failure)):
                 break
@@ -266,16 +263,16 @@ class Writer:
             self.check_file()
             return self._connection.begin()
         except StorageGone as error:
-            raise _Refused from error  # the connection is kept: it is all there is of that file
+            raise _Refused from error  # the connection is kept: it is the only access to that file
         except Exception as error:
-            # A connection that cannot begin is not trusted again: the next group takes a new one.
+            # A connection that cannot begin is not used again: the next group makes a new one.
             self._disconnect()
             raise _Refused from error
 
     # -- PostgreSQL
 
     def _last_words(self, connection: Connection) -> None:
-        """Leave the group's mark, and send the notices with the commit."""
+        """Write the group's mark, and send the notices with the commit."""
         notices = take_notices(connection)
         if not self._shared:
             return
@@ -285,10 +282,10 @@ class Writer:
         connection.execute(_LAST_WORDS, words | {"mark": self._mark, "writer": self._name})
 
     def _has_committed(self) -> bool:
-        """What became of a group whose connection broke at its COMMIT.
+        """Return whether a group was committed whose connection broke during COMMIT.
 
         Raises:
-            _Refused: nobody can say; the callers hear that the database is away.
+            _Refused: the database stays away, so that it cannot be known.
         """
         while True:
             try:
@@ -311,7 +308,7 @@ class Writer:
 
     def _deserves_another_try(self, error: Exception) -> bool:
         if _state_of(error) in _DEADLOCKS:
-            time.sleep(random.uniform(0, 0.02))  # both sides were at it: not at the same moment again
+            time.sleep(random.uniform(0, 0.02))  # a random pause, so that the two sides do not collide again
             return True
         if not self._shared or not _is_lost(error.__cause__ if isinstance(error, _Refused) else error):
             return False
@@ -322,7 +319,7 @@ class Writer:
         return True
 
     def _reconnect(self) -> None:
-        """Connect anew, for as long as there is patience.
+        """Reconnect; retry until the patience runs out.
 
         Raises:
             _Refused: PostgreSQL did not come back in time.
@@ -360,7 +357,7 @@ class Writer:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             if self._shared:
-                connection.invalidate()  # not back into the pool: it may be broken without having noticed
+                connection.invalidate()  # not returned to the pool: it may be broken
             connection.close()
 
 
@@ -373,12 +370,12 @@ def _identity(path: str) -> tuple[int, int] | None:
 
 
 def _state_of(error: BaseException) -> str | None:
-    """PostgreSQL's SQLSTATE."""
+    """Return PostgreSQL's SQLSTATE of an error, or None."""
     return getattr(error.orig, "sqlstate", None) if isinstance(error, DBAPIError) else None
 
 
 def _is_lost(error: BaseException | None) -> bool:
-    """Whether the connection, rather than the statement, has failed."""
+    """Return whether the connection has failed, not the statement."""
     if not isinstance(error, DBAPIError):
         return False
     state = _state_of(error)

@@ -191,7 +191,7 @@ async def test_a_user_without_rights_is_told(url: str) -> None:
     with contextlib.suppress(psycopg.errors.DuplicateObject):
         the_server().execute("CREATE ROLE stranger LOGIN")
     async with opened(str(make_url(url).set(username="stranger"))) as database:
-        with pytest.raises(StorageReadOnly, match="refuses this user a right"):
+        with pytest.raises(StorageReadOnly, match="denies this user a permission"):
             await JobStore(database).insert(a_job())
 
 
