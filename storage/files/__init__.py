@@ -1,1 +1,1 @@
-"""The audio store and the sweeper that empties it."""
+"""The audio store, and the sweeper that removes unused files from it."""

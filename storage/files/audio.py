@@ -1,14 +1,14 @@
 """The audio store: files named by the SHA-256 of their bytes, `aa/bb/HASH.ext` under one folder.
 
-The order that makes "no row points at a missing file" hold: write a spool in the store's own `tmp`, name it by its
-hash, fsync it and `tmp`, link it to its final name (`put_file`); commit the row; then `settle`, which makes sure that
-no sweeper took the file before the row was there, fsyncs the final name's folders, and only then drops the spool. If
-we are killed in between, or the power goes, whoever misses the file finds the spool. Nobody who waits for a result
-waits for the folders: on a new store they are three. (obstore's local store does not fsync.)
+No row may refer to a missing file. So a put has this order: write a spool in the store's own `tmp`, rename it to its
+hash, fsync it and `tmp`, link it to its final name (`put_file`); commit the row; then `settle`: restore the file if a
+sweeper took it before the row was committed, fsync the folders of the final name, and only then remove the spool. After
+a kill or power loss in between, a reader that misses the file finds the spool. The fsync of the folders (up to three on
+a new store) comes after the commit, so that a caller does not wait for it. (obstore's local store does not fsync.)
 
-Disks rot, and backups are restored by halves. A file that is read whole is compared with its name each time, one that
-is read in parts once as long as it does not change. One that holds other bytes is moved to the folder `damaged`, where
-people may look at it; its blob is missing from then on, and whoever needs it speaks again.
+Disks fail, and backups are restored in part. A file that is read whole is compared with its hash each time; a file that
+is read in parts, once until it changes. A damaged file is moved to the folder `damaged`, for people to look at; after
+that its blob is missing, and its text is spoken again when needed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _BLOCK = 1 << 20
 _THREADS = 8
 _SHORT_BYTES = 1 << 18
 _LOOKS = 3
-"""How often a damaged file is looked for elsewhere: in the trash, among the spools."""
+"""Attempts to find a sound file in place of a damaged one: in the trash, among the spools."""
 
 log = get_logger("voxgate.storage")
 
@@ -45,16 +45,16 @@ class AudioStore:
     """Content-addressed audio in a folder; every method that touches the disk runs in a thread."""
 
     ASIDE = "damaged"
-    """The folder of files that do not hold what their names say."""
+    """The folder of damaged files."""
 
     def __init__(self, root: Path, on_damage: Callable[[], None] = lambda: None) -> None:
-        """Make the folder.
+        """Make the store's folder.
 
         Args:
-            on_damage: called, in any thread, when a file was found that does not hold what its name says.
+            on_damage: called, in any thread, when a damaged file was found.
 
         Raises:
-            StorageError: it cannot be made or written.
+            StorageError: the folder cannot be made or written.
         """
         self.root = root
         self.tmp = root / "tmp"
@@ -63,11 +63,11 @@ class AudioStore:
         self._on_damage = on_damage
         self._integrity = Integrity()
         self._spools = Spools(self.root / "owners")
-        # Threads of its own: whatever else fills asyncio's, a file that is asked for waits for files only.
+        # Its own threads, so that a read does not wait for other work in asyncio's default executor.
         self._files = ThreadPoolExecutor(_THREADS, thread_name_prefix="voxgate-files")
         self._beside = ThreadPoolExecutor(2, thread_name_prefix="voxgate-fsync")
         self._sure: set[str] = set()
-        """Folders, as `aa` and `aabb`, that are on the disk for certain; at most 65,792."""
+        """Folders, as `aa` and `aabb`, that were fsynced; at most 65,792."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.tmp.mkdir(exist_ok=True)
@@ -77,14 +77,14 @@ class AudioStore:
             raise self._meant(error) from error
 
     def new_spool(self) -> Path:
-        """A name nobody has, on the store's own disk, for a file that `put_file` will take."""
+        """Return a unique path on the store's own disk, for a file to give to `put_file`."""
         return self.tmp / self._spools.new_name()
 
     async def ensure(self) -> None:
-        """See that the folder is there, and make `tmp` and `trash` again, which others take for rubbish.
+        """Check that the store's folder exists; make `tmp` and `trash` again if somebody deleted them.
 
         Raises:
-            StorageError: it is gone. It is not made again: it may be a disk that is away.
+            StorageError: the folder is missing. It is not made again: it may be a disk that is not mounted.
         """
 
         def ensure() -> None:
@@ -94,14 +94,14 @@ class AudioStore:
         await self._thread(ensure)
 
     async def put_file(self, spool: Path, suffix: str) -> BlobRecord:
-        """Store a spool's bytes, durably, and keep the spool until `settle`.
+        """Store a spool's bytes durably; the spool is kept until `settle`.
 
         Args:
-            spool: a finished file at a `new_spool` name.
+            spool: a finished file at a path from `new_spool`.
             suffix: with its dot, such as `.mp3`.
 
         Raises:
-            StorageError: full, read-only; nothing refers to the bytes then.
+            StorageError: the disk is full or read-only; nothing refers to the bytes then.
         """
         return await self._thread(lambda: self._put(spool, suffix))
 
@@ -110,18 +110,18 @@ class AudioStore:
         return (await self.put_many((data,), suffix))[0]
 
     async def put_many(self, pieces: Sequence[bytes], suffix: str) -> list[BlobRecord]:
-        """As `put_bytes`, several at once; all are stored, or it raises."""
+        """As `put_bytes`, for several pieces; stores all of them, or raises."""
         return await self._thread(lambda: self._put_many(pieces, suffix))
 
     async def settle(self, *blobs: BlobRecord) -> None:
-        """Once the blobs' rows are committed: put files back that a sweeper took meanwhile, drop the spools."""
+        """Finish a put after the blobs' rows are committed: restore files that a sweeper took, remove the spools."""
         await self._thread(lambda: self._settle(blobs))
 
     async def path(self, blob_hash: str) -> Path:
-        """Where a blob's file is. Open it rather than keep the path: a deleted blob's file goes.
+        """Return the path of a blob's file. Open it at once: the file is removed when the blob is deleted.
 
         Raises:
-            BlobMissing: there is none, or it is damaged.
+            BlobMissing: the file is missing or damaged.
         """
         return (await self.file(blob_hash))[0]
 
@@ -135,17 +135,17 @@ class AudioStore:
         return await self._thread(file)
 
     async def open(self, blob_hash: str) -> BinaryIO:
-        """A blob's file, open for reading; stays readable when it is deleted. Raises BlobMissing."""
+        """Open a blob's file for reading; it stays readable after its deletion. Raises BlobMissing."""
         return await self._thread(lambda: self._sound(blob_hash))
 
     async def read(self, blob_hash: str) -> bytes:
-        """A blob's bytes. Raises BlobMissing."""
+        """Return a blob's bytes. Raises BlobMissing."""
         return await self._thread(lambda: self._whole(blob_hash))
 
     async def read_base64(self, blob_hash: str, suffix: str, at_most: int) -> bytes | None:
-        """A blob as base64; None when it has more than `at_most` bytes. Raises BlobMissing.
+        """Return a blob as base64; None if it has more than `at_most` bytes. Raises BlobMissing.
 
-        A short one that the system has in its memory is read where one stands, everything else in a thread.
+        A short blob in the system's cache is read on the event loop, any other in a thread.
         """
         data = read_cached(self.where(blob_hash, suffix), min(at_most, _SHORT_BYTES))
         if data is not None and is_hash_of(data, blob_hash):
@@ -162,14 +162,14 @@ class AudioStore:
         return await self._thread(read)
 
     async def size(self, blob_hash: str) -> int:
-        """A blob's size in bytes. Raises BlobMissing."""
+        """Return a blob's size in bytes. Raises BlobMissing."""
         return (await self.file(blob_hash))[1]
 
     def prove(self, blob_hash: str) -> None:
-        """Read a blob's file, in the calling thread, and leave it where it is. One that is not there proves nothing.
+        """Check the hash of a blob's file in the calling thread; a damaged file is not moved, a missing one is ignored.
 
         Raises:
-            BlobMissing: it holds other bytes.
+            BlobMissing: the file holds other bytes.
         """
         with contextlib.suppress(FileNotFoundError):
             found = self._find(blob_hash)
@@ -179,10 +179,11 @@ class AudioStore:
                         raise BlobMissing(blob_hash)
 
     def locate(self, blob_hash: str) -> Path:
-        """As `path`, in the calling thread. A file that a killed sweeper left in the trash is put back.
+        """As `path`, in the calling thread and without the hash check. Restores a file that a killed sweeper left in
+        the trash.
 
         Raises:
-            BlobMissing: there is none.
+            BlobMissing: there is no file.
         """
         found = self._find(blob_hash)
         if found is None and self._restore(blob_hash):
@@ -192,14 +193,14 @@ class AudioStore:
         return found
 
     def _opened(self, blob_hash: str) -> BinaryIO:
-        """As `locate`, open: between the two a sweeper may take it."""
+        """As `locate`, opened; a sweeper may remove the file in between."""
         try:
             return self.locate(blob_hash).open("rb")
         except FileNotFoundError as error:
             raise BlobMissing(blob_hash) from error
 
     def _sound(self, blob_hash: str) -> BinaryIO:
-        """As `_opened`, if it holds what its name says; else it is moved aside, and its spool is looked at."""
+        """As `_opened`, after a hash check; a damaged file is moved aside, and its spool or trash is tried."""
         for _ in range(_LOOKS):
             file = self._opened(blob_hash)
             if self._integrity.holds(file, blob_hash):
@@ -209,7 +210,7 @@ class AudioStore:
         raise BlobMissing(blob_hash)
 
     def _whole(self, blob_hash: str) -> bytes:
-        """The bytes of a file, compared with its name each time."""
+        """Return the bytes of a file after a hash check."""
         for _ in range(_LOOKS):
             with self._opened(blob_hash) as file:
                 data = file.read()
@@ -219,10 +220,10 @@ class AudioStore:
         raise BlobMissing(blob_hash)
 
     def _set_aside(self, file: BinaryIO, blob_hash: str) -> None:
-        """Move a damaged file out of the way, unless another one is in its place already, and say so.
+        """Move a damaged file to `aside` and log it, unless another file has taken its place already.
 
         Raises:
-            BlobMissing: it cannot be moved.
+            BlobMissing: the file cannot be moved.
         """
         path = Path(file.name)
         found = os.fstat(file.fileno())
@@ -232,8 +233,8 @@ class AudioStore:
             self.aside.mkdir(exist_ok=True)
             path.replace(self.aside / path.name)
         except FileNotFoundError:
-            return  # somebody else has moved it
-        except OSError as error:  # a disk that cannot be written
+            return  # another thread or server has moved it
+        except OSError as error:  # a read-only disk
             log.error("storage_damaged", blob=blob_hash, size_bytes=found.st_size, moved_to=None, reason=str(error))
             self._on_damage()
             raise BlobMissing(blob_hash) from error
@@ -241,40 +242,40 @@ class AudioStore:
         self._on_damage()
 
     def where(self, blob_hash: str, suffix: str) -> Path:
-        """Where a blob's file lies if it is there; asks no disk."""
+        """Return the path that a blob's file has if it exists; does not access the disk."""
         return self._folder(blob_hash) / f"{blob_hash}{suffix}"
 
     def aside_names(self) -> list[str]:
-        """The names of the damaged files that were moved aside, in the calling thread."""
+        """List the names of the damaged files that were moved aside, in the calling thread."""
         return sorted(file.name for file in self.aside.iterdir()) if self.aside.is_dir() else []
 
     def bury(self, blobs: Iterable[tuple[str, str]]) -> list[Path]:
-        """Move files of blobs (hash, suffix) to the trash, in the calling thread; gives where they lie now."""
+        """Move files of blobs (hash, suffix) to the trash, in the calling thread; returns their new paths."""
         moved = []
         for blob_hash, suffix in blobs:
             target = self.trash / f"{blob_hash}{suffix}"
             try:
                 self.where(blob_hash, suffix).replace(target)
             except FileNotFoundError:
-                found = self._find(blob_hash)  # it was put under another suffix
+                found = self._find(blob_hash)  # stored with another suffix
                 if found is None:
                     continue
                 target = self.trash / found.name
-                with contextlib.suppress(FileNotFoundError):  # another server buries it, too
+                with contextlib.suppress(FileNotFoundError):  # another server moves it, too
                     found.replace(target)
             moved.append(target)
         return moved
 
     def left_behind(self, is_old: Callable[[Path], bool]) -> list[Path]:
-        """Spools that nobody will finish, in the calling thread: of processes that have ended, and old ones of which
-        nobody can tell."""
+        """List abandoned spools, in the calling thread: those of ended processes, and old ones without a known
+        owner."""
         return self._spools.left_behind(self.tmp.iterdir(), is_old)
 
     def clear(self, files: list[Path], rows: set[str]) -> tuple[int, int]:
-        """Remove files of the trash or of `tmp`, in the calling thread; those in `rows` without a file come back first.
+        """Remove files of the trash or of `tmp`, in the calling thread; first restores those in `rows` without a file.
 
         Returns:
-            How many were removed, and how many were put back.
+            The number of removed files, and of restored files.
         """
         restored = 0
         for file in files:
@@ -286,11 +287,11 @@ class AudioStore:
 
     @staticmethod
     def hash_of(file: Path) -> str:
-        """The blob that a file of the trash or of `tmp` holds, "" for a spool that is being written."""
+        """Return the hash of the blob in a file of the trash or of `tmp`; "" for a spool that is being written."""
         return file.name.split(".", 1)[0]
 
     def walk(self, after: str, at_least: int) -> tuple[list[Path], str]:
-        """As `files.walk`, of this store, in the calling thread."""
+        """As `paths.walk`, for this store, in the calling thread."""
         return walk(self.root, after, at_least)
 
     def _put(self, spool: Path, suffix: str) -> BlobRecord:
@@ -330,7 +331,7 @@ class AudioStore:
         return blobs
 
     def _make_durable(self, spools: Sequence[IO[bytes]]) -> None:
-        """Spools and their names: both at once, since a disk takes hardly longer for two than for one."""
+        """Fsync spools and their folder at the same time: a disk takes hardly longer for two than for one."""
         names = self._beside.submit(fsync_folder, self.tmp)
         try:
             for spool in spools:
@@ -339,7 +340,7 @@ class AudioStore:
             names.result()
 
     def _hold(self, spool: Path, digest: str, size: int, suffix: str) -> BlobRecord:
-        """Name a spool by what it holds, so that a sweeper knows what it is."""
+        """Rename a spool to the hash of its bytes, so that a sweeper can identify it."""
         held = spool.replace(self.tmp / f"{digest}{suffix}.{self._spools.new_name()}")
         return BlobRecord(hash=digest, size_bytes=size, suffix=suffix, spool=str(held))
 
@@ -351,7 +352,7 @@ class AudioStore:
             Path(blob.spool).unlink(missing_ok=True)
 
     def _make_sure(self, hashes: Sequence[str]) -> None:
-        """That the files' names are on the disk, and the folders above them; each folder once, the innermost first."""
+        """Fsync the folders of files and the folders above them; each new folder once, the innermost first."""
         new = {name for each in hashes for name in (each[:2], each[:4])} - self._sure
         folders = {self._folder(each) for each in hashes}
         folders |= {self.root if len(name) == 2 else self.root / name[:2] for name in new}
@@ -360,14 +361,14 @@ class AudioStore:
         self._sure |= new
 
     def _publish(self, blobs: Sequence[BlobRecord]) -> None:
-        """Give every blob its place."""
+        """Link every blob's spool to its final name."""
         for blob in blobs:
             existing = self._find(blob.hash)
             if existing is not None:
                 with contextlib.suppress(FileNotFoundError), existing.open("rb") as file:  # a sweeper may take it now
                     if self._integrity.holds(file, blob.hash):
                         continue
-                    self._set_aside(file, blob.hash)  # a disk that lied; the good bytes are in the spool
+                    self._set_aside(file, blob.hash)  # damaged; the spool holds the right bytes
             folder = self._folder(blob.hash)
             folder.mkdir(parents=True, exist_ok=True)
             link(Path(blob.spool), folder / f"{blob.hash}{blob.suffix}")
@@ -382,7 +383,7 @@ class AudioStore:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             link(file, folder / ".".join(file.name.split(".")[:2]))
-        except FileNotFoundError:  # the sweeper lives and emptied its trash, or its owner settled it, just now
+        except FileNotFoundError:  # a sweeper removed it, or its owner settled it, just now
             return False
         return True
 

@@ -1,7 +1,6 @@
-"""Whether the disks of the database and of the audio have room for work.
+"""Checks that the disks of the database and the audio have space for new work.
 
-A disk that is full to its last byte can keep neither an answer nor the news that a job waits. So work is refused a
-little before: what was accepted can still be written down.
+Work is refused a little before a disk is full, so that jobs accepted before can still be finished and written.
 """
 
 from __future__ import annotations
@@ -13,15 +12,15 @@ from pathlib import Path
 from storage.errors import StorageFull
 
 LEAST_FILES = 64
-"""A disk may have bytes and no more inodes."""
+"""Free inodes needed: a disk may have free bytes but no free inodes."""
 
 
 class FreeSpace:
-    """Tells whether some folders have room for work; a look takes microseconds.
+    """Checks the free space of some folders; a check takes microseconds.
 
     Args:
-        folders: of the database, where it is a file, and of the audio.
-        least_bytes: below which a disk counts as full; 0 for never.
+        folders: the folders of the audio and, if it is a file, of the database.
+        least_bytes: a disk with less free counts as full; 0 turns the check off.
     """
 
     def __init__(self, folders: Sequence[Path], least_bytes: int) -> None:
@@ -29,14 +28,14 @@ class FreeSpace:
         self._least_bytes = least_bytes
 
     def shortage(self) -> str:
-        """Which folder has no room, how much is free, and the cure; "" while there is room in each."""
+        """Return a text naming the folder without enough space and its free bytes; "" if all have enough."""
         if not self._least_bytes:
             return ""
         for folder in self._folders:
             try:
                 disk = os.statvfs(folder)
             except OSError:
-                continue  # a folder that is away is another error, with another cure
+                continue  # a missing folder is reported elsewhere, with its own cure
             free = disk.f_bavail * disk.f_frsize
             if free < self._least_bytes:
                 return f"{free} bytes free in {folder}, at least {self._least_bytes} are needed"
@@ -45,10 +44,10 @@ class FreeSpace:
         return ""
 
     def check(self) -> None:
-        """Nothing, while there is room.
+        """Check that every folder has space.
 
         Raises:
-            StorageFull: there is none.
+            StorageFull: a folder has too little.
         """
         if shortage := self.shortage():
             raise StorageFull(f"no space left: {shortage}; free some, or move the folder with VOXGATE_DATA_DIR")

@@ -1,4 +1,4 @@
-"""Whether files hold the bytes that their names say."""
+"""Checks that files hold the bytes of the hash in their names."""
 
 from __future__ import annotations
 
@@ -12,25 +12,24 @@ _BLOCK = 1 << 20
 _REMEMBERED = 8_192
 
 Identity: TypeAlias = tuple[int, int, int, int]
-"""Device, inode, size and time of change of a file."""
+"""Device, inode, size and modification time of a file."""
 
 
 def identity(handle: int) -> Identity:
-    """Which file is open, and which state of it."""
+    """Return the identity of an open file; it changes with the file's content."""
     found = os.fstat(handle)
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def is_hash_of(data: bytes, blob_hash: str) -> bool:
-    """Whether `data` is what a file of this name holds."""
+    """Return whether `data` has this hash."""
     return hashlib.sha256(data).hexdigest() == blob_hash
 
 
 class Integrity:
-    """Reads a file once to see that it holds what its name says, and again when it has changed.
+    """Checks a file's hash once, and again after it has changed.
 
-    Of the files read last it knows which were right, so that a request for a part of a long one reads that part only.
-    May be used by several threads.
+    Remembers the files checked last, so that a request for a part of a long file reads only that part. Thread-safe.
     """
 
     def __init__(self, remembered: int = _REMEMBERED) -> None:
@@ -39,7 +38,7 @@ class Integrity:
         self._lock = threading.Lock()
 
     def holds(self, file: BinaryIO, blob_hash: str) -> bool:
-        """Whether an open file holds the bytes of this hash; leaves it at its beginning."""
+        """Return whether an open file has this hash; the file is left at its beginning."""
         found = identity(file.fileno())
         with self._lock:
             if self._right.get(blob_hash) == found:
@@ -55,7 +54,7 @@ class Integrity:
         return True
 
     def note(self, handle: int, blob_hash: str) -> None:
-        """An open file was seen to hold the bytes of this hash."""
+        """Remember that an open file has this hash."""
         with self._lock:
             self._right[blob_hash] = identity(handle)
             self._right.move_to_end(blob_hash)

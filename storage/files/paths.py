@@ -1,4 +1,4 @@
-"""Files of the audio store by name: found, linked, read without waiting, made durable."""
+"""Functions on files of the audio store: list, find, link, read without waiting, fsync."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from pathlib import Path
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 _HEX = frozenset("0123456789abcdef")
 _FOLDERS = 256
-"""Folders that are listed in one go."""
+"""The most folders listed in one call."""
 
 
 def walk(root: Path, after: str, at_least: int) -> tuple[list[Path], str]:
-    """List the files of the folders behind `after` until there are enough of them.
+    """List the files of the folders after `after` until there are enough of them.
 
-    What others keep in the store is not looked at.
+    Files that do not have the name of a blob are skipped.
 
     Args:
-        after: a folder as `aabb`, or "" to begin.
-        at_least: how many files; the last folder is read to its end.
+        after: a folder as `aabb`, or "" for the first.
+        at_least: the number of files wanted; the last folder is read to its end.
 
     Returns:
-        Files, and the last folder that was read; "" when that was the last of all.
+        Files, and the last folder that was read; "" if it was the last of the store.
     """
     files: list[Path] = []
     folders = 0
@@ -40,7 +40,7 @@ def walk(root: Path, after: str, at_least: int) -> tuple[list[Path], str]:
 
 
 def read_cached(path: Path, at_most: int) -> bytes | None:
-    """A whole file, if it is short enough and reading it waits for no disk (Linux's RWF_NOWAIT); else None."""
+    """Read a whole file if it has at most `at_most` bytes and is in the system's cache (RWF_NOWAIT); else None."""
     if not hasattr(os, "RWF_NOWAIT"):
         return None
     try:
@@ -51,14 +51,14 @@ def read_cached(path: Path, at_most: int) -> bytes | None:
         size = os.fstat(handle).st_size
         buffer = bytearray(min(size, at_most))
         return bytes(buffer) if os.preadv(handle, (buffer,), 0, os.RWF_NOWAIT) == size else None
-    except OSError:  # it is not in memory, or this file system cannot tell
+    except OSError:  # not cached, or the file system does not support it
         return None
     finally:
         os.close(handle)
 
 
 def is_hash(name: str) -> bool:
-    """Whether a name may be that of a blob."""
+    """Return whether a name has the form of a blob's hash."""
     return len(name) == 64 and name.isalnum()
 
 
@@ -67,14 +67,14 @@ def _is_hex(name: str) -> bool:
 
 
 def _folders(parent: Path, least: str) -> list[str]:
-    """The names of the store's folders in a folder, in their order, from `least` on."""
+    """List the names of the store's folders in a folder, sorted, from `least` on."""
     return sorted(
         entry.name for entry in parent.iterdir() if _is_hex(entry.name) and entry.name >= least and entry.is_dir()
     )
 
 
 def named(folder: Path, stem: str) -> Path | None:
-    """A file of a folder whose name begins like this; None where there is none, or no folder."""
+    """Return the file in a folder whose name begins with `stem`; None if there is no such file or folder."""
     try:
         for name in os.listdir(folder):  # noqa: PTH208 - names only, and this is on the path of every hit
             if name.startswith(stem):
@@ -85,7 +85,7 @@ def named(folder: Path, stem: str) -> Path | None:
 
 
 def link(source: Path, target: Path) -> None:
-    """Give a file a second name, or a copy where the disk has no hard links; a target that exists stays."""
+    """Hard-link a file, or copy it if the disk has no hard links; an existing target stays."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -103,7 +103,7 @@ def link(source: Path, target: Path) -> None:
 
 
 def fsync_folder(folder: Path) -> None:
-    """Wait until the names in a folder are on the disk."""
+    """Write a folder's entries to the disk (fsync)."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

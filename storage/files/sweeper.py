@@ -1,21 +1,20 @@
-"""Removes audio that nothing refers to, and never audio that something does.
+"""Removes unused audio: blobs that no row refers to.
 
-A blob that nothing may refer to is on a list, `blobs.loose_ms`: whatever puts it or drops a reference to it writes it
-there (see `storage.db.models.Blob`), and a sweep walks the list, not the table. A reader looks who refers to each; a
-blob in use leaves the list, one that is not dies a grace later.
+Blobs that may be unused are on a list, `blobs.loose_ms`: each put of a blob and each dropped reference adds it (see
+`storage.db.models.BlobRow`), and a sweep reads the list, not the whole table. A reader checks the references of each: a
+blob in use leaves the list, an unused one is removed after a grace period.
 
-It dies in three steps, none of which holds the writer for longer than a batch:
+It is removed in three steps; each holds the writer for at most a batch:
 
-1. Its row moves from `blobs` to `dying_blobs`, in a transaction that finds no reference. From here on the foreign keys
-   let nothing refer to it; a put of the same bytes makes a row of `blobs` anew.
-2. Its file is moved to the trash. Then we look whether a put has made it a row since, and put the file back, or remove
-   it. Whoever commits such a row after that look calls `AudioStore.settle` after it, too, which finds the file gone and
-   puts it back from its spool.
-3. The row leaves `dying_blobs`. A sweep that was killed before leaves it there, and the next one, of any server,
-   begins with step 2; two at once do no harm.
+1. Its row moves from `blobs` to `dying_blobs`, in a transaction that finds no reference. From then on the foreign keys
+   prevent new references; a put of the same bytes makes a new row in `blobs`.
+2. Its file moves to the trash. If a put has made a new row since, the file is restored; otherwise it is removed. A put
+   that commits its row after this check calls `AudioStore.settle` later, which restores the file from its spool.
+3. Its row in `dying_blobs` is deleted. A killed sweep leaves that row, and the next sweep, of any server, begins with
+   step 2; two at the same time do no harm.
 
-Files without a row, which a kill between file and row leaves, go in the same way. They are found by walking the
-folders, a part at each sweep.
+Files without a row, left by a kill between file and row, are removed in the same way. They are found by walking the
+folders, a part in each sweep.
 """
 
 from __future__ import annotations
@@ -37,15 +36,15 @@ from storage.errors import BlobMissing
 from storage.files.audio import AudioStore
 
 _PAGE = 2_000
-"""Blobs that a reader looks up at once."""
+"""Blobs that a reader reads at once."""
 _FILES = 250
-"""Files that a thread moves, removes or lists in one go."""
+"""Files that a thread moves, removes or lists in one call."""
 _AT_ONCE = 3
-"""Threads that do so."""
+"""Threads that do so at the same time."""
 WALKED = 20_000
-"""Files of the store that a sweep asks the database about; the next sweep goes on from there."""
+"""Files of the store that one sweep checks; the next sweep continues after them."""
 _SPOOL_AGE_S = 86_400.0
-"""A spool may lie still for as long as its job waits for a chunk; a day is longer than that."""
+"""The age at which a spool without a known owner is abandoned: longer than a job waits for a chunk."""
 _LATEST_MS = 2**62
 
 Rows: TypeAlias = Sequence[Any]
@@ -55,7 +54,7 @@ def _by_hash(statement: str) -> TextClause:
     return text(statement).bindparams(bindparam("hashes", expanding=True))
 
 
-# One EXISTS of all: of several, PostgreSQL would make tables of whole tables' hashes.
+# One EXISTS over all tables: for several, PostgreSQL would hash the whole tables.
 _REFERENCES = " UNION ALL ".join(
     f"SELECT 1 FROM {table} r WHERE r.blob_hash = b.hash"  # noqa: S608 - constants
     for table in ("takes", "cache_entries", "jobs", "samples", "voices")
@@ -65,9 +64,9 @@ _LOOSE = text(
     f"SELECT b.hash, b.loose_ms, {_USED} FROM blobs b WHERE b.loose_ms IS NOT NULL "  # noqa: S608 - constants
     "AND (b.loose_ms, b.hash) > (:ms, :hash) AND b.loose_ms <= :last ORDER BY b.loose_ms, b.hash LIMIT :limit"
 )
-# On PostgreSQL: whoever drops a reference to one of these just now holds its row, or waits for us with the drop.
+# On PostgreSQL: locks out transactions that drop a reference; rows they hold already are skipped.
 _HOLD = _by_hash("SELECT hash FROM blobs WHERE hash IN :hashes ORDER BY hash FOR NO KEY UPDATE SKIP LOCKED")
-# And whoever makes a reference; after this, nobody does.
+# Also locks out transactions that make a reference.
 _SEIZE = _by_hash("SELECT hash FROM blobs WHERE hash IN :hashes ORDER BY hash FOR UPDATE SKIP LOCKED")
 _DATE = _by_hash("UPDATE blobs SET loose_ms = :now WHERE hash IN :hashes AND (loose_ms = 0 OR loose_ms > :now)")
 _KEEP = _by_hash(f"UPDATE blobs AS b SET loose_ms = NULL WHERE b.hash IN :hashes AND {_USED}")  # noqa: S608 - constants
@@ -90,7 +89,7 @@ _ALL = text("SELECT hash, suffix FROM blobs WHERE hash > :after ORDER BY hash LI
 
 
 class Swept(msgspec.Struct, frozen=True):
-    """What a sweep removed: blobs and their bytes, spools and files that no row knew; and what it put back."""
+    """The result of a sweep: removed blobs and their bytes, removed spools and files without a row, restored files."""
 
     blobs: int = 0
     size_bytes: int = 0
@@ -100,14 +99,14 @@ class Swept(msgspec.Struct, frozen=True):
 
 
 class Unlisted(msgspec.Struct, frozen=True):
-    """Blobs that nothing refers to and that are on no sweep's list."""
+    """The number and bytes of unused blobs that are not on the list."""
 
     blobs: int
     size_bytes: int
 
 
 class Sweeper:
-    """Sweeps one audio store; several servers may sweep the same."""
+    """Sweeps one audio store; several servers may sweep the same store."""
 
     def __init__(
         self,
@@ -119,19 +118,19 @@ class Sweeper:
     ) -> None:
         """
         Args:
-            grace_s: how long unused audio stays; longer than any request between its look-up and its answer.
-            walked: how many files a sweep looks at to find those without a row.
+            grace_s: how long unused audio stays; longer than any request takes from its look-up to its answer.
+            walked: the number of files that a sweep checks for a missing row.
         """
         self._db = db
         self._audio = audio
         self._clock = clock or SystemClock()
         self._grace_s = grace_s
         self._walked = walked
-        # A server that is restarted often must not walk the same part each time.
+        # A random start: a server that is restarted often must not walk the same part each time.
         self._folder = os.urandom(2).hex()
 
     async def sweep(self) -> Swept:
-        """Finish what a killed sweep began, then remove unused blobs, old spools and files without a row."""
+        """Finish a killed sweep, then remove unused blobs, abandoned spools and files without a row."""
         await self._audio.ensure()
         restored = await self.recover()
         await self._date()
@@ -141,20 +140,20 @@ class Sweeper:
         return Swept(blobs, size_bytes, spools, strays, restored)
 
     async def recover(self) -> int:
-        """Finish what a killed sweep began: its trash, and the blobs that are dying; gives how many files came back."""
+        """Finish a killed sweep: empty its trash, remove its dying blobs; returns the number of restored files."""
         _, restored = await self._clear(lambda: list(self._audio.trash.iterdir()))
         await self._bury_dying()
         return restored
 
     async def clear_spools(self) -> int:
-        """Remove what servers that were killed have left behind; gives how many files."""
+        """Remove spools of killed servers; returns their number."""
         removed, _ = await self._clear(self._old_spools)
         return removed
 
-    # -- blobs that nothing may refer to
+    # -- blobs that may be unused
 
     async def _date(self) -> None:
-        """Give those a time that have none, or one from a clock that was wrong; those in use leave the list."""
+        """Set the time of listed blobs that have none, or one in the future; blobs in use leave the list."""
         batches = Batches(self._db, self._clock)
         for first, last in ((0, 0), (self._clock.now_ms() + 1, _LATEST_MS)):
             async for page in _Pages(self._db, first, last):
@@ -162,7 +161,7 @@ class Sweeper:
                 await batches.run([row[0] for row in page if not row[2]], self._date_some)
 
     async def _sweep_loose(self) -> tuple[int, int]:
-        """Remove those whose grace is over; gives how many, and their bytes."""
+        """Remove unused blobs whose grace period is over; returns their number and bytes."""
         before = self._clock.now_ms() - round(self._grace_s * 1000)
         batches = Batches(self._db, self._clock)
         taken = size_bytes = 0
@@ -175,7 +174,7 @@ class Sweeper:
                 conn.execute(_ADD_DYING, dying)
             return rows
 
-        # While rows are taken, threads remove the files of those before.
+        # While rows of one page are taken, threads remove the files of the page before.
         burial: asyncio.Task[None] | None = None
         dying: list[tuple[str, str]] = []
         try:
@@ -202,13 +201,13 @@ class Sweeper:
         return conn.execute(_DATE, {"hashes": hashes, "now": self._clock.now_ms()}).rowcount
 
     def _keep(self, conn: Connection, hashes: Sequence[str]) -> int:
-        """Take blobs off the list that are in use, as seen from within the transaction."""
+        """Take blobs off the list that are in use, checked inside the transaction."""
         found = self._locked(conn, _HOLD, hashes)
         return conn.execute(_KEEP, {"hashes": found}).rowcount if found else 0
 
     def _locked(self, conn: Connection, statement: TextClause, hashes: Sequence[str]) -> Sequence[str]:
         if self._db.dialect == "sqlite":
-            return hashes  # nobody else writes now
+            return hashes  # SQLite has one writer at a time
         return conn.execute(statement, {"hashes": hashes}).scalars().all()
 
     # -- files
@@ -228,7 +227,7 @@ class Sweeper:
             after = rows[-1][0]
 
     async def _bury_files(self, blobs: Sequence[tuple[str, str]]) -> None:
-        """Remove the files of many blobs, some of them at once."""
+        """Remove the files of many blobs, in several threads."""
         room = asyncio.Semaphore(_AT_ONCE)
 
         async def bury(some: Sequence[tuple[str, str]]) -> None:
@@ -245,17 +244,17 @@ class Sweeper:
         await batches.run(hashes, lambda conn, some: conn.execute(_BURIED, {"hashes": some}).rowcount)
 
     async def _bury(self, blobs: Sequence[tuple[str, str]]) -> int:
-        """Remove the files of blobs (hash, suffix), but those that have a row of `blobs` again."""
+        """Remove the files of blobs (hash, suffix), except those that have a row in `blobs` again."""
         moved = await asyncio.to_thread(self._audio.bury, blobs)
         return (await self._clear(lambda: moved))[0]
 
     async def _clear(self, listed: Callable[[], list[Path]]) -> tuple[int, int]:
-        """Remove files of the trash or of `tmp`; what has a row and no file any more is put back first."""
+        """Remove files of the trash or of `tmp`; first restores those whose blob has a row but no file."""
         files = await asyncio.to_thread(listed)
         removed = restored = 0
         for start in range(0, len(files), _FILES):
             some = files[start : start + _FILES]
-            # Whoever commits a row after this look still has a spool of its own: `settle` links it again.
+            # A put that commits its row after this read still has its spool: `settle` links it again.
             rows = await self._known([self._audio.hash_of(file) for file in some])
             one, other = await asyncio.to_thread(self._audio.clear, some, rows)
             removed += one
@@ -266,7 +265,7 @@ class Sweeper:
         return self._audio.left_behind(lambda file: _is_older(file, _SPOOL_AGE_S))
 
     async def _walk(self) -> int:
-        """Look at a part of the files: remove those without a row, list those in no use; gives how many went."""
+        """Check a part of the files: remove those without a row, list unused ones; returns the number removed."""
         removed, left = 0, self._walked
         begin, around = self._folder, False
         while left > 0:
@@ -296,18 +295,18 @@ class Sweeper:
         wanted = {"hashes": list(hashes)}
         return await self._db.read(lambda conn: set(conn.execute(_KNOWN, wanted).scalars()))
 
-    # -- looking only
+    # -- read-only checks
 
     async def audit(self) -> list[str]:
-        """The hashes of blobs whose file is missing."""
+        """Return the hashes of blobs whose file is missing."""
         return await self._check(self._audio.locate)
 
     async def damaged(self) -> list[str]:
-        """The hashes of blobs whose file is there and holds other bytes. Reads every file of the store."""
+        """Return the hashes of blobs whose file is damaged. Reads every file of the store."""
         return await self._check(self._audio.prove)
 
     async def unlisted(self) -> Unlisted:
-        """Blobs that no sweep would find by its list. The walk of the files finds them, a part at each sweep."""
+        """Return unused blobs that are not on the list. The walk of the files finds them, a part in each sweep."""
         return await self._db.read(lambda conn: Unlisted(*map(int, conn.execute(_COUNT_UNLISTED).one())))
 
     async def _check(self, check: Callable[[str], object]) -> list[str]:
@@ -332,7 +331,7 @@ class Sweeper:
 
 
 class _Pages:
-    """Pages of loose blobs (hash, loose_ms, whether in use), in the order of their times, from `first` to `last`."""
+    """Iterates over pages of listed blobs (hash, loose_ms, in use), by `loose_ms` from `first` to `last`."""
 
     def __init__(self, db: Database, first: int, last: int) -> None:
         self._db = db
@@ -352,7 +351,7 @@ class _Pages:
 
 
 def _is_older(file: Path, age_s: float) -> bool:
-    # A file's own time is the machine's, whatever clock we were given.
+    # File times come from the machine's clock, so compare with it and not with our clock.
     try:
         return time.time() - file.stat().st_mtime > age_s
     except FileNotFoundError:

@@ -1,1 +1,1 @@
-"""The durable queue in SQL: submit, claim under a lease, beat, end; its statements in `sql`."""
+"""The durable job queue in SQL: submit, claim under a lease, beat, end. Its statements are in `sql`."""

@@ -1,7 +1,7 @@
-"""How many jobs of an endpoint wait, run and have ended.
+"""Counts waiting, running and finished jobs by endpoint.
 
-Waiting and running ones are read from `job_counts`, which triggers keep in the transaction that changes a job.
-Finished ones are counted in the index of pages, by a reader: that takes longer the more there are.
+Waiting and running jobs are read from `job_counts`, which triggers update in the transaction that changes a job.
+Finished jobs are counted by a reader in the index of pages, which gets slower with their number.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from storage.db.tally import Ended
 from storage.records import JobState
 
 UNFINISHED = text("SELECT state, SUM(n) FROM job_counts WHERE endpoint_id = :endpoint_id GROUP BY state")
-"""How many jobs of an endpoint wait and run."""
+"""The number of waiting and of running jobs of an endpoint."""
 ENDED = text("SELECT tenant, endpoint_id, state, COUNT(*), SUM(retries) FROM jobs GROUP BY tenant, endpoint_id, state")
-"""How many jobs stand where; reads the index of pages from one end to the other."""
+"""The number of jobs by tenant, endpoint and state; reads the whole index of pages."""
 SETTLED = text("SELECT endpoint_id, state FROM job_counts GROUP BY endpoint_id, state HAVING SUM(n) = 0 LIMIT :limit")
-"""Counts that are 0: their rows say nothing any more."""
+"""Counts that are 0: their rows can be removed."""
 _LOCKED = {
     "sqlite": text("SELECT shard, n FROM job_counts WHERE endpoint_id = :endpoint_id AND state = :state"),
     "postgresql": text(
@@ -33,7 +33,7 @@ _WRONG = text(
     "SELECT endpoint_id, state, 0, 1 FROM jobs WHERE state = 'IN_PROGRESS') AS beside "
     "GROUP BY endpoint_id, state HAVING SUM(counted) <> SUM(found) ORDER BY endpoint_id, state"
 )
-"""Counts beside the jobs themselves, in one statement and so at one moment."""
+"""Counts that differ from the jobs themselves; one statement, so that both are read at the same moment."""
 _ALONE = text("LOCK TABLE jobs, job_counts IN SHARE ROW EXCLUSIVE MODE")
 _FORGET_ALL = text("DELETE FROM job_counts")
 _COUNT_ALL = text(
@@ -44,14 +44,14 @@ SETTLED_AT_ONCE = 200
 
 
 class Unfinished(msgspec.Struct, frozen=True):
-    """Jobs of an endpoint that have not ended."""
+    """The numbers of waiting and running jobs of an endpoint."""
 
     waiting: int = 0
     running: int = 0
 
 
 class WrongCount(msgspec.Struct, frozen=True):
-    """A count that was not the number of jobs in a state."""
+    """A count that differs from the number of jobs in a state."""
 
     endpoint_id: str
     state: JobState
@@ -66,13 +66,13 @@ class JobCountStore:
         self._db = db
 
     async def unfinished(self, endpoint_id: str) -> Unfinished:
-        """How many jobs of an endpoint wait and run, exactly."""
+        """Return the exact numbers of waiting and running jobs of an endpoint."""
         place = {"endpoint_id": endpoint_id}
         found = await self._db.peek(lambda conn: {row[0]: int(row[1]) for row in conn.execute(UNFINISHED, place)})
         return Unfinished(found.get(JobState.IN_QUEUE.value, 0), found.get(JobState.IN_PROGRESS.value, 0))
 
     async def ended(self) -> dict[str, Ended]:
-        """How many jobs of each endpoint have ended, and how often any was tried again."""
+        """Return the numbers of finished jobs and retries of each endpoint."""
 
         def count(conn: Connection) -> dict[str, Ended]:
             sums: dict[str, Ended] = {}
@@ -84,9 +84,9 @@ class JobCountStore:
         return await self._db.read(count)
 
     async def remove_settled(self) -> int:
-        """Remove the rows of counts that are 0, a few hundred at most; gives how many counts.
+        """Remove the rows of counts that are 0, at most `SETTLED_AT_ONCE` counts; returns the number of counts.
 
-        An endpoint that is made on demand would leave its rows for ever.
+        Otherwise the rows of endpoints made on demand would stay for ever.
         """
         limit = {"limit": SETTLED_AT_ONCE}
         settled = await self._db.read(lambda conn: [tuple(row) for row in conn.execute(SETTLED, limit)])
@@ -97,7 +97,7 @@ class JobCountStore:
             removed = 0
             for endpoint_id, state in settled:
                 place = {"endpoint_id": endpoint_id, "state": state}
-                # Locked first: what another server adds to one of these shards is in the sum, or waits for our end.
+                # Locked first: a count that another server adds to a shard is in the sum, or waits for our commit.
                 shards = conn.execute(_LOCKED[self._db.dialect], place).all()
                 if shards and sum(row[1] for row in shards) == 0:
                     conn.execute(_REMOVE, [place | {"shard": row[0]} for row in shards])
@@ -107,12 +107,12 @@ class JobCountStore:
         return await self._db.writer.run(remove)
 
     async def wrong(self) -> list[WrongCount]:
-        """Counts that differ from the jobs there are; none, unless somebody has changed the database by hand."""
+        """Return counts that differ from the jobs; there are none unless the database was edited by hand."""
         rows = await self._db.read(lambda conn: conn.execute(_WRONG).all())
         return [WrongCount(row[0], JobState(row[1]), int(row[2]), int(row[3])) for row in rows]
 
     async def mend(self) -> None:
-        """Count the waiting and running jobs anew; nobody submits or ends one meanwhile."""
+        """Recount the waiting and running jobs; submits and ends of jobs wait meanwhile."""
 
         def count(conn: Connection) -> None:
             if self._db.dialect == "postgresql":

@@ -1,4 +1,4 @@
-"""How jobs end: completed, failed, cancelled, purged, out of time; and how they begin again."""
+"""Ends jobs (completed, failed, cancelled, purged, timed out), and requeues or retries them."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from storage.jobs.rows import AnyRow, log_ended, log_events, maybe_job
 from storage.records import Completed, Completion, JobRecord, JobState, Retention
 
 ENDED_AT_ONCE = 100
-"""So many jobs are ended by one transaction where nobody waits for all of them: others write in between."""
+"""The most jobs that one transaction ends, so that other writes run in between."""
 RETRIED = "the job was retried before it was delivered"
-"""The error of a webhook that tells an end which is none any more."""
+"""The error of a webhook whose job was retried."""
 
 
 class JobEnds:
-    """The ends of jobs, each in one transaction: final state, followers, usage, webhooks, events."""
+    """Ends jobs, each in one transaction: final state, followers, usage, webhooks, events."""
 
     def __init__(self, db: Database, clock: Clock, retention: Retention) -> None:
         self._db = db
@@ -34,11 +34,11 @@ class JobEnds:
         self._retention = retention
 
     async def complete(self, job_id: str, owner: str, attempt: int, completion: Completion) -> Completed:
-        """End a job well: its blob, cache entry, final state, followers, usage, webhooks and events in one
-        transaction. The audio's file must be in the store already (`AudioStore.put_file`); settle it afterwards.
+        """Complete a job: write its blob, cache entry, final state, followers, usage, webhooks and events in one
+        transaction. The audio file must be in the store already (`AudioStore.put_file`); settle it afterwards.
 
         Raises:
-            BlobMissing: the audio is no new one (it has no spool), and was swept meanwhile.
+            BlobMissing: the audio is not new (it has no spool), and was swept meanwhile.
         """
         now, blob, entry = completion.now, completion.blob, completion.cache_entry
         result = {
@@ -53,8 +53,8 @@ class JobEnds:
         day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
 
         def end(conn: Connection) -> Completed | None:
-            # The blob first: the job refers to it. If the lease is lost, the sweeper finds it unused. Without a spool
-            # nobody could put its file back: it must not have been swept.
+            # The blob first: the job refers to it. If the lease is lost, the sweeper removes the unused blob. Without a
+            # spool its file cannot be restored, so it must not have been swept.
             if blob.spool:
                 conn.execute(
                     statements.PUT_BLOB,
@@ -75,7 +75,7 @@ class JobEnds:
             place = {"backend": completion.backend, "day": day}
             spent = [usage | place | {"tenant": row[1], "endpoint_id": row[2], "key_id": row[3]}]
             for follower in followers:
-                # Followers heard it for nothing, like any hit of the cache.
+                # Followers cost nothing, like a cache hit.
                 hit = {"characters": follower[4], "jobs": 1, "cache_hits": 1, "cost_micro_usd": 0}
                 whose = {"tenant": follower[1], "endpoint_id": follower[2], "key_id": follower[3]}
                 spent.append(usage | place | hit | whose)
@@ -102,8 +102,7 @@ class JobEnds:
         execution_ms: int = 0,
         worker_id: str | None = None,
     ) -> Completed:
-        """End a job badly. `by_input`: whoever waits for the same utterance fails likewise; otherwise the oldest
-        of them leads next."""
+        """Fail a job. With `by_input` its followers fail too; otherwise the oldest follower leads next."""
         now = self._clock.now_ms()
         shared = {"error": error, "code": code, "now": now} | self._retention.until(now)
         final = shared | {
@@ -134,14 +133,16 @@ class JobEnds:
         delay_ms: int = 0,
         execution_ms: int | None = None,
     ) -> bool:
-        """End an attempt and hand its lease back. A failure counts against the job; a shutdown does not.
+        """End an attempt: give up its lease and requeue the job.
 
         Args:
-            delay_ms: how long nobody claims it, up to `PAUSE_AT_MOST_MS`; `reason` is what it waits for, then.
-            execution_ms: what it has spent running so far, over all attempts; None leaves it as it is.
+            reason: why the attempt ended; with `delay_ms` also what the job waits for.
+            count_failure: whether this counts as a failure of the job; a shutdown does not.
+            delay_ms: the time before the job can be claimed again, up to `PAUSE_AT_MOST_MS`.
+            execution_ms: running time so far, over all attempts; None leaves it unchanged.
 
         Returns:
-            False when the lease was no longer ours.
+            False if the lease was lost before.
         """
         now = self._clock.now_ms()
         available_ms = now + min(delay_ms, job_sql.PAUSE_AT_MOST_MS) if delay_ms else 0
@@ -161,7 +162,7 @@ class JobEnds:
         return await self._db.writer.run(give)
 
     async def cancel(self, job_id: str) -> JobRecord | None:
-        """Cancel a job, queued or running, at once; a finished one stays as it is. Gives it as it stands after."""
+        """Cancel a queued or running job at once; a finished one is not changed. Returns the job after that."""
         now = self._clock.now_ms()
 
         def end(conn: Connection) -> JobRecord | None:
@@ -172,11 +173,11 @@ class JobEnds:
         return await self._db.writer.run(end)
 
     async def led(self, job_id: str) -> bool:
-        """Whether the job is being spoken and other jobs wait for the same speech."""
+        """Return whether the job is running and has followers."""
         return await self._db.peek(lambda conn: conn.execute(job_sql.LED, {"id": job_id}).first() is not None)
 
     async def purge(self, endpoint_id: str, tenant: str) -> list[str]:
-        """Cancel all that a tenant has waiting at an endpoint, some at a time; gives the ids."""
+        """Cancel all waiting jobs of a tenant at an endpoint, some per transaction; returns the ids."""
         now = self._clock.now_ms()
         params = {
             "endpoint_id": endpoint_id,
@@ -196,9 +197,9 @@ class JobEnds:
         return ended
 
     async def retry(self, job_id: str) -> JobRecord | None:
-        """Queue a FAILED or TIMED_OUT job again, its ttl anew; None when it is neither, or no longer kept.
+        """Requeue a FAILED or TIMED_OUT job with a new ttl; None if it is in another state, or no longer kept.
 
-        What is still owed of the end it had is given up: its next end is a webhook of its own."""
+        Pending webhooks of its earlier end are closed: its next end sends a new webhook."""
         now = self._clock.now_ms()
 
         def again(conn: Connection) -> JobRecord | None:
@@ -213,7 +214,7 @@ class JobEnds:
         return await self._db.writer.run(again)
 
     async def expire_ttl(self, now: int | None = None) -> list[str]:
-        """End what has outlived its ttl, waiting or running, as TIMED_OUT; gives the ids."""
+        """End waiting and running jobs past their ttl as TIMED_OUT; returns the ids."""
         when = self._clock.now_ms() if now is None else now
         error = "the job did not finish within its ttl: raise policy.ttl, or retry it"
         params = {"now": when, "error": error, "limit": ENDED_AT_ONCE} | self._retention.until(when)

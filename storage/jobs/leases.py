@@ -1,4 +1,4 @@
-"""Who works on which job: candidates, claims, beats, and leases that are taken away or handed back."""
+"""The leases of jobs: candidates, claims, heartbeats, expiry and hand-over."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from storage.jobs.rows import LANES, STATES, AnyRow, job_of, log_ended, log_even
 from storage.records import Heads, JobRecord, JobState, Lease, Line, Place, Retention, WaitingJob
 
 SCAN = 50
-"""Jobs of a line that one look reads beyond those it asks for: a thousand followers of a running flight at its head
-cost no look more than these, and the look goes on behind them."""
+"""Jobs of a line that one read covers beyond the number asked for. It bounds the cost of a line whose head is full of
+followers of a running flight; `behind` reads on after them."""
 PAGE = 250
-"""Jobs of a line that are read at once behind such a head."""
+"""Jobs of a line that `behind` reads at once."""
 
 
 def _candidate(row: AnyRow) -> WaitingJob:
@@ -29,7 +29,7 @@ def _candidate(row: AnyRow) -> WaitingJob:
 
 
 class JobLeases:
-    """The leases of jobs. A lease is (owner, attempt)."""
+    """Claims jobs and keeps their leases. A lease is (owner, attempt)."""
 
     def __init__(self, db: Database, clock: Clock, retention: Retention) -> None:
         self._db = db
@@ -37,8 +37,8 @@ class JobLeases:
         self._retention = retention
 
     async def candidates(self, backends: Collection[str], per_line: int = 16) -> Heads:
-        """Who could be claimed now: up to `per_line` jobs from the head of each line; of a flight only those that may
-        lead it."""
+        """Return jobs that can be claimed now: up to `per_line` from the head of each line; of a flight only jobs that
+        may lead it."""
         if not backends or not await self._anybody_waits():
             return Heads([], {})
         scan = per_line + SCAN
@@ -66,11 +66,11 @@ class JobLeases:
         return await self._db.read(heads)
 
     async def behind(self, line: Line, place: Place, most: int) -> tuple[list[WaitingJob], Place | None]:
-        """Look at the next `PAGE` jobs of a line behind a place.
+        """Read the next `PAGE` jobs of a line behind a place.
 
         Returns:
-            Up to `most` who could be claimed now, and the place behind which the next look goes on: the last of those
-            that cannot be claimed and stand before the first that can. None at the end of the line.
+            Up to `most` jobs that can be claimed now, and the place behind which to read next: that of the last job
+            before the first claimable one. None at the end of the line.
         """
         params = {
             "backend": line.backend, "tenant": line.tenant, "lane": int(line.lane), "after_ms": place.created_ms,
@@ -86,7 +86,7 @@ class JobLeases:
         return found[:most], place if found or len(rows) == PAGE else None
 
     async def wanted(self, backends: Collection[str]) -> list[str]:
-        """Those of `backends` that a job waits for."""
+        """Return those of `backends` for which a job waits."""
         if not backends or not await self._anybody_waits():
             return []
         now = self._clock.now_ms()
@@ -98,20 +98,20 @@ class JobLeases:
         return await self._db.read(look)
 
     async def lifted(self, flights: Collection[str]) -> set[str]:
-        """Those of `flights` that somebody waits for whose job is not of low priority."""
+        """Return those of `flights` that have a waiting job without low priority."""
         if not flights:
             return set()
         params = {"flights": list(flights)}
         return await self._db.peek(lambda conn: set(conn.execute(job_sql.LIFTED, params).scalars()))
 
     async def _anybody_waits(self) -> bool:
-        # Mostly nobody. (PostgreSQL says so in the same journey.)
+        # Usually no job waits. (On PostgreSQL the next query finds that out in the same round trip.)
         if self._db.dialect == "postgresql":
             return True
         return await self._db.peek(lambda conn: bool(conn.execute(job_sql.ANY_WAITING).scalar_one()))
 
     async def claim(self, ids: Sequence[str], owner: str, now: int | None = None) -> list[JobRecord]:
-        """Take a lease on each of `ids` that is still queued and whose flight nobody leads; the rest are skipped."""
+        """Take a lease on each of `ids` that is still queued and whose flight has no leader; the rest are skipped."""
         if not ids:
             return []
         when = self._clock.now_ms() if now is None else now
@@ -129,7 +129,7 @@ class JobLeases:
         try:
             return await self._db.writer.run(lambda conn: take(conn, ids))
         except IntegrityError:
-            # Another server became the leader of a flight between our look and our commit (PostgreSQL only).
+            # Another server became the leader of a flight between our read and our commit (PostgreSQL only).
             if len(ids) == 1:
                 return []
             return [job for i in ids for job in await self.claim([i], owner, when)]
@@ -137,11 +137,11 @@ class JobLeases:
     async def beat(
         self, owner: str, jobs: Mapping[str, int], progress: Mapping[str, tuple[int, int, int]] | None = None
     ) -> set[str]:
-        """Renew the leases of `jobs` (id -> attempt) and tell their progress (id -> chunks done, chunks there are,
+        """Renew the leases of `jobs` (id -> attempt) and write their progress (id -> chunks done, chunks in total,
         ms of execution so far).
 
         Returns:
-            The ids that are no longer ours: cancelled, timed out, or expired and perhaps another's.
+            The ids whose lease is lost: cancelled, timed out, or expired and perhaps claimed by another server.
         """
         if not jobs:
             return set()
@@ -160,32 +160,32 @@ class JobLeases:
         return await self._db.writer.run(renew)
 
     async def hand_over(self, job_id: str, owner: str, attempt: int, backend: str) -> bool:
-        """Give a running job to another backend, which begins it anew.
+        """Move a running job to another backend, which starts it from the beginning.
 
         Returns:
-            False when nothing was done: `/stream` has given out some of it, or the lease was no longer ours.
+            False if nothing was done: `/stream` has sent items of it, or the lease was lost.
         """
         lease = {"id": job_id, "owner": owner, "attempt": attempt, "backend": backend}
         return await self._db.writer.run(lambda conn: conn.execute(job_sql.HAND_OVER, lease).first() is not None)
 
     async def observe_leases(self) -> list[Lease]:
-        """Every lease as it stands; whoever watches expires those that stand still."""
+        """Return every lease; the observer expires leases that do not change."""
         return await self._db.peek(lambda conn: [Lease(*row) for row in conn.execute(job_sql.LEASES)])
 
     async def suspects(self, backends: Collection[str], limit: int = 16) -> list[WaitingJob]:
-        """Jobs that could be claimed now, each alone in its server, since one died while it ran them."""
+        """Return suspects that can be claimed now: jobs during which a server died; each must run alone in its
+        server."""
         if not backends:
             return []
         params = {"backends": list(backends), "now": self._clock.now_ms(), "limit": limit}
         return await self._db.peek(lambda conn: [_candidate(row) for row in conn.execute(job_sql.SUSPECTS, params)])
 
     async def expire(self, lease: Lease, most_deaths: int, reason: str, code: str = "worker_lost") -> JobState | None:
-        """Take a lease away that has not moved since it was observed: back to the queue, as a suspect that waits
-        twice as long after each death in a row, or FAILED when it was number `most_deaths`, and all who wait for the
-        same utterance with it.
+        """Expire a lease that has not changed since it was observed. The job is requeued as a suspect, with a wait that
+        doubles with each death in a row; at death number `most_deaths` it and its followers end as FAILED.
 
         Returns:
-            The new state, or None when the lease had moved and nothing was done.
+            The new state, or None if the lease had changed and nothing was done.
         """
         now = self._clock.now_ms()
         mine = {"id": lease.job_id, "owner": lease.owner, "beat": lease.beat, "attempt": lease.attempt}
@@ -203,7 +203,7 @@ class JobLeases:
                 tell(conn, Topic.QUEUE)
                 return state
             log_ended(conn, [row], state.value, now, last)
-            if row[7] is not None:  # each of them would end as many servers
+            if row[7] is not None:  # each follower would end as many servers
                 same = {"flight_key": row[7], "error": last, "code": code, "now": now} | self._retention.until(now)
                 log_ended(conn, conn.execute(job_sql.FAIL_FOLLOWERS, same).all(), state.value, now, last)
             return state

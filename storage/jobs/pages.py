@@ -1,4 +1,4 @@
-"""Pages of a tenant's jobs, newest first, for people who look for one."""
+"""Reads pages of a tenant's jobs, newest first, for lists that people read."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _KINDS = {
 
 @functools.cache
 def page_of(states: tuple[JobState, ...]) -> TextClause:
-    """The statement that reads a page of jobs in these states.
+    """Build the statement for a page of jobs in these states.
 
-    Ids hold their time, so an index that ends with the id is in their order: one walk for each state, and for `/run`
-    and `/runsync`, as far as a page is long. The rows are read of those only that are on the page.
+    Ids contain their time, so an index that ends with the id is in time order. Reads at most one page of index entries
+    for each state and each of `/run` and `/runsync`, and table rows only for the jobs on the page.
     """
     walks = " UNION ALL ".join(
         _WALK.format(kind=kind, state=state.value, **parts) for state in states for kind, parts in _KINDS.items()
@@ -42,11 +42,11 @@ def page_of(states: tuple[JobState, ...]) -> TextClause:
 
 
 _AFTER_ALL = "g"
-"""Behind every UUID, in any collation."""
+"""A string that sorts after every UUID, in any collation."""
 
 
 class JobBrief(msgspec.Struct, frozen=True):
-    """What a list says of a job; its text and its audio are not read."""
+    """A job as shown in a list, without its text and audio."""
 
     id: str
     state: JobState
@@ -64,7 +64,7 @@ class JobBrief(msgspec.Struct, frozen=True):
 
 
 class JobPages:
-    """Reads pages."""
+    """Reads pages of jobs."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -72,10 +72,10 @@ class JobPages:
     async def page(
         self, tenant: str, endpoint_id: str, states: tuple[JobState, ...], limit: int, before: str | None = None
     ) -> list[JobBrief]:
-        """At most `limit` of a tenant's jobs at an endpoint, newest first.
+        """Return at most `limit` of a tenant's jobs at an endpoint, newest first.
 
         Args:
-            before: the id of the last job of the page before; that job need not be there any more.
+            before: the id of the last job on the previous page; that job may have been deleted.
         """
         made = _AFTER_ALL if before is None else before.removeprefix(_PREFIX)
         params = {

@@ -1,7 +1,7 @@
-"""The durable queue: submit, claim under a lease, beat, end. Its SQL is in `storage/jobs/sql.py`.
+"""The durable job queue: submit, read, delete. Its SQL is in `storage/jobs/sql.py`.
 
-The fence: a lease is (owner, attempt). Whatever an owner writes names both, and writes nothing once either has
-moved on or the job has ended.
+The fence: a lease is (owner, attempt). Every write of an owner names both, and changes nothing once either differs or
+the job has ended.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from storage.records import (
 
 PLACE_LIMIT = 1_000
 _CHARS_OF_A_ROW = 20_000
-"""Deleting so much text costs as much again as deleting a job with a short one."""
+"""Characters of text whose deletion costs as much as one more row."""
 
 
 class JobStore:
-    """Jobs in SQL: submits, reads and deletes them; `leases` and `ends` are what happens to them in between."""
+    """Submits, reads and deletes jobs in SQL; `leases` claims them, `ends` ends them."""
 
     def __init__(self, db: Database, clock: Clock | None = None, retention: Retention | None = None) -> None:
         self._db = db
@@ -51,12 +51,12 @@ class JobStore:
     # -- submit and read
 
     async def insert(self, job: JobRecord, idempotency: Idempotency | None = None) -> JobRecord:
-        """Accept a job, durably; with an idempotency key, give the job that the key made before instead. A job that
-        the cache has answered brings its usage.
+        """Store a new job durably and return it; for a known idempotency key, return the job it made before. For a job
+        answered by the cache, usage is added too.
 
         Raises:
-            IdempotencyConflict: the key came before with another body.
-            BlobMissing: the job refers to audio that has just been swept.
+            IdempotencyConflict: the key was used with another body.
+            BlobMissing: the job refers to audio that was swept meanwhile.
         """
         if idempotency is None and not (job.state.final and (job.webhook or job.state is JobState.COMPLETED)):
             news = None if job.state.final else Topic.QUEUE
@@ -66,10 +66,10 @@ class JobStore:
         return (await self._accept(job, idempotency, None)).job
 
     async def insert_claimed(self, job: JobRecord, idempotency: Idempotency | None, owner: str) -> Accepted:
-        """Accept a queued job and take a lease on it, in one transaction; where its flight has a leader, it follows.
+        """Store a new job and take a lease on it, in one transaction; if its flight has a leader, it stays queued.
 
         Raises:
-            IdempotencyConflict: the key came before with another body.
+            IdempotencyConflict: the key was used with another body.
         """
         return await self._accept(job, idempotency, owner)
 
@@ -97,8 +97,8 @@ class JobStore:
         try:
             accepted = await self._db.writer.run(accept)
         except IntegrityError:
-            # Another server committed at the same moment, and what it has done can be seen now: it made a job with
-            # this key, or leads this flight. Else it is the blob.
+            # Another server committed at the same moment: it made a job with this key, or leads this flight, which a
+            # second try sees. Otherwise the blob is missing.
             try:
                 accepted = await self._db.writer.run(accept)
             except IntegrityError as error:
@@ -120,10 +120,10 @@ class JobStore:
         return Accepted(msgspec.structs.replace(job, **lease), claimed=True, cached=bool(row[0]))
 
     async def insert_many_finished(self, jobs: Sequence[JobRecord]) -> list[str]:
-        """Write behind jobs that the cache has answered already, with their usage; what was written before is left.
+        """Store jobs that the cache has already answered, with their usage; jobs that are stored already are skipped.
 
         Returns:
-            The ids whose audio has been swept meanwhile: their usage is kept, and they are not.
+            The ids of jobs whose audio was swept meanwhile: their usage is stored, the jobs are not.
         """
         if not jobs:
             return []
@@ -149,15 +149,15 @@ class JobStore:
         try:
             return await self._db.writer.run(lambda conn: write(conn, jobs))
         except IntegrityError:
-            # Some of them are there: a commit that was told as failed had come through. They are not counted twice.
+            # Some are stored already: a commit reported as failed had succeeded. They are not counted twice.
             return await self._db.writer.run(write_missing)
 
     async def get(self, job_id: str) -> JobRecord | None:
-        """A job with its request."""
+        """Return a job with its request."""
         return await self._db.read(lambda conn: maybe_job(conn.execute(job_sql.GET, {"id": job_id}).first()))
 
     async def peek(self, job_id: str) -> JobRecord | None:
-        """A job without its request (`request` is ""): what a status needs, at a third of the price."""
+        """Return a job without its request (`request` is ""): enough for a status, at a third of the cost."""
         return await self._db.peek(lambda conn: maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first()))
 
     async def list_jobs(
@@ -168,7 +168,7 @@ class JobStore:
         limit: int = 100,
         before: str = "~",
     ) -> list[JobRecord]:
-        """A tenant's jobs without their requests, newest first; `before` is the last id of the page before."""
+        """Return a tenant's jobs without their requests, newest first; `before` is the last id of the previous page."""
         statement = job_sql.LIST[endpoint_id is not None, state is not None]
         params: dict[str, Any] = {"tenant": tenant, "before": before, "limit": limit}
         if endpoint_id is not None:
@@ -178,25 +178,25 @@ class JobStore:
         return await self._db.read(lambda conn: [job_of(row) for row in conn.execute(statement, params)])
 
     async def waiting(self) -> int:
-        """How many jobs wait, everywhere."""
+        """Return the number of waiting jobs of all endpoints."""
         return await self._db.read(lambda conn: int(conn.execute(job_sql.WAITING).scalar_one()))
 
     async def position(self, job: JobRecord) -> int:
-        """The job's place among its tenant's jobs of the same backend and lane, from 1; counted up to PLACE_LIMIT; 0
-        when it does not wait. Other tenants take turns, so nobody else's jobs are counted."""
+        """Return the job's position among its tenant's jobs of the same backend and lane, from 1 to PLACE_LIMIT; 0 if
+        it does not wait. Other tenants' jobs are not counted, since tenants take turns."""
         params = {"backend": job.backend, "tenant": job.tenant, "created_ms": job.created_ms, "id": job.id}
         ahead = params | {"limit": PLACE_LIMIT}
         return await self._db.read(lambda conn: int(conn.execute(job_sql.AHEAD, ahead).scalar_one()))
 
     async def events(self, job_id: str) -> list[JobEventRecord]:
-        """What happened to a job, oldest first."""
+        """Return the events of a job, oldest first."""
         return await self._db.read(
             lambda conn: [JobEventRecord(*row) for row in conn.execute(job_sql.EVENTS, {"id": job_id})]
         )
 
     async def begin_sending(self, job: JobRecord, token: str) -> bool:
-        """Note that an answer with the stream's items from the cursor on is about to leave. False: the job is not as
-        `job` says any more; another poll was first, or the job began anew."""
+        """Write the token of a `/stream` answer that is about to send the items from the cursor on. Returns False if
+        the job differs from `job`: another poll was first, or the job started again."""
         row = {
             "id": job.id, "retries": job.retries, "cursor": job.stream_cursor, "before": job.stream_sending or "",
             "backend": job.backend, "token": token,
@@ -204,17 +204,17 @@ class JobStore:
         return await self._db.writer.run(lambda conn: conn.execute(job_sql.BEGIN_SENDING, row).rowcount == 1)
 
     async def end_sending(self, job_id: str, token: str, to: int) -> None:
-        """Note that the stream's items up to `to` were given out, unless another has begun to send them meanwhile."""
+        """Note that the stream's items up to `to` were sent, unless another answer has taken the token meanwhile."""
         await self._db.writer.insert(job_sql.END_SENDING, {"id": job_id, "token": token, "to": to})
 
-    # -- forgetting
+    # -- delete
 
     async def shorten_retention(self, job_id: str, until_ms: int) -> None:
-        """Keep a finished job no longer than `until_ms`."""
+        """Shorten the retention of a finished job to `until_ms`; never lengthens it."""
         await self._db.writer.insert(job_sql.SHORTEN, {"id": job_id, "until": until_ms})
 
     async def delete_retained(self, now: int | None = None) -> int:
-        """Delete the jobs whose time is over, with their texts; gives how many."""
+        """Delete jobs whose retention is over, with their texts; returns their number."""
         when = self._clock.now_ms() if now is None else now
         page = {"now": when, "limit": PAGE}
         batches = Batches(self._db, self._clock)
@@ -236,5 +236,5 @@ class JobStore:
 
 
 def _swept(job: JobRecord, error: IntegrityError) -> Exception:
-    """What it means that a job's row breaks a constraint."""
+    """Return the error for a job's row that breaks a constraint: its blob is missing, if it has one."""
     return error if job.blob_hash is None else BlobMissing(job.blob_hash)

@@ -1,4 +1,4 @@
-"""Rows of jobs to records and back, and what every step of a job writes and tells beside it."""
+"""Converts rows of jobs to records and back; writes the events, webhooks, usage and notices of a job's changes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DAY_MS = 86_400_000
 
 
 def job_of(row: AnyRow) -> JobRecord:
-    """A row of all columns in their order; SQLite knows neither enums nor booleans."""
+    """Convert a row of all columns, in order, to a record; SQLite has neither enums nor booleans."""
     values = list(row)
     values[_STATE] = STATES[values[_STATE]]
     values[_LOW_PRIORITY] = bool(values[_LOW_PRIORITY])
@@ -39,32 +39,32 @@ def job_of(row: AnyRow) -> JobRecord:
 
 
 def maybe_job(row: AnyRow | None) -> JobRecord | None:
-    """As `job_of`, for a row that may not be there."""
+    """As `job_of`; None for no row."""
     return None if row is None else job_of(row)
 
 
 def params_of(job: JobRecord) -> dict[str, Any]:
-    """What an insert binds."""
+    """Return a job as the parameters of an insert."""
     params = msgspec.structs.asdict(job)
     params["state"] = job.state.value
     return params
 
 
 def row_of(job: JobRecord) -> tuple[Any, ...]:
-    """The same in the order of the columns."""
+    """Return a job as a tuple in the order of the columns."""
     values = msgspec.structs.astuple(job)
     return (*values[:_STATE], job.state.value, *values[_STATE + 1 :])
 
 
 def spend_hits(conn: Connection, jobs: Sequence[JobRecord]) -> None:
-    """Add the usage of jobs that the cache answered, in the transaction that keeps them."""
+    """Add the usage of jobs that the cache answered, in the transaction that stores them."""
     sums: dict[tuple[str, str, str, str, str], list[int]] = {}
     for job in jobs:
         day = _day((job.finished_ms or job.created_ms) // _DAY_MS)
         spent = sums.setdefault((job.tenant, job.key_id, job.endpoint_id, job.backend, day), [0, 0])
         spent[0] += job.chars
         spent[1] += 1
-    # In one order on every server: PostgreSQL locks row by row.
+    # The same order on every server avoids deadlocks: PostgreSQL locks row by row.
     for (tenant, key_id, endpoint_id, backend, day), (chars, count) in sorted(sums.items()):
         place = {"tenant": tenant, "key_id": key_id, "endpoint_id": endpoint_id, "backend": backend, "day": day}
         used = {"characters": chars, "audio_ms": 0, "jobs": count, "cache_hits": count, "cost_micro_usd": 0}
@@ -73,7 +73,7 @@ def spend_hits(conn: Connection, jobs: Sequence[JobRecord]) -> None:
 
 @lru_cache(8)
 def _day(number: int) -> str:
-    """A UTC day, counted from 1970, in ISO 8601."""
+    """Format a UTC day, counted from 1970, in ISO 8601."""
     return datetime.fromtimestamp(number * _DAY_MS / 1000, UTC).date().isoformat()
 
 
@@ -99,23 +99,23 @@ def log_ended(
     detail: str | None = None,
     owner: str | None = None,
 ) -> None:
-    """Write the events of jobs that ended (rows as `job_sql` returns them), owe their webhooks, tell their waiters."""
+    """Write events and webhooks of jobs that ended (rows as returned by `job_sql`), and notify their waiters."""
     log_events(conn, event, [(row[0], row[5]) for row in rows], now, owner, detail)
     note(conn, [(row[2], Ended.of(STATES[event])) for row in rows])
     if rows:
         tell(conn, Topic.JOBS, [row[0] for row in rows])
         if event != JobState.COMPLETED.value:
-            tell(conn, Topic.QUEUE)  # the next of its flight may lead now
+            tell(conn, Topic.QUEUE)  # a follower may lead now
     owe(conn, [(row[0], row[1], row[6]) for row in rows if row[6] is not None], now)
 
 
 def moves_of(jobs: Sequence[JobRecord]) -> Moves:
-    """What these jobs, which were written as they ended, bring to the tally."""
+    """Return the tally's counts for jobs that were stored in a final state."""
     return [(job.endpoint_id, Ended.of(job.state)) for job in jobs if job.state.final]
 
 
 def owe(conn: Connection, owed: Sequence[tuple[str, str, str]], now: int) -> None:
-    """Owe webhooks, in the transaction that ends their jobs: (job id, tenant, URL)."""
+    """Add pending webhooks (job id, tenant, URL), in the transaction that ends their jobs."""
     rows = [
         {"job_id": job_id, "tenant": tenant, "receiver": _receiver(url), "url": url, "now": now}
         for job_id, tenant, url in owed
@@ -125,7 +125,7 @@ def owe(conn: Connection, owed: Sequence[tuple[str, str, str]], now: int) -> Non
 
 
 def _receiver(url: str) -> str:
-    """Host and port of a URL, as it has them."""
+    """Return host and port of a URL; "" if it cannot be parsed."""
     try:
         return urlsplit(url).netloc.lower()
     except ValueError:
