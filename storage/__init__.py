@@ -1,1 +1,1 @@
-"""Models, repositories, the writer, the audio store."""
+"""Storage: database models, one store class per table group, the writer, the audio store."""

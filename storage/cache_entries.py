@@ -1,4 +1,4 @@
-"""Cache entries: finished audio by cache key."""
+"""Stores cache entries: finished audio by cache key."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _FORGET_UNUSED = text("DELETE FROM cache_entries WHERE key IN :keys AND last_use
 
 
 class BackendShare(msgspec.Struct, frozen=True):
-    """What one backend's audio takes up in the cache."""
+    """One backend's part of the cache."""
 
     backend: str
     entries: int
@@ -47,7 +47,7 @@ class BackendShare(msgspec.Struct, frozen=True):
 
 
 class CacheStats(msgspec.Struct, frozen=True):
-    """What the cache holds."""
+    """Totals of the cache."""
 
     entries: int
     size_bytes: int
@@ -63,7 +63,7 @@ class CacheStore:
         self._clock = clock or SystemClock()
 
     async def get(self, key: str) -> CacheEntryRecord | None:
-        """The entry under a key; touch it when it was used."""
+        """Return the entry under a key. The caller touches it when it is used."""
 
         def get(conn: Connection) -> CacheEntryRecord | None:
             row = conn.execute(_GET, {"key": key}).first()
@@ -72,11 +72,11 @@ class CacheStore:
         return await self._db.peek(get)
 
     async def mark(self) -> int:
-        """Moves whenever an entry was deleted or got other audio, by whatever process."""
+        """Return a counter that changes whenever an entry is deleted or gets other audio, by any process."""
         return await self._db.peek(lambda conn: int(conn.execute(_MARK).scalar() or 0))
 
     async def gone(self, blobs: Mapping[str, str]) -> list[str]:
-        """Those of these keys whose entry is not there any more, or has another blob than the one given."""
+        """Return those of these keys whose entry was deleted, or has another blob than the given one."""
         keys = list(blobs)
         found: dict[str, str] = {}
         for start in range(0, len(keys), _LOOKED_UP_AT_ONCE):
@@ -86,16 +86,16 @@ class CacheStore:
         return [key for key, blob in blobs.items() if found.get(key) != blob]
 
     async def touch_many(self, hits: Mapping[str, int]) -> None:
-        """These were answered from so many times more, just now."""
+        """Note that entries were used now; `hits` is the number of uses by key."""
         now = self._clock.now_ms()
         rows = [{"key": key, "now": now, "hits": n} for key, n in hits.items()]
         await self._db.writer.insert_many(_TOUCH, rows)
 
     async def evict(self, max_bytes: int, max_age_ms: int | None = None) -> int:
-        """Forget what was not used for `max_age_ms`, then the least recently used above `max_bytes`.
+        """Delete entries not used for `max_age_ms`, then the least recently used above `max_bytes`.
 
         Returns:
-            How many were forgotten; the sweeper removes their files.
+            The number of deleted entries; the sweeper removes their files.
         """
         aged = 0
         if max_age_ms is not None:
@@ -110,11 +110,11 @@ class CacheStore:
         unused_since_ms: int | None = None,
         to_bytes: int | None = None,
     ) -> int:
-        """Forget entries by wish: of a backend, of a tenant, not used since a time; all of them with none of these.
-        Gives how many.
+        """Delete entries of a backend, of a tenant, or not used since a time; without a condition, all. Returns their
+        number.
 
         Args:
-            to_bytes: so much of that backend's and tenant's audio stays, the most recently used.
+            to_bytes: keep this many bytes of that backend's and tenant's audio, the most recently used.
         """
         wished = {"backend": backend, "tenant": tenant, "before": unused_since_ms}
         params: dict[str, Any] = {name: value for name, value in wished.items() if value is not None}
@@ -123,7 +123,7 @@ class CacheStore:
         return await self._prune_oldest(params, to_bytes)
 
     async def _prune_all(self, params: dict[str, Any]) -> int:
-        """Forget a backend's or tenant's entries, or all, however often they are used meanwhile."""
+        """Delete a backend's or tenant's entries, or all, also those that are used meanwhile."""
         pages = _by_key(frozenset(params))
         batches = Batches(self._db, self._clock)
         pruned = 0
@@ -139,10 +139,10 @@ class CacheStore:
             after = keys[-1]
 
     async def _prune_oldest(self, params: dict[str, Any], to_bytes: int | None = None) -> int:
-        """Forget entries, the least recently used first, but none that is used meanwhile.
+        """Delete entries, the least recently used first, but none that is used meanwhile.
 
         Args:
-            params: what `_oldest` is given.
+            params: the parameters of `_oldest`.
         """
         pages, total = _oldest(frozenset(params)), _total(frozenset(params) - {"before"})
         batches = Batches(self._db, self._clock)
@@ -157,7 +157,7 @@ class CacheStore:
             page = params | {"limit": PAGE}
             over = await excess() > 0
             rows = await self._db.read(lambda conn, page=page: conn.execute(pages, page).all()) if over else []  # type: ignore[misc]
-            # Summed after the look: what another server deletes meanwhile is among these.
+            # Summed after the read, so that entries which another server deletes meanwhile are counted in it.
             keys = list(until(rows, await excess())) if rows else []
             if not keys:
                 return pruned
@@ -169,7 +169,7 @@ class CacheStore:
                 return pruned
 
     async def _prune_many(self, params: dict[str, Any], to_bytes: int, batches: Batches) -> int:
-        """As `_prune_oldest`, where much of the table goes, and but for the last few."""
+        """As `_prune_oldest`, for a large part of the table; leaves the last few entries to it."""
         owners = frozenset(params) - {"before"}
         every = await self._db.read(lambda conn: int(conn.execute(_total(frozenset()), {}).scalar_one()))
         held = await self._db.read(lambda conn: int(conn.execute(_total(owners), params).scalar_one()))
@@ -185,12 +185,12 @@ class CacheStore:
         return pruned
 
     async def _tell(self, gone: int) -> None:
-        """Have every server look at once; they would find it within a second without this."""
+        """Notify every server at once; without this they see it within a second."""
         if gone:
             await self._db.writer.run(statements.tell_cache_changed)
 
     async def stats(self) -> CacheStats:
-        """What the cache holds, by backend."""
+        """Return totals of the cache, by backend."""
 
         def read(conn: Connection) -> CacheStats:
             shares = tuple(BackendShare(r[0], int(r[1]), int(r[2]), int(r[3]), r[4]) for r in conn.execute(_STATS))
@@ -206,10 +206,10 @@ class CacheStore:
 
 @functools.cache
 def _by_key(by: frozenset[str]) -> TextClause:
-    """Pages of keys, in their order.
+    """Build the statement for a page of keys, in their order.
 
     Args:
-        by: the columns that are asked for.
+        by: the columns that have a condition.
     """
     where = _where([*_owners(by), "key > :after"])
     return text(f"SELECT key FROM cache_entries{where} ORDER BY key LIMIT :limit")  # noqa: S608 - constants
@@ -217,7 +217,7 @@ def _by_key(by: frozenset[str]) -> TextClause:
 
 @functools.cache
 def _oldest(by: frozenset[str]) -> TextClause:
-    """A page of keys, sizes and times, the least recently used first."""
+    """Build the statement for a page of keys, sizes and times, the least recently used first."""
     where = _where([*_owners(by), *(["last_used_ms < :before"] if "before" in by else [])])
     return text(
         f"SELECT key, size_bytes, last_used_ms FROM cache_entries{where} ORDER BY last_used_ms LIMIT :limit"  # noqa: S608
@@ -226,7 +226,7 @@ def _oldest(by: frozenset[str]) -> TextClause:
 
 @functools.cache
 def _total(by: frozenset[str]) -> TextClause:
-    """The bytes of all entries, or of a backend's or tenant's."""
+    """Build the statement for the bytes of all entries, or of a backend's or tenant's."""
     return text(f"SELECT COALESCE(SUM(size_bytes), 0) FROM cache_entries{_where(_owners(by))}")  # noqa: S608 - constants
 
 
@@ -239,7 +239,7 @@ def _where(conditions: Sequence[str]) -> str:
 
 
 def _forget(conn: Connection, keys: Sequence[str], seen: int | None = None) -> int:
-    """Delete entries; with `seen`, only those that were not used after that time."""
+    """Delete entries; with `seen`, only those not used after that time."""
     if seen is None:
         gone = conn.execute(_FORGET, {"keys": keys}).rowcount
     else:

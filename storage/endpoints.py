@@ -1,4 +1,4 @@
-"""Endpoints that somebody made, and the history of their route policies."""
+"""Stores endpoints and the history of their route policies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _CHANGES = text(
 
 
 class EndpointRecord(msgspec.Struct, frozen=True):
-    """An endpoint; policy, defaults and limits are JSON objects. `tenant` None: every tenant may use it."""
+    """An endpoint; policy, defaults and limits are JSON objects. With `tenant` None every tenant may use it."""
 
     id: str
     tenant: str | None
@@ -41,7 +41,7 @@ class EndpointRecord(msgspec.Struct, frozen=True):
 
 
 class RouteChangeRecord(msgspec.Struct, frozen=True):
-    """One change of a route policy: JSON before and after, "" where there was none."""
+    """One change of a route policy: JSON before and after, "" if there was none."""
 
     endpoint_id: str
     at_ms: int
@@ -59,22 +59,22 @@ class EndpointStore:
         self._clock = clock or SystemClock()
 
     async def mark(self) -> int:
-        """Moves whenever an endpoint was made, changed or removed, by whatever process."""
+        """Return a counter that changes whenever an endpoint is made, changed or removed, by any process."""
         return await marks.read(self._db, Topic.ENDPOINTS)
 
     async def all(self) -> list[EndpointRecord]:
-        """Every endpoint, by id."""
+        """Return every endpoint, by id."""
         return await self._db.read(lambda conn: [EndpointRecord(*row) for row in conn.execute(_ALL)])
 
     async def get(self, endpoint_id: str) -> EndpointRecord | None:
-        """One endpoint."""
+        """Return one endpoint, or None."""
         return await self._db.read(lambda conn: _get(conn, endpoint_id))
 
     async def put(self, endpoint: EndpointRecord, actor: str, reason: str = "") -> None:
-        """Make or change an endpoint; a changed policy is written into its history.
+        """Make or change an endpoint; a changed policy is added to its history.
 
         Args:
-            actor: who did it (a key's id, `cli`).
+            actor: the author of the change (a key's id, `cli`).
         """
         now = self._clock.now_ms()
 
@@ -102,7 +102,7 @@ class EndpointStore:
         return await self._db.writer.run(delete)
 
     async def changes(self, endpoint_id: str) -> list[RouteChangeRecord]:
-        """The history of an endpoint's policy, oldest first."""
+        """Return the history of an endpoint's policy, oldest first."""
         return await self._db.read(
             lambda conn: [RouteChangeRecord(*row) for row in conn.execute(_CHANGES, {"id": endpoint_id})]
         )

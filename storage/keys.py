@@ -1,4 +1,4 @@
-"""API keys: who may ask, and what for. Only digests are here; a secret is never stored."""
+"""Stores API keys with their scopes and limits. Only digests are stored, never a secret."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _COLUMNS = (
     _table.c.rotated_from,
 )
 
-# Every key, oldest first: what authentication keeps in memory, and `voxgate keys list`.
+# Every key, oldest first: for authentication, which holds them in memory, and for `voxgate keys list`.
 _ALL = select(*_COLUMNS).order_by(_table.c.created_ms, _table.c.id)
 _ONE = select(*_COLUMNS).where(_table.c.id == bindparam("key_id"))
 # Locked on PostgreSQL: of two rotations at once, the second must see the first.
 _ONE_LOCKED = _ONE.with_for_update()
 _ALONE = text("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE")
 _INSERT = insert(ApiKeyRow)
-# Of keys not yet revoked, so that the first revocation's time stays.
+# Only keys not yet revoked, so that the time of the first revocation stays.
 _REVOKE = (
     update(ApiKeyRow)
     .where(_table.c.id == bindparam("key_id"), _table.c.revoked_ms.is_(None))
@@ -61,8 +61,8 @@ class KeyRecord(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         id: the public part of the key; may be shown.
         digest: SHA-256 of the whole key, hexadecimal.
-        scopes: what it may do, separated by spaces.
-        expires_ms: from when it is refused; None: never.
+        scopes: its permissions, separated by spaces.
+        expires_ms: the time from which it is refused; None: never.
         rotated_from: the id of the key it replaces.
     """
 
@@ -88,19 +88,20 @@ class KeyStore:
         self._database = database
 
     async def all(self) -> list[KeyRecord]:
-        """Every key, also revoked and expired ones, oldest first."""
+        """Return every key, including revoked and expired ones, oldest first."""
         return await self._database.read(lambda connection: [_record(row) for row in connection.execute(_ALL)])
 
     async def get(self, key_id: str) -> KeyRecord | None:
-        """The key of this id."""
+        """Return the key with this id, or None."""
         return await self._database.read(lambda connection: _one(connection, key_id))
 
     async def mark(self) -> int:
-        """Moves when keys are made, revoked, rotated or given an end, by whatever process; not when they are used."""
+        """Return a counter that changes when a key is made, revoked, rotated or set to expire, by any process; not when
+        a key is used."""
         return await marks.read(self._database, Topic.KEYS)
 
     async def data_version(self) -> int:
-        """Changes when anything at all in the database did; cheaper than `mark`."""
+        """Return a number that changes with every commit in the database; cheaper than `mark`."""
         return await self._database.data_version()
 
     async def insert(self, key: KeyRecord) -> None:
@@ -117,11 +118,11 @@ class KeyStore:
         await self._database.writer.run(insert_one)
 
     async def insert_first(self, key: KeyRecord) -> bool:
-        """Store it if there is no key at all; False if there is. Of two servers starting at once, one gets True."""
+        """Store a key if there is none yet, else return False. Of two servers that start at once, one gets True."""
 
         def insert_if_none(connection: Connection) -> bool:
             if connection.dialect.name == "postgresql":
-                connection.execute(_ALONE)  # two servers would both find none
+                connection.execute(_ALONE)  # otherwise two servers could both find none
             if connection.scalar(select(func.count()).select_from(ApiKeyRow)):
                 return False
             connection.execute(_INSERT, msgspec.structs.asdict(key))
@@ -131,7 +132,7 @@ class KeyStore:
         return await self._database.writer.run(insert_if_none)
 
     async def revoke(self, key_id: str, now: int) -> KeyRecord | None:
-        """Refuse it from now on; the key as it then is, None if there is none of this id."""
+        """Revoke a key from now on; returns the key after that, None if there is none with this id."""
 
         def revoke(connection: Connection) -> KeyRecord | None:
             connection.execute(_REVOKE, {"key_id": key_id, "now": now})
@@ -141,7 +142,8 @@ class KeyStore:
         return await self._database.writer.run(revoke)
 
     async def rotate(self, key_id: str, successor: KeyRecord, until_ms: int) -> bool:
-        """Store its successor and let the old key work until `until_ms`; False if it is gone, revoked or expired."""
+        """Store a key's successor and let the old key expire at `until_ms`; False if the old key is missing, revoked or
+        expired."""
 
         def rotate(connection: Connection) -> bool:
             old = _one(connection, key_id, lock=True)
@@ -156,7 +158,7 @@ class KeyStore:
         return await self._database.writer.run(rotate)
 
     async def touch(self, key_ids: Iterable[str], now: int) -> None:
-        """Note when keys were last used."""
+        """Set the time of keys' last use."""
         rows = [{"key_id": key_id, "now": now} for key_id in sorted(key_ids)]
         if rows:
             await self._database.writer.run(lambda connection: _execute_many(connection, rows))

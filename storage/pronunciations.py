@@ -1,4 +1,4 @@
-"""Pronunciation dictionaries: one document per tenant, with a version that goes up whenever it is written."""
+"""Stores pronunciation dictionaries: one document per tenant; each write raises its version."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from storage.db import marks
 from storage.db.database import Database
 from storage.db.notices import Topic
 
-# Which dictionaries there are and how new they are: looked at often, so without the documents.
+# Read often, so without the documents.
 _VERSIONS = text("SELECT tenant, version FROM pronunciations")
 _GET = text("SELECT tenant, version, updated_ms, entries FROM pronunciations WHERE tenant IN :tenants").bindparams(
     bindparam("tenants", expanding=True)
 )
-# Nothing is written where somebody else has written since: the version that was read is the fence.
+# The version that was read is the fence: nothing is written if the dictionary has changed since.
 _INSERT = text(
     "INSERT INTO pronunciations (tenant, version, updated_ms, entries) VALUES (:tenant, 1, :now, :entries) "
     "ON CONFLICT (tenant) DO NOTHING"
@@ -43,15 +43,15 @@ class PronunciationStore:
         self._db = db
 
     async def mark(self) -> int:
-        """Moves whenever a dictionary was written, by whatever process."""
+        """Return a counter that changes with every write of a dictionary, by any process."""
         return await marks.read(self._db, Topic.PRONUNCIATIONS)
 
     async def versions(self) -> dict[str, int]:
-        """The version of every tenant's dictionary."""
+        """Return the version of every tenant's dictionary."""
         return await self._db.read(lambda conn: {row[0]: row[1] for row in conn.execute(_VERSIONS)})
 
     async def get_many(self, tenants: Collection[str]) -> list[DictionaryRecord]:
-        """The dictionaries of these tenants, those that have one."""
+        """Return the dictionaries of these tenants; tenants without one are left out."""
         if not tenants:
             return []
         wanted = {"tenants": list(tenants)}
@@ -64,7 +64,7 @@ class PronunciationStore:
             seen: the version it was made from, 0 for none.
 
         Returns:
-            False when somebody else has written it since; nothing was done then.
+            False if the dictionary was written since that version; then nothing was done.
         """
 
         def put(conn: Connection) -> bool:

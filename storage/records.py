@@ -1,4 +1,4 @@
-"""What crosses the border of storage: frozen, plain, never an ORM row."""
+"""The records that storage takes and returns: frozen structs, never ORM rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 
 
 class JobState(StrEnum):
-    """Where a job stands; the last four are final, and a final state is final."""
+    """The state of a job; the last four are final and do not change, except by a retry."""
 
     IN_QUEUE = "IN_QUEUE"  # accepted, waiting to be claimed
     IN_PROGRESS = "IN_PROGRESS"  # claimed under a lease by one owner
@@ -20,12 +20,12 @@ class JobState(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether nothing but a retry changes it any more."""
+        """Return whether only a retry can change the state."""
         return self not in (JobState.IN_QUEUE, JobState.IN_PROGRESS)
 
 
 class Lane(IntEnum):
-    """The line of the queue in which a job waits; the order is that of claims."""
+    """The lane in which a job waits; lanes are claimed in this order."""
 
     SHORT = 0  # at most two chunks
     LONG = 1  # everything else
@@ -36,24 +36,24 @@ class JobRecord(msgspec.Struct, frozen=True):
     """One row of jobs, its fields in the order of the columns.
 
     Args:
-        backend: the planned arm while queued, the one that spoke once COMPLETED.
-        chars: length of the text, what fairness and usage count.
-        flight_key: the planned cache key; one running job per flight, the others follow it.
-        request_id: of the request that brought the job, for its log lines; at most 64 characters. None where there was
-            no request, and for hits answered from memory.
+        backend: the planned arm while queued, the backend that spoke once COMPLETED.
+        chars: length of the text; fairness and usage count it.
+        flight_key: the planned cache key; one job per flight runs, the others follow it.
+        request_id: the id of the request that submitted the job, for its log lines; at most 64 characters. None without
+            a request, and for cache hits answered from memory.
         expires_at_ms: end of the ttl.
-        available_ms: not claimed before; 0 is at once, whatever the clock says.
-        attempt: the fence: plus one at each claim.
-        failures: plus one at each crash or retryable failure; 0 again when a take is stored.
-        retries: how often the job went back to the queue, for people.
-        beat: plus one at each heartbeat of the lease.
-        stream_cursor: items that `/stream` has given out.
-        stream_sending: names the answer that is on its way with the items from the cursor on.
+        available_ms: the job is not claimed before this time; 0 means at once, whatever the clock says.
+        attempt: the fence of the lease; raised by one at each claim.
+        failures: raised by one at each crash or retryable failure; 0 again when a take is stored.
+        retries: the number of times the job went back to the queue, shown to people.
+        beat: raised by one at each heartbeat of the lease.
+        stream_cursor: the number of items that `/stream` has sent.
+        stream_sending: the token of the `/stream` answer that is sending the items from the cursor on.
         output: JSON without audio.
-        request: the input as JSON, "" where it was left out (`JobStore.peek`).
-        lane: its line in the queue; LONG where it was left out (`JobStore.peek`).
-        deaths: servers in a row that died, or fell silent, while they ran it; 0 again when a take is stored, and where
-            it was left out. A job with any is a suspect: it runs alone in its server.
+        request: the input as JSON; "" in a record that leaves it out (`JobStore.peek`).
+        lane: the job's lane; LONG in a record that leaves it out (`JobStore.peek`).
+        deaths: the number of servers in a row that died or fell silent while they ran the job; 0 again when a take is
+            stored; 0 in a record that leaves it out. A job with deaths is a suspect: it runs alone in its server.
     """
 
     id: str
@@ -99,11 +99,11 @@ class JobRecord(msgspec.Struct, frozen=True):
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """How a job was accepted: the job as it stands, or the one its idempotency key made before.
+    """The result of a submit: the new job, or the job that its idempotency key made before.
 
     Args:
-        claimed: whether the caller holds its lease.
-        cached: whether its audio was finished when it was claimed.
+        claimed: whether the caller holds the job's lease.
+        cached: whether the job's audio was in the cache when it was claimed.
     """
 
     job: JobRecord
@@ -112,7 +112,7 @@ class Accepted(msgspec.Struct, frozen=True):
 
 
 class Idempotency(msgspec.Struct, frozen=True):
-    """An Idempotency-Key and the hash of the body it came with; unique per tenant and endpoint."""
+    """An Idempotency-Key and the hash of its request body; unique per tenant and endpoint."""
 
     key: str
     body_hash: str
@@ -130,12 +130,12 @@ class WaitingJob(msgspec.Struct, frozen=True):
 
     @property
     def line(self) -> Line:
-        """Where it waits."""
+        """Return the line in which the job waits."""
         return Line(self.backend, self.tenant, self.lane)
 
 
 class Line(msgspec.Struct, frozen=True):
-    """The jobs of one tenant that wait for one backend in one lane; the oldest is first."""
+    """A line: the jobs of one tenant that wait for one backend in one lane, oldest first."""
 
     backend: str
     tenant: str
@@ -150,12 +150,11 @@ class Place(msgspec.Struct, frozen=True):
 
 
 class Heads(msgspec.Struct, frozen=True):
-    """The beginnings of the lines.
+    """The heads of the lines.
 
     Args:
-        candidates: by lane, then age.
-        cut: lines of which some jobs were looked at, and not enough of them can be claimed now: behind which place
-            the look goes on (`JobLeases.behind`).
+        candidates: jobs that can be claimed, by lane, then age.
+        cut: lines whose read jobs hold too few candidates: the place behind which to read on (`JobLeases.behind`).
     """
 
     candidates: list[WaitingJob]
@@ -163,7 +162,7 @@ class Heads(msgspec.Struct, frozen=True):
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """What an observer sees of a running job; a lease is dead when (owner, beat) has not changed for lease_s."""
+    """The lease of a running job; it is dead when (owner, beat) has not changed for lease_s."""
 
     job_id: str
     owner: str
@@ -175,7 +174,7 @@ class Lease(msgspec.Struct, frozen=True):
 class BlobRecord(msgspec.Struct, frozen=True):
     """A file of the audio store: its SHA-256 in hex, its size, its suffix with the dot.
 
-    `spool` is where the bytes still lie until `AudioStore.settle`, "" once settled or read from a row.
+    `spool` is the path of the spool that is kept until `AudioStore.settle`; "" once settled or read from a row.
     """
 
     hash: str
@@ -185,11 +184,12 @@ class BlobRecord(msgspec.Struct, frozen=True):
 
 
 class TakeRecord(msgspec.Struct, frozen=True):
-    """The PCM of one chunk under its take key.
+    """A take: the PCM of one chunk under its take key.
 
     Args:
         job_id: the job that spoke it.
-        tenant, voice_hash: whose own voice spoke it, so that it goes with that voice; None for a backend's voice.
+        tenant, voice_hash: the tenant and its own voice that spoke; the take is deleted with that voice. None for a
+            backend's voice.
     """
 
     key: str
@@ -205,10 +205,10 @@ class TakeRecord(msgspec.Struct, frozen=True):
 
 
 class CacheEntryRecord(msgspec.Struct, frozen=True):
-    """Finished audio under its cache key; `output` is the job's output JSON without audio.
+    """A cache entry: finished audio under its cache key; `output` is the job's output JSON without audio.
 
     Args:
-        voice_hash: content hash of the tenant's own voice, so that it goes with that voice; None for a backend's.
+        voice_hash: content hash of the tenant's own voice; the entry is deleted with that voice. None for a backend's.
     """
 
     key: str
@@ -228,7 +228,7 @@ class CacheEntryRecord(msgspec.Struct, frozen=True):
 
 
 class UsageDelta(msgspec.Struct, frozen=True):
-    """What to add to the usage of a job's key."""
+    """The amounts to add to the usage of a job's key."""
 
     characters: int = 0
     audio_ms: int = 0
@@ -238,13 +238,13 @@ class UsageDelta(msgspec.Struct, frozen=True):
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """How a job ended well.
+    """The result of a COMPLETED job.
 
     Args:
-        output: JSON without audio; `follower_output` the same with `cache_hit` true.
-        blob: its audio, as `AudioStore.put_file` gave it.
-        retain_until_ms: None keeps it as long as its kind is kept.
-        cache_key: the key of what was spoken, where that differs from the flight's.
+        output: JSON without audio; `follower_output` is the same with `cache_hit` true.
+        blob: the audio, as returned by `AudioStore.put_file`.
+        retain_until_ms: None keeps the job as long as its kind is kept.
+        cache_key: the key of the spoken audio, if it differs from the flight key.
     """
 
     output: str
@@ -262,25 +262,26 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completed(msgspec.Struct, frozen=True):
-    """`ok` is False when the lease was lost and nothing was written; `followers` ended with the job."""
+    """The outcome of ending a job: `ok` is False if the lease was lost and nothing was written; `followers` are the ids
+    of jobs that ended with it."""
 
     ok: bool
     followers: tuple[str, ...] = ()
 
 
 class Retention(msgspec.Struct, frozen=True):
-    """How long finished jobs are kept, by kind."""
+    """The time that finished jobs are kept, by kind."""
 
     run_ms: int = 7 * 86_400_000
     runsync_ms: int = 3_600_000
 
     def until(self, now: int) -> dict[str, int]:
-        """Parameters of statements that end jobs: the UTC ms until which a job that ends now is kept."""
+        """Return parameters for statements that end jobs: the UTC ms until which a job that ends now is kept."""
         return {"keep_run": now + self.run_ms, "keep_runsync": now + self.runsync_ms}
 
 
 class JobEventRecord(msgspec.Struct, frozen=True):
-    """One step in the life of a job."""
+    """An event of a job: one step of its audit trail."""
 
     job_id: str
     at_ms: int

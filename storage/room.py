@@ -1,4 +1,4 @@
-"""Who may send how many webhooks at a time."""
+"""Shares the places for webhook deliveries among tenants and receivers."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Iterable
 
 
 class Room:
-    """Places for deliveries that may run at a time, and who holds them.
+    """The places for concurrent deliveries, and the tenants and receivers that hold them.
 
-    Nobody gets them all: a tenant takes another only while more are free than it holds, so whoever comes last finds
-    one, and one receiver of a tenant holds a few at most.
+    A tenant may take another place only while more are free than it holds, so that a place is left for other tenants;
+    one receiver of a tenant holds at most `per_receiver`.
 
     Args:
-        held: tenant and receiver of each delivery that runs.
+        held: tenant and receiver of each running delivery.
     """
 
     def __init__(self, places: int, per_receiver: int, held: Iterable[tuple[str, str]]) -> None:
@@ -25,17 +25,17 @@ class Room:
             self.fill(tenant, receiver)
 
     def has_for(self, tenant: str, receiver: str) -> bool:
-        """Whether one more may be sent."""
+        """Return whether one more delivery may be sent."""
         return self.free > self._tenants[tenant] and self._receivers[f"{tenant} {receiver}"] < self._per_receiver
 
     def fill(self, tenant: str, receiver: str) -> None:
-        """One more is sent."""
+        """Take a place for one more delivery."""
         self.free -= 1
         self._tenants[tenant] += 1
         self._receivers[f"{tenant} {receiver}"] += 1
 
     def left_out(self) -> dict[str, list[str]]:
-        """Who may not send another."""
+        """Return the tenants and receivers that may not send another delivery."""
         tenants = [tenant for tenant, holds in self._tenants.items() if holds >= self.free]
         receivers = [receiver for receiver, holds in self._receivers.items() if holds >= self._per_receiver]
         return {"tenants": tenants, "receivers": receivers}

@@ -1,4 +1,4 @@
-"""Takes: what was spoken of a chunk, so that nothing finished is ever spoken again."""
+"""Stores takes: the PCM of chunks, so that a finished chunk is never spoken again."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _OLDEST = text(
     f"WHERE {_UNPINNED} ORDER BY last_used_ms LIMIT :limit"
 )
 _EVICT = text(
-    f"DELETE FROM takes AS t WHERE t.key IN :keys AND t.last_used_ms <= :seen AND {_UNPINNED}"  # noqa: S608 - likewise
+    f"DELETE FROM takes AS t WHERE t.key IN :keys AND t.last_used_ms <= :seen AND {_UNPINNED}"  # noqa: S608 - constants
 ).bindparams(bindparam("keys", expanding=True))
-# Pins hold by the job they name and by nothing else: clocks may jump, and servers' clocks differ.
+# A pin depends only on the state of its job, not on time: clocks may jump, and servers' clocks differ.
 _PIN = text(
     "INSERT INTO take_pins (take_key, job_id) SELECT CAST(:key AS text), j.id FROM jobs j WHERE j.id = :job_id "
     "AND j.state IN ('IN_QUEUE', 'IN_PROGRESS') ON CONFLICT (take_key, job_id) DO NOTHING"
@@ -57,7 +57,7 @@ _FINISHED = text(
 _PINS = text("SELECT take_key, job_id FROM take_pins WHERE job_id IN :ids LIMIT :limit").bindparams(
     bindparam("ids", expanding=True)
 )
-# On PostgreSQL a retry of one of these jobs waits until its pins are gone, and pins anew.
+# On PostgreSQL a retry of one of these jobs waits until its pins are deleted, and then pins again.
 _STATES = {
     "sqlite": text("SELECT id, state FROM jobs WHERE id IN :ids").bindparams(bindparam("ids", expanding=True)),
     "postgresql": text("SELECT id, state FROM jobs WHERE id IN :ids ORDER BY id FOR SHARE").bindparams(
@@ -68,18 +68,18 @@ _UNPIN = text("DELETE FROM take_pins WHERE take_key = :key AND job_id = :job_id"
 _JOBS_AT_ONCE = 500
 
 _FEW = 8
-"""So many takes are looked up where one stands: a sentence should not wait for a thread."""
+"""Up to this number, takes are read in the calling thread: a sentence should not wait for another one."""
 
 
 class TakeStore:
-    """Takes by key, with a byte budget of their own."""
+    """Takes by key, with their own byte budget."""
 
     def __init__(self, db: Database, clock: Clock | None = None) -> None:
         self._db = db
         self._clock = clock or SystemClock()
 
     async def get_many(self, keys: Collection[str]) -> dict[str, TakeRecord]:
-        """The takes there are under these keys; some hundreds at a time."""
+        """Return the takes found under these keys; some hundreds at a time."""
         if not keys:
             return {}
         wanted = {"keys": list(keys)}
@@ -89,7 +89,7 @@ class TakeStore:
         )
 
     async def touch(self, keys: Iterable[str], job_id: str | None = None) -> None:
-        """These takes are used now, by a job that pins them as long as it is unfinished."""
+        """Note that takes are used now; the job pins them while it is unfinished."""
         now = self._clock.now_ms()
         used = [{"key": key, "now": now} for key in keys]
         if job_id is None:
@@ -116,13 +116,13 @@ class TakeStore:
         owner: str,
         progress: tuple[int, int] | None = None,
     ) -> bool:
-        """Keep takes that an attempt has spoken: their blobs, their rows, their pins, the job's failures back to 0.
+        """Store takes of an attempt: blobs, rows and pins; resets the job's failures to 0.
 
         Args:
-            progress: chunks of the job that are done with these, and chunks there are; None: these are its chunks.
+            progress: the job's chunks done, including these, and its chunks in total; None: these are its chunks.
 
         Returns:
-            False when the attempt has lost its lease. The takes are kept all the same: each is nobody's but its key's.
+            False if the attempt has lost its lease. The takes are stored anyway, since a take depends only on its key.
         """
         now = self._clock.now_ms()
         blobs = [_blob_params(blob, now) for _, blob in takes]
@@ -143,14 +143,14 @@ class TakeStore:
         return await self._db.writer.run(put)
 
     async def stats(self) -> tuple[int, int]:
-        """How many takes there are, and their bytes."""
+        """Return the number of takes, and their bytes."""
         return await self._db.read(lambda conn: _pair(conn.execute(_TOTAL).one()))
 
     async def evict(self, budget_bytes: int) -> int:
-        """Forget the least recently used takes above the budget, but none that an unfinished job uses.
+        """Delete the least recently used takes above the budget, but none that an unfinished job uses.
 
         Returns:
-            How many were forgotten; the sweeper removes their files.
+            The number of deleted takes; the sweeper removes their files.
         """
         await self._unpin()
         batches = Batches(self._db, self._clock)
@@ -158,7 +158,7 @@ class TakeStore:
         while (await self.stats())[1] > budget_bytes:
             page = {"limit": PAGE}
             oldest = await self._db.read(lambda conn, page=page: conn.execute(_OLDEST, page).all())  # type: ignore[misc]
-            # Summed after the look: what another server deletes meanwhile is among these.
+            # Summed after the read, so that takes which another server deletes meanwhile are counted in it.
             keys = list(until(oldest, (await self.stats())[1] - budget_bytes))
             seen = oldest[len(keys) - 1][2] if keys else 0
             gone = sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
@@ -168,7 +168,7 @@ class TakeStore:
         return evicted
 
     async def _evict_many(self, budget_bytes: int, batches: Batches) -> int:
-        """As `evict`, where much of the table goes, and but for the last few."""
+        """As `evict`, for a large part of the table; leaves the last few takes to it."""
         held = (await self.stats())[1]
         if held - budget_bytes <= held * MANY:
             return 0
@@ -180,7 +180,7 @@ class TakeStore:
         return evicted
 
     async def _unpin(self) -> None:
-        """Drop the pins of jobs that have finished."""
+        """Delete the pins of finished jobs."""
         batches = Batches(self._db, self._clock)
         after = ""
         while True:
@@ -197,7 +197,7 @@ class TakeStore:
 
     def _drop_pins(self, conn: Connection, pins: Sequence[Any]) -> int:
         states = conn.execute(_STATES[self._db.dialect], {"ids": sorted({pin[1] for pin in pins})}).all()
-        held = {row[0] for row in states if not JobState(row[1]).final}  # by a retry, since the reader looked
+        held = {row[0] for row in states if not JobState(row[1]).final}  # retried since the read
         rows = [{"key": pin[0], "job_id": pin[1]} for pin in pins if pin[1] not in held]
         if rows:
             conn.execute(_UNPIN, rows)

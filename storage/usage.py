@@ -1,4 +1,4 @@
-"""What was used, per tenant, key, endpoint, backend and day; and the shares of limits servers have leased."""
+"""Stores usage per tenant, key, endpoint, backend and day, and the shares of limits that servers have leased."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GroupBy = Literal["tenant", "key_id", "endpoint_id", "backend", "day"]
 
 
 def _upserts(dialect: str) -> tuple[Executable, Executable]:
-    """Add to a row of usage, or make it; make a limit's window unless it is there."""
+    """Build two statements: add to a row of usage or make it; make a limit's window if it is missing."""
     make = sqlite.insert if dialect == "sqlite" else postgresql.insert
     into_usage = make(UsageRow)
     add = into_usage.on_conflict_do_update(
@@ -40,7 +40,7 @@ _WINDOW = (
     _windows.c.window == bindparam("the_window"),
     _windows.c.start_ms == bindparam("the_start"),
 )
-# Locked on PostgreSQL: two servers must not both read the same sum. SQLite writes one transaction at a time anyway.
+# Locked on PostgreSQL: two servers must not both read the same sum. SQLite runs one write transaction at a time.
 _USED = select(_windows.c.used).where(*_WINDOW).with_for_update()
 _TAKE = update(LimitWindowRow).where(*_WINDOW).values(used=_windows.c.used + bindparam("taken"))
 _PRUNE = delete(LimitWindowRow).where(
@@ -50,7 +50,7 @@ _TAKE_IF = _TAKE.where(_windows.c.used + bindparam("taken") <= bindparam("most")
 
 
 class UsagePlace(msgspec.Struct, frozen=True):
-    """Which row of usage: `day` is UTC, ISO 8601."""
+    """The key of a usage row; `day` is UTC, ISO 8601."""
 
     tenant: str
     key_id: str
@@ -60,7 +60,7 @@ class UsagePlace(msgspec.Struct, frozen=True):
 
 
 class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
-    """A sum of usage; fields that were not grouped by are empty."""
+    """A sum of usage; fields that are not grouped by are empty."""
 
     tenant: str = ""
     key_id: str = ""
@@ -75,20 +75,20 @@ class UsageTotal(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def cost_usd(self) -> float:
-        """In US dollars."""
+        """Return the cost in US dollars."""
         return self.cost_micro_usd / 1_000_000
 
 
 class Share(msgspec.Struct, frozen=True):
-    """A part of a limit that all servers share.
+    """A request for a part of a limit that all servers share.
 
     Args:
-        key_id: whose limit: a key's id, or another name of what is limited.
-        window: which limit, and the length of its window.
-        start_ms: when the window began, UTC milliseconds; every server names the same.
-        need: how much is needed now; 0 for none.
-        more: how much to take beyond it, as far as there is so much.
-        limit: the most all servers together may take in this window.
+        key_id: the key's id, or another name of the limited thing.
+        window: the name of the limit and the length of its window.
+        start_ms: the start of the window, UTC milliseconds; the same on every server.
+        need: the amount needed now; 0 for none.
+        more: the amount to take in addition, as far as available.
+        limit: the most that all servers together may take in this window.
     """
 
     key_id: str
@@ -100,8 +100,8 @@ class Share(msgspec.Struct, frozen=True):
 
 
 class Taken(msgspec.Struct, frozen=True):
-    """What came of taking shares: how much of each, None where one limit had less than was needed of it; and how much
-    each limit has left, at most."""
+    """The result of taking shares: the amount granted of each, or None if one limit had less than needed; and the most
+    that each limit has left."""
 
     granted: tuple[int, ...] | None
     left: tuple[int, ...]
@@ -115,8 +115,8 @@ class UsageStore:
         self._add, self._make_window = _UPSERTS[database.dialect]
 
     async def add(self, deltas: Mapping[UsagePlace, UsageDelta]) -> None:
-        """Add to what was used, in one transaction."""
-        # In one order on every server: PostgreSQL locks row by row.
+        """Add to usage rows in one transaction."""
+        # The same order on every server avoids deadlocks: PostgreSQL locks row by row.
         ordered = sorted(deltas.items(), key=lambda item: msgspec.structs.astuple(item[0]))
         rows = [{**msgspec.structs.asdict(place), **msgspec.structs.asdict(delta)} for place, delta in ordered]
         if rows:
@@ -130,12 +130,12 @@ class UsageStore:
         until: str | None = None,
         by: Iterable[GroupBy] = ("day", "backend"),
     ) -> list[UsageTotal]:
-        """Sums of usage, one row per group, in the groups' order.
+        """Return sums of usage, one row per group, ordered by the groups.
 
         Args:
-            tenant: of this tenant only; None: of all.
+            tenant: only this tenant's usage; None for all tenants.
             since: first day, ISO 8601 (UTC); until: last day, included.
-            by: what to group by.
+            by: the columns to group by.
         """
         groups = [_usage.c[name] for name in by]
         statement = select(*groups, *(func.sum(_usage.c[name]).label(name) for name in _SUMS))
@@ -157,13 +157,13 @@ class UsageStore:
         return await self._database.read(read)
 
     async def take_shares(self, shares: Sequence[Share]) -> Taken:
-        """Take parts of limits that all servers share: what is needed of each of them, or nothing of any."""
+        """Take shares of limits: the needed amount of each, or nothing of any."""
 
-        # In one order on every server: PostgreSQL locks row by row.
+        # The same order on every server avoids deadlocks: PostgreSQL locks row by row.
         order = sorted(range(len(shares)), key=lambda nth: msgspec.structs.astuple(shares[nth]))
 
         def take(connection: Connection) -> Taken:
-            granted, left = [0] * len(shares), [share.limit for share in shares]  # at most, where nobody looks
+            granted, left = [0] * len(shares), [share.limit for share in shares]  # upper bounds of limits not read
             for nth in order:
                 part, left[nth] = self._take_one(connection, shares[nth])
                 if part is None:
@@ -175,9 +175,9 @@ class UsageStore:
         return await self._database.writer.run(take)
 
     def _take_one(self, connection: Connection, share: Share) -> tuple[int | None, int]:
-        """How much was taken, None where less is left than is needed; and how much is left."""
+        """Return the amount taken, or None if less is left than needed; and the amount left."""
         place = _place(share)
-        if share.need and not share.more:  # the way of nearly all requests, in one statement
+        if share.need and not share.more:  # nearly all requests: one statement
             used = connection.execute(_TAKE_IF, place | {"taken": share.need, "most": share.limit}).scalar()
             if used is not None:
                 return share.need, share.limit - int(used)
@@ -197,7 +197,7 @@ class UsageStore:
                 connection.execute(_TAKE, _place(share) | {"taken": -part})
 
     async def prune_windows(self, before_ms: int, keep: str = "") -> None:
-        """Delete windows that began before this wall time, but for those of one name; nobody asks for them again."""
+        """Delete windows that began before this wall time, except those named `keep`; they are not needed any more."""
         row: dict[str, object] = {"before_ms": before_ms, "keep": keep}
         await self._database.writer.run(lambda connection: _execute(connection, _PRUNE, [row]))
 

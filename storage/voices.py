@@ -1,4 +1,4 @@
-"""Voices that somebody uploaded: who owns them, what they are made of."""
+"""Stores uploaded voices: their tenant, name, recording and details."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from storage.db.notices import Topic
 from storage.records import BlobRecord
 
 _COLUMNS = "id, tenant, name, language, content_hash, blob_hash, details, created_ms"
-# Every voice, for the servers' memory.
+# Every voice, to hold in memory.
 _ALL = text(f"SELECT {_COLUMNS} FROM voices ORDER BY tenant, name")  # noqa: S608 - constants
 _PUT = text(
     f"INSERT INTO voices ({_COLUMNS}) VALUES (:id, :tenant, :name, :language, :content_hash, :blob_hash, "  # noqa: S608
@@ -25,7 +25,8 @@ _PUT = text(
 )
 _DELETE = text("DELETE FROM voices WHERE tenant = :tenant AND name = :name RETURNING content_hash")
 _COUNT = text("SELECT COUNT(*) FROM voices WHERE tenant = :tenant")
-# What a tenant's voice has spoken is forgotten with it, unless another voice of the tenant is the same recording.
+# Takes and cache entries of a tenant's voice are deleted with it, unless another voice of the tenant has the same
+# recording.
 _IS_GONE = "NOT EXISTS (SELECT 1 FROM voices v WHERE v.tenant = s.tenant AND v.content_hash = s.voice_hash)"
 _TABLES = ("takes", "cache_entries")
 _GONE = {
@@ -51,8 +52,8 @@ class VoiceRecord(msgspec.Struct, frozen=True):
     """An uploaded voice.
 
     Args:
-        content_hash: of its recording as stored; part of every cache key.
-        blob_hash: that recording in the audio store, mono WAV at 24 kHz.
+        content_hash: hash of the stored recording; part of every cache key.
+        blob_hash: the recording in the audio store, mono WAV at 24 kHz.
         details: JSON: duration, level, consent note.
     """
 
@@ -74,26 +75,26 @@ class VoiceStore:
         self._clock = clock or SystemClock()
 
     async def mark(self) -> int:
-        """Moves whenever a voice was added or removed, by whatever process."""
+        """Return a counter that changes whenever a voice is added or removed, by any process."""
         return await marks.read(self._db, Topic.VOICES)
 
     async def all(self) -> list[VoiceRecord]:
-        """Every voice of every tenant."""
+        """Return every voice of every tenant."""
         return await self._db.read(lambda conn: [VoiceRecord(*row) for row in conn.execute(_ALL)])
 
     async def add(self, voice: VoiceRecord, blob: BlobRecord, at_most: int) -> None:
-        """Keep a voice and refer to its recording.
+        """Add a voice and refer to its recording.
 
         Args:
-            at_most: how many voices a tenant may have.
+            at_most: the most voices a tenant may have.
 
         Raises:
-            Conflict: the tenant has a voice of this name, or as many as it may have.
+            Conflict: the tenant has a voice of this name, or has `at_most` voices.
         """
 
         def put(conn: Connection) -> None:
             if int(conn.execute(_COUNT, {"tenant": voice.tenant}).scalar_one()) >= at_most:
-                raise Conflict(f"there are {at_most} voices already, which is the most; delete one first")
+                raise Conflict(f"there are {at_most} voices already, the most allowed; delete one first")
             conn.execute(
                 statements.PUT_BLOB,
                 {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": voice.created_ms},
@@ -107,9 +108,10 @@ class VoiceStore:
             raise Conflict(f"a voice named {voice.name!r} exists; delete it first, or choose another name") from error
 
     async def remove(self, tenant: str, name: str) -> bool:
-        """Delete a voice, its takes and its cache entries; the sweeper removes the files. False when there is none.
+        """Delete a voice, its takes and its cache entries; the sweeper removes the files. False if there is no such
+        voice.
 
-        The voice goes first and at once; if this is killed after that, `forget_orphans` does the rest.
+        The voice is deleted first; if the server dies after that, `forget_orphans` deletes the rest.
         """
 
         def forget(conn: Connection) -> str | None:
@@ -126,8 +128,8 @@ class VoiceStore:
         return True
 
     async def forget_orphans(self) -> int:
-        """Delete what voices spoke that are gone: a job that was running when its voice went may have stored it after
-        that. Gives how many takes and cache entries."""
+        """Delete takes and cache entries of deleted voices; returns their number. A job that was running when its voice
+        was deleted may have stored some after that."""
         forgotten = 0
         for table in _TABLES:
             gone = await self._db.read(lambda conn, table=table: conn.execute(_GONE[table]).all())  # type: ignore[misc]

@@ -1,5 +1,5 @@
 # ruff: noqa: S608 - the pieces put together here are constants of this module, never a caller's words
-"""Webhooks that are owed. A job's end writes them in its own transaction, so none is lost and none is invented."""
+"""Stores webhook deliveries. They are written in the transaction that ends their job, so that none is lost or wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from storage.records import JobRecord
 from storage.room import Room
 
 DELIVERED, FAILED, GIVEN_UP = "webhook_delivered", "webhook_failed", "webhook_given_up"
-"""What a try of a webhook is in a job's events; their `attempt` is the number of the try."""
+"""Names of a job's events for tries of its webhooks; the events' `attempt` is the number of the try."""
 
 _LAST = 2**62
 
@@ -27,19 +27,19 @@ _DUE = text(
     "SELECT id, tenant, receiver FROM webhook_deliveries WHERE state = 'PENDING' AND due_ms <= :now "
     "AND tenant NOT IN :tenants AND tenant || ' ' || receiver NOT IN :receivers ORDER BY due_ms, id LIMIT :limit"
 ).bindparams(bindparam("tenants", type_=String, expanding=True), bindparam("receivers", type_=String, expanding=True))
-"""What is due, but for tenants and receivers (`TENANT RECEIVER`) that have their share already."""
+"""Due deliveries, without those of the given tenants and receivers (`TENANT RECEIVER`)."""
 _TAKE = text(
     "UPDATE webhook_deliveries SET tries = tries + 1, due_ms = :until "
     "WHERE id IN :ids AND state = 'PENDING' AND due_ms <= :now RETURNING id, job_id, tenant, receiver, url, tries, "
     "(SELECT j.request_id FROM jobs j WHERE j.id = CAST(webhook_deliveries.job_id AS text))"
 ).bindparams(bindparam("ids", expanding=True))
-"""Take these, but for what another server has taken meanwhile. SQLite forgets behind RETURNING that a column is text,
-and would read all jobs."""
+"""Take these deliveries, without those that another server has taken meanwhile. The cast is for SQLite: in RETURNING it
+does not know that the column is text, and would read all jobs."""
 _ENDED_JOB = text(
     f"SELECT {', '.join(COLUMNS)} FROM jobs WHERE id = "
     "(SELECT job_id FROM webhook_deliveries WHERE id = :id AND state = 'PENDING')"
 )
-"""The job of a webhook that is still owed. One statement: a retry closes the webhook as it queues the job again."""
+"""The job of a pending webhook. One statement, since a retry closes the webhook when it requeues the job."""
 _TEXT_BYTES = {
     dialect: text(
         f"SELECT {length.format('request')} + COALESCE({length.format('output')}, 0) FROM jobs WHERE id = "
@@ -47,7 +47,7 @@ _TEXT_BYTES = {
     )
     for dialect, length in (("sqlite", "LENGTH(CAST({} AS BLOB))"), ("postgresql", "OCTET_LENGTH({})"))
 }
-"""How much of a job its webhook's body repeats."""
+"""The bytes of a job's request and output, which its webhook's body repeats."""
 _TRIED = "RETURNING job_id, tries"
 _OWED = "WHERE id = :id AND state = 'PENDING'"
 _DELIVERED = text(
@@ -57,18 +57,18 @@ _DELIVERED = text(
 _AGAIN = text(
     f"UPDATE webhook_deliveries SET due_ms = :due_ms, last_status = :status, last_error = :error {_OWED} {_TRIED}"
 )
-"""A try that fails says nothing of a webhook that was closed, or taken at another try, meanwhile."""
+"""Only of a pending webhook: a failed try must not change one that was closed or delivered meanwhile."""
 _GAVE_UP = text(
     f"UPDATE webhook_deliveries SET state = 'FAILED', last_status = :status, last_error = :error {_OWED} {_TRIED}"
 )
 
 
 class DeliveryState(StrEnum):
-    """Where a webhook stands."""
+    """The state of a webhook."""
 
-    PENDING = "PENDING"  # owed: not tried yet, or to be tried again
-    DELIVERED = "DELIVERED"  # the receiver took it
-    FAILED = "FAILED"  # given up: after the last try, or because the job was retried
+    PENDING = "PENDING"  # not tried yet, or to be tried again
+    DELIVERED = "DELIVERED"  # accepted by the receiver
+    FAILED = "FAILED"  # closed after the last try, or because the job was retried
 
 
 _ROW = (
@@ -81,12 +81,12 @@ _OF = {"tenant": "tenant = :tenant", "endpoint_id": "endpoint_id = :endpoint_id"
 
 @functools.cache
 def page_of(by: tuple[str, ...], states: tuple[DeliveryState, ...]) -> TextClause:
-    """The statement that reads a page of webhooks in these states.
+    """Build the statement for a page of webhooks in these states.
 
-    One walk for each state, as far as a page is long: of a tenant's endpoint in the index of pages.
+    Reads at most one page of rows for each state; for a tenant's endpoint, in the index of pages.
 
     Args:
-        by: which of `tenant`, `endpoint_id` and `job_id` are given.
+        by: those of `tenant`, `endpoint_id` and `job_id` that are given.
     """
     chosen = "".join(f"{_OF[name]} AND " for name in by)
     walks = " UNION ALL ".join(
@@ -102,12 +102,12 @@ _TRIES = text(
     "SELECT at_ms, event, attempt, detail FROM job_events WHERE job_id = :job_id AND event IN "
     f"('{DELIVERED}', '{FAILED}', '{GIVEN_UP}') ORDER BY id"
 )
-"""What came of each try of a job's webhooks."""
+"""The result of each try of a job's webhooks."""
 _NEXT = text("SELECT MIN(due_ms) FROM webhook_deliveries WHERE state = 'PENDING'")
 
 
 class DeliveryRecord(msgspec.Struct, frozen=True):
-    """One webhook to send now; `tries` counts this one, `request_id` is of the request that brought its job."""
+    """A webhook to send now; `tries` includes this try, `request_id` is of the request that submitted the job."""
 
     id: int
     job_id: str
@@ -122,8 +122,8 @@ class DeliveryRow(msgspec.Struct, frozen=True):
     """A webhook in the log.
 
     Args:
-        due_ms: when it is tried next, where it is PENDING.
-        last_status: HTTP status of the last answer, None where there was none.
+        due_ms: the time of the next try, if it is PENDING.
+        last_status: HTTP status of the last answer, None if there was none.
     """
 
     id: int
@@ -146,7 +146,7 @@ def _delivery(row: AnyRow) -> DeliveryRow:
 
 
 class TryRow(msgspec.Struct, frozen=True):
-    """One try; `event` is what came of it."""
+    """One try of a webhook; `event` is its result."""
 
     at_ms: int
     event: str
@@ -164,23 +164,22 @@ class WebhookStore:
     async def take_due(
         self, places: int = 16, per_receiver: int = 4, held: Sequence[DeliveryRecord] = (), lease_ms: int = 60_000
     ) -> list[DeliveryRecord]:
-        """Take webhooks that are due. Nobody else gets them for `lease_ms`; if we die meanwhile, they are due again
-        then.
+        """Take due webhooks under a lease of `lease_ms`; they are due again if this server dies meanwhile.
 
         Args:
-            places: how many may be sent at a time. No tenant gets more of them than it leaves to the others.
-            per_receiver: how many of a tenant to one host and port.
-            held: what is being sent now.
+            places: the most deliveries at the same time. A tenant never gets more than it leaves to the others.
+            per_receiver: the most deliveries of a tenant to one host and port.
+            held: the deliveries that are running now.
         """
         now = self._clock.now_ms()
         params = {"now": now, "until": now + lease_ms}
         next_ms = await self.next_due_ms()
         if next_ms is None or next_ms > now:
-            return []  # so it is after most jobs
+            return []  # the usual case
 
         room = Room(places, per_receiver, [(one.tenant, one.receiver) for one in held])
         taken: list[DeliveryRecord] = []
-        while room.free > 0:  # each round fills a place, or learns of somebody who has his share
+        while room.free > 0:  # each round fills a place, or finds a tenant or receiver without a place left
             due = await self._due(params | room.left_out() | {"limit": room.free})
             fitting: list[int] = []
             for delivery_id, tenant, receiver in due:
@@ -194,27 +193,27 @@ class WebhookStore:
         return taken
 
     async def _due(self, params: dict[str, Any]) -> Sequence[AnyRow]:
-        """What is due, by a reader: passing over what a receiver that hangs is owed keeps nobody from writing."""
+        """Read due deliveries on a reader, so that skipping those of a hanging receiver does not block the writer."""
         return await self._db.read(lambda conn: conn.execute(_DUE, params).all())
 
     async def _take(self, params: dict[str, Any]) -> list[DeliveryRecord]:
         return await self._db.writer.run(lambda conn: [DeliveryRecord(*row) for row in conn.execute(_TAKE, params)])
 
     async def ended_job(self, delivery_id: int) -> JobRecord | None:
-        """The job whose end is told, with its request; None when it was deleted, or retried: nobody is owed it now."""
+        """Return the job of a delivery, with its request; None if the job was deleted or retried."""
         return await self._db.read(lambda conn: maybe_job(conn.execute(_ENDED_JOB, {"id": delivery_id}).first()))
 
     async def text_bytes(self, delivery_id: int) -> int:
-        """Bytes of the request and the output of the job whose end is told; 0 when it was deleted."""
+        """Return the bytes of request and output of a delivery's job; 0 if the job was deleted."""
         statement = _TEXT_BYTES[self._db.dialect]
         return await self._db.read(lambda conn: int(conn.execute(statement, {"id": delivery_id}).scalar() or 0))
 
     async def delivered(self, delivery_id: int, status: int) -> None:
-        """It was taken, with this HTTP status."""
+        """Note that the receiver accepted the webhook, with this HTTP status."""
         await self._tried(_DELIVERED, {"id": delivery_id, "status": status}, DELIVERED, f"answered {status}")
 
     async def failed(self, delivery_id: int, status: int | None, error: str, again_in_ms: int | None) -> None:
-        """It was not taken: try again later, or never with `again_in_ms` None."""
+        """Note a failed try: the next one is due in `again_in_ms`; None closes the webhook."""
         params: dict[str, Any] = {"id": delivery_id, "status": status, "error": error}
         if again_in_ms is None:
             await self._tried(_GAVE_UP, params, GIVEN_UP, error)
@@ -240,7 +239,7 @@ class WebhookStore:
         limit: int = 100,
         before: int | None = None,
     ) -> list[DeliveryRow]:
-        """At most `limit` webhooks, newest first; `before` is the last id of the page before."""
+        """Return at most `limit` webhooks, newest first; `before` is the last id of the previous page."""
         given = {"tenant": tenant, "endpoint_id": endpoint_id, "job_id": job_id}
         params: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         statement = page_of(tuple(params), states or tuple(DeliveryState))
@@ -248,9 +247,9 @@ class WebhookStore:
         return await self._db.read(lambda conn: [_delivery(row) for row in conn.execute(statement, params)])
 
     async def tries(self, job_id: str) -> list[TryRow]:
-        """What came of each try of a job's webhooks, oldest first."""
+        """Return each try of a job's webhooks, oldest first."""
         return await self._db.read(lambda conn: [TryRow(*row) for row in conn.execute(_TRIES, {"job_id": job_id})])
 
     async def next_due_ms(self) -> int | None:
-        """When the next webhook is due; None when none is owed."""
+        """Return the time when the next webhook is due; None if none is pending."""
         return await self._db.peek(lambda conn: conn.execute(_NEXT).scalar_one())
