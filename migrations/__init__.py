@@ -1,4 +1,4 @@
 """Schema migrations, packaged with the wheel."""
 
 HEAD = "0002"
-"""The revision this release wants: the last of `versions/`."""
+"""The revision this release needs: the last one in `versions/`."""

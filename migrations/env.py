@@ -1,4 +1,4 @@
-"""What Alembic runs: the migrations, on the connection and in the transaction that `storage.db.migrate` opened."""
+"""Alembic's entry point: runs the migrations on the connection and in the transaction of `storage.db.migrate`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from alembic import context
 from storage.db.models import Base
 
 connection = context.config.attributes["connection"]
-# No table is ever copied (Alembic's batch mode): dropping the old one would empty what refers to it.
+# Tables are never copied (Alembic's batch mode): dropping the old table would delete the rows that refer to it.
 context.configure(connection=connection, target_metadata=Base.metadata, compare_type=True)
 context.run_migrations()

@@ -1,8 +1,8 @@
-"""Keep the reference tables of docs/ equal to the code: settings, metrics, errors, commands.
+"""Generates the reference tables of docs/ from the code: settings, metrics, errors, commands.
 
-Usage: python scripts/reference.py [--write]      without --write it names the pages that are stale and exits 1
+Usage: python scripts/reference.py [--write]      without --write it names the stale pages and exits 1
 
-A page holds its tables between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else is written by hand.
+A page has its tables between `<!-- begin NAME -->` and `<!-- end NAME -->`; everything else is written by hand.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 
 def settings_tables() -> str:
-    """One table for the plain settings and one for each section of voxgate.toml."""
+    """Make a table for the top-level settings and one for each section of voxgate.toml."""
     sections: dict[str, list[SettingDoc]] = {}
     for doc in describe():
         head, _, _ = doc.name.rpartition(".")
@@ -54,28 +54,28 @@ def _setting_row(doc: SettingDoc) -> tuple[str, ...]:
 
 
 def aliases_table() -> str:
-    """The variables of the Chatterbox guide, and the settings they mean."""
+    """Make the table of the Chatterbox guide's variables and their settings."""
     rows = [(f"`{doc.alias}`", f"`{doc.name}`", f"`{doc.env}`") for doc in describe() if doc.alias]
     return _table(("the guide's variable", "setting", "our variable"), rows)
 
 
 def host_table() -> str:
-    """The keys of `[backends.NAME]` that are the host's."""
+    """Make the table of the host's keys in `[backends.NAME]`."""
     return _struct_table("key", HostSettings)
 
 
 def chatterbox_settings_table() -> str:
-    """The keys of `[backends.chatterbox]` that are the plugin's."""
+    """Make the table of the plugin's keys in `[backends.chatterbox]`."""
     return _struct_table("key", ChatterboxSettings)
 
 
 def chatterbox_options_table() -> str:
-    """What a request may say in `input.options`."""
+    """Make the table of Chatterbox's keys in `input.options`."""
     return _struct_table("option", ChatterboxOptions)
 
 
 def chatterbox_models_table() -> str:
-    """The published models, with the commit this version was made for."""
+    """Make the table of published models, with the commit this version was made for."""
     rows = [
         (f"`{name}`", f"`{model.repo}` at `{model.commit[:10]}`", " ".join(model.languages), str(len(model.files)))
         for name, model in MODELS.items()
@@ -84,7 +84,7 @@ def chatterbox_models_table() -> str:
 
 
 def _struct_table(head: str, struct: type[msgspec.Struct]) -> str:
-    """The fields of a Struct with the words of its docstring; `a, b: words` stands for both."""
+    """Make a table of a Struct's fields with the texts of its docstring; `a, b: text` is for both fields."""
     words = {
         name: meaning
         for names, meaning in re.findall(r"^ {8}([\w, ]+): (.*(?:\n {12}.*)*)", struct.__doc__ or "", re.MULTILINE)
@@ -105,7 +105,7 @@ def _default(value: object) -> str:
 
 
 def metrics_table() -> str:
-    """Every metric of one server."""
+    """Make the table of a server's metrics."""
     metrics = Metrics()
     rows = []
     for metric in vars(metrics).values():
@@ -120,7 +120,7 @@ def metrics_table() -> str:
 
 
 def errors_table() -> str:
-    """Every error code, with its HTTP status and what it means."""
+    """Make the table of error codes, with HTTP status and meaning."""
     rows: dict[str, tuple[str, ...]] = {}
     for kind in _errors_of_ours():
         code = kind.__dict__.get("code")
@@ -132,13 +132,13 @@ def errors_table() -> str:
 
 
 def openai_errors_table() -> str:
-    """The error codes that only OpenAI's API has."""
+    """Make the table of error codes that only OpenAI's API has."""
     rows = [(f"`{code}`", str(status), words) for code, (status, words) in openai_errors.CODES.items()]
     return _table(("code", "HTTP status", "meaning"), rows)
 
 
 def _errors_of_ours() -> Iterator[type[Exception]]:
-    """Every exception class of the rooms, the tree of gateway.errors first; plugins have none that callers see."""
+    """Yield every exception class of the rooms, those of gateway.errors first; callers see none of the plugins'."""
     names = ["gateway.errors", "backends.interface"]
     for package in (gateway, storage):
         names += [module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")]
@@ -149,7 +149,7 @@ def _errors_of_ours() -> Iterator[type[Exception]]:
 
 
 def commands() -> str:
-    """Every command with its options, as `--help` tells them."""
+    """Describe every command and its options, with the texts of `--help`."""
     return "\n".join(_command(root, "voxgate", None))
 
 
@@ -169,7 +169,7 @@ def _command(command: click.Command, path: str, parent: click.Context | None) ->
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             child = command.get_command(context, name)
-            assert child is not None  # it was listed
+            assert child is not None  # listed above
             yield from _command(child, f"{path} {name}", context)
 
 
@@ -195,7 +195,7 @@ TABLES: dict[str, tuple[str, Callable[[], str]]] = {
 
 
 def renewed(page: str) -> str:
-    """The page with its tables made from the code."""
+    """Return the page with tables made from the code."""
     text = (DOCS / page).read_text(encoding="utf-8")
     for name, (where, make) in TABLES.items():
         if where == page:
@@ -209,7 +209,7 @@ def renewed(page: str) -> str:
 
 
 def stale(write: bool = False) -> list[str]:
-    """The pages whose tables differ from the code; with `write`, they are renewed."""
+    """Return the pages whose tables differ from the code; with `write`, also update them."""
     pages = []
     for page in sorted({where for where, _ in TABLES.values()}):
         text = renewed(page)

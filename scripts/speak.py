@@ -1,6 +1,6 @@
-"""`make speak`: start a gateway with embedded defaults, speak through the job API, write hello.mp3, stop.
+"""`make speak`: starts a gateway with default settings, speaks through the job API, writes hello.mp3, stops.
 
-Nothing is kept but hello.mp3: the data folder is a temporary one, and settings of this machine are left aside.
+Only hello.mp3 is kept: the data folder is temporary, and the settings of this machine are ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GIVE_UP_S = 120.0
 
 
 def main() -> int:
-    """Speak twice: once by the engine, once from the cache."""
+    """Speak a text twice: once by the engine, once from the cache."""
     for name in [name for name in os.environ if name.startswith("VOXGATE_")]:
         del os.environ[name]
     with tempfile.TemporaryDirectory(prefix="voxgate-speak-") as folder:
@@ -40,13 +40,13 @@ def main() -> int:
             with client:
                 TARGET.write_bytes(show(client, "POST /run, then GET /status until it is done"))
                 print(f"  file      {TARGET} ({TARGET.stat().st_size:,} bytes)\n")
-                show(client, "the same again")
+                show(client, "the same request again")
     print(NEXT)
     return 0
 
 
 def show(client: httpx.Client, title: str) -> bytes:
-    """Run one job, print what happened, give the audio."""
+    """Run one job, print its result, return the audio."""
     began = time.monotonic()
     job = run(client)
     wall_s = time.monotonic() - began
@@ -67,7 +67,7 @@ def show(client: httpx.Client, title: str) -> bytes:
 
 
 def run(client: httpx.Client) -> dict[str, Any]:
-    """What an app written for RunPod's Chatterbox endpoint does."""
+    """Submit and poll a job as an app written for RunPod's Chatterbox endpoint does."""
     answer = client.post("/run", json={"input": {"text": TEXT, "format": "mp3"}}).raise_for_status().json()
     give_up = time.monotonic() + GIVE_UP_S
     while answer["status"] in ("IN_QUEUE", "IN_PROGRESS") or "output" not in answer:

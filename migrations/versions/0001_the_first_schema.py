@@ -12,7 +12,7 @@ down_revision = None
 branch_labels = None
 depends_on = None
 
-# In the order of their bytes on PostgreSQL too, whatever language its database sorts by.
+# Compared by bytes on PostgreSQL too, whatever the collation of its database.
 _words = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _serial = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
@@ -30,7 +30,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 def upgrade() -> None:
-    """Apply."""
+    """Apply the migration."""
     op.create_table(
         "api_keys",
         _text("id"),
@@ -341,7 +341,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert the migration."""
     for table in (
         "webhook_deliveries",
         "votes",

@@ -1,5 +1,5 @@
-# ruff: noqa: S608 - the pieces put together here are constants of this module
-"""Lines of the queue, counts of jobs, blobs that nothing may refer to."""
+# ruff: noqa: S608 - the parts joined here are constants of this module
+"""Adds lines of the queue, counts of jobs, and the list of blobs that may be unused."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SQLITE_TRIGGERS = {
         "UPDATE job_counts SET n = n - 1 WHERE endpoint_id = OLD.endpoint_id AND state = OLD.state AND shard = 0; END"
     ),
 }
-# Once a statement, not once a row: a purge of a hundred thousand jobs moves each count once.
+# Runs once per statement, not per row: a purge of a hundred thousand jobs changes each count once.
 _POSTGRESQL_FUNCTION = f"""
 CREATE FUNCTION count_jobs() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -65,11 +65,11 @@ _POSTGRESQL_TRIGGERS = {
 }
 
 _REFERRING = ("cache_entries", "jobs", "samples", "takes", "voices")
-# A dropped reference makes its blob loose since a time that is not known here (0): the next sweep dates it.
+# A dropped reference puts its blob on the list; a trigger does not know the time, so the next sweep replaces 0 by it.
 _SQLITE_LOOSE = "BEGIN UPDATE blobs SET loose_ms = 0 WHERE hash = OLD.blob_hash; END"
 _OTHER_BLOB = "OLD.blob_hash IS NOT NULL AND OLD.blob_hash IS {} NEW.blob_hash"
-# By index, however many rows are guessed to be deleted. The lock is taken even where nothing changes: a sweep that is
-# about to note that it saw a reference waits for it.
+# Uses the index, however many rows the planner expects. The lock is taken even if nothing changes: a sweep that is
+# about to take the blob off the list waits for it.
 _POSTGRESQL_LOOSE = """
 CREATE FUNCTION loosen_{name}() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
@@ -86,7 +86,7 @@ def _where(condition: str) -> dict[str, Any]:
 
 
 def upgrade() -> None:
-    """Apply. Only adds: columns with constant defaults, a table, indexes in the place of others; no row is copied."""
+    """Apply the migration. Adds columns with constant defaults and tables, and replaces indexes; copies no row."""
     op.add_column("jobs", sa.Column("lane", sa.BigInteger(), nullable=False, server_default=sa.text("1")))
     op.add_column("jobs", sa.Column("deaths", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
     op.execute("UPDATE jobs SET lane = 2 WHERE state = 'IN_QUEUE' AND low_priority")
@@ -106,7 +106,7 @@ def upgrade() -> None:
         **_where("state = 'IN_QUEUE'"),
     )
 
-    # Every blob is looked at once by the next sweep.
+    # The next sweep checks every blob once.
     op.add_column("blobs", sa.Column("loose_ms", sa.BigInteger(), nullable=True, server_default=sa.text("0")))
     op.create_index("ix_blobs_loose", "blobs", ["loose_ms", "hash"], **_where("loose_ms IS NOT NULL"))
     op.drop_index("ix_blobs_touched_ms", "blobs")
@@ -118,7 +118,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hash", name="pk_dying_blobs"),
     )
 
-    # Budgets are summed without reading the rows.
+    # Budgets are summed from the index alone.
     for table in ("takes", "cache_entries"):
         op.drop_index(f"ix_{table}_last_used_ms", table)
         op.create_index(f"ix_{table}_last_used_ms", table, ["last_used_ms", "size_bytes"])
@@ -174,7 +174,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back."""
+    """Revert the migration."""
     sqlite = op.get_bind().dialect.name == "sqlite"
     for table in _REFERRING:
         for name in _POSTGRESQL_LOOSENED:

@@ -59,7 +59,7 @@ def test_it_says_what_it_spoke_writes_it_and_leaves_nothing_else(checkout: Path,
     )
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
-    first, second = done.stdout.split("the same again")
+    first, second = done.stdout.split("the same request again")
     jobs = [re.search(r"job +(\S+) +COMPLETED", part) for part in (first, second)]
     assert all(jobs) and jobs[0][1] != jobs[1][1]
     for part in (first, second):
