@@ -1,1 +1,1 @@
-"""Benchmarks: every number in the documentation is made by one of these programs. See NOTES.md."""
+"""Benchmarks: these programs measure every number in the documentation. See NOTES.md."""

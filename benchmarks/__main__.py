@@ -1,6 +1,6 @@
-"""`make bench`, or `python -m benchmarks [NAME ...] [--scale 0.2]`: every benchmark, one after the other.
+"""`make bench`, or `python -m benchmarks [NAME ...] [--scale 0.2]`: runs benchmarks, one after the other.
 
-Without names: those of Chatterbox where it is installed, the others elsewhere.
+Without names it runs the benchmarks of Chatterbox if that is installed, otherwise all others.
 """
 
 from __future__ import annotations
@@ -31,26 +31,26 @@ NAMES = (
     "plan",
 )
 CHATTERBOX = ("chatterbox_tokens", "chatterbox_text", "chatterbox_memory")
-"""Where Chatterbox is installed; see also chatterbox_gpu, which is a program of its own."""
+"""Benchmarks that need Chatterbox; see also chatterbox_gpu, which is a separate program."""
 NAMED = ("chatterbox_parts",)
-"""There, too, but only where it is named: it takes longer than all others."""
+"""Benchmarks that run only if named; this one needs Chatterbox and takes longer than all others."""
 KNOWN = NAMES + CHATTERBOX + NAMED
 
 
 def main() -> None:
-    """Run those named, or all of them."""
+    """Run the named benchmarks, or all."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(KNOWN)}")
     parser.add_argument(
         "--scale",
         type=float,
         default=float(os.environ.get("VOXGATE_BENCH_SCALE", "1")),
-        help="1 takes about ten minutes, 0.2 about two; VOXGATE_BENCH_SCALE says it too",
+        help="1 takes about ten minutes, 0.2 about two; default: VOXGATE_BENCH_SCALE",
     )
     chosen = parser.parse_args()
     for name in chosen.names:
         if name not in KNOWN:
-            parser.error(f"no benchmark {name!r}: known are {', '.join(KNOWN)}")
+            parser.error(f"there is no benchmark {name!r}; known are {', '.join(KNOWN)}")
     began = time.monotonic()
     print(f"# {machine()}\n\n{time.strftime('%Y-%m-%d %H:%M')}, {busy()}")
     here = CHATTERBOX if importlib.util.find_spec("chatterbox") else NAMES

@@ -1,4 +1,4 @@
-"""The peer of a cached answer: a bare Litestar route that returns bytes it was given. `bare.py PORT FILE`"""
+"""The peer of a cached answer: a bare Litestar server that returns the bytes of a file. `bare.py PORT FILE`"""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ _ANSWER = Path(sys.argv[2]).read_bytes()
 
 @post("/runsync", status_code=200)
 async def runsync() -> Response[bytes]:
-    """The bytes, whatever was asked; no key, no limits, no metrics, no body read."""
+    """Return the bytes for any request; no key, limits or metrics, and the body is not read."""
     return Response(_ANSWER, media_type=MediaType.JSON)
 
 
 @post("/v2/{endpoint_id:str}/runsync", status_code=200)
 async def ordinary(endpoint_id: str, data: dict[str, Any]) -> Response[bytes]:
-    """The same bytes from a handler as one writes them: a path parameter, a decoded body."""
+    """Return the bytes from an ordinary handler with a path parameter and a decoded body."""
     return Response(_ANSWER, media_type=MediaType.JSON)
 
 
 @post("/run", status_code=200)
 async def run() -> Response[bytes]:
-    """A short answer with an id."""
+    """Return a short answer with an id."""
     return Response(b'{"id":"1","status":"IN_QUEUE"}', media_type=MediaType.JSON)
 
 
 @get("/status/{job_id:str}")
 async def status(job_id: str) -> Response[bytes]:
-    """The bytes, whatever the id."""
+    """Return the bytes for any id."""
     return Response(_ANSWER, media_type=MediaType.JSON)
 
 
 @get("/held/{job_id:str}")
 async def held(job_id: str, wait: int) -> Response[bytes]:
-    """The bytes after `wait` milliseconds."""
+    """Return the bytes after `wait` milliseconds."""
     await asyncio.sleep(wait / 1000)
     return Response(_ANSWER, media_type=MediaType.JSON)
 

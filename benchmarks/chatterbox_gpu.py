@@ -1,10 +1,10 @@
-"""Chatterbox on a CUDA GPU, in one command, beside upstream's `generate()` and the floor of the memory's bandwidth.
+"""Measures Chatterbox on a CUDA GPU beside upstream's `generate()` and the bound set by memory bandwidth.
 
     python -m benchmarks.chatterbox_gpu [--tokens 250] [--batches 1,2,4,8,16,32] [--device cuda] [--tiny]
 
-needs the extra `chatterbox`, a CUDA PyTorch (`make env GPU=1`), 4 GB of disk and 10 GB of GPU memory; no weights are
-fetched: it makes random ones of full size, whose end is baked in at `--tokens` tokens. Speed does not depend on what
-weights are. `--device cpu --tiny` runs the same steps anywhere, to see that they work; its figures mean nothing.
+needs the extra `chatterbox`, a CUDA PyTorch (`make env GPU=1`), 4 GB of disk and 10 GB of GPU memory. No weights are
+fetched: it makes random full-size ones that end every chunk after `--tokens` tokens. Speed does not depend on weights'
+values. `--device cpu --tiny` runs the same steps anywhere, to check the program; its figures mean nothing.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ VENDOR_GB_PER_S = {
     "T4": 300, "L4": 300, "A10": 600, "A100": 2039, "A6000": 768, "L40": 864, "H100": 3350, "H200": 4800,
     "RTX 3090": 936, "RTX 4090": 1008, "RTX 5090": 1792,
 }  # fmt: skip
-"""Memory bandwidth as the vendor states it for the fastest variant; read 2026-11-22."""
+"""Memory bandwidth stated by the vendor for the fastest variant; read 2026-11-22."""
 
 
 def main() -> None:
-    """Measure, print, write `results/chatterbox_gpu.json`."""
+    """Measure, print, and write `results/chatterbox_gpu.json`."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.chatterbox_gpu")
     parser.add_argument("--tokens", type=int, default=250, help="speech tokens of each chunk; 250 are ten seconds")
     parser.add_argument("--batches", default="1,2,4,8,16,32", help="chunks at a time")
@@ -50,10 +50,10 @@ def main() -> None:
 
 
 def run(device_name: str, sizes: tuple[int, ...], tokens: int, *, full: bool) -> Report:
-    """All of it.
+    """Run all measurements.
 
     Raises:
-        BackendUnavailable: the device is not there.
+        BackendUnavailable: the device does not exist.
     """
     from backends.chatterbox import compat, device
 
@@ -82,7 +82,7 @@ def run(device_name: str, sizes: tuple[int, ...], tokens: int, *, full: bool) ->
 def _tokens(
     report: Report, model: Any, sizes: tuple[int, ...], tokens: int, device: Any, clock: Callable[[], float]
 ) -> None:
-    """The token decoder alone, fp32 and bf16, beside upstream's loop and the floor."""
+    """Measure the token decoder alone, fp32 and bf16, beside upstream's loop and the bandwidth bound."""
     from benchmarks import timing
 
     torch = _torch()
@@ -121,7 +121,7 @@ def _tokens(
 
 
 def _whole(report: Report, model: Any, sizes: tuple[int, ...], tokens: int, clock: Callable[[], float]) -> None:
-    """Text to marked samples: the engine beside `generate()`, in seconds of speech per second."""
+    """Measure text to watermarked samples: the engine beside `generate()`, in seconds of speech per second."""
     import itertools
 
     from backends.chatterbox import ChatterboxOptions, ChatterboxSettings
@@ -175,9 +175,9 @@ def _whole(report: Report, model: Any, sizes: tuple[int, ...], tokens: int, cloc
 
 
 def floor_per_s(parameters: int, chunks: int, tokens: int, item_bytes: int, gb_per_s: float, model: Any) -> float:
-    """Tokens a second of all chunks together if nothing but memory's bandwidth counted.
+    """Return the tokens per second of all chunks together if only memory bandwidth limited them.
 
-    A step reads every weight once, and of each chunk's two rows the keys and values so far (half of `tokens`, and about
+    A step reads every weight once, and the keys and values so far of each chunk's two rows (half of `tokens`, and about
     a hundred positions of prompt).
     """
     config = model.t3.tfmr.config
@@ -187,7 +187,7 @@ def floor_per_s(parameters: int, chunks: int, tokens: int, item_bytes: int, gb_p
 
 
 def bandwidth(device: Any, clock: Callable[[], float]) -> float:
-    """GB/s of the device's memory: the vendor's figure where the name is known, else that of a copy."""
+    """Return GB/s of the device's memory: the vendor's figure for a known name, else measured by a copy."""
     name = _device_name(device)
     for known in sorted(VENDOR_GB_PER_S, key=len, reverse=True):
         if known in name:

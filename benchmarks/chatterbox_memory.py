@@ -1,7 +1,7 @@
-"""Chatterbox's memory over a thousand chunks with fifty voices, and its cold start.
+"""Measures Chatterbox's memory over a thousand chunks with fifty voices, and its cold start.
 
-Runs where Chatterbox is installed: `.venv-chatterbox/bin/python -m benchmarks chatterbox_memory`. Tiny weights for the
-thousand chunks, full-size ones for the cold start.
+Needs Chatterbox: `.venv-chatterbox/bin/python -m benchmarks chatterbox_memory`. Uses tiny weights for the thousand
+chunks, full-size ones for the cold start.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _many_chunks(report: Report, folder: Path, count: int) -> None:
 
 
 class _Counting:
-    """A feed of so many short chunks, a voice after the other."""
+    """A feed of `count` short chunks that uses the voices in turn."""
 
     def __init__(self, voices: list[Any], count: int) -> None:
         from backends.chatterbox import ChatterboxOptions

@@ -1,6 +1,6 @@
-"""The parts of one chunk by Chatterbox with full-size weights, upstream's and ours, and what they come to.
+"""Measures the stages of one chunk by Chatterbox with full-size weights, upstream's and ours, and their sum.
 
-Runs where Chatterbox is installed, a quarter of an hour: `.venv-chatterbox/bin/python -m benchmarks chatterbox_parts`.
+Needs Chatterbox and 15 minutes: `.venv-chatterbox/bin/python -m benchmarks chatterbox_parts`.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from benchmarks.chatterbox_tokens import load
 from benchmarks.report import Report, median, progress
 
 STEPS = 24
-"""Of the token decoders."""
+"""Steps of the token decoders that are timed."""
 
 ROUNDS = 3
 AT_A_TIME = 8
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure in rounds; one thread for PyTorch everywhere. `scale` changes nothing: a chunk has its parts."""
+    """Measure in rounds, with one PyTorch thread. `scale` is ignored: a chunk always has all its stages."""
     import torch
 
     from backends.chatterbox.draws import Draws
@@ -71,7 +71,7 @@ def main(scale: float = 1.0) -> None:
 
 
 def _spent(function: Callable[[], Any]) -> tuple[Any, float]:
-    """What it gives, and the CPU seconds it takes."""
+    """Return the function's result, and the CPU seconds it took."""
     began = time.process_time()
     return function(), time.process_time() - began
 

@@ -1,7 +1,7 @@
-"""A text of twenty chunks by Chatterbox: our engine and the whole gateway beside upstream's `generate()`.
+"""Measures a text of twenty chunks by Chatterbox: our engine and the whole gateway beside upstream's `generate()`.
 
-Runs where Chatterbox is installed: `.venv-chatterbox/bin/python -m benchmarks chatterbox_text`. The weights are tiny.
-For full-size ones see `chatterbox_parts`: all of this would take hours with them on a CPU.
+Needs Chatterbox: `.venv-chatterbox/bin/python -m benchmarks chatterbox_text`. The weights are tiny; with full-size ones
+it would take hours on a CPU (see `chatterbox_parts`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.report import Report, median, progress
 
 CHUNKS = 20
 TOKENS = 250
-"""Speech tokens of a chunk, 10 s: the end is baked into the weights."""
+"""Speech tokens of a chunk, 10 s: the weights are made to end there."""
 
 ROUNDS = 3
 
@@ -31,7 +31,7 @@ Run: TypeAlias = tuple[float, float, list[Any]]
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure; one thread for PyTorch everywhere."""
+    """Measure with one PyTorch thread."""
     os.environ.setdefault("TQDM_DISABLE", "1")
     import torch
 
@@ -134,7 +134,7 @@ def _timed(shares: dict[str, float], stage: str, function: Callable[..., Any]) -
 
 
 def _through_the_gateway(report: Report, checkpoint: Path, said: list[str]) -> None:
-    """The same as one job: a paragraph each, so that chunks are the same. CPU of the server beside its worker's."""
+    """Speak the text as one job, a paragraph per chunk so that chunks are equal; compare CPU of server and worker."""
     settings = {
         "VOXGATE_BACKENDS__CHATTERBOX__MODEL_PATH": checkpoint,
         "VOXGATE_BACKENDS__CHATTERBOX__TAKE_CHECKS": "false",

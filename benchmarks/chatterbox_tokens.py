@@ -1,6 +1,6 @@
-"""Chatterbox's token decoder beside upstream's loop: the same weights, tokens, threads, in one run.
+"""Measures Chatterbox's token decoder beside upstream's loop: same weights, tokens and threads, in one run.
 
-Runs where Chatterbox is installed: `.venv-chatterbox/bin/python -m benchmarks chatterbox_tokens`.
+Needs Chatterbox: `.venv-chatterbox/bin/python -m benchmarks chatterbox_tokens`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main(scale: float = 1.0) -> None:
 
 
 def load(folder: Path, full: bool, device: str = "cpu") -> Any:
-    """Upstream's model of a checkpoint."""
+    """Load upstream's model from a checkpoint."""
     with checkpoints.sized(full):
         from chatterbox.tts import ChatterboxTTS
 
@@ -46,11 +46,11 @@ def load(folder: Path, full: bool, device: str = "cpu") -> Any:
 def compare(
     report: Report, name: str, model: Any, most: int, clock: Callable[[], float], sizes: tuple[int, ...] = SIZES
 ) -> None:
-    """Rounds in turn; a row for each number of chunks.
+    """Measure in rounds; a row for each number of chunks.
 
     Args:
         most: tokens of each chunk; decoding is timed without the prompts.
-        clock: seconds, after all work so far is done.
+        clock: returns seconds after all work so far is done.
     """
     from benchmarks import timing
 
@@ -93,7 +93,7 @@ def compare(
 
 
 def agreement(report: Report, name: str, model: Any, most: int) -> None:
-    """How long bf16 says what fp32 says, with the same random numbers."""
+    """Measure the number of tokens until bf16 differs from fp32, with the same random numbers."""
     import torch
 
     from benchmarks import timing

@@ -1,6 +1,6 @@
-"""Random checkpoints of the true Chatterbox classes, tiny or of full size: real files, real loading.
+"""Makes random checkpoints of Chatterbox's own classes, tiny or full-size, with real files and real loading.
 
-`sized(full)` must be active while such a checkpoint is made and while it is loaded. Tests and benchmarks use them.
+`sized(full)` must be active while such a checkpoint is made and while it is loaded. Used by tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ TURBO_CONFIG = {
 
 
 def sized(full: bool) -> AbstractContextManager[None]:
-    """Upstream's classes as they are (798 million parameters, 3.2 GB), or small ones (28 million)."""
+    """Return a context with upstream's classes unchanged (798 million parameters, 3.2 GB), or small (28 million)."""
     return nullcontext() if full else tiny_chatterbox()
 
 
 @contextmanager
 def tiny_chatterbox(model: str = "english") -> Iterator[None]:
-    """Upstream's constructors make small modules.
+    """Patch upstream's constructors to make small modules.
 
     Args:
-        model: its token decoder is made small; the multilingual one needs the layers and heads that its alignment
-            analyzer looks at.
+        model: the model whose token decoder is made small; the multilingual one keeps the layers and heads that its
+            alignment analyzer reads.
     """
     compat.prepare()
     import chatterbox.models.s3gen.s3gen as s3gen
@@ -60,7 +60,7 @@ def tiny_chatterbox(model: str = "english") -> Iterator[None]:
     with (
         mock.patch.dict(llama_configs.LLAMA_520M_CONFIG_DICT, llama),
         mock.patch.dict(llama_configs.GPT2_MEDIUM_CONFIG, gpt2),
-        # Chatterbox does not pass its configuration on, so the default is what is made small.
+        # Chatterbox does not pass its configuration on, so the default is made small.
         mock.patch.object(S3TokenizerV2.__init__, "__defaults__", (small,)),
         mock.patch.object(cond_enc, "Perceiver", functools.partial(perceiver.Perceiver, 32, WIDTH, WIDTH, 4)),
         _smaller(s3gen, "UpsampleConformerEncoder", linear_units=64, num_blocks=1),
@@ -76,11 +76,11 @@ def _smaller(module: Any, name: str, **sizes: Any) -> Any:
 
 
 def make_english(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_AT, full: bool = False) -> Path:
-    """A folder `ChatterboxTTS.from_local` takes, with a voice made by upstream of a synthetic recording.
+    """Make a folder for `ChatterboxTTS.from_local`, with a voice that upstream makes from a synthetic recording.
 
     Args:
-        eos_at: the speech step at which the weights make an end, whatever the text; None leaves that to chance.
-        full: of full size; takes a minute, 3.2 GB of disk and 7 GB of memory.
+        eos_at: the speech step at which the weights end every text; None leaves the end to chance.
+        full: make full-size weights; takes a minute, 3.2 GB of disk and 7 GB of memory.
     """
     compat.prepare()
     with sized(full):
@@ -105,9 +105,9 @@ def make_english(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_AT, fu
 
 
 def make_multilingual(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_AT // 2) -> Path:
-    """A tiny folder `ChatterboxMultilingualTTS.from_local` takes; see make_english.
+    """Make a tiny folder for `ChatterboxMultilingualTTS.from_local`; see make_english.
 
-    Its alignment analyzer listens to attention that means nothing here, so it may end a text anywhere.
+    Its alignment analyzer reads attention, which is random here, so it may end a text anywhere.
     """
     compat.prepare()
     with tiny_chatterbox("multilingual"):
@@ -127,7 +127,7 @@ def make_multilingual(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_A
             bake_end(t3, eos_at)
         with torch.no_grad():
             t3.speech_head.weight[SOS] = 0
-            t3.speech_head.weight[SOS + 2 :] = 0  # tokens that upstream lets through to a decoder without them
+            t3.speech_head.weight[SOS + 2 :] = 0  # tokens that upstream passes on to a decoder that lacks them
         _save(t3, folder / "t3_mtl23ls_v2.safetensors")
         torch.save(VoiceEncoder().state_dict(), folder / "ve.pt")
         torch.save(S3Gen().state_dict(), folder / "s3gen.pt")
@@ -145,11 +145,11 @@ def make_multilingual(folder: Path, *, seed: int = 0, eos_at: int | None = EOS_A
 
 
 def make_turbo(folder: Path, *, seed: int = 0, eos_at: int | None = TURBO_EOS_AT) -> Path:
-    """A tiny folder `ChatterboxTurboTTS.from_local` takes; see make_english.
+    """Make a tiny folder for `ChatterboxTurboTTS.from_local`; see make_english.
 
     Args:
-        eos_at: the position, those of the voice and of the text among them, from which on the weights make an
-            end; None leaves that to chance.
+        eos_at: the position from which on the weights end every text, counting positions of the voice and the text;
+            None leaves the end to chance.
     """
     compat.prepare()
     with tiny_chatterbox("turbo"):
@@ -186,7 +186,7 @@ def make_turbo(folder: Path, *, seed: int = 0, eos_at: int | None = TURBO_EOS_AT
         for name, document in documents.items():
             (folder / name).write_text(json.dumps(document))
         (folder / "merges.txt").write_text("#version: 0.2\n")
-        # Beside NumPy 2 upstream's own normalising of loudness fails.
+        # With NumPy 2 upstream's own loudness normalisation fails.
         _give_voice(ChatterboxTurboTTS.from_local(folder, "cpu"), folder, seconds=5.1, norm_loudness=False)
     return folder
 
@@ -204,10 +204,10 @@ def _give_voice(model: Any, folder: Path, seconds: float = 10.0, **rest: Any) ->
 
 
 def bake_end(t3: Any, step: int) -> None:
-    """Make a random T3 say EOS exactly at a speech step, by its weights alone.
+    """Change the weights of a random T3 so that it gives EOS exactly at a speech step.
 
-    Dimension 0 of the residual stream is kept for one signal: written by the learned speech positions (-4 before the
-    step, 4 from it on), touched by no layer, read by the EOS row of the head.
+    Dimension 0 of the residual stream carries only this signal: the learned speech positions write it (-4 before the
+    step, 4 from it on), no layer changes it, and the EOS row of the head reads it.
     """
     import torch
 
@@ -227,7 +227,7 @@ def bake_end(t3: Any, step: int) -> None:
 
 
 def _bake_turbo_end(t3: Any, position: int) -> None:
-    """The same for Turbo, whose GPT-2 has positions of its own."""
+    """As `bake_end`, for Turbo, whose GPT-2 has its own positions."""
     import torch
 
     with torch.no_grad():
@@ -249,7 +249,7 @@ def _bake_turbo_end(t3: Any, position: int) -> None:
 
 
 def write_tokenizer(path: Path, size: int = 704, special: Sequence[str] = (), more: str = "") -> None:
-    """Letters and a few merges; the ids upstream takes for granted are where it expects them.
+    """Write a tokenizer of letters and a few merges, with the special ids that upstream expects.
 
     Args:
         special: further tokens that are never split.
@@ -280,7 +280,7 @@ def write_tokenizer(path: Path, size: int = 704, special: Sequence[str] = (), mo
 
 
 def write_recording(path: Path, seconds: float = 10.0, hertz: float = 120.0) -> None:
-    """Something like a voice: a buzz that glides and beats, with a little noise."""
+    """Write a synthetic voice: a buzz with changing pitch and level, and a little noise."""
     rate = 24_000
     time = np.arange(int(seconds * rate)) / rate
     phase = 2 * np.pi * np.cumsum(hertz * (1 + 0.1 * np.sin(2 * np.pi * 2.5 * time))) / rate

@@ -1,4 +1,4 @@
-"""Upstream's token loop and ours, side by side on the same model: what tests compare and benchmarks time."""
+"""Upstream's token loop and ours on the same model, for tests that compare and benchmarks that time them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TEXTS = (
 
 
 def text_tokens(model: Any, text: str) -> torch.Tensor:
-    """(n,) tokens with start and end, as upstream's `generate()` makes them."""
+    """Return (n,) text tokens with start and end, as upstream's `generate()` makes them."""
     from chatterbox.tts import punc_norm
 
     tokens = model.tokenizer.text_to_tokens(punc_norm(text))[0].long()
@@ -38,7 +38,7 @@ def text_tokens(model: Any, text: str) -> torch.Tensor:
 
 
 def upstream_tokens(model: Any, text: str, knobs: Knobs, seed: int, most: int) -> list[int]:
-    """What upstream's loop says, the end token not among it."""
+    """Return the speech tokens of upstream's loop, without the end token."""
     tokens = text_tokens(model, text).to(model.t3.device)
     torch.manual_seed(seed)
     with torch.inference_mode():
@@ -57,14 +57,14 @@ def upstream_tokens(model: Any, text: str, knobs: Knobs, seed: int, most: int) -
 
 
 def job(model: Any, key: int, text: str, knobs: Knobs, seed: int, most: int = 1000, voice: str = "v") -> ChunkDecoding:
-    """A chunk for our decoder."""
+    """Make a chunk for our decoder."""
     conds = VoiceConds(voice, model.conds, 10.0)
     draws = Draws(seed, torch.device(model.t3.device))
     return ChunkDecoding(key, text_tokens(model, text), conds, knobs, draws, most)
 
 
 def run(decoder: T3Decoder, jobs: Sequence[ChunkDecoding], arrivals: Sequence[int] = ()) -> dict[int, Decoded]:
-    """Decode all; job n is not offered before step `arrivals[n]`, and enters when there is room."""
+    """Decode all jobs; job n is offered from step `arrivals[n]` on, and enters when a slot is free."""
     waiting = list(zip(jobs, [*arrivals, *[0] * len(jobs)], strict=False))
     done: dict[int, Decoded] = {}
     step = 0
@@ -80,5 +80,5 @@ def run(decoder: T3Decoder, jobs: Sequence[ChunkDecoding], arrivals: Sequence[in
 
 
 def changed(knobs: Knobs, **values: float) -> Knobs:
-    """The same but for these."""
+    """Return a copy with these fields changed."""
     return msgspec.structs.replace(knobs, **values)

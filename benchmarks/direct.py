@@ -1,7 +1,7 @@
-"""The peer of the whole gateway: a script that calls the engine on ready-made chunks and encodes what it gives.
+"""The peer of the whole gateway: a script that calls the engine on given chunks and encodes the result.
 
-One process, one core, no queue, no storage: what somebody would write who needs nothing else. Reads one `Order` as
-JSON per line from standard input and answers each with an `Outcome`.
+One process, one core, no queue, no storage: the simplest program for the task. Reads one `Order` per line as JSON from
+standard input and answers each with an `Outcome`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ RATE = 24_000
 
 
 class Order(msgspec.Struct, frozen=True):
-    """Chunks with their seeds, spoken one after the other into one file (`mp3`: 64 kbit/s, quality 5)."""
+    """Chunks with their seeds, to speak one after the other into one file (`mp3`: 64 kbit/s, quality 5)."""
 
     chunks: tuple[tuple[str, int], ...]
     format: str
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """Seconds of wall time and CPU for all of it, of wall time and CPU for the engine alone; seconds of audio."""
+    """Seconds of wall time and CPU for an order, of wall time and CPU for the engine alone; seconds of audio."""
 
     wall_s: float
     cpu_s: float
@@ -39,7 +39,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Direct:
-    """The script as a process of its own, ready when it is made."""
+    """Runs the script as a child process; ready once constructed."""
 
     def __enter__(self) -> Direct:
         self._child = subprocess.Popen(

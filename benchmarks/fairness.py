@@ -1,4 +1,4 @@
-"""How long a tenant's sentence waits beside backlogs of another tenant, with and without lowPriority."""
+"""Measures the wait of a tenant's sentence beside backlogs of another tenant, with and without lowPriority."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmarks.report import RESULTS, Report, median, progress
 
 BACKLOGS = (1, 16, 64)
 CHUNK_S = 0.2
-"""Time the engine takes for each chunk, whatever else the machine does."""
+"""Seconds the engine takes for each chunk, independent of the machine's load."""
 PARAGRAPHS = 30
 SETTLE_S = 1.5
 _numbers = itertools.count()
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure on one server and on two, whose engines speak a chunk at a time."""
+    """Measure on one server and on two; each engine speaks one chunk at a time."""
     report = Report("fairness", f"A sentence beside backlogs of another tenant; a chunk takes {CHUNK_S * 1000:.0f} ms")
     sentences = max(3, round(10 * scale))
     table: list[tuple[object, ...]] = []
@@ -80,7 +80,7 @@ def _measure(
         times.append(1000 * (time.monotonic() - began))
         lines = record.read_text().splitlines()[before:]
         ahead = next(k for k, line in enumerate(lines) if text in line)
-        # The chunks that the engines had in hand when it came are no wait of its making.
+        # Chunks that the engines were already speaking when it came do not count as its wait.
         others.append(max(0, -(-ahead // len(callers)) - 1))
     first.ask("POST", f"/v2/{servers.ENDPOINT}/purge-queue")
     for job_id in ids:

@@ -1,4 +1,4 @@
-"""How fast small questions are answered while every core speaks, beside a bare route on the same machine."""
+"""Measures the latency of small requests while every core speaks, beside a bare route on the same machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PATHS = ("/health/live", f"/v2/{servers.ENDPOINT}/health")
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure idle, then busy, in turns."""
+    """Measure on an idle, then on a busy server, taking turns with the bare route."""
     report = Report("health", "Small questions while every core speaks, beside a bare Litestar route")
     rounds, seconds = max(3, round(8 * scale)), 1.0
     with servers.gateway() as server, servers.bare(b"{}") as bare:

@@ -1,4 +1,4 @@
-"""Measures memory held beside work: hot answers of long audio, streams between polls, unread webhooks."""
+"""Measures memory held in bounded stores: hot answers of long audio, streams between polls, unread webhooks."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _LONG = "\n\n".join(f"Paragraph number {n} says something of its own, and then i
 
 
 def rows(scale: float) -> Iterator[Row]:
-    """A row for each kind of thing that is held."""
+    """Yield a row for each store."""
     yield _hits(max(10, round(200 * scale)))
     yield _streams(max(5, round(60 * scale)))
     yield _webhooks(max(4, round(32 * scale)))
 
 
 def _hits(answers: int) -> Row:
-    """Answers of 0.5 MB each, heard as JSON and as audio."""
+    """Hold answers of 0.5 MB each, requested as JSON and as audio."""
     progress(f"{answers} hot answers of long audio")
     with servers.gateway("scripted", VOXGATE_CACHE__HOT_BYTES=16_000_000, **_SOUND) as server:
         before = rss_mb(server.pid)
@@ -35,7 +35,7 @@ def _hits(answers: int) -> Row:
             text = f"This is a long answer to the question of number {nth}, and it is heard again and again."
             for _ in range(3):
                 server.speak(text, format="wav")
-        time.sleep(2)  # the metric is brought up to date each second
+        time.sleep(2)  # the metric is updated each second
         return _row(f"{answers} hot answers", "cache.hot_bytes", 16 * 4 / 3, server, "voxgate_hot_tier_bytes", before)
 
 
@@ -80,7 +80,7 @@ def _row(name: str, setting: str, allowed_mb: float, server: servers.Server, met
 
 @contextlib.contextmanager
 def _deaf(number: int) -> Iterator[list[int]]:
-    """Ports whose listeners take connections and read nothing."""
+    """Yield ports whose listeners accept connections and read nothing."""
     listeners = [socket.create_server(("127.0.0.1", 0), backlog=64) for _ in range(number)]
     taken: list[socket.socket] = []
 

@@ -1,4 +1,4 @@
-"""Cached answers: `/runsync` from memory and from disk, `/run` + `/status`, beside a bare route and RunPod's server."""
+"""Measures cached answers: `/runsync` from memory and disk, `/run` + `/status`, beside a bare route and RunPod."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CONNECTIONS = (1, 16, 64)
 
 
 class Case:
-    """One server asked in one way; collects what the rounds gave."""
+    """One kind of request to one server; collects the results of the rounds."""
 
     def __init__(self, name: str, server: servers.Server, steps: tuple[load.Step, ...]) -> None:
         self.name = name
@@ -26,7 +26,7 @@ class Case:
         self.times_ms: defaultdict[int, list[float]] = defaultdict(list)
 
     def round(self, connections: int, seconds: float) -> None:
-        """Load it once; CPU is that of the server process, user and system."""
+        """Run one round; counts the CPU of the server process, user and system."""
         plan = load.Plan(self.server.port, self.steps, connections, seconds, self.server.key)
         before = cpu_s(self.server.pid)
         outcome = load.run(plan)
@@ -114,7 +114,7 @@ def main(scale: float = 1.0) -> None:
 
 
 def _ratio(case: Case, peer: Case, connections: int) -> float:
-    """The median of the rounds' ratios: the two are measured one after the other, whatever else the machine does."""
+    """Return the median of the rounds' ratios; within a round both are measured directly one after the other."""
     return median(
         [mine / theirs for mine, theirs in zip(case.cpu_ms[connections], peer.cpu_ms[connections], strict=True)]
     )

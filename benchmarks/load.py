@@ -1,7 +1,7 @@
-"""The load generator: a process of its own, raw sockets, keep-alive, one request at a time per connection.
+"""The load generator: a separate process with raw sockets, keep-alive, one request at a time per connection.
 
-Reads a `Plan` as JSON from standard input and writes an `Outcome` as JSON to the file it is given. Run by the
-benchmarks, not by hand.
+Reads a `Plan` as JSON from standard input and writes an `Outcome` as JSON to the file given as argument. The benchmarks
+run it, not people.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _LENGTH = re.compile(rb"content-length: *([0-9]+)", re.IGNORECASE).search
 
 
 class Step(msgspec.Struct, frozen=True):
-    """One request of a round. `{id}` in the path is the id that the step before it was given, or the connection's own.
+    """One request of a round. `{id}` in the path is the id from the previous step's answer, or the connection's own.
 
     Args:
-        expect: words that every answer must hold.
+        expect: text that every answer must contain.
     """
 
     method: str
@@ -36,10 +36,10 @@ class Step(msgspec.Struct, frozen=True):
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """Who asks whom for how long: at least one round each.
+    """A load: port, requests, connections and duration; each connection does at least one round.
 
     Args:
-        ids: of the connections, one each, for steps that need an id no step gives.
+        ids: one id for each connection, for steps whose id comes from no earlier step.
     """
 
     port: int
@@ -52,7 +52,7 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What came of it: rounds done, the times of each in ms, the bytes of the last answer."""
+    """The result of a load: rounds done, the time of each in ms, the bytes of the largest last answer."""
 
     rounds: int
     seconds: float
@@ -61,7 +61,7 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def run(plan: Plan) -> Outcome:
-    """Make load in a process of its own and wait for it."""
+    """Run the load in a separate process and wait for it."""
     with tempfile.NamedTemporaryFile() as file:
         command = [sys.executable, "-m", "benchmarks.load", file.name]
         subprocess.run(command, input=msgspec.json.encode(plan), check=True)
@@ -69,7 +69,7 @@ def run(plan: Plan) -> Outcome:
 
 
 class _Connection(asyncio.Protocol):
-    """One connection that asks, waits, and asks again."""
+    """One connection: sends a request, waits for the answer, and repeats."""
 
     def __init__(self, plan: Plan, until: float, done: asyncio.Future[None], own_id: str) -> None:
         self._plan = plan
@@ -147,7 +147,7 @@ class _Connection(asyncio.Protocol):
 
 
 def _request(plan: Plan, step: Step) -> tuple[bytes, bytes]:
-    """A request before and after its id."""
+    """Return the bytes of a request before and after its id."""
     body = step.body.encode()
     before, _, after = step.path.partition("{id}")
     rest = f"{after} HTTP/1.1\r\nHost: 127.0.0.1:{plan.port}\r\nContent-Type: application/json\r\n"

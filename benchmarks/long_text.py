@@ -1,4 +1,4 @@
-"""Long text beside a single-core script that speaks the same chunks with the same settings, and beside two of them."""
+"""Measures long text beside a single-core script that speaks the same chunks with the same settings, and beside two."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROUNDS = 3
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure in turns; every round is a text of its own, so that nothing is cached."""
+    """Measure in turns; every round has a new text, so that nothing is cached."""
     report = Report("long_text", "Long text beside a single-core script on the same chunks, mp3 at 64 kbit/s")
     characters = max(3_000, round(CHARACTERS * scale))
     rows, cpu_ratios, speed_ratios, pairs = [], [], [], []
@@ -69,7 +69,7 @@ def main(scale: float = 1.0) -> None:
 
 
 def _side_by_side(scripts: tuple[Direct, Direct], chunks: tuple[tuple[str, int], ...]) -> tuple[float, list[Outcome]]:
-    """What the machine gives to two scripts at once, each with every other chunk: seconds of wall time, outcomes."""
+    """Run two scripts at the same time, each with every second chunk; returns seconds of wall time, and outcomes."""
     began = time.perf_counter()
     with ThreadPoolExecutor(len(scripts)) as pool:
         orders = [Order(chunks[nth :: len(scripts)], "mp3") for nth in range(len(scripts))]
@@ -78,7 +78,7 @@ def _side_by_side(scripts: tuple[Direct, Direct], chunks: tuple[tuple[str, int],
 
 
 def _finishing(text: str) -> dict[str, float]:
-    """CPU ms per second of finished audio of what a worker does to a take, each stage alone."""
+    """Return CPU ms per second of finished audio for each stage of a worker's work on a take."""
     from hibari import Hibari  # type: ignore[import-untyped]
 
     engine = Hibari(threads=1)
@@ -102,7 +102,7 @@ def _finishing(text: str) -> dict[str, float]:
 def _shares(pairs: list[tuple[Outcome, dict[str, float]]], finishing: dict[str, float]) -> list[tuple[str, str, str]]:
     spoken_s = sum(mine["audio_s"] for _, mine in pairs)
     engine = 1000 * sum(alone.engine_cpu_s for alone, _ in pairs) / spoken_s
-    # The script encodes the silence around its takes, too, which the gateway has cut.
+    # The script also encodes the silence around its takes, which the gateway trims.
     mp3 = 1000 * sum(alone.cpu_s - alone.engine_cpu_s for alone, _ in pairs) / sum(alone.audio_s for alone, _ in pairs)
     workers = 1000 * sum(mine["workers"] for _, mine in pairs) / spoken_s
     server = 1000 * sum(mine["gateway"] for _, mine in pairs) / spoken_s
@@ -133,7 +133,7 @@ def _speak(server: servers.Server, text: str) -> dict[str, float]:
 
 
 def _chunks(text: str) -> tuple[tuple[str, int], ...]:
-    """The very chunks and seeds the gateway will speak."""
+    """Return the same chunks and seeds that the gateway will speak."""
     with tempfile.TemporaryDirectory() as folder:
         context = BackendContext(Path(folder))
         rule = HibariBackend(HibariBackend.Settings(), context).capabilities().chunk

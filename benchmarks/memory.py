@@ -1,4 +1,4 @@
-"""Memory of the server: after thousands of jobs, while it speaks a megabyte of text, and what it holds beside that."""
+"""Measures the server's memory: after thousands of jobs, while it speaks a megabyte of text, and in bounded stores."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def _speak_many(server: servers.Server, sentences: list[str]) -> None:
 
 
 class _Peak:
-    """Looks at a process and its children every 20 ms."""
+    """Samples the memory of a process and its children every 20 ms and keeps the peaks."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid

@@ -1,4 +1,4 @@
-"""OpenAI's surface: time to the first audio beside the engine's first take, a cached answer beside `/runsync`."""
+"""Measures OpenAI's surface: first audio beside the engine's first take, a cached answer beside `/runsync`."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FORMATS = ("mp3", "pcm", "wav", "opus")
 PATH = "/v1/audio/speech"
 WAV_HEAD = 44
 LEAD = {"mp3": 1_105, "pcm": 0, "wav": 0, "opus": 0}
-"""Samples a decoder gives before those of the speech."""
+"""Samples that a decoder gives before the speech."""
 
 
 def main(scale: float = 1.0) -> None:
@@ -39,7 +39,7 @@ def main(scale: float = 1.0) -> None:
 
 
 def _scripted(report: Report, count: int) -> None:
-    """An engine that takes exactly TAKE_S for a take."""
+    """Measure with an engine that takes exactly TAKE_S for a take."""
     source = texts.sentences(seed=7)
     with servers.gateway("scripted") as server:
         rows, ratios = [], {}
@@ -57,7 +57,7 @@ def _scripted(report: Report, count: int) -> None:
 
 
 def _hibari(report: Report, count: int) -> None:
-    """The embedded voice; its first take alone is spoken by a script with the same engine."""
+    """Measure with the embedded voice; a script with the same engine speaks the first take alone."""
     source = texts.sentences(seed=8)
     capabilities = HibariBackend(NoSettings(), BackendContext(model_dir=Path())).capabilities()
     with servers.gateway(VOXGATE_BACKENDS__HIBARI__WORKERS=1) as server, Direct() as direct:
@@ -112,7 +112,7 @@ def _cached(report: Report, scale: float) -> None:
 
 
 def first_audio_s(server: servers.Server, text: str, form: str, options: dict[str, float]) -> float:
-    """Seconds from the request until what came decodes to a sample of speech; the rest is read, too."""
+    """Return seconds from the request until the bytes received decode to a sample of speech; reads the rest, too."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.key}"}
     asked = {"model": "default", "voice": "default", "input": text, "response_format": form, "options": options}
@@ -132,13 +132,13 @@ def first_audio_s(server: servers.Server, text: str, form: str, options: dict[st
 
 
 def _samples(form: str, heard: bytes) -> int:
-    """How many samples a player has of these bytes, which may end anywhere."""
+    """Count the samples that decode from these bytes, which may end anywhere."""
     if form in ("pcm", "wav"):
         return (len(heard) - (WAV_HEAD if form == "wav" else 0)) // 2
     try:
         with soundfile.SoundFile(io.BytesIO(heard)) as file:
             return len(file.read(dtype="int16"))
-    except soundfile.LibsndfileError:  # not even its head is there
+    except soundfile.LibsndfileError:  # the head is not complete
         return 0
 
 

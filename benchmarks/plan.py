@@ -1,4 +1,4 @@
-"""Planning: seconds per megabyte for texts of every kind, hostile ones too, and for dictionaries."""
+"""Measures planning: CPU seconds per megabyte for many kinds of text, hostile ones included, and for dictionaries."""
 
 from __future__ import annotations
 

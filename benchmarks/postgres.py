@@ -1,4 +1,4 @@
-"""The queue on PostgreSQL beside two queues made for it: durable submits, and from a submit to its start elsewhere."""
+"""Measures the queue on PostgreSQL beside two queues made for it: durable submits, and submit to start."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from storage.jobs.queue import JobStore
 CLIENTS = 16
 PAUSE_S = 0.03
 SETTLE_S = 1.0
-"""After the queue was emptied, before single jobs are timed: what was emptied may still be written down."""
+"""A pause after the queue is empty, before single jobs are timed: its last writes may still be running."""
 PEERS = {
     "procrastinate": ("procrastinate==3.10.0", "psycopg[binary]"),
     "pgqueuer": ("pgqueuer==1.6.0", "asyncpg"),
@@ -38,7 +38,7 @@ _HERE = Path(__file__).parent
 
 
 class Outcome(msgspec.Struct):
-    """What one round gave: submits per second, CPU ms of the submitting process for each, ms from submit to start."""
+    """The result of a round: submits per second, CPU ms of the submitting process for each, ms from submit to start."""
 
     per_s: float
     cpu_ms: float
@@ -46,7 +46,7 @@ class Outcome(msgspec.Struct):
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure, in turns on one server with its own settings (every commit synced), a new database for each round."""
+    """Measure in turns on one server with default settings (every commit is synced), a new database for each round."""
     report = Report("postgres", "Jobs on PostgreSQL beside procrastinate and pgqueuer: same payload, 16 at a time")
     count, idle = max(160, round(1600 * scale)), max(20, round(100 * scale))
     outcomes: defaultdict[str, list[Outcome]] = defaultdict(list)
@@ -149,7 +149,7 @@ def _peer(name: str, url: str, count: int, idle: int) -> Outcome:
 
 
 def _server() -> Any:
-    """A PostgreSQL as the tests start theirs, but one that syncs."""
+    """Start a PostgreSQL as in the tests, but with fsync."""
     sys.path.insert(0, str(_HERE.parent / "tests"))
     from support.postgres import PostgresServer
 

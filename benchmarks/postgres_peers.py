@@ -1,6 +1,6 @@
-"""The peers of the queue on PostgreSQL, in environments of their own: `postgres_peers.py NAME URL COUNT CLIENTS`.
+"""The peers of the queue on PostgreSQL, in separate environments: `postgres_peers.py NAME URL COUNT CLIENTS`.
 
-Writes one line of JSON: see `Outcome` in postgres.py. Every submit is a commit of its own to whoever submits.
+Writes one line of JSON: see `Outcome` in postgres.py. Each submit is a separate commit.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ anything = asyncio.Event()
 
 
 def handle(job: str) -> None:
-    """What a worker does with a job: say that it has begun."""
+    """Handle a job in the worker: note its start."""
     started[job] = time.perf_counter()
     anything.set()
 
 
 async def rate(submit: Submit) -> tuple[float, float]:
-    """Submits per second, and CPU ms of this process for each."""
+    """Return submits per second, and CPU ms of this process for each."""
 
     async def client(first: int) -> None:
         for n in range(first, COUNT, CLIENTS):
@@ -40,7 +40,7 @@ async def rate(submit: Submit) -> tuple[float, float]:
 
 
 async def starts(submit: Submit) -> list[float]:
-    """Milliseconds from before the submit to the handler's first line, one job at a time."""
+    """Return milliseconds from before the submit to the handler's first line, one job at a time."""
     times = []
     for n in range(IDLE):
         job, began = f"idle-{n}", time.perf_counter()
@@ -54,7 +54,7 @@ async def starts(submit: Submit) -> list[float]:
 
 
 async def procrastinate() -> dict[str, object]:
-    """https://procrastinate.readthedocs.io: psycopg, a pool as large as there are clients."""
+    """Measure procrastinate (https://procrastinate.readthedocs.io): psycopg, a pool with a connection per client."""
     from procrastinate import App, PsycopgConnector  # type: ignore[import-not-found]
 
     app = App(connector=PsycopgConnector(conninfo=URL, min_size=CLIENTS + 2, max_size=CLIENTS + 2))
@@ -82,7 +82,7 @@ async def procrastinate() -> dict[str, object]:
 
 
 async def pgqueuer() -> dict[str, object]:
-    """https://pgqueuer.readthedocs.io: asyncpg, a pool as large as there are clients."""
+    """Measure pgqueuer (https://pgqueuer.readthedocs.io): asyncpg, a pool with a connection per client."""
     import asyncpg  # type: ignore[import-not-found]
     from pgqueuer import PgQueuer  # type: ignore[import-not-found]
     from pgqueuer.db import AsyncpgDriver, AsyncpgPoolDriver  # type: ignore[import-not-found]

@@ -1,4 +1,4 @@
-"""Processes that are measured: their CPU time and memory as Linux counts them, children included."""
+"""Measures CPU time and memory of processes and their children, as counted by Linux."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def family(pid: int) -> list[int]:
-    """The process and all its descendants."""
+    """Return the ids of a process and all its descendants."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))) is not None:
@@ -22,23 +22,23 @@ def family(pid: int) -> list[int]:
 
 
 def cpu_s(pid: int) -> float:
-    """CPU seconds, user and system, of a process alone; in steps of 10 ms."""
+    """Return CPU seconds, user and system, of a process alone; in steps of 10 ms."""
     fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / _TICKS if fields is not None else 0.0
 
 
 def family_cpu_s(pid: int) -> float:
-    """CPU seconds of a process and its living descendants."""
+    """Return CPU seconds of a process and its living descendants."""
     return sum(cpu_s(member) for member in family(pid))
 
 
 def rss_mb(pid: int) -> float:
-    """Resident memory of a process alone, in MB."""
+    """Return resident memory of a process alone, in MB."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE / 1e6
 
 
 def _stat(pid: int) -> list[str] | None:
-    """The fields of /proc/PID/stat after the name: [0] is the state, [1] the parent, [11] and [12] CPU ticks."""
+    """Return the fields of /proc/PID/stat after the name: [0] state, [1] parent, [11] and [12] CPU ticks."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""What a benchmark gives: a table for people, JSON for machines, and the machine it was measured on."""
+"""Reports the results of a benchmark: a table for people, JSON for programs, and the machine it ran on."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Report:
-    """One benchmark's outcome. Rows are printed as they are added to; `write` keeps everything.
+    """The results of one benchmark. Tables are printed when added; `write` saves everything.
 
     Args:
-        name: of the benchmark, and of its file in `results/`.
-        title: one line that says what is measured beside what.
+        name: the name of the benchmark and of its file in `results/`.
+        title: one line: what is measured, and beside which peer.
     """
 
     def __init__(self, name: str, title: str) -> None:
@@ -32,7 +32,7 @@ class Report:
         print(f"\n## {title}\n", flush=True)
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], note: str = "") -> None:
-        """Print rows under their columns as Markdown, and keep them."""
+        """Print rows as a Markdown table, and add them to the results."""
         shown = [[_shown(cell) for cell in row] for row in rows]
         widths = [max(len(line[i]) for line in [list(columns), *shown]) for i in range(len(columns))]
         print(_line(columns, widths))
@@ -43,14 +43,14 @@ class Report:
         self._tables.append({"columns": list(columns), "rows": shown, "note": note})
 
     def target(self, what: str, measured: float, wanted: float, *, at_least: bool = False) -> None:
-        """Compare a figure with the one that was wanted; says so, and never fails."""
+        """Compare a figure with its target and print the result; never fails."""
         holds = measured >= wanted if at_least else measured <= wanted
         sign = ">=" if at_least else "<="
         print(f"- {'holds' if holds else 'MISSED'}: {what}: {measured:.3g} (wanted {sign} {wanted:g})", flush=True)
         self._targets.append({"what": what, "measured": measured, "sign": sign, "wanted": wanted, "holds": holds})
 
     def write(self) -> None:
-        """Keep everything as JSON."""
+        """Save the results as JSON."""
         RESULTS.mkdir(exist_ok=True)
         document = {
             "benchmark": self.name,
@@ -66,7 +66,7 @@ class Report:
 
 
 def machine() -> str:
-    """Processor, cores and Python, in one line."""
+    """Describe processor, cores and Python in one line."""
     model = platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -78,17 +78,17 @@ def machine() -> str:
 
 
 def busy() -> str:
-    """How busy the machine is, for the head of a run."""
+    """Describe the machine's load, for the head of a run."""
     return f"load average {os.getloadavg()[0]:.1f} over the last minute"
 
 
 def median(values: Sequence[float]) -> float:
-    """The median, or not a number of nothing."""
+    """Return the median; NaN for no values."""
     return statistics.median(values) if values else float("nan")
 
 
 def quantile(values: Sequence[float], q: float) -> float:
-    """The q-quantile by the nearest rank."""
+    """Return the q-quantile by the nearest rank."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))] if ordered else float("nan")
 
@@ -104,5 +104,5 @@ def _shown(cell: object) -> str:
 
 
 def progress(words: str) -> None:
-    """Say on standard error what is being measured."""
+    """Print the current step on standard error."""
     print(f"  ... {words}", file=sys.stderr, flush=True)

@@ -33,13 +33,13 @@ SIZES = (0, 100_000, 1_000_000)
 CALLS = 300
 OWNER = "bench"
 PAGE = 101
-"""Rows that a page of 100 reads: one more says whether there is a next page."""
+"""Rows read for a page of 100: one more tells whether there is a next page."""
 _BUDGET_LEFT = 0.99
-"""An eviction takes a hundredth of what there is."""
+"""The budget of an eviction: it removes a hundredth of all bytes."""
 
 Call = Callable[[int], Awaitable[object]]
 Cost = tuple[list[float], float]
-"""Wall milliseconds of each call; CPU milliseconds of one, of this process."""
+"""Wall milliseconds of each call; mean CPU milliseconds per call, of this process."""
 
 
 class World(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class World(msgspec.Struct, frozen=True):
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure; the rows are made by the database itself, a tenth of the jobs wait."""
+    """Measure; the database itself makes the rows, and a tenth of the jobs wait."""
     report = Report("rows", "Calls of the storage layer beside more and more rows")
     sys.path.insert(0, str(_TESTS))
     RESULTS.mkdir(exist_ok=True)
@@ -181,7 +181,7 @@ def _fill(url: str, rows: int) -> None:
 
 
 def _upgraded(url: str, rows: int) -> float:
-    """Seconds of an upgrade from the first schema, with rows in it."""
+    """Return seconds of an upgrade from the first schema with rows in it."""
     from support.old_database import make_old
 
     make_old(url)
@@ -193,7 +193,7 @@ def _upgraded(url: str, rows: int) -> float:
 
 @contextlib.contextmanager
 def _database(kind: str) -> Iterator[str]:
-    """The URL of an empty database; PostgreSQL as the tests start theirs, but one that syncs."""
+    """Yield the URL of an empty database; PostgreSQL is started as in the tests, but with fsync."""
     if kind == "sqlite":
         with tempfile.TemporaryDirectory(prefix="bench-", dir=RESULTS) as folder:
             yield f"sqlite:///{folder}/voxgate.db"

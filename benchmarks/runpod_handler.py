@@ -1,4 +1,4 @@
-"""The peer of the job API: RunPod's own worker with a handler that has its output ready. Runs in a venv of its own."""
+"""The peer of the job API: RunPod's worker with a handler that returns a ready output. Runs in a separate venv."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OUTPUT = json.loads(Path(os.environ["VOXGATE_BENCH_OUTPUT"]).read_bytes())
 
 
 def handler(job: dict[str, Any]) -> Any:
-    """The output, at once."""
+    """Return the output at once."""
     return _OUTPUT
 
 

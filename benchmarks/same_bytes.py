@@ -1,4 +1,4 @@
-"""Sixteen jobs at a time give the bytes that one at a time gives."""
+"""Checks that 16 jobs at the same time give the same bytes as one at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A short sentence that is in no cache: what the gateway adds to its engine, beside a script that does it alone."""
+"""Measures a short uncached sentence: the time the gateway adds to its engine, beside a script."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENGINE = re.compile(r"^voxgate_engine_seconds_total\S* (\S+)$", re.MULTILINE)
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure, sentence by sentence in turn."""
+    """Measure each sentence through the gateway and the script in turn."""
     report = Report("sentence", "A short uncached sentence beside a script that calls the same engine and encoder")
     count = max(20, round(200 * scale))
     source = texts.short_sentences()
@@ -53,7 +53,7 @@ def main(scale: float = 1.0) -> None:
 
 
 def engine_s(server: servers.Server) -> float:
-    """Seconds engines have spoken so far, by the gateway's own counter."""
+    """Return the seconds engines have spoken so far, from the gateway's own counter."""
     return sum(float(found) for found in _ENGINE.findall(server.ask("GET", "/metrics")))
 
 

@@ -1,4 +1,4 @@
-"""The gateway and its peers, each as a process of its own on a free port of 127.0.0.1."""
+"""Starts the gateway and its peers, each as a separate process on a free port of 127.0.0.1."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _START_S = 60.0
 
 
 class Server(msgspec.Struct, frozen=True):
-    """A server that answers."""
+    """A running server: process id, port, key and data folder."""
 
     pid: int
     port: int
@@ -39,17 +39,17 @@ class Server(msgspec.Struct, frozen=True):
     data: Path = Path()
 
     def of_tenant(self, tenant: str) -> Server:
-        """The same server with a key of this tenant's."""
+        """Return the same server with a new key of this tenant."""
         command = [sys.executable, "-m", "voxgate", "keys", "create", "--tenant", tenant, "--scope", "speak"]
         environment = {**os.environ, "VOXGATE_DATA_DIR": str(self.data)}
         made = subprocess.run([*command, "--show", "--json"], env=environment, capture_output=True, check=True)
         return msgspec.structs.replace(self, key=json.loads(made.stdout)["key"])
 
     def ask(self, method: str, path: str, body: Any = None) -> Any:
-        """One request by the benchmark itself, outside of what is measured; the JSON of the answer.
+        """Send one request outside the measurement; returns the JSON or text of the answer.
 
         Raises:
-            RuntimeError: any status but 200.
+            RuntimeError: the status is not 200.
         """
         connection = _connection(self.port)
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self.key}"}
@@ -61,10 +61,10 @@ class Server(msgspec.Struct, frozen=True):
         return json.loads(data) if answer.headers.get_content_type() == "application/json" else data.decode()
 
     def speak(self, text: str, **fields: Any) -> dict[str, Any]:
-        """Speak by `/runsync` and wait; the job.
+        """Speak through `/runsync`, wait, and return the job.
 
         Raises:
-            RuntimeError: it did not complete.
+            RuntimeError: the job did not complete.
         """
         path = f"/v2/{ENDPOINT}/runsync?wait=300000"
         job: dict[str, Any] = self.ask("POST", path, {"input": {"text": text, **fields}})
@@ -77,13 +77,13 @@ class Server(msgspec.Struct, frozen=True):
 def gateway(
     backend: str = "hibari", program: str = "voxgate", beside: Server | None = None, **settings: object
 ) -> Iterator[Server]:
-    """`voxgate serve` in a new data folder on the disk of this checkout; settings by their variables' names.
+    """Run `voxgate serve` in a new data folder on the disk of this checkout; settings by their variables' names.
 
     Args:
-        program: the module whose command line is voxgate's.
-        beside: another server, whose data folder this one shares.
+        program: the module that runs voxgate's command line.
+        beside: another server whose data folder this one shares.
 
-    Its log goes to `results/gateway.log`, which is what to look at when it does not start.
+    The log goes to `results/gateway.log`; read it if the server does not start.
     """
     _HERE.joinpath("results").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="bench-", dir=_HERE / "results", ignore_cleanup_errors=True) as folder:
@@ -107,7 +107,7 @@ def gateway(
 
 @contextlib.contextmanager
 def bare(answer: bytes) -> Iterator[Server]:
-    """A bare Litestar route that returns these bytes."""
+    """Run a bare Litestar server that returns these bytes."""
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(answer)
         port = free_port()
@@ -118,7 +118,7 @@ def bare(answer: bytes) -> Iterator[Server]:
 
 @contextlib.contextmanager
 def runpod(output: bytes) -> Iterator[Server]:
-    """RunPod's own local API server with a handler that returns this output at once."""
+    """Run RunPod's own local API server with a handler that returns this output at once."""
     python = runpod_python()
     with tempfile.NamedTemporaryFile() as file:
         Path(file.name).write_bytes(output)
@@ -133,16 +133,16 @@ def runpod(output: bytes) -> Iterator[Server]:
 
 
 def runpod_python() -> Path:
-    """The Python of an environment that holds `runpod`; uvloop and httptools, since its server takes them if it can."""
+    """Return the Python of an environment with `runpod`, and uvloop and httptools, which its server uses if present."""
     return python_with(RUNPOD, "uvloop", "httptools")
 
 
 def python_with(peer: str, *others: str) -> Path:
-    """The Python of a virtual environment that holds a peer, made on first use, outside of this checkout.
+    """Return the Python of a virtual environment with a peer, made at first use outside of this checkout.
 
     Args:
         peer: name and version, `name==1.2`.
-        others: what else is installed with it.
+        others: further packages to install.
     """
     folder = _PEERS / peer.replace("==", "-")
     python = folder / "bin" / "python"
@@ -161,7 +161,7 @@ _of_thread = threading.local()
 
 
 def _connection(port: int) -> http.client.HTTPConnection:
-    """The calling thread's own connection, kept alive."""
+    """Return the calling thread's own connection, kept alive."""
     connections: dict[int, http.client.HTTPConnection] = _of_thread.__dict__
     if port not in connections:
         connections[port] = http.client.HTTPConnection("127.0.0.1", port, timeout=600)
@@ -169,7 +169,7 @@ def _connection(port: int) -> http.client.HTTPConnection:
 
 
 def free_port() -> int:
-    """A port nobody listens on."""
+    """Return a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""`/stream`: a poll that is held, a page that is delivered, and the time to the first item, each beside a peer."""
+"""Measures `/stream`: a held poll, a delivered page, and the time to the first item, each beside a peer."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def main(scale: float = 1.0) -> None:
 
 
 class _Case:
-    """One server asked in one way; collects CPU for each answer and how long it took."""
+    """One kind of request to one server; collects CPU and time of each answer."""
 
     def __init__(self, name: str, server: servers.Server, path: str, expect: str = "") -> None:
         self.name = name
@@ -41,7 +41,7 @@ class _Case:
         self.answer_bytes = 0
 
     def round(self, ids: list[str], seconds: float) -> None:
-        """Load it with a connection for each id; CPU is that of the server process, user and system."""
+        """Run one round with a connection for each id; counts the CPU of the server process, user and system."""
         plan = load.Plan(self.server.port, (self.step,), len(ids), seconds, self.server.key, ids=tuple(ids))
         before = cpu_s(self.server.pid)
         outcome = load.run(plan)
@@ -50,13 +50,13 @@ class _Case:
         self.answer_bytes = outcome.answer_bytes
 
     def of(self, peer: _Case) -> float:
-        """The median of the rounds' ratios: the two are measured one after the other, whatever else goes on."""
+        """Return the median of the rounds' ratios; within a round both are measured directly one after the other."""
         pairs = zip(self.cpu_ms, peer.cpu_ms, strict=True)
         return median([mine / theirs for mine, theirs in pairs if theirs])
 
 
 def _held(report: Report, scale: float) -> None:
-    """Jobs of which nothing is spoken: every poll is held for a second and answered with nothing."""
+    """Measure polls of jobs that never speak: each poll is held for a second and answered without items."""
     rounds, seconds = max(2, round(5 * scale)), max(2.0, 6 * scale)
     settings = {"VOXGATE_JOBS__MAX_RUNNING": max(CONNECTIONS), "VOXGATE_SHUTDOWN_GRACE_S": 0}
     rows = []
@@ -87,7 +87,7 @@ def _held(report: Report, scale: float) -> None:
 
 
 def _delivered(report: Report, scale: float) -> None:
-    """A finished job's items in one page."""
+    """Measure a page with all items of a finished job."""
     text = "\n\n".join(itertools.islice(texts.sentences(seed=9), PARAGRAPHS))
     with servers.gateway("scripted", VOXGATE_BACKENDS__SCRIPTED__SECONDS_PER_CHAR=0.06) as server:
         server.speak(text, format="mp3")
@@ -127,7 +127,7 @@ def _delivered(report: Report, scale: float) -> None:
 
 
 def _first_item(report: Report, count: int) -> None:
-    """An engine that takes exactly TAKE_S for a take, and a poll that waits for it."""
+    """Measure a poll that waits for the first item of an engine that takes exactly TAKE_S for a take."""
     source = texts.sentences(seed=11)
     items: list[float] = []
     audio: list[float] = []
@@ -156,7 +156,7 @@ def _first_item(report: Report, count: int) -> None:
 
 
 def _first_item_s(server: servers.Server, text: str) -> float:
-    """Seconds from the request to the first item in the caller's hands."""
+    """Return seconds from the request until the caller has the first item."""
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=120)
     headers = {"Content-Type": "application/json", "Authorization": f"Bearer {server.key}"}
     asked = {"input": {"text": text, "format": "mp3", "options": {"chunk_delay_s": TAKE_S}}}
@@ -169,13 +169,13 @@ def _first_item_s(server: servers.Server, text: str) -> float:
         page = json.loads(connection.getresponse().read())
     took = time.perf_counter() - began
     connection.close()
-    # The rest is spoken before anybody else is timed: the engine has one place.
+    # Wait until the rest is spoken before the next measurement: the engine speaks one chunk at a time.
     server.ask("GET", f"/v2/{servers.ENDPOINT}/status-sync/{job['id']}?wait=60000")
     return took
 
 
 def _submit(server: servers.Server, text: str, **options: float) -> str:
-    """A job by `/run`; its id."""
+    """Submit a job through `/run`; returns its id."""
     return str(server.ask("POST", RUN, {"input": {"text": text, "format": "mp3", "options": options}})["id"])
 
 

@@ -1,4 +1,4 @@
-"""Change of tempo: ours, sox and FFmpeg's atempo on the same sentences; how fast, how exact, how near to the voice."""
+"""Compares tempo change by ours, sox and FFmpeg's atempo: speed, exactness, closeness to the voice."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ RATE = 24_000
 SPEEDS = (0.5, 0.75, 1.5, 2.0)
 _FRAME, _HOP, _MELS = 1024, 240, 40
 _HEARD_DB = 50.0
-"""Frames so far below the loudest one are silence, of which any two are alike or not by chance."""
+"""Frames this far below the loudest one are silence and are not compared."""
 
 _SHIFTS = range(-480, 481, 120)
 """Samples; 20 ms either way."""
 
 _COMPARED = 8
-"""Sentences whose spectra are compared; that takes longer than all the rest."""
+"""Sentences whose spectra are compared; this takes longer than all the rest."""
 
 Levels = npt.NDArray[np.float64]
 Pcm = npt.NDArray[np.float32]
@@ -43,7 +43,7 @@ Method = Callable[[Pcm, float], Pcm]
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure wall time in this process; sox pays for a process of its own, as it would in use."""
+    """Measure wall time in this process; for sox including its own process, as in real use."""
     report = Report("stretch", "Change of tempo of the embedded voice: seconds of speech per second, length, distance")
     voice = hibari.Hibari(threads=1)
     said = itertools.islice(texts.sentences(7), max(5, round(20 * scale)))
@@ -53,7 +53,7 @@ def main(scale: float = 1.0) -> None:
     rows = []
     for name, method in methods.items():
         progress(name)
-        method(takes[0], 1.1)  # what is loaded once
+        method(takes[0], 1.1)  # warm-up
         for speed in SPEEDS:
             began = time.perf_counter()
             changed = [method(take, speed) for take in takes]
@@ -72,7 +72,7 @@ def main(scale: float = 1.0) -> None:
 
 
 def _methods() -> tuple[dict[str, Method], list[str]]:
-    """Those that are here, and a word about those that are not."""
+    """Return the installed methods, and a note on the missing ones."""
     methods: dict[str, Method] = {"voxgate, WSOLA": lambda pcm, speed: stretch(pcm, RATE, speed)}
     absent = []
     if shutil.which("sox"):
@@ -123,9 +123,9 @@ def _trimmed(pcm: Pcm) -> Pcm:
 
 
 def _distance_db(old: Pcm, new: Pcm, speed: float) -> float:
-    """Root mean square over mel bands of the difference in level, averaged over the frames that hold speech.
+    """Return the root mean square over mel bands of the difference in level, averaged over frames with speech.
 
-    Methods place their first window differently; nobody hears that, so the nearest of some places counts.
+    Methods place their first window differently, which is not audible, so the best of several offsets counts.
     """
     centres = np.arange(0, new.size, _HOP)
     changed = _mel_db(new, centres)
@@ -150,7 +150,7 @@ def _mel_db(pcm: Pcm, centres: npt.NDArray[np.intp]) -> Levels:
 
 @cache
 def _mel_bands() -> npt.NDArray[np.float64]:
-    """Triangles of equal width on the mel scale up to 8 kHz, shape (bands, bins)."""
+    """Return triangles of equal width on the mel scale up to 8 kHz, shape (bands, bins)."""
     edges = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), _MELS + 2) / 2595) - 1)
     bins = np.fft.rfftfreq(_FRAME, 1 / RATE)
     rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]

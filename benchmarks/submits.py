@@ -1,4 +1,4 @@
-"""Durable submits per second at the storage layer, beside one `sqlite3` transaction per row."""
+"""Measures durable submits per second at the storage layer, beside one `sqlite3` transaction per row."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CLIENTS = (1, 16)
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure, in interleaved rounds; every row is committed with synchronous = FULL before its client goes on."""
+    """Measure in interleaved rounds; every row is committed with synchronous = FULL before its client continues."""
     report = Report("submits", "Durable submits at the storage layer beside plain sqlite3, synchronous = FULL")
     RESULTS.mkdir(exist_ok=True)
     rates: defaultdict[str, list[float]] = defaultdict(list)
@@ -77,7 +77,7 @@ async def _submit(url: str, clients: int, count: int) -> tuple[int, float, float
 
 
 def _plain(path: Path, like: Path, count: int) -> tuple[int, float, float]:
-    """The same table and indexes, the same rows, the standard library, one transaction each."""
+    """Insert the same rows into the same table and indexes with the standard library, one transaction each."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -103,7 +103,7 @@ _clock = SystemClock()
 
 
 def job() -> JobRecord:
-    """A job as `/run` accepts it."""
+    """Make a job as `/run` accepts it."""
     now = _clock.now_ms()
     return JobRecord(
         id=job_id("run", now),

@@ -1,6 +1,6 @@
 """Times submits and deletions while entries and takes are evicted and their files swept.
 
-A scale of 0.05 takes some three minutes."""
+A scale of 0.05 takes about three minutes."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from storage.takes import TakeStore
 ROWS = 1_000_000
 FILES = 100_000
 GAP_S = 0.01
-"""Between two submits."""
+"""Seconds between two submits."""
 _DAY_MS = 86_400_000
 
 
 class Submits:
-    """Submits one job after the other, and notes how long each waited."""
+    """Submits one job after the other, and notes the time of each."""
 
     def __init__(self, jobs: JobStore) -> None:
         self._jobs = jobs
         self.waits_ms: list[float] = []
 
     async def during(self, work: Callable[[], Awaitable[object]]) -> float:
-        """Submit while `work` lasts; gives its seconds."""
+        """Submit while `work` runs; returns its seconds."""
         task = asyncio.create_task(self._submit())
         began = time.perf_counter()
         try:
@@ -134,7 +134,7 @@ async def _both(takes: TakeStore, cache: CacheStore, budget: int) -> None:
 
 
 async def _put(takes: TakeStore, audio: AudioStore, files: int) -> None:
-    """Takes with files of some hundred bytes; nothing is synced."""
+    """Store takes with files of some hundred bytes, without fsync."""
     for start in range(0, files, 500):
         stored = []
         for n in range(start, min(files, start + 500)):

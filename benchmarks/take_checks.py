@@ -1,4 +1,4 @@
-"""What checking a take costs, beside the engine that spoke it: the embedded voice, the cheapest there is."""
+"""Measures the cost of take checks beside the engine that spoke: the embedded voice, the cheapest engine."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RATE = 24_000
 
 
 def main(scale: float = 1.0) -> None:
-    """Measure CPU time in this process, checked and unchecked takes in turn."""
+    """Measure CPU time in this process, alternating checked and unchecked takes."""
     report = Report("take_checks", "Checks of a take beside the engine that spoke it, CPU seconds")
     voice = hibari.Hibari(threads=1)
     rows = []

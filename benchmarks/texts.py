@@ -1,4 +1,4 @@
-"""English to speak: as many different sentences as are asked for, the same ones in every run."""
+"""English texts to speak: any number of different sentences, the same in every run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WHEN = (
 
 
 def sentences(seed: int = 1) -> Iterator[str]:
-    """Sentences of 50 to 120 characters that never repeat."""
+    """Yield sentences of 50 to 120 characters that never repeat."""
     chance = random.Random(seed)
     for number in itertools.count(1):
         tail = f", {chance.choice(_WHEN)}" if chance.random() < 0.6 else ""
@@ -27,14 +27,14 @@ def sentences(seed: int = 1) -> Iterator[str]:
 
 
 def short_sentences(seed: int = 1) -> Iterator[str]:
-    """Sentences of about 40 characters that never repeat."""
+    """Yield sentences of about 40 characters that never repeat."""
     chance = random.Random(seed)
     for number in itertools.count(1):
         yield f"{chance.choice(_WHO)} {chance.choice(_DID)} {chance.choice(_WHAT)} at {number}."
 
 
 def story(characters: int, seed: int = 1) -> str:
-    """Paragraphs of five sentences, at least so many characters."""
+    """Return paragraphs of five sentences with at least `characters` characters in total."""
     source = sentences(seed)
     paragraphs: list[str] = []
     length = 0

@@ -1,4 +1,4 @@
-"""Times of Chatterbox's parts: upstream's loop, ours, and the floor under both."""
+"""Times parts of Chatterbox: upstream's token loop, ours, and a lower bound for both."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from backends.chatterbox.t3 import T3Decoder
 from benchmarks.decoding import TEXTS, job, upstream_tokens
 
 COMPARED = 4
-"""Chunks whose tokens are compared with upstream's; more would take upstream longer than all the rest."""
+"""Chunks whose tokens are compared with upstream's; with more, upstream would take longer than all the rest."""
 
 
 class Decoding(msgspec.Struct, frozen=True):
-    """Tokens per second of all chunks together, prompts apart; and the tokens of each."""
+    """Tokens per second of all chunks together, without prompts; and the tokens of each chunk."""
 
     per_s: float
     tokens: list[list[int]]
 
 
 def cpu() -> float:
-    """CPU seconds of this process: steady on a machine that does other things, too."""
+    """Return CPU seconds of this process: stable on a machine with other load."""
     return time.process_time()
 
 
 def wall_on_device() -> float:
-    """Wall seconds once the GPU has nothing left to do."""
+    """Return wall seconds after the GPU has finished its work."""
     torch.cuda.synchronize()
     return time.perf_counter()
 
 
 def upstream(model: Any, most: int, clock: Callable[[], float], compared: int = COMPARED) -> Decoding:
-    """Upstream's loop, chunk by chunk; a run of one token is taken off, which is the prompt's share."""
+    """Run upstream's loop, chunk by chunk; the time of a run of one token, the prompt's share, is subtracted."""
     knobs = Knobs()
     upstream_tokens(model, TEXTS[0], knobs, 0, 2)  # warm
     began = clock()
@@ -55,14 +55,14 @@ def upstream(model: Any, most: int, clock: Callable[[], float], compared: int = 
 
 
 def batched(model: Any, size: int, most: int, clock: Callable[[], float], **options: Any) -> Decoding:
-    """Our decoder with so many chunks at a time."""
+    """Run our decoder with `size` chunks at a time."""
     decoder = T3Decoder(model.t3, slots=size, **options)
     tokens: dict[int, list[int]] = {}
     for warm in (True, False):
         steps = min(most, 3) if warm else most
         with torch.inference_mode():
             decoder.add([job(model, n, TEXTS[n % len(TEXTS)], Knobs(), 100 + n, steps) for n in range(size)])
-            first = decoder.step()  # of what the prompts gave: the next token costs a pass, this one did not
+            first = decoder.step()  # the first token comes from the prompts' pass; each later one costs a pass
             began = clock()
             while decoder.active:
                 first += decoder.step()
@@ -72,7 +72,7 @@ def batched(model: Any, size: int, most: int, clock: Callable[[], float], **opti
 
 
 def floor_s(model: Any, clock: Callable[[], float], dtype: torch.dtype = torch.float32) -> float:
-    """Seconds of one pass of two rows through the matrices of T3 alone: what no decoder of one chunk can be below."""
+    """Return seconds of one pass of two rows through T3's matrices alone: a lower bound for a decoder of one chunk."""
     matrices = [
         weight.detach().to(dtype)
         for layer in model.t3.tfmr.layers

@@ -1,6 +1,6 @@
-"""Chatterbox as a worker runs it, but for the size of its modules.
+"""A Chatterbox backend with tiny modules, otherwise as a worker runs it.
 
-`python -m benchmarks.tiny serve ...` is `voxgate serve ...` with this backend in Chatterbox's place.
+`python -m benchmarks.tiny serve ...` is `voxgate serve ...` with this backend in place of Chatterbox.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmarks.checkpoints import tiny_chatterbox
 
 
 class TinyChatterbox(ChatterboxBackend):
-    """Loads a tiny checkpoint; everything else is the real thing."""
+    """Loads a tiny checkpoint; everything else is the real backend."""
 
     def _start(self, *args: Any) -> Any:
         from backends.chatterbox import loading
@@ -27,7 +27,7 @@ class TinyChatterbox(ChatterboxBackend):
             with tiny_chatterbox(name):
                 return true_load(weights, *rest)
 
-        # Only while the model itself is made: a load that fails before that stays as quick as the real one.
+        # Only while the model itself is made, so that a load that fails earlier is as quick as the real one.
         with mock.patch.object(loading, "load_model", load_model):
             return super()._start(*args)
 
@@ -37,7 +37,7 @@ class TinyChatterbox(ChatterboxBackend):
 
 
 def main() -> None:
-    """The command line of voxgate."""
+    """Run the command line of voxgate with this backend."""
     import backends.chatterbox
     from gateway.cli import main as voxgate
 
