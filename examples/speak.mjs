@@ -1,4 +1,4 @@
-// Speak a text through the job API from Node 18 or newer, without a package, and know every end a job can have.
+// Speak a text through the job API from Node 18 or newer, without a package; handles every end that a job can have.
 //
 //     VOXGATE_API_KEY=... node examples/speak.mjs "Hello from Node." hello.mp3
 //     VOXGATE_API_KEY=... node examples/speak.mjs --job ID hello.mp3      wait for a job that was submitted before
@@ -13,7 +13,7 @@ const headers = {
 
 const sleep = (seconds) => new Promise((resolve) => setTimeout(resolve, 1000 * seconds));
 
-// One request; POST when there is a body. Waits as long as the server asks when it is busy.
+// Send one request; POST if there is a body. While the server is busy, wait as long as it asks and try again.
 async function call(path, body, triesLeft = 4) {
   const answer = await fetch(base + path, {
     method: body ? "POST" : "GET",
@@ -29,7 +29,7 @@ async function call(path, body, triesLeft = 4) {
   return document;
 }
 
-// The encoded audio, once the job is done; throws when it FAILED, was CANCELLED, TIMED_OUT, or is not known (404).
+// Wait until the job is done and return the encoded audio; throws if it FAILED, was CANCELLED, TIMED_OUT or is unknown (404).
 async function audioOf(id) {
   let job;
   do {

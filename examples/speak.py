@@ -1,4 +1,4 @@
-"""Speak a text through the job API with nothing but Python's standard library, and know every end a job can have.
+"""Speak a text through the job API with Python's standard library only; handles every end that a job can have.
 
     VOXGATE_API_KEY=... python examples/speak.py "Hello from an app." hello.mp3
     VOXGATE_API_KEY=... python examples/speak.py --job ID hello.mp3      # wait for a job that was submitted before
@@ -28,7 +28,7 @@ class NotSpoken(Exception):
 
 
 def call(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One request; POST when there is a body. Waits as long as the server asks when it is busy."""
+    """Send one request; POST if there is a body. While the server is busy, wait as long as it asks and try again."""
     for tries_left in reversed(range(TRIES)):
         request = urllib.request.Request(
             BASE + path,
@@ -46,15 +46,15 @@ def call(path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
 
 
 def submit(text: str, audio_format: str) -> str:
-    """Queue a text of any length; the job's id."""
+    """Queue a text of any length; returns the job's id."""
     return str(call("/run", {"input": {"text": text, "format": audio_format}})["id"])
 
 
 def audio_of(job_id: str) -> bytes:
-    """The encoded audio, once the job is done.
+    """Wait until the job is done and return the encoded audio.
 
     Raises:
-        NotSpoken: it FAILED, was CANCELLED, TIMED_OUT, or is not known (404).
+        NotSpoken: the job FAILED, was CANCELLED, TIMED_OUT, or is unknown (404).
     """
     while True:
         job = call(f"/status-sync/{job_id}?wait=20000")  # held until the end, or for 20 seconds

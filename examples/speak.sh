@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Speak a text through the job API with curl and jq, and know every end a job can have.
+# Speak a text through the job API with curl and jq; handles every end that a job can have.
 #
 #     VOXGATE_API_KEY=... bash examples/speak.sh "Hello from a shell." hello.mp3
 #     VOXGATE_API_KEY=... bash examples/speak.sh --job ID hello.mp3      wait for a job that was submitted before
@@ -7,7 +7,7 @@ set -euo pipefail
 base="${VOXGATE_URL:-http://127.0.0.1:8000}/v2/${ENDPOINT_ID:-example}"
 target=${!#}
 
-# One request; its body goes to standard output. Ends the script on an error's status, 404 among them.
+# Send one request and print the answer's body. Fails, which ends the script, if the status is not 200.
 call() {
     local answer status
     answer=$(curl -sS --retry 4 -w '\n%{http_code}' -H "Authorization: Bearer $VOXGATE_API_KEY" "$@")

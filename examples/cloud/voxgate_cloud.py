@@ -1,4 +1,4 @@
-"""A backend for a voice behind somebody's HTTP API: it runs on the gateway's event loop and keeps calls under way."""
+"""A backend for a voice behind an HTTP API: it runs on the gateway's event loop with several calls at the same time."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -26,11 +26,11 @@ from voxgate.plugin import (
 
 RATE = 24_000
 CALLS = 8
-"""Under way at a time: what the vendor's plan allows."""
+"""Calls at the same time, as the vendor's plan allows."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The keys of [backends.cloud]; the key as VOXGATE_BACKENDS__CLOUD__API_KEY, so that it is in no file."""
+    """The keys of [backends.cloud]; set `api_key` as VOXGATE_BACKENDS__CLOUD__API_KEY, so that it is in no file."""
 
     api_key: str = ""
     url: str = "https://speech.example.com/v1/synthesize"
@@ -77,7 +77,7 @@ class CloudBackend:
                     for chunk in await feed.take(CALLS - len(calls), wait=not calls):
                         calls[asyncio.create_task(self._speak(client, chunk))] = chunk.id
                 if not calls:
-                    return  # it waited and got none: the feed is closed
+                    return  # waited and got no chunk: the feed is closed
                 await asyncio.wait(calls, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
                 for call, chunk_id in list(calls.items()):
                     if feed.cancelled(chunk_id):

@@ -1,4 +1,4 @@
-// Speak in an app as soon as there is something to say.
+// Speak a text in an app.
 
 import { Buffer } from 'buffer';
 import { generateSpeech } from './speech';

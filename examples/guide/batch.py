@@ -1,4 +1,4 @@
-"""Several texts into as many files."""
+"""Speak several texts into one file each."""
 
 from speech import generate_speech
 

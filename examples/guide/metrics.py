@@ -1,4 +1,4 @@
-"""What the endpoint is doing."""
+"""Print the endpoint's active workers and queued jobs."""
 
 import os
 
@@ -9,7 +9,7 @@ BASE_URL = os.environ.get("BASE_URL", "http://127.0.0.1:8000/v2/70sq2akye030kh")
 
 
 def get_endpoint_metrics(endpoint_id, api_key):
-    """The endpoint's own document."""
+    """Return the endpoint's status document."""
     address = f"{BASE_URL.rpartition('/')[0]}/{endpoint_id}"
     return requests.get(address, headers={"Authorization": f"Bearer {api_key}"}).json()
 

@@ -1,4 +1,4 @@
-"""A script, segment by segment, each uploaded to a storage service (Supabase's storage API)."""
+"""Speak a script segment by segment, and upload each to a storage service (Supabase's storage API)."""
 
 import os
 
@@ -17,7 +17,7 @@ SCRIPT = [
 
 
 def upload_to_supabase(audio, path):
-    """Store the audio under this path; its public address."""
+    """Store the audio under this path; returns its public address."""
     answer = requests.post(
         f"{STORAGE_URL}/storage/v1/object/{BUCKET}/{path}",
         headers={"Authorization": f"Bearer {STORAGE_KEY}", "Content-Type": "audio/mpeg", "x-upsert": "true"},
@@ -28,7 +28,7 @@ def upload_to_supabase(audio, path):
 
 
 def generate_podcast_audio(script_segments):
-    """The public address of each segment's audio, in order."""
+    """Speak the segments; returns the public address of each segment's audio, in order."""
     audio_files = []
     for segment in script_segments:
         audio = generate_speech(text=segment["text"], format="mp3", speed=1.0)

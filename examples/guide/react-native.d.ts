@@ -1,4 +1,4 @@
-// What speech.ts uses of Expo, so that it can be checked without installing Expo.
+// The types of Expo that speech.ts uses, so that it can be checked without installing Expo.
 
 declare module 'expo-av' {
   export namespace Audio {

@@ -1,4 +1,4 @@
-"""The same call, tried again on any failure."""
+"""Speak a text, with retries after any failure."""
 
 import time
 from functools import wraps
@@ -29,7 +29,7 @@ def retry_on_failure(max_retries=3, delay=5):
 
 @retry_on_failure(max_retries=3, delay=5)
 def generate_speech_with_retry(text, format="mp3"):  # noqa: A002 - the guide's name
-    """The encoded audio of a text."""
+    """Return the encoded audio of a text."""
     return generate_speech(text, format)
 
 

@@ -12,7 +12,7 @@ HEADERS = {"Authorization": f"Bearer {API_KEY}"}
 
 
 def generate_speech(text, format="mp3", speed=1.0):  # noqa: A002 - the guide's name
-    """The encoded audio of a text."""
+    """Return the encoded audio of a text."""
     submitted = requests.post(
         f"{BASE_URL}/run",
         headers={**HEADERS, "Content-Type": "application/json"},

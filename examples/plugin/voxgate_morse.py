@@ -21,7 +21,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What a request may say in input.options."""
+    """The keys of input.options."""
 
     words_per_minute: int = 20
 
@@ -54,7 +54,7 @@ class MorseBackend:
         pass
 
     def speak(self, chunk: Chunk) -> tuple[Pcm, int]:
-        # In units of a dot: a dash is three, the gap inside a letter one, between letters three, between words seven.
+        # Units of a dot: a dash is three, the gap inside a letter one, between letters three, between words seven.
         words = [[CODES[letter] for letter in word if letter in CODES] for word in chunk.text.lower().split()]
         if not any(words):
             raise ValueError("Morse code has no sign for this text")
