@@ -1,4 +1,4 @@
-"""The server: makes every room and wires them together. It holds no rule."""
+"""The server: builds every part and wires them together. The module holds no rule."""
 
 from __future__ import annotations
 
@@ -79,23 +79,23 @@ SURFACES = (RUNPOD, OPENAI, OWN)
 """The public APIs of a server."""
 
 REFRESH_S = 0.5
-"""Seconds between looks for changes another process made to endpoints, voices and cache; felt within one second."""
+"""Seconds between checks for changes by other processes to endpoints, voices and cache; seen within one second."""
 
 CLOCK_S = 60.0
-"""Seconds between looks at the time that servers share."""
+"""Seconds between reads of the time that servers share."""
 
 log = get_logger("voxgate.app")
 
 
 class Gateway:
-    """One server. `start` opens and loads, `stop` finishes or hands back what runs."""
+    """One server. `start` opens the database and loads engines; `stop` finishes running jobs or hands them back."""
 
     access: Access
     jobs: Jobs
-    watch: HealthReport
+    health: HealthReport
 
     def __init__(self, settings: Settings, clock: Clock | None = None, address: str | None = None) -> None:
-        """`address` is where it listens, if that is not simply as the settings say."""
+        """Make a server; `address` is where it listens, if that differs from the settings."""
         self.settings = settings
         self._address = address or address_of(settings.host, settings.port)
         self.clock = clock or SystemClock()
@@ -107,14 +107,14 @@ class Gateway:
         self._database: Database | None = None
         self._refresh: asyncio.Task[None] | None = None
         self._kept_time: KeptTime | None = None
-        self._look = asyncio.Event()
+        self._refresh_now = asyncio.Event()
         self._stopping = False
 
     async def start(self) -> None:
-        """Open the database, load the engines, begin to claim.
+        """Open the database, load the engines, start to claim jobs.
 
         Raises:
-            SettingsError, StorageError, OSError: it cannot; what was opened is closed again.
+            SettingsError, StorageError, OSError: the server cannot start; everything opened is closed again.
         """
         database = await Database.open(self.settings.database_url)
         self.access = Access(database, self.settings, self.clock)
@@ -147,13 +147,13 @@ class Gateway:
         self.router = router = Router(
             known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos
         )
-        self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._intake.forget())
-        self._intake = intake = Assigner(settings, router, self.pronunciations, self.planner)
+        self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._assigner.forget())
+        self._assigner = assigner = Assigner(settings, router, self.pronunciations, self.planner)
         self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
         await self.voices.refresh()
         await self.pronunciations.refresh()
         signals, recent = Signals(), Recent(clock, settings.cache.hot_bytes)
-        metrics.hold(lambda: answers.hot_bytes + recent.size_bytes + intake.held_bytes)
+        metrics.hold(lambda: answers.hot_bytes + recent.size_bytes + assigner.held_bytes)
 
         def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
             if finished is not None:
@@ -161,12 +161,12 @@ class Gateway:
             signals.notify(*ended, *map(take_signal, ended))
             self._webhooks.wake()
 
-        ended = partial(self._ended, signals)
-        shelf = StoredTakes(takes, audio)
-        fresh = FreshTakes(lambda key: signals.notify(fresh_signal(key)))
+        ended = partial(self._jobs_ended, signals)
+        stored_takes = StoredTakes(takes, audio)
+        fresh_takes = FreshTakes(lambda key: signals.notify(fresh_signal(key)))
         speaker = Speaker(
-            shelf,
-            fresh,
+            stored_takes,
+            fresh_takes,
             self.engines.dsp,
             metrics,
             settings.jobs.chunk_window,
@@ -178,12 +178,12 @@ class Gateway:
             audio,
             self.engines,
             self.endpoints,
-            intake,
+            assigner,
             speaker,
             Endings(settings, clock, store.ends, audio, self.endpoints, answers, metrics, self.owner, on_end),
             self.owner,
             lambda job_id: signals.notify(take_signal(job_id)),
-            self._read_again,
+            self._reload,
         )
         self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner, self._space)
         self._leases = Leases(settings, clock, store.leases, self._claimer, metrics, self.owner)
@@ -204,14 +204,14 @@ class Gateway:
         self._write_behind = WriteBehind(store, self.access.note_usage)
         counts = JobCountStore(database)
         self._totals = Totals(counts, database.tally, clock)
-        self.watch = HealthReport(store, counts, self._totals, self.engines, router, metrics, self._space)
-        present = JobViews(answers, self.watch, self._claimer.running, clock)
+        self.health = HealthReport(store, counts, self._totals, self.engines, router, metrics, self._space)
+        job_views = JobViews(answers, self.health, self._claimer.running, clock)
         allow = AllowList(settings.webhook_allow)
         webhooks = WebhookStore(database, clock)
         self.lists = Lists(self.endpoints, JobPages(database), webhooks)
         self._webhooks = Webhooks(
             webhooks,
-            Bodies(present, answers, settings.public_url or self._address),
+            Bodies(job_views, answers, settings.public_url or self._address),
             bodies_budget := Budget(settings.webhook_bytes),
             allow,
             signing_key(settings),
@@ -223,20 +223,22 @@ class Gateway:
             clock,
             store,
             self.endpoints,
-            intake,
+            assigner,
             answers,
             self._claimer,
             signals,
             ended,
             recent,
             self._write_behind,
-            self.watch,
-            present,
+            self.health,
+            job_views,
             allow,
             metrics,
             self.owner,
         )
-        followers = Followers(store, audio, shelf, speaker, self.endpoints, intake, signals, self._write_behind.settle)
+        followers = Followers(
+            store, audio, stored_takes, speaker, self.endpoints, assigner, signals, self._write_behind.settle
+        )
         self.streams = streams = Streams(followers, store, clock, settings.cache.stream_bytes)
         metrics.stream_bytes.set_function(lambda: streams.held_bytes)
         self.live = LiveSpeech(self.jobs, followers, store.ends)
@@ -248,14 +250,20 @@ class Gateway:
         self._totals.start()
         self._write_behind.start()
         self._webhooks.start()
-        self._refresh = asyncio.create_task(self._keep_fresh(database), name="endpoints")
-        database.listen(self._heard(signals))
-        for one in absent(settings, self.endpoints.all(), known, self.engines.infos):
-            log.warning("backend_absent", backend=one.backend, named_by=one.named_by, reason=one.reason, cure=one.cure)
+        self._refresh = asyncio.create_task(self._refresh_loop(database), name="endpoints")
+        database.listen(self._notice_handlers(signals))
+        for missing in absent(settings, self.endpoints.all(), known, self.engines.infos):
+            log.warning(
+                "backend_absent",
+                backend=missing.backend,
+                named_by=missing.named_by,
+                reason=missing.reason,
+                cure=missing.cure,
+            )
         log.info("started", owner=self.owner, backends=sorted(known))
 
     async def stop(self) -> None:
-        """Accept nothing more, finish or hand back what runs, write what is in memory, close."""
+        """Refuse new jobs, finish running jobs or hand them back, write pending rows, close."""
         self._stopping = True
         if self._database is None:
             return
@@ -279,17 +287,17 @@ class Gateway:
         for part, stop in stops.items():
             try:
                 await stop()
-            except Exception:  # what the others have in memory is to be written all the same
+            except Exception:  # the other parts must still write their pending rows
                 log.exception("part_not_stopped", part=part)
         log.info("stopped", owner=self.owner)
 
     async def ready(self) -> Mapping[str, str]:
-        """What was checked.
+        """Check that the server can work; return the state of the database and of each backend.
 
         Raises:
-            Unavailable: the server is stopping, its database does not answer, its audio folder is gone, a disk is full,
-                or no backend can speak here. One that cannot load its model now does not count: it tries again, and
-                what is cached is answered meanwhile.
+            Unavailable: the server is stopping, its database does not answer, its audio folder is missing, a disk is
+                full, or no backend is loaded here. A backend that cannot load its model now raises nothing: it tries
+                again, and cached requests are answered meanwhile.
         """
         if self._stopping or self._database is None:
             raise Unavailable("the server is starting or stopping")
@@ -301,10 +309,10 @@ class Gateway:
             raise Unavailable(str(error)) from error
         if not len(self.engines):
             raise Unavailable(nobody({info.name: info for info in self.engines.infos}))
-        return {"database": "ok", **{backend.name: backend.state for backend in self.watch.backends()}}
+        return {"database": "ok", **{backend.name: backend.state for backend in self.health.backends()}}
 
-    def _ended(self, signals: Signals, *job_ids: str) -> None:
-        """These jobs have ended, or any, where none is named; not by being spoken here."""
+    def _jobs_ended(self, signals: Signals, *job_ids: str) -> None:
+        """Notify that these jobs ended otherwise than in this server's runner; without ids, any job may have ended."""
         if job_ids:
             signals.notify(*job_ids, *map(take_signal, job_ids))
         else:
@@ -313,35 +321,38 @@ class Gateway:
             self._leases.look()
         self._webhooks.wake()
 
-    def _heard(self, signals: Signals) -> Mapping[Topic, Heard]:
-        """What to do when another server tells that something has changed."""
+    def _notice_handlers(self, signals: Signals) -> Mapping[Topic, Heard]:
+        """Map each topic that other servers notify to its handler."""
 
         return {
             Topic.QUEUE: lambda _: self._claimer.wake(),
-            Topic.JOBS: lambda job_ids: self._ended(signals, *job_ids),
+            Topic.JOBS: lambda job_ids: self._jobs_ended(signals, *job_ids),
             Topic.TAKES: lambda job_ids: signals.notify(*map(take_signal, job_ids)),
             Topic.KEYS: lambda _: self.access.keys_changed(),
-            Topic.CACHE: lambda _: self._look.set(),
-            Topic.ENDPOINTS: lambda _: self._look.set(),
-            Topic.VOICES: lambda _: self._look.set(),
-            Topic.PRONUNCIATIONS: lambda _: self._look.set(),
+            Topic.CACHE: lambda _: self._refresh_now.set(),
+            Topic.ENDPOINTS: lambda _: self._refresh_now.set(),
+            Topic.VOICES: lambda _: self._refresh_now.set(),
+            Topic.PRONUNCIATIONS: lambda _: self._refresh_now.set(),
         }
 
     def _voices_changed(self, gone: bool) -> None:
-        """What was read or kept in memory may be about a voice that is another one now, or none."""
-        self._intake.forget()
+        """Forget requests read with the old voices; if a voice is gone, drop all hot answers too."""
+        self._assigner.forget()
         if gone:
             self._answers.forget_all()
 
-    async def _read_again(self) -> None:
-        """Look for what another process has changed."""
+    async def _reload(self) -> None:
+        """Read again voices, pronunciations and endpoints, which other processes may have changed."""
         await self.voices.refresh()
         await self.pronunciations.refresh()
         if await self.endpoints.refresh():
-            self._intake.forget()
+            self._assigner.forget()
 
     async def _set_clock(self, database: Database) -> None:
-        """Go by the clock of PostgreSQL; on SQLite hand ours on. Servers that share jobs agree on what is over."""
+        """Follow the clock of PostgreSQL; on SQLite, continue and store the kept time.
+
+        Servers that share jobs must agree on which times are past.
+        """
         if not isinstance(self.clock, SystemClock):
             return
         shared_ms = await database.now_ms()
@@ -353,19 +364,19 @@ class Gateway:
             await asyncio.to_thread(self._kept_time.go_on)
         await asyncio.to_thread(self._kept_time.keep)
 
-    async def _keep_fresh(self, database: Database) -> None:
+    async def _refresh_loop(self, database: Database) -> None:
         clock_set = self.clock.monotonic()
         version: Any = None
         while True:
-            await set_within(self._look, REFRESH_S)
-            self._look.clear()
+            await set_within(self._refresh_now, REFRESH_S)
+            self._refresh_now.clear()
             try:
                 seen = await database.data_version()
                 if seen != version:
                     await self._answers.look()
                     version = seen
-                    await self._read_again()
-                self.watch.publish()
+                    await self._reload()
+                self.health.publish()
                 if self.clock.monotonic() - clock_set > CLOCK_S:
                     await self._set_clock(database)
                     clock_set = self.clock.monotonic()
@@ -376,5 +387,5 @@ class Gateway:
 
 
 def application(gateway: Gateway) -> Any:
-    """The ASGI application of this gateway, with its pages; its lifespan starts and stops it."""
+    """Build the ASGI application of this gateway, with its pages; its lifespan starts and stops the gateway."""
     return build_app(gateway, SURFACES, pages())

@@ -1,8 +1,8 @@
-"""The one clock. Wall time is for people and rows; monotonic time is for every decision.
+"""The clock of a server: wall time for rows and people, monotonic time for time-outs and intervals.
 
-A job's ttl, its times, signed addresses and the windows of limits are wall time, since they outlive a process and are
-shared by servers. So a server's wall time never jumps: where the machine's does (somebody sets it, a time server steps
-it), it follows at nine or eleven tenths of its pace.
+A job's ttl, its times, signed addresses and the windows of limits use wall time, since they outlive a process and are
+shared by servers. A server's wall time therefore never jumps: when the machine's clock jumps (it was set by hand or
+stepped by a time server), the server's time approaches it at 0.9 or 1.1 times the normal pace.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What time it is; tests pass their own."""
+    """The interface of a clock; tests pass their own."""
 
     def now_ms(self) -> int:
-        """Wall time in UTC milliseconds since 1970."""
+        """Return the wall time in UTC milliseconds since 1970."""
 
     def monotonic(self) -> float:
-        """Seconds that never go back, comparable only inside one process."""
+        """Return seconds that never go back, comparable only inside one process."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the event loop."""
@@ -31,7 +31,7 @@ def _machine_ms() -> int:
 
 
 def _elapsed() -> float:
-    """Seconds of this machine, those in which it slept included where it can tell: a laptop's night is no jump."""
+    """Return elapsed seconds, time in suspend included where the system counts it, so that suspend is no jump."""
     return time.clock_gettime(_CLOCK)
 
 
@@ -41,19 +41,19 @@ _LOOK_S = 1.0
 
 
 class SystemClock:
-    """The machine's clocks, whose wall time never jumps while the process lives.
+    """The machine's clocks, with a wall time that never jumps while the process lives.
 
     Args:
-        wall_ms: what the time is, in UTC milliseconds; may jump.
-        elapsed: seconds that never jump.
+        wall_ms: gives the machine's wall time in UTC milliseconds; may jump.
+        elapsed: gives seconds that never jump.
     """
 
-    # The machine's, also for a clock of a test that makes itself in another way.
+    # Defaults at class level: a test's clock may not call this __init__.
     elapsed: Callable[[], float] = staticmethod(_elapsed)
     _wall_ms: Callable[[], int] = staticmethod(_machine_ms)
     _followed: tuple[float, int] | None = None
     _since: tuple[float, float, float] | None = None
-    """Since when, the time then, and by how much it was off: read and replaced as one, by any thread."""
+    """Start of the current slew: elapsed s, wall ms then, offset in ms. Replaced as one tuple, so threads can read."""
 
     def __init__(self, wall_ms: Callable[[], int] = _machine_ms, elapsed: Callable[[], float] = _elapsed) -> None:
         self._wall_ms = wall_ms
@@ -61,10 +61,10 @@ class SystemClock:
         self._since = (elapsed(), float(wall_ms()), 0.0)
 
     def now_ms(self) -> int:
-        """Wall time in UTC milliseconds since 1970.
+        """Return the wall time in UTC milliseconds since 1970.
 
-        It is the machine's when the process starts. Later a difference is made up for by at most a tenth of the time
-        that goes by: an hour in ten.
+        It equals the machine's when the process starts. A later difference is corrected by at most a tenth of the
+        elapsed time: one hour in ten.
         """
         at = self.elapsed()
         since, then_ms, off_ms = self._since or (at, float(self._wall_ms()), 0.0)
@@ -75,15 +75,15 @@ class SystemClock:
         return int(now_ms)
 
     def begin(self, now_ms: int) -> None:
-        """Go on from this time, which other servers have come to, instead of from the machine's."""
+        """Continue from this time, which other servers have reached, instead of from the machine's."""
         at = self.elapsed()
         self._since = (at, float(now_ms), self._true_ms(at) - now_ms)
 
     def follow(self, true_ms: int) -> None:
-        """From now on go by another clock, which several servers share, and no more by the machine's.
+        """Follow a clock that several servers share, and no longer the machine's.
 
         Args:
-            true_ms: what it says now. The first time this is the time at once, since nothing was done yet by another.
+            true_ms: its time now. The first call sets it at once, since no row was written with another time yet.
         """
         at = self.elapsed()
         first, self._followed = self._followed is None, (at, true_ms)
@@ -106,10 +106,10 @@ class SystemClock:
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:
-    """Wait until the event is set, at most so long; whether it was.
+    """Wait until the event is set, at most `seconds`; return whether it was set.
 
-    A cancel always ends it. `asyncio.wait_for` of Python 3.11 forgets one that comes in the moment in which the event
-    is set, and a loop around it then goes on for ever.
+    A cancel always ends the wait. `asyncio.wait_for` of Python 3.11 loses a cancel that comes in the moment the event
+    is set, and a loop around it then never ends.
     """
     try:
         async with asyncio.timeout(seconds):

@@ -1,6 +1,6 @@
-"""Every metric, in one place; names and labels are documented in docs/metrics.md.
+"""All metrics of the server; names and labels are documented in docs/metrics.md.
 
-Labels are bounded: endpoint, backend, state and code, never a tenant's text or a job's id.
+Label values are bounded: endpoint, backend, state and code, never a tenant's text or a job's id.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300
 
 
 class Metrics:
-    """The server's counters. Each server owns its registry, so that two can live in one process."""
+    """The server's metrics. Each server owns its registry, so that two servers can run in one process."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -85,9 +85,9 @@ class Metrics:
         )
 
     def hold(self, size_bytes: Callable[[], int]) -> None:
-        """Count what this says among the bytes of the in-memory tier."""
+        """Add a source of bytes to the total of the in-memory tier."""
         self._held.append(size_bytes)
 
     def count_held(self) -> None:
-        """Bring the bytes of the in-memory tier up to date."""
+        """Update the gauge of the in-memory tier's bytes."""
         self.hot_bytes.set(sum(size_bytes() for size_bytes in self._held))

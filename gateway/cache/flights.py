@@ -1,7 +1,7 @@
-"""Flights: one piece of work that several callers wait for.
+"""Flights: single-flight execution. Several callers with one key wait for one piece of work.
 
-The first caller starts it; the rest share its result. It is cancelled only when the last of them has gone, and it is
-in the earliest lane of all who ever waited for it.
+The first caller starts it; the rest share its result. The work is cancelled only when its last caller has left. Its
+rank is the earliest lane of all callers it has ever had.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class _Flight(Generic[T]):
 
 
 class Flights(Generic[T]):
-    """Work in flight by key, inside this process."""
+    """Runs one flight per key, inside this process."""
 
     def __init__(self) -> None:
         self._flights: dict[str, _Flight[T]] = {}
@@ -32,13 +32,13 @@ class Flights(Generic[T]):
         return len(self._flights)
 
     async def join(self, key: str, start: Callable[[Rank], Awaitable[T]], rank: Rank) -> tuple[T, bool]:
-        """The result under `key`, and whether this caller led the flight.
+        """Join or start the flight of `key`; return its result, and True if this caller started it.
 
         Args:
-            start: given the flight's own rank, which callers of an earlier lane lift when they join.
-            rank: the caller's; lifted while it waits here, it lifts the flight.
+            start: starts the work; gets the flight's own rank, which callers of an earlier lane lift when they join.
+            rank: the caller's rank; a lift of it during the wait lifts the flight too.
 
-        Raises whatever the flight raised, to everyone on it. A caller that is cancelled leaves the others aboard.
+        Raises the flight's exception to every caller. A cancelled caller does not cancel the flight for the others.
         """
         flight = self._flights.get(key)
         led = flight is None
@@ -54,7 +54,7 @@ class Flights(Generic[T]):
         finally:
             flight.waiting -= 1
             if flight.waiting == 0 and not flight.task.done():
-                # Nobody may join a flight that is being cancelled: they would share its end.
+                # Remove it first: a caller that joined a flight under cancellation would be cancelled with it.
                 self._land(key, flight)
                 flight.task.cancel()
 

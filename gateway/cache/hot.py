@@ -1,6 +1,6 @@
-"""The in-memory tier: finished answers that need no database and no file.
+"""The in-memory (hot) tier of the cache: finished answers that need no database and no file.
 
-Bounded in bytes; the least recently used goes first. Only ever touched from the event loop.
+Bounded in bytes; the least recently used entry is evicted first. Used only on the event loop.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ LEAST_BYTES = 6_000_000
 
 
 def beside(hot_bytes: int, share: int) -> int:
-    """How many bytes of what makes answers quick may be kept beside `hot_bytes` of audio: one part in `share`.
+    """Return the byte limit of a memo kept beside `hot_bytes` of audio: one part in `share`.
 
     All shares together are a third, as the setting says: assignments and prepared answers a 16th each, decoded audio
-    an 8th, bodies and jobs a 32nd each, translated bodies a 48th. A small tier has that of LEAST_BYTES, 2 MB, since
-    what was read of requests is worth it without any audio.
+    an 8th, bodies and jobs a 32nd each, translated bodies a 48th. With less than LEAST_BYTES of audio the shares are
+    those of LEAST_BYTES (2 MB together), since decoded requests are worth keeping even without audio.
     """
     return max(LEAST_BYTES, hot_bytes) // share
 
 
 def held_by(*values: str | bytes | None) -> int:
-    """The bytes that strings and bytes take in memory. A string of ten letters and an emoji takes four a letter."""
+    """Return the bytes that strings and bytes take in memory. One emoji in a string makes every letter four bytes."""
     return sum(map(sys.getsizeof, values))
 
 
 class HotTier(Generic[V]):
-    """An LRU map whose entries say how many bytes they hold.
+    """An LRU map bounded in bytes; each entry is stored with its size.
 
     Args:
-        max_bytes: the sum of sizes that is never exceeded; 0 turns the tier off.
+        max_bytes: upper limit of the sum of sizes; 0 turns the tier off.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -46,7 +46,7 @@ class HotTier(Generic[V]):
         return len(self._entries)
 
     def get(self, key: object) -> V | None:
-        """The entry, now the most recently used, or None."""
+        """Return the entry and mark it most recently used, or None."""
         found = self._entries.get(key)
         if found is None:
             return None
@@ -54,11 +54,11 @@ class HotTier(Generic[V]):
         return found[0]
 
     def items(self) -> list[tuple[object, V]]:
-        """Every key and its entry, the least recently used first; none of them counts as used by this."""
+        """Return every key and entry, the least recently used first, without marking them used."""
         return [(key, value) for key, (value, _) in self._entries.items()]
 
     def put(self, key: object, value: V, size_bytes: int) -> None:
-        """Keep an entry; one larger than a quarter of the tier is not kept, it would push out everything else."""
+        """Keep an entry; one larger than a quarter of the tier is not kept, since it would evict all others."""
         self.drop(key)
         if size_bytes * 4 > self.max_bytes:
             return
@@ -69,12 +69,12 @@ class HotTier(Generic[V]):
             self.size_bytes -= freed
 
     def drop(self, key: object) -> None:
-        """Forget an entry, if it is there."""
+        """Remove an entry, if present."""
         found = self._entries.pop(key, None)
         if found is not None:
             self.size_bytes -= found[1]
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Remove all entries."""
         self._entries.clear()
         self.size_bytes = 0

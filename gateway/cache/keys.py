@@ -1,7 +1,7 @@
-"""The one place where cache keys are built.
+"""Builds all cache keys.
 
-A key covers everything that shapes the sound. The text stands in for the plan: a plan is a pure function of text,
-language, chunk rule and planner version, all of which are in the key, and hashing them costs a hundredth of planning.
+A key covers everything that shapes the sound. It holds the text instead of the plan: a plan is a pure function of
+text, language, chunk rule and planner version, all of which are in the key, and hashing costs 1 % of planning.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Source(msgspec.Struct, frozen=True, array_like=True):
-    """Who speaks, and in what words the result may be shared.
+    """The backend, voice and options of a take, and the scope in which it is shared.
 
     Args:
         scope: the tenant, or `shared`.
         options: the backend's request options in their canonical JSON.
-        checks: which checks takes go through, since a flawed one is replaced; empty for none.
+        checks: version of the checks on takes, since a flawed take is replaced; empty for no checks.
     """
 
     scope: str
@@ -34,11 +34,11 @@ class Source(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Recipe(msgspec.Struct, frozen=True, array_like=True):
-    """What is said, and how it is cut, paced and encoded.
+    """The text of a request, and how it is chunked, paced and encoded.
 
     Args:
-        text: as it was written, since outputs show it.
-        spoken: as it is spoken, where a pronunciation dictionary makes that another text.
+        text: as written, since outputs show it.
+        spoken: as respelled by a pronunciation dictionary; None where that changes nothing.
     """
 
     text: str
@@ -54,10 +54,10 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
 
 
 def cache_key(source: Source, recipe: Recipe) -> str:
-    """Key of finished audio: 64 hex digits."""
+    """Return the key of finished audio: 64 hex digits."""
     return hashlib.sha256(_encode(("audio", KEY_SCHEMA, source, recipe))).hexdigest()
 
 
 def take_key(source: Source, text: str, ssml: str | None, seed: int) -> str:
-    """Key of one chunk's take: 64 hex digits. Speed, format and position are not in it: takes are shared by them."""
+    """Return the key of one chunk's take: 64 hex digits. Takes are shared across speed, format and position."""
     return hashlib.sha256(_encode(("take", KEY_SCHEMA, source, text, ssml, seed))).hexdigest()
