@@ -1,1 +1,1 @@
-"""Answers from memory and from the store, the rows written behind them, and views of jobs."""
+"""Answers from memory and from storage, writes their rows behind them, and makes views of jobs and health."""

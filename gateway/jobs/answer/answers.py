@@ -1,4 +1,4 @@
-"""Finished audio as an answer: the in-memory tier, then SQL and the audio store."""
+"""Looks up finished audio: the in-memory tier, then SQL and the audio store."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from storage.errors import BlobMissing
 from storage.files.audio import AudioStore
 
 SHORT_BYTES = 1 << 18
-"""Audio that is read where one stands: that costs no more than to look whether its file is there."""
+"""Audio up to this size is always read: it costs no more than to check that its file exists."""
 
 OVERHEAD_BYTES = 512
-"""What an entry of the hot tier costs beside its audio."""
+"""Memory of a hot-tier entry besides its audio."""
 
 
 class Answers:
-    """Finds finished audio and puts it into answers. Only used on the event loop."""
+    """Finds finished audio and puts it into answers. Used only on the event loop."""
 
     def __init__(
         self, settings: Settings, cache: CacheStore, audio: AudioStore, sign: Callable[[str, int], str], clock: Clock
@@ -47,11 +47,11 @@ class Answers:
 
     @property
     def hot_bytes(self) -> int:
-        """What the in-memory tier holds."""
+        """Bytes held by the in-memory tier."""
         return self._entries.size_bytes + self._base64.size_bytes
 
     def hot(self, key: str) -> tuple[CacheEntry, bytes] | None:
-        """An entry and its base64, if both are in memory. Whoever answers with it says so: `note_used`."""
+        """Return an entry and its base64, if both are in memory. Callers that answer with it call `note_used`."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -59,12 +59,12 @@ class Answers:
         return None if encoded is None else (entry, encoded)
 
     async def find(self, key: str, *, read: bool = True) -> tuple[CacheEntry, bytes | None] | None:
-        """The entry under this key and its base64 (see `encoded`), if its audio is really there.
+        """Return the entry of this key and its base64 (see `encoded`), or None if it or its file is missing.
 
-        Whoever answers with it says so: `note_used`.
+        Callers that answer with it call `note_used`.
 
         Args:
-            read: False where the answer is not sent now: long audio is not read then.
+            read: False if the answer is not sent now: long audio is then not read.
         """
         looks = self._looks
         entry = self._entries.get(key)
@@ -81,18 +81,18 @@ class Answers:
                 await self._audio.path(entry.blob_hash)
                 encoded = None
         except BlobMissing:
-            # Somebody removed the file, or a disk damaged it. The caller speaks again, and the entry is written anew.
+            # The file was removed or damaged. The caller speaks the text again and replaces the entry.
             self._entries.drop(key)
             return None
-        if looks == self._looks:  # else it may have been forgotten since we read it
+        if looks == self._looks:  # else the entry may have been deleted since it was read
             self._entries.put(key, entry, held_by(key, entry.output, entry.blob_hash) + OVERHEAD_BYTES)
         return entry, encoded
 
     async def encoded(self, blob_hash: str, suffix: str) -> bytes | None:
-        """Audio as base64; None where it is larger than an answer may hold.
+        """Return audio as base64; None if it is larger than `max_inline_bytes`.
 
         Raises:
-            BlobMissing: the file is gone or damaged.
+            BlobMissing: the file is missing or damaged.
         """
         found = self._base64.get(blob_hash)
         if found is None:
@@ -103,19 +103,19 @@ class Answers:
         return found
 
     async def file(self, blob_hash: str) -> tuple[Path, str, int]:
-        """Path, media type and size in bytes of an audio file.
+        """Return path, media type and size in bytes of an audio file.
 
         Raises:
-            BlobMissing: there is none, or it is damaged.
+            BlobMissing: the file is missing or damaged.
         """
         path, size = await self._audio.file(blob_hash)
         return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), size
 
     async def opened(self, blob_hash: str) -> BinaryIO | None:
-        """An audio file, open for reading; None where it is larger than an answer may hold.
+        """Open an audio file for reading; None if it is larger than `max_inline_bytes`.
 
         Raises:
-            BlobMissing: there is none.
+            BlobMissing: the file is missing.
         """
         file = await self._audio.open(blob_hash)
         if os.fstat(file.fileno()).st_size <= self._max_inline:
@@ -124,10 +124,10 @@ class Answers:
         return None
 
     async def look(self) -> None:
-        """Drop from memory what any process has deleted or replaced since the last look.
+        """Drop from memory the entries that any process has deleted or replaced since the last look.
 
         Raises:
-            StorageError: the database cannot say; look again.
+            StorageError: the database could not be read; call it again.
         """
         mark = await self._cache.mark()
         if mark == self._mark:
@@ -137,7 +137,7 @@ class Answers:
         self._mark = mark
 
     def forget(self, keys: Iterable[str]) -> None:
-        """Entries that were deleted or replaced."""
+        """Drop entries that were deleted or replaced, and their audio."""
         for key in keys:
             entry = self._entries.get(key)
             if entry is not None:
@@ -150,26 +150,26 @@ class Answers:
         self._base64.clear()
 
     def note_used(self, key: str) -> None:
-        """An entry has answered once more."""
+        """Count one use of an entry."""
         self._used[key] = self._used.get(key, 0) + 1
 
     def take_used(self) -> dict[str, int]:
-        """How often each key has answered since the last call, for the entries' rows."""
+        """Return the number of uses of each key since the last call, for the entries' rows."""
         used, self._used = self._used, {}
         return used
 
     async def render(
         self, output: bytes, blob_hash: str, inline: bool, base_url: str, encoded: bytes | None = None
     ) -> bytes:
-        """The output of a job as its caller gets it.
+        """Return the output of a job with its audio and address.
 
         Args:
             inline: whether the caller wants the audio in the answer.
-            base_url: `http://host:port` the caller used, for `audio_url`; the setting `public_url` comes first.
-            encoded: the audio as base64, if it is at hand.
+            base_url: `http://host:port` the caller used, for `audio_url`; the setting `public_url` overrides it.
+            encoded: the audio as base64, if already read.
 
         Raises:
-            BlobMissing: the audio's file is gone.
+            BlobMissing: the audio's file is missing.
         """
         suffix = suffix_of(output)
         if not inline:
@@ -194,9 +194,9 @@ class Answers:
         return with_audio(output, encoded, self.address(blob_hash, suffix, base_url)[0])
 
     def address(self, blob_hash: str, suffix: str, base_url: str) -> tuple[str, int]:
-        """A signed address, and the wall time in ms from which it would be signed otherwise.
+        """Return a signed address, and the wall time in ms from which a new address would differ.
 
-        Its end is rounded up, so that it stays the same for a while and can be cached.
+        The expiry is rounded up, so that the address stays the same for a while and can be cached.
         """
         step = max(1, int(self._url_ttl_s / 16))
         expires = math.ceil((self._clock.now_ms() / 1000 + self._url_ttl_s) / step) * step

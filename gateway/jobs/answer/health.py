@@ -1,4 +1,4 @@
-"""What people look at: health, what an endpoint is doing, why a job waits."""
+"""Reports health, the load of an endpoint, and the reason why a job waits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from storage.records import JobRecord
 
 
 class HealthReport:
-    """Reads the queue and the hosts; changes nothing."""
+    """Reports the state of the queue, the workers and the backends; changes nothing."""
 
     def __init__(
         self,
@@ -39,7 +39,7 @@ class HealthReport:
         self._router = router
 
     async def health(self, endpoint: Endpoint) -> Health:
-        """Jobs of the endpoint, workers of this server, every backend."""
+        """Return the jobs of the endpoint, the workers of this server, and every backend."""
         unfinished = await self._counts.unfinished(endpoint.id)
         ended = await self._totals.of(endpoint.id)
         idle = initializing = running = unhealthy = 0
@@ -64,7 +64,7 @@ class HealthReport:
         )
 
     def backends(self) -> tuple[BackendHealth, ...]:
-        """Every backend: those loaded, missing and broken."""
+        """Return every backend: loaded, missing and broken."""
         found = [self._loaded(hosted) for hosted in self._engines]
         for info in self._engines.infos:
             if self._engines.get(info.name) is None and info.enabled:
@@ -83,7 +83,7 @@ class HealthReport:
                 restarts=state.restarts,
                 last_error=state.last_error or "",
             )
-        loading = _nobody_speaks(state)
+        loading = _all_loading(state)
         return BackendHealth(
             name=name,
             state="loading" if loading else "ready" if host.ready else "idle",
@@ -94,7 +94,7 @@ class HealthReport:
         )
 
     async def endpoint_info(self, endpoint: Endpoint) -> EndpointInfo:
-        """Workers and jobs in two numbers each, under RunPod's names."""
+        """Return the counts of workers and jobs under RunPod's names, and the backend."""
         unfinished = await self._counts.unfinished(endpoint.id)
         active = 0
         for hosted in self._engines:
@@ -113,11 +113,11 @@ class HealthReport:
         )
 
     async def waiting(self, endpoint: Endpoint) -> int:
-        """How many jobs of an endpoint wait."""
+        """Return the number of waiting jobs of an endpoint."""
         return (await self._counts.unfinished(endpoint.id)).waiting
 
     async def reason(self, job: JobRecord) -> str:
-        """Why a job waits: its backend's trouble first, then its place among its tenant's jobs."""
+        """Return the reason why a job waits: a problem of its backend, else its place among its tenant's jobs."""
         hosted = self._engines.get(job.backend)
         if hosted is None:
             return f"backend {job.backend} is not loaded on this server; waiting for a server that has it"
@@ -136,28 +136,28 @@ class HealthReport:
         return f"position {position}" if position else "starting"
 
     def held_up(self, run: Attempt) -> str:
-        """Why a claimed job waits, if it is for a model that a worker loads after its first one; else ""."""
+        """Return the reason why a claimed job waits, if a worker loads the further model it needs; else ""."""
         hosted = self._engines.get(run.backend)
         if hosted is None or not (run.timing.held_up or run.timing.started is None):
             return ""
         state = hosted.host.state()
-        loading = state.initializing > 0 if run.timing.held_up else _nobody_speaks(state)
+        loading = state.initializing > 0 if run.timing.held_up else _all_loading(state)
         return _loading(state) if loading else ""
 
     def check_space(self) -> None:
-        """Nothing, while the disks have room for further jobs.
+        """Check that the disks have room for further jobs.
 
         Raises:
-            StorageFull: one has none.
+            StorageFull: a disk has no room.
         """
         self._space.check()
 
     def most_workers(self) -> int:
-        """How many engine workers this server may start in all."""
+        """Return the maximum number of engine workers of this server."""
         return sum(hosted.scale.max_workers for hosted in self._engines)
 
     def publish(self) -> None:
-        """Bring the workers' gauges up to date; called when metrics are read."""
+        """Update the gauges of workers; called at every refresh."""
         for hosted in self._engines:
             name = hosted.name
             state = hosted.host.state()
@@ -171,8 +171,8 @@ class HealthReport:
             self._metrics.worker_restarts.labels(name).set(state.restarts)
 
 
-def _nobody_speaks(state: HostState) -> bool:
-    """All workers load, their first model or another."""
+def _all_loading(state: HostState) -> bool:
+    """Return whether workers are loading a model, and none is idle or running."""
     return state.initializing > 0 and not state.idle + state.running
 
 

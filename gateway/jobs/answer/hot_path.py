@@ -1,8 +1,8 @@
-"""The hot path: the whole answer of a cached `/runsync`, from memory, without a wait.
+"""The hot path: answers a cached `/runsync` from memory, without waiting for anything.
 
-What two hits of one input have in common is prepared once: the row but for its id and times, the answer but for its
-id and audio. A hit is then a new id, a row handed to the write-behind, two counters and one join of bytes. Its usage
-is counted when its row is written.
+The part that all hits of one input share is prepared once: the row without id and times, the answer without id and
+audio. A hit then needs a new id, a row handed to the write-behind, two counters and one join of bytes. Its usage is
+counted when its row is written.
 """
 
 from __future__ import annotations
@@ -29,26 +29,26 @@ from storage.records import JobRecord
 
 PREPARED_SHARE = 16
 RAW_SHARE = 8
-"""Of audio kept as it is, beside its base64: decoding 20 KB costs as much as the rest of an answer."""
+"""Share of decoded audio, kept besides its base64: decoding 20 KB costs as much as the rest of an answer."""
 
 OVERHEAD_BYTES = 4_000
 RAW_OVERHEAD_BYTES = 300
 
-_again = msgspec.structs.replace
+_replace = msgspec.structs.replace
 
 
 class Prepared(msgspec.Struct, frozen=True):
-    """An answer that lacks only its id and its audio, which stays where it is counted: in `Answers`.
+    """An answer without its id and its audio; the audio stays in `Answers`, which counts its bytes.
 
     Args:
-        reading: of which reading of endpoints and voices the assignment is; see `Assigner.reading`.
-        until_ms: wall time from which its signed address would be another.
-        job: the row; a hit's own differs in id and times.
+        reading: the value of `Assigner.reading` when the assignment was made.
+        until_ms: wall time from which its signed address would differ.
+        job: the template of a hit's row; only id and times differ.
         ttl_ms: from a job's creation to `expires_at_ms`.
         keep_ms: from a job's end to `retain_until_ms`.
-        before: bytes of the answer between id and audio; `after`: from there to the end.
-        inline: whether the audio stands between them.
-        finished: the counter of jobs this one counts in.
+        before: bytes of the answer between id and audio; `after`: bytes after the audio.
+        inline: whether the audio is in the answer.
+        finished: the counter of finished jobs to increment.
     """
 
     key: str
@@ -66,7 +66,7 @@ class Prepared(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """What it holds."""
+        """Bytes it holds."""
         job = self.job
         return held_by(self.before, self.after, self.entry.output, job.request, job.output) + OVERHEAD_BYTES
 
@@ -81,18 +81,18 @@ class HotAudio(msgspec.Struct, frozen=True):
 
 
 class HotPath:
-    """Answers from memory. Only used on the event loop.
+    """Answers from memory. Used only on the event loop.
 
     Args:
         finish: makes the row of a finished job.
-        hot_bytes: of audio that is kept in memory.
+        hot_bytes: maximum bytes of audio kept in memory.
     """
 
     def __init__(
         self,
         clock: Clock,
         endpoints: Endpoints,
-        intake: Assigner,
+        assigner: Assigner,
         answers: Answers,
         write_behind: WriteBehind,
         metrics: Metrics,
@@ -101,7 +101,7 @@ class HotPath:
     ) -> None:
         self._clock = clock
         self._endpoints = endpoints
-        self._intake = intake
+        self._assigner = assigner
         self._answers = answers
         self._write_behind = write_behind
         self._metrics = metrics
@@ -114,9 +114,9 @@ class HotPath:
     def answer(
         self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str
     ) -> tuple[bytes, ...] | None:
-        """The answer as JSON, in parts; None: take the ordinary way, which also says best what is wrong.
+        """Return the answer as JSON, in parts; None: use the ordinary path, which also reports errors.
 
-        The audio is a part of its own and shared by all who are being sent it, however slowly they read.
+        The audio is a part of its own, shared by all answers that are being sent, also to slow readers.
         """
         hit = self._take(principal, endpoint_id, bytes(raw_input), base_url)
         if hit is None:
@@ -125,7 +125,7 @@ class HotPath:
         return b'{"id":"', job_id.encode(), ready.before, encoded if ready.inline else b"", ready.after
 
     def audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
-        """The audio alone."""
+        """Return the audio alone; None as in `answer`."""
         hit = self._take(principal, endpoint_id, raw_input, "")
         if hit is None:
             return None
@@ -139,7 +139,7 @@ class HotPath:
     def _take(
         self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str
     ) -> tuple[str, Prepared, bytes] | None:
-        """A hit and its audio as base64, counted, its job on the way to its row."""
+        """Find a hit, count it and hand its row to the write-behind; return job id, answer and base64 of the audio."""
         name = (principal.tenant, principal.key_id, endpoint_id, base_url, raw)
         ready = self._prepared.get(name)
         now = self._clock.now_ms()
@@ -151,7 +151,7 @@ class HotPath:
                 return None
             ready, encoded = made
             self._prepared.put(name, ready, ready.size_bytes + held_by(endpoint_id, base_url, raw))
-        job = _again(
+        job = _replace(
             ready.job,
             id=job_id("runsync", now),
             created_ms=now,
@@ -167,8 +167,8 @@ class HotPath:
         return job.id, ready, encoded
 
     def _holds(self, ready: Prepared, now: int) -> bytes | None:
-        """The audio as base64, if the answer would be prepared the same way now."""
-        if now >= ready.until_ms or ready.reading != self._intake.reading:
+        """Return the audio as base64 if the prepared answer is still valid, else None."""
+        if now >= ready.until_ms or ready.reading != self._assigner.reading:
             return None
         found = self._answers.hot(ready.key)
         return found[1] if found is not None and found[0] is ready.entry else None
@@ -178,9 +178,9 @@ class HotPath:
     ) -> tuple[Prepared, bytes] | None:
         try:
             endpoint = self._endpoints.resolve(endpoint_id)
-            if self._intake.takes_long(raw, principal.tenant):
+            if self._assigner.takes_long(raw, principal.tenant):
                 return None
-            assignment = self._intake.remembered(raw, endpoint, principal.tenant)
+            assignment = self._assigner.remembered(raw, endpoint, principal.tenant)
         except (*REFUSALS, NotFound):
             return None
         if assignment.request.cache != "use":
@@ -191,7 +191,7 @@ class HotPath:
         entry, encoded = found
         job = self._finish(principal, endpoint, assignment, entry)
         assert job.output is not None and job.expires_at_ms is not None and job.retain_until_ms is not None
-        assert job.finished_ms is not None  # it is finished
+        assert job.finished_ms is not None  # set by `finish`
         address, until_ms = self._answers.address(entry.blob_hash, entry.suffix, base_url)
         inline = assignment.request.delivery != "url"
         before, after = split_audio(job.output.encode(), address, inline=inline)
@@ -202,7 +202,7 @@ class HotPath:
         ready = Prepared(
             key=assignment.key,
             entry=entry,
-            reading=self._intake.reading,
+            reading=self._assigner.reading,
             until_ms=until_ms,
             job=job,
             ttl_ms=job.expires_at_ms - job.created_ms,

@@ -1,4 +1,4 @@
-"""A job's row as its caller sees it."""
+"""Makes the API's view of a job from its row."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from storage.records import JobRecord, JobState
 
 
 class _Delivery(msgspec.Struct):
-    """The part of a stored request that decides how its result is answered."""
+    """The part of a stored request that decides how its result is delivered."""
 
     delivery: str | None = None
 
@@ -26,21 +26,21 @@ class JobViews:
     """Makes views of jobs.
 
     Args:
-        running: the jobs this server runs: it knows before their rows how many chunks they have.
+        running: the jobs this server runs; their number of chunks is known here before it is in the row.
     """
 
-    def __init__(self, answers: Answers, watch: HealthReport, running: dict[str, Attempt], clock: Clock) -> None:
+    def __init__(self, answers: Answers, health: HealthReport, running: dict[str, Attempt], clock: Clock) -> None:
         self._answers = answers
-        self._watch = watch
+        self._health = health
         self._running = running
         self._clock = clock
 
     async def view(self, job: JobRecord, base_url: str, encoded: bytes | None = None) -> JobView:
-        """The job, with its audio where it has been spoken.
+        """Return the view of a job, with its audio if it is COMPLETED.
 
         Args:
             base_url: `http://host:port` the caller used, for `audio_url`.
-            encoded: its audio as base64, if it is at hand.
+            encoded: its audio as base64, if already read.
         """
         if not job.state.final:
             return await self._waiting(job)
@@ -64,19 +64,19 @@ class JobViews:
     async def _waiting(self, job: JobRecord) -> JobView:
         delay_ms = max(0, self._clock.now_ms() - job.created_ms)
         if job.state is JobState.IN_QUEUE:
-            reason = await self._watch.reason(job)
+            reason = await self._health.reason(job)
             return JobView(
                 id=job.id, status=job.state.value, delayTime=delay_ms, reason=reason, retries=job.retries or UNSET
             )
         run = self._running.get(job.id)
         total = job.chunks_total if run is None else run.chunks_total
-        # As its row has it, at every server: that does not go back, whichever of them dies.
+        # From the row at every server, so that it never falls, even if a server dies.
         done = min(job.chunks_done, total)
         return JobView(
             id=job.id,
             status=job.state.value,
             workerId=job.owner or UNSET,
-            reason=(run is not None and self._watch.held_up(run)) or UNSET,
+            reason=(run is not None and self._health.held_up(run)) or UNSET,
             progress=Progress(done, total) if total else UNSET,
             retries=job.retries or UNSET,
         )

@@ -1,6 +1,6 @@
-"""Jobs this server has just completed, so that the poll after them needs no database.
+"""Keeps the jobs that this server has just completed in memory, so that the next poll needs no database.
 
-Only COMPLETED jobs are kept: that state can never change, whatever another server does.
+Only COMPLETED jobs are kept: no server ever changes that state.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ OVERHEAD_BYTES = 1_500
 
 
 class Recent:
-    """Completed jobs by id, bounded in bytes and age."""
+    """A memo of completed jobs by id, bounded in bytes and age."""
 
     def __init__(self, clock: Clock, hot_bytes: int) -> None:
-        """`hot_bytes`: of audio that is kept in memory."""
+        """Make a memo; `hot_bytes` is the maximum of audio kept in memory, and the memo's limit a share of it."""
         self._clock = clock
         self._jobs: HotTier[tuple[JobRecord, float]] = HotTier(beside(hot_bytes, SHARE))
 
     @property
     def size_bytes(self) -> int:
-        """Bytes held."""
+        """Bytes it holds."""
         return self._jobs.size_bytes
 
     def add(self, job: JobRecord) -> None:
@@ -33,7 +33,7 @@ class Recent:
         self._jobs.put(job.id, (job, self._clock.monotonic() + KEEP_S), size_bytes)
 
     def get(self, job_id: str) -> JobRecord | None:
-        """The job, unless it is too old."""
+        """Return the job, unless it was added more than `KEEP_S` ago."""
         found = self._jobs.get(job_id)
         if found is None:
             return None
@@ -44,5 +44,5 @@ class Recent:
         return job
 
     def forget(self, job_id: str) -> None:
-        """Drop a job, because its row was changed."""
+        """Drop a job whose row was changed."""
         self._jobs.drop(job_id)

@@ -1,4 +1,4 @@
-"""How many jobs of each endpoint have ended: counted in the background, and brought up to date from memory."""
+"""Counts the ended jobs of each endpoint: from SQL in the background, plus this process's tally since then."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.jobs.counts import SETTLED_AT_ONCE, JobCountStore
 
 _AGAIN_S = 1.0
 COUNT_EVERY_S = 60.0
-"""Seconds between counts; for so long the endings at other servers, and jobs that were deleted, may be missing."""
+"""Seconds between counts; until the next count, ends at other servers and deleted jobs are not considered."""
 _TRIES = 3
 
 log = get_logger("voxgate.jobs")
@@ -23,7 +23,7 @@ class Totals:
     """Completed, failed and retried jobs by endpoint.
 
     Args:
-        tally: what this process has ended since the last count.
+        tally: the jobs this process has ended since the last count.
     """
 
     def __init__(self, counts: JobCountStore, tally: Tally, clock: Clock) -> None:
@@ -35,26 +35,26 @@ class Totals:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Count now, and then every minute."""
+        """Count now, then every `COUNT_EVERY_S`."""
         self._task = asyncio.create_task(self._loop(), name="totals")
 
     async def stop(self) -> None:
-        """Count no more."""
+        """Stop counting."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
 
     async def of(self, endpoint_id: str) -> Ended:
-        """Those of an endpoint. Waits for the first count after a start, and for no other."""
+        """Return the totals of an endpoint; waits only for the first count after a start."""
         await self._first.wait()
         return self._counted.get(endpoint_id, Ended()).plus(self._tally.of(endpoint_id))
 
     async def count(self) -> None:
-        """Count all jobs, and remove counts of endpoints that have none waiting or running.
+        """Count all jobs, and remove counters of endpoints without waiting or running jobs.
 
-        What ends while it counts may be in the count and in the tally; so it counts again, and after a few times
-        leaves that to the next minute.
+        A job that ends during the count may be both in the count and in the tally, so the count is repeated, at most
+        `_TRIES` times; the next regular count corrects the rest.
         """
         for _ in range(_TRIES):
             before = self._tally.take()
