@@ -1,4 +1,4 @@
-"""The subtitles of a finished job."""
+"""Makes the subtitles of a finished job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CAPTION_FORMATS: tuple[CaptionFormat, ...] = get_args(CaptionFormat)
 
 
 class Captions(msgspec.Struct, frozen=True):
-    """Subtitles as data: a cue has at most two lines (split by a newline), and none overlaps the next."""
+    """Subtitles as data. A cue has at most two lines (split by a newline) and does not overlap the next."""
 
     cues: tuple[Cue, ...]
 
@@ -29,10 +29,10 @@ _decode = msgspec.json.Decoder(_SpokenOutput).decode
 
 
 def captions(job: JobRecord, form: CaptionFormat) -> bytes:
-    """A job's subtitles as the file of this format, UTF-8.
+    """Return a job's subtitles as a file of this format, UTF-8.
 
     Raises:
-        Conflict: the job has not been spoken; says why, and whether it will be.
+        Conflict: the job is not COMPLETED; states why, and whether to ask again.
     """
     if job.state is not JobState.COMPLETED or job.output is None:
         raise Conflict(f"there are no subtitles: {_why_not(job)}")

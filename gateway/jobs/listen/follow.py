@@ -1,4 +1,4 @@
-"""Hears a job while it is being spoken, chunk by chunk, on any server: from its takes, else from its finished audio."""
+"""Follows a running job chunk by chunk, on any server: reads its takes, else its finished audio."""
 
 from __future__ import annotations
 
@@ -24,34 +24,34 @@ from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
 LOOK_S = 0.25
-"""Seconds between looks at a job that another server runs."""
+"""Seconds between reads of a job that another server runs."""
 
 _decode_request = msgspec.json.Decoder(SpeechRequest).decode
 
 
-class _Heard(msgspec.Struct):
+class _Output(msgspec.Struct):
     sample_rate: int
     chunks: tuple[ChunkTime, ...]
 
 
-_decode_heard = msgspec.json.Decoder(_Heard).decode
+_decode_output = msgspec.json.Decoder(_Output).decode
 
 
 def take_signal(job_id: str) -> str:
-    """What is notified when a take of the job is committed."""
+    """Return the signal sent when a take of the job is committed."""
     return f"take {job_id}"
 
 
 def fresh_signal(key: str) -> str:
-    """What is notified when a take of this key was spoken by this server."""
+    """Return the signal sent when this server has spoken a take of this key."""
     return f"fresh {key}"
 
 
 class Following:
-    """One listener's way through one job.
+    """Reads the chunks of one job in order, for one listener.
 
     Args:
-        fresh: hear takes before they are stored, where this server speaks them.
+        fresh: also read takes that this server speaks before they are stored.
     """
 
     def __init__(self, followers: Followers, job: JobRecord, request: SpeechRequest, fresh: bool) -> None:
@@ -62,30 +62,32 @@ class Following:
         self._reader: Reader | None = None
         self._planned_for: str | None = None
         self.index = 0
-        """The chunk that comes next."""
+        """Index of the next chunk."""
         self.samples = 0
-        """Those before it, its pause not counted."""
+        """Samples before the next chunk and its pause."""
 
     async def refresh(self) -> JobRecord:
-        """The job as it is now."""
+        """Read the job's row again."""
         self.job = await self._followers.store.peek(self.job.id) or self.job
         return self.job
 
     @property
     def signals(self) -> tuple[str, ...]:
-        """What is notified when there may be something new."""
+        """The signals sent when there may be a new chunk."""
         key = self._reader.awaited if self._fresh and self._reader is not None else None
         return (take_signal(self.job.id),) if key is None else (take_signal(self.job.id), fresh_signal(key))
 
     async def next(self) -> ChunkAudio | None:
-        """The next chunk; None while it is not there, or when there are no more, or when another backend has taken
-        over what was begun: half of it in another voice is no speech."""
+        """Return the next chunk; None if it is not spoken yet, or there are no more.
+
+        Also None if a fallback took over after the first chunk: the rest would be in another voice.
+        """
         if self._planned_for not in (None, self.job.backend):
             if self.index:
                 return None
             self._reader = None
         part = None
-        # One gain for the whole utterance is known when all of it has been spoken.
+        # With `loudness` the gain of the utterance is known only when all of it is spoken.
         if self.request.loudness is None:
             reader = await self.open()
             if reader is not None and reader.index == self.index:
@@ -97,13 +99,13 @@ class Following:
         return part
 
     def seek(self, index: int, samples: int) -> None:
-        """Go on with chunk `index`, which `samples` of the whole come before."""
+        """Continue with chunk `index`, which starts after `samples` samples of the utterance."""
         self.index, self.samples = index, samples
         if self._reader is not None:
             self._reader.seek(index, samples)
 
     async def open(self) -> Reader | None:
-        """Plan what there is to hear; None where the backend that speaks is not here."""
+        """Plan the job and open the reader of its takes; None if its backend is not loaded here."""
         if self._reader is None:
             self._planned_for = self.job.backend
             self._reader = await self._followers.reader(self.job, self.request, self._fresh)
@@ -115,42 +117,42 @@ class Following:
         job = self.job
         if job.output is None or job.blob_hash is None:
             return None
-        heard = _decode_heard(job.output)
-        if self.index >= len(heard.chunks):
+        output = _decode_output(job.output)
+        if self.index >= len(output.chunks):
             return None
         path = await self._followers.audio.path(job.blob_hash)
-        return await asyncio.to_thread(recut, path, heard.chunks, heard.sample_rate, self.index)
+        return await asyncio.to_thread(recut, path, output.chunks, output.sample_rate, self.index)
 
 
 class Followers:
-    """Begins followings.
+    """Opens followings of jobs.
 
     Args:
-        settle: has the row of a job that was answered from memory written.
+        settle: writes the pending row of a job that was answered from memory.
     """
 
     def __init__(
         self,
         store: JobStore,
         audio: AudioStore,
-        shelf: StoredTakes,
+        stored_takes: StoredTakes,
         speaker: Speaker,
         endpoints: Endpoints,
-        intake: Assigner,
+        assigner: Assigner,
         signals: Signals,
         settle: Callable[[str], Awaitable[None]],
     ) -> None:
         self.store = store
         self.audio = audio
-        self._shelf = shelf
+        self._stored_takes = stored_takes
         self._speaker = speaker
         self._endpoints = endpoints
-        self._intake = intake
+        self._assigner = assigner
         self.signals = signals
         self._settle = settle
 
     async def begin(self, job_id: str, fresh: bool = False) -> Following | None:
-        """A way through the job from its first chunk; None where there is no job or nothing was understood of it."""
+        """Open a following from the job's first chunk; None if there is no such job, or its input was refused."""
         await self._settle(job_id)
         job = await self.store.get(job_id)
         if job is None or not job.request or not job.backend or job.error_code == InvalidInput.code:
@@ -158,10 +160,10 @@ class Followers:
         return Following(self, job, _decode_request(job.request), fresh)
 
     async def follow(self, following: Following) -> AsyncIterator[ChunkAudio]:
-        """Every chunk as soon as it is there, until the job has ended.
+        """Yield every chunk as soon as it is spoken, until the job has ended.
 
         Raises:
-            VoxgateError: the job ended otherwise than COMPLETED.
+            VoxgateError: the job ended in a state other than COMPLETED.
         """
         while True:
             job = await following.refresh()
@@ -174,19 +176,19 @@ class Followers:
             await self.signals.wait(take_signal(job.id), LOOK_S)
 
     async def reader(self, job: JobRecord, request: SpeechRequest, fresh: bool = False) -> Reader | None:
-        """The reader of the takes of the arm that speaks, or spoke; None where that backend is not here."""
+        """Make the reader of the takes of the job's current arm; None if its backend is not loaded here."""
         try:
             assignment = await self._arm(job, request)
         except REFUSALS:
             return None
         if assignment is None:
             return None
-        planned = await plan_of(assignment, job, self._intake)
+        planned = await plan_of(assignment, job, self._assigner)
         return Reader(
             planned.plan,
             planned.script,
             request.speed,
-            self._shelf,
+            self._stored_takes,
             self._speaker.finished,
             job.id if own_takes(request) else None,
             self._speaker.fresh if fresh else None,
@@ -194,7 +196,7 @@ class Followers:
 
     async def _arm(self, job: JobRecord, request: SpeechRequest) -> Assignment | None:
         endpoint = self._endpoints.resolve(job.endpoint_id)
-        for assignment in await self._intake.assignments(request, endpoint, job.tenant):
+        for assignment in await self._assigner.assignments(request, endpoint, job.tenant):
             if assignment.arm.backend == job.backend:
                 return assignment
         return None

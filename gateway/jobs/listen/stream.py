@@ -1,4 +1,4 @@
-"""`/stream`: the chunks of a job as small files, each given once, while the job is still running."""
+"""Serves `/stream`: the chunks of a running job as small audio files, each delivered once."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
 MAX_ANSWER_BYTES = 2_000_000
-"""Of audio in one answer, as base64, unless one item alone is more. What is under way to a caller who goes away without
-a word is lost, so an answer is not as long as it could be."""
+"""Maximum audio in one answer, as base64, unless one item alone is larger. Small, since an answer to a caller that
+disconnects silently is lost."""
 SESSIONS = 4_096
-"""Ways through jobs that are remembered; a poll without one reads the job again from its first chunk."""
+"""Maximum number of sessions; a poll without one reads the job again from its first chunk."""
 
 KEEP_S = 60.0
-"""Seconds after which what nobody has polled for is let go."""
+"""Seconds without a poll after which a session's items are freed."""
 
 TEXT_SHARE = 8
-"""What a way through a job takes beside its audio, of the size of its text: the text, its plan, keys of its takes."""
+"""Memory of a session besides its audio, as a multiple of its text's size: the text, its plan, keys of its takes."""
 
 SOON_S = 0.02
-"""Seconds until the first look at whether an answer that is on its way has left; then twice as long each time."""
+"""Seconds until the first check whether another poll's answer has left; the interval then doubles."""
 
 
 class StreamItem(msgspec.Struct, frozen=True):
-    """As RunPod wraps what a handler yields."""
+    """One item of `stream`, in RunPod's wrapping of a handler's output."""
 
     output: StreamOutput
 
 
 class StreamPage(msgspec.Struct, frozen=True):
-    """The answer of `/stream`; `stream` is always there."""
+    """The answer of `/stream`; `stream` is always present."""
 
     status: str
     stream: tuple[StreamItem, ...] = ()
@@ -47,19 +47,19 @@ class StreamPage(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """A page, and the sending that its items make; None where nothing is given out."""
+    """A page, and the sending that delivers its items; None if it delivers none."""
 
     page: StreamPage
     sending: Sending | None = None
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """Where a chunk begins.
+    """The start of a chunk.
 
     Args:
-        number: of its first item.
-        index: of the chunk.
-        samples: before it.
+        number: number of its first item.
+        index: index of the chunk.
+        samples: samples before it.
     """
 
     number: int
@@ -68,48 +68,48 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 class _Session:
-    """A way through a job: places, and, unless it rests, the items made from there on that nobody was given yet."""
+    """The state of `/stream` for one job: the places of its chunks and, unless released, the undelivered items."""
 
-    def __init__(self, told_by: tuple[int, str]) -> None:
-        self.told_by = told_by
+    def __init__(self, version: tuple[int, str]) -> None:
+        self.version = version
         self.following: Following | None = None
         self.begin = 0  # number of the first item in `items`
         self.items: list[StreamOutput] = []
-        self.places = [_Place(0)]  # of the chunks of `items` in order, and behind them of the chunk that comes next
-        self.size = 0  # characters of their audio
+        self.places = [_Place(0)]  # of the chunks of `items` in order, then of the next chunk
+        self.size = 0  # base64 characters of `items`
         self.lock = asyncio.Lock()
         self.users = 0  # polls that read it now
-        self.read_s = 0.0
-        self.counted = 0  # of its bytes, in `Streams.held_bytes`
+        self.read_s = 0.0  # monotonic time of the last poll
+        self.counted = 0  # its part of `Streams.held_bytes`
 
     @property
     def held_bytes(self) -> int:
-        """What it holds, but for its places."""
+        """Bytes it holds, its places not counted."""
         if self.following is None:
             return 0
         return self.size + TEXT_SHARE * held_by(self.following.request.text)
 
-    def wake(self, following: Following, first: int) -> None:
-        """Go on at the last known place that is not behind item `first`."""
+    def resume(self, following: Following, first: int) -> None:
+        """Continue at the last known place at or before item `first`."""
         while len(self.places) > 1 and self.places[1].number <= first:
             del self.places[0]
         place = self.places[0]
-        self.rest()
+        self.release()
         self.places, self.begin, self.following = [place], place.number, following
         following.seek(place.index, place.samples)
 
-    def rest(self) -> None:
-        """Keep the places and nothing else."""
+    def release(self) -> None:
+        """Free everything but the places."""
         self.following, self.items, self.size = None, [], 0
 
     def add(self, items: list[StreamOutput], following: Following) -> None:
-        """Keep what was made of a chunk."""
+        """Keep the items made of a chunk."""
         self.items += items
         self.size += sum(len(item.audio_base64) for item in items)
         self.places.append(_Place(self.begin + len(self.items), following.index, following.samples))
 
     def forget(self, before: int) -> None:
-        """Let go of items below this number: somebody was given them."""
+        """Drop items below this number, which were delivered."""
         drop = max(0, min(before - self.begin, len(self.items)))
         self.size -= sum(len(item.audio_base64) for item in self.items[:drop])
         del self.items[:drop]
@@ -118,7 +118,7 @@ class _Session:
             del self.places[0]
 
     def page(self, first: int) -> tuple[list[StreamOutput], bool]:
-        """The items from `first` on that one answer may hold, and whether there may be more of them now."""
+        """Return the items from `first` on that fit one answer, and whether more may be ready now."""
         chosen: list[StreamOutput] = []
         left = MAX_ANSWER_BYTES
         for item in self.items[first - self.begin :]:
@@ -133,23 +133,24 @@ class Streams:
     """Serves `/stream` for all jobs of this server's callers.
 
     Args:
-        stream_bytes: what may be kept between polls; what was read longest ago is let go first, its place is kept.
+        stream_bytes: maximum bytes kept between polls; the session polled longest ago is released first, and keeps
+            its place.
     """
 
     def __init__(self, followers: Followers, store: JobStore, clock: Clock, stream_bytes: int) -> None:
         self._followers = followers
         self._store = store
         self._clock = clock
-        self._most = stream_bytes
+        self._limit_bytes = stream_bytes
         self.held_bytes = 0
         self._sessions: OrderedDict[str, _Session] = OrderedDict()
         self.sendings = Sendings(store, followers.signals)
 
     async def read(self, job: JobRecord, start: int | None, hold_s: float, gone: asyncio.Future[None]) -> Reading:
-        """What there is from item `start` on (None: from the job's cursor), waiting up to `hold_s` for the first.
+        """Return the items from `start` on (None: from the job's cursor), waiting up to `hold_s` for the first.
 
         Args:
-            gone: done when the caller has left; then waiting ends.
+            gone: completes when the caller has disconnected; the wait then ends.
         """
         now = asyncio.get_running_loop().time
         end = now() + hold_s
@@ -158,7 +159,7 @@ class Streams:
             with self._followers.signals.expecting(take_signal(job.id), sent_signal(job.id)) as changed:
                 job = await self._store.peek(job.id) or job
                 # RunPod's JavaScript client stops at the first final status, so only the last page may have one: the
-                # state is looked at before the items, and a job that has more of them still goes on.
+                # state is read before the items, and a finished job with more items is shown as IN_PROGRESS.
                 items, more, sending = await self._look(job, start, gone)
                 left = end - now()
                 if items or (job.state.final and not more) or left <= 0 or gone.done():
@@ -171,7 +172,7 @@ class Streams:
     async def _look(
         self, job: JobRecord, start: int | None, gone: asyncio.Future[None]
     ) -> tuple[list[StreamOutput], bool, Sending | None]:
-        """Items that may leave now, whether there may be more of them, and the sending that gives them out."""
+        """Return the items to send now, whether more may be ready, and the sending that delivers them."""
         if start is not None:
             return *await self._items(job, start), None
         if self.sendings.under_way(job):
@@ -183,23 +184,23 @@ class Streams:
         return ([], True, None) if sending is None else (items, more, sending)
 
     async def _items(self, job: JobRecord, first: int) -> tuple[list[StreamOutput], bool]:
-        """Items from `first` on, as many as an answer may hold, and whether there may be more of them now."""
+        """Return the items from `first` on that fit one answer, and whether more may be ready now."""
         while True:
             session = self._session(job, first)
             session.users += 1
             try:
                 async with session.lock:
                     if session.places[0].number > first:
-                        continue  # somebody who is further on was here first
+                        continue  # a poll with a later `first` dropped the place meanwhile
                     following = session.following
                     if following is None or session.begin > first:
                         following = following or await self._followers.begin(job.id)
                         if following is None:
                             return [], False
-                        session.wake(following, first)
+                        session.resume(following, first)
                     return await self._read(session, following, job, first)
             except BaseException:
-                session.rest()  # it may stand behind a chunk that nothing was made of
+                session.release()  # its following may be past a chunk whose items were not made
                 raise
             finally:
                 session.users -= 1
@@ -222,8 +223,8 @@ class Streams:
 
     def _session(self, job: JobRecord, first: int) -> _Session:
         session = self._sessions.get(job.id)
-        if session is None or session.places[0].number > first or session.told_by != _teller(job):
-            new = self._sessions[job.id] = _Session(_teller(job))
+        if session is None or session.places[0].number > first or session.version != _version(job):
+            new = self._sessions[job.id] = _Session(_version(job))
             if session is not None:
                 self._count(job.id, session)
             session = new
@@ -234,25 +235,25 @@ class Streams:
         return session
 
     def age(self) -> None:
-        """Let those rest that nobody has polled for a while, and more of them while they hold more than they may."""
+        """Release sessions without a poll for `KEEP_S`, and more while they hold more bytes than allowed."""
         unread_s = self._clock.monotonic() - KEEP_S
         for job_id, session in list(self._sessions.items()):
-            if session.read_s > unread_s and self.held_bytes <= self._most:
+            if session.read_s > unread_s and self.held_bytes <= self._limit_bytes:
                 break
             if not session.users:
-                session.rest()
+                session.release()
                 self._count(job_id, session)
 
     def _count(self, job_id: str, session: _Session) -> None:
-        """Count what it holds; nothing, if another one has taken its place and nobody reads it any more."""
+        """Update the count of its bytes; release it first if it was replaced and no poll reads it."""
         if not session.users and self._sessions.get(job_id) is not session:
-            session.rest()
+            session.release()
         self.held_bytes += session.held_bytes - session.counted
         session.counted = session.held_bytes
-        if session.counted and self.held_bytes > self._most:
+        if session.counted and self.held_bytes > self._limit_bytes:
             self.age()
 
 
-def _teller(job: JobRecord) -> tuple[int, str]:
-    """Changes when a job is spoken anew: after `/retry`, or by a fallback."""
+def _version(job: JobRecord) -> tuple[int, str]:
+    """Return the version of a job's audio; it changes with `/retry` and with a fallback."""
     return job.retries, job.backend

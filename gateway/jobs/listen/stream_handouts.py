@@ -1,8 +1,8 @@
-"""Which answer of `/stream` is on its way: of several polls of a job, at whatever servers, one gives its items out.
+"""Delivers each `/stream` item to one poll only, across servers.
 
-An answer is noted in the job's row before it leaves. When it has left, the cursor moves and the note goes; when it is
-dropped, only the note goes. Who finds a note waits. That of a server that died would stay: an observer no longer heeds
-one that it has seen for `STALE_S` of its own monotonic clock, since nobody compares clocks between servers.
+Before a poll sends items it writes a token into the job's row. After the answer has left, the cursor moves and the
+token is cleared; if the answer is dropped, only the token is cleared. Other polls wait until the token is cleared, or
+unchanged for `STALE_S` of their own monotonic clock (its server may have died; clocks of servers are not compared).
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from storage.records import JobRecord
 log = get_logger(__name__)
 
 STALE_S = 15.0
-"""Longer than a write waits for its database, and than RunPod's Python client for an answer."""
+"""Seconds; longer than the time-outs of a database write and of RunPod's Python client."""
 SEEN = 1024
-"""Notes that are remembered; one that is forgotten is heeded for longer."""
+"""Maximum number of observed tokens; a token that was evicted counts as new when it is seen again."""
 
 
 def sent_signal(job_id: str) -> str:
-    """What is notified when an answer with items of the job has left or was dropped."""
+    """Return the signal sent when an answer with items of the job has left or was dropped."""
     return f"sent {job_id}"
 
 
 class Sending(msgspec.Struct, frozen=True):
-    """An answer that is on its way with the items of a job from `first` up to `after`.
+    """An answer under way with the items of a job from `first` up to, not including, `after`.
 
     Args:
-        token: names it in the job's row.
-        began: on the monotonic clock.
+        token: its token in the job's row.
+        began: monotonic seconds.
     """
 
     job_id: str
@@ -48,15 +48,15 @@ class Sending(msgspec.Struct, frozen=True):
 
 
 class Sendings:
-    """Begins and ends the sendings of one server, and heeds those of all."""
+    """Begins and ends the sendings of one server, and observes those of all servers."""
 
     def __init__(self, store: JobStore, signals: Signals) -> None:
         self._store = store
         self._signals = signals
-        self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()  # by job: the token, and since when
+        self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()  # by job: the token, and when first seen
 
     def under_way(self, job: JobRecord) -> bool:
-        """Whether an answer with the items at the job's cursor is on its way, as far as can be told."""
+        """Return whether an answer with the items at the job's cursor is under way; a stale token counts as none."""
         if job.stream_sending is None:
             self._seen.pop(job.id, None)
             return False
@@ -71,10 +71,10 @@ class Sendings:
         return now - since < STALE_S
 
     async def begin(self, job: JobRecord, items: int) -> Sending | None:
-        """Note that the `items` from the job's cursor on are about to leave; None where another poll was first.
+        """Write a token before `items` items from the job's cursor on are sent; None if another poll was first.
 
         Raises:
-            StorageError: the database takes no note.
+            StorageError: the token could not be written.
         """
         began = asyncio.get_running_loop().time()
         token = secrets.token_hex(8)
@@ -83,10 +83,10 @@ class Sendings:
         return Sending(job.id, token, job.stream_cursor, job.stream_cursor + items, began)
 
     async def holds(self, sending: Sending) -> bool:
-        """Whether nobody has taken the place of a sending that was so slow that it may have seemed dead.
+        """Return whether the sending still holds its token; a slow one may have been replaced as stale.
 
         Raises:
-            StorageError: the database does not say.
+            StorageError: the row could not be read.
         """
         if asyncio.get_running_loop().time() - sending.began < STALE_S / 2:
             return True
@@ -94,11 +94,11 @@ class Sendings:
         return job is not None and job.stream_sending == sending.token
 
     async def arrived(self, sending: Sending) -> None:
-        """The items have left: nobody is given them again, unless they ask with `from`."""
+        """Move the cursor past the items: only a poll with `from` gets them again."""
         await self._end(sending, sending.after)
 
     async def dropped(self, sending: Sending) -> None:
-        """The caller has not got them all: they are given again."""
+        """Leave the cursor, since the caller did not get all items: the next poll gets them again."""
         await self._end(sending, sending.first)
 
     async def _end(self, sending: Sending, cursor: int) -> None:

@@ -1,4 +1,4 @@
-"""What `/stream` gives: every chunk as a small file, or as several where one would be too large."""
+"""Makes the items of `/stream`: each chunk as one small audio file, or as several if one would be too large."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from gateway.speech.speak.reader import ChunkAudio
 MAX_ITEM_BYTES = 1_000_000
 _HEADER_BYTES = 1_000
 _SHARE = 0.85
-"""Of a file with a bitrate that is its bits: headers, frames and pages of AAC and Opus take up to a tenth more."""
+"""Share of a file that its bitrate explains: headers, frames and pages of AAC and Opus add up to a tenth."""
 
 
 class StreamOutput(msgspec.Struct, frozen=True):
-    """One piece of a job's audio: a file of its own. Joined in order the pieces are the whole."""
+    """One piece of a job's audio, a complete file. The pieces in order make up the whole audio."""
 
     index: int
     text: str
@@ -32,11 +32,11 @@ class StreamOutput(msgspec.Struct, frozen=True):
 
 
 def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -> list[StreamOutput]:
-    """A chunk as files of at most MAX_ITEM_BYTES.
+    """Encode a chunk as files of at most MAX_ITEM_BYTES.
 
     Args:
-        number: of the first.
-        tmp: is written over and removed.
+        number: number of the first item.
+        tmp: path of a scratch file; overwritten and removed.
     """
     size = part.pcm.size
     step = math.ceil(size / max(1, math.ceil(size / _longest(request, part.rate))))
@@ -62,15 +62,15 @@ def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -
 
 
 def _longest(request: SpeechRequest, rate: int) -> int:
-    """Samples that make a file of nearly MAX_ITEM_BYTES."""
+    """Return the number of samples that make a file of nearly MAX_ITEM_BYTES."""
     default = default_bitrate(request.format)
-    if default is None:  # FLAC is smaller than its samples, as good as always
+    if default is None:  # FLAC is almost always smaller than its samples
         return (MAX_ITEM_BYTES - _HEADER_BYTES) // 2
     return int(_SHARE * MAX_ITEM_BYTES * rate / ((request.bitrate or default) * 125))
 
 
 def _files(pcm: Pcm16, rate: int, request: SpeechRequest, tmp: Path) -> list[tuple[int, bytes]]:
-    """Samples and bytes of each file. What a codec makes larger than it should be is cut in halves."""
+    """Encode samples; return samples and bytes of each file. A file above MAX_ITEM_BYTES is split in halves."""
     encoder = open_encoder(request.format, tmp, rate, request.bitrate)
     encoder.write(pcm)
     encoder.finish()
