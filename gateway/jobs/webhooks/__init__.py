@@ -1,1 +1,1 @@
-"""Delivers webhooks through HTTP that is guarded against private addresses."""
+"""Delivers webhooks through an HTTP client that refuses private addresses."""

@@ -1,4 +1,4 @@
-"""The body of a webhook: the job as `/status` answers it, with its request; its audio leaves its file in pieces."""
+"""Makes the body of a webhook: the job as `/status` answers it, with its request; audio is read in pieces."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from storage.errors import StorageError
 from storage.records import JobRecord, JobState
 
 PIECE_BYTES = 3 << 14
-"""Of audio at a time: a multiple of three, so that the base64 of the pieces is the base64 of the whole."""
+"""Audio read at a time: a multiple of three, so that the base64 of the pieces is the base64 of the whole."""
 PIECES_BYTES = 8 * PIECE_BYTES
-"""What a body holds of its audio while it is sent: a piece, its base64, and that again on each floor of HTTP below."""
+"""Memory of a body's audio during sending: a piece, its base64, and a copy of that in each HTTP layer."""
 
 log = get_logger("voxgate.webhooks")
 
@@ -30,7 +30,7 @@ class Body:
     """A body that can be read several times.
 
     Args:
-        before, after: what stands around the base64 of the audio; all of it where there is none.
+        before, after: the JSON around the base64 of the audio; without audio `before` is the whole body.
         audio: the file, or None.
     """
 
@@ -42,12 +42,12 @@ class Body:
         self.size_bytes = len(before) + 4 * -(-audio_bytes // 3) + len(after)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if self._audio is not None:
             self._audio.close()
 
     def read(self) -> Iterator[bytes]:
-        """The body in pieces, in the calling thread."""
+        """Yield the body in pieces; blocks the calling thread."""
         yield self._before
         if self._audio is not None:
             self._audio.seek(0)
@@ -56,7 +56,7 @@ class Body:
         yield self._after
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """The body in pieces, each read when the one before it has left."""
+        """Yield the body in pieces, each read in a thread when the previous one was sent."""
         pieces = self.read()
         while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
             if piece:
@@ -67,36 +67,36 @@ class Bodies:
     """Makes bodies.
 
     Args:
-        base_url: for `audio_url`; there is no request whose Host would say it.
+        base_url: for `audio_url`, since there is no request with a Host header.
     """
 
-    def __init__(self, present: JobViews, answers: Answers, base_url: str) -> None:
-        self._present = present
+    def __init__(self, job_views: JobViews, answers: Answers, base_url: str) -> None:
+        self._job_views = job_views
         self._answers = answers
         self._base_url = base_url
 
     async def of(self, job: JobRecord, url: str) -> Body:
-        """The body that tells how this job ended; to be closed."""
+        """Make the body for an ended job; the caller closes it."""
         audio = None
         try:
             if job.state is JobState.COMPLETED and job.blob_hash is not None:
                 audio = await self._answers.opened(job.blob_hash)
-            if audio is None:  # none, or one too large to be inline
+            if audio is None:  # no audio, or too large to be inline
                 return Body(await self._json(job, url))
             mark = secrets.token_hex(16).encode()
             before, found, after = (await self._json(job, url, mark)).partition(mark)
             if found:
                 return Body(before, after, audio)
-            audio.close()  # its caller wants its address only
+            audio.close()  # the job's `delivery` is `url`
             return Body(before)
         except StorageError as error:
             log.error("webhook_without_audio", code=code_of(error))
             return Body(await self._json(msgspec.structs.replace(job, output=None), url))
 
     async def _json(self, job: JobRecord, url: str, mark: bytes | None = None) -> bytes:
-        """The body with a mark where the base64 of the audio belongs."""
-        view = await self._present.view(job, self._base_url, mark)
+        """Return the body as JSON, with a mark in place of the base64 of the audio."""
+        view = await self._job_views.view(job, self._base_url, mark)
         fields = {field: getattr(view, field) for field in view.__struct_fields__}
         sent = {name: value for name, value in fields.items() if value is not msgspec.UNSET}
-        given = msgspec.Raw(job.request.encode()) if job.request else None
-        return msgspec.json.encode({**sent, "input": given, "webhook": url})
+        request = msgspec.Raw(job.request.encode()) if job.request else None
+        return msgspec.json.encode({**sent, "input": request, "webhook": url})

@@ -1,4 +1,4 @@
-"""A budget in bytes for what is under way at one time."""
+"""Limits the bytes of the bodies that are sent at one time."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from contextlib import asynccontextmanager
 
 
 class NoRoom(Exception):
-    """What is under way leaves no room, and has not for as long as one would wait."""
+    """The budget had no room within the time limit."""
 
 
 class Budget:
-    """Bytes that several pieces of work may hold at a time; what does not fit waits until some is given back.
+    """A limit in bytes shared by concurrent work; work that does not fit waits until bytes are freed.
 
-    No tenant gets more than half, so that one whose work hangs leaves room for the others. A piece larger than half
-    counts as half: it would never fit, and must go all the same. Those who wait go in their order, but none of them
-    waits for a larger one before it. Only used on the event loop.
+    No tenant gets more than half, so that a tenant whose receivers hang leaves room for the others. Work larger than
+    half counts as half, since it would never fit otherwise. Waiting work goes in order, but smaller work does not
+    wait for larger work before it. Used only on the event loop.
     """
 
     def __init__(self, size_bytes: int) -> None:
-        self._most = max(1, size_bytes)
+        self._limit_bytes = max(1, size_bytes)
         self._held: Counter[str] = Counter()
         self._waiting: list[tuple[asyncio.Future[None], str, int]] = []
         self.held_bytes = 0
 
     @asynccontextmanager
     async def room(self, tenant: str, size_bytes: int, within_s: float) -> AsyncIterator[None]:
-        """Hold so many bytes while the block runs.
+        """Hold `size_bytes` while the block runs.
 
         Raises:
-            NoRoom: there was none for so long.
+            NoRoom: the bytes were not free within `within_s`.
         """
-        counted = min(size_bytes, max(1, self._most // 2))
+        counted = min(size_bytes, max(1, self._limit_bytes // 2))
         if self._fits(tenant, counted):
             self._take(tenant, counted)
         else:
@@ -53,14 +53,16 @@ class Budget:
         except BaseException as error:
             if place in self._waiting:
                 self._waiting.remove(place)
-            else:  # it came in the same moment
+            else:  # the bytes were granted in the same moment
                 self._give_back(tenant, counted)
             if isinstance(error, TimeoutError):
                 raise NoRoom from None
             raise
 
     def _fits(self, tenant: str, counted: int) -> bool:
-        return self.held_bytes + counted <= self._most and self._held[tenant] + counted <= max(1, self._most // 2)
+        return self.held_bytes + counted <= self._limit_bytes and self._held[tenant] + counted <= max(
+            1, self._limit_bytes // 2
+        )
 
     def _take(self, tenant: str, counted: int) -> None:
         self.held_bytes += counted

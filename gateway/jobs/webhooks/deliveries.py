@@ -1,8 +1,8 @@
-"""Tells callers that their jobs have ended. What is owed stands in the database, so a restart forgets none.
+"""Delivers webhooks: posts each ended job to its caller's URL. Deliveries are rows, so that a restart loses none.
 
-Each delivery is a task of its own: when one ends the next is taken, whoever else still waits for an answer.
+Each delivery runs as its own task: when one ends, the next due one is taken.
 
-The first three tries are RunPod's, ten seconds apart; then the pauses grow until a day is over.
+The first three tries are ten seconds apart, as with RunPod; then the pauses grow until a day is over.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from storage.webhooks import DeliveryRecord, WebhookStore
 TIMEOUT_S = 10.0
 AT_ONCE = 64
 PER_RECEIVER = 4
-"""Of a tenant's webhooks to one host and port, so that one that hangs does not hold its other receivers up."""
+"""Maximum deliveries under way of a tenant to one host and port, so that a slow receiver does not block others."""
 LEASE_MS = 60_000
 ROOM_S = 30.0
-"""How long a webhook waits for room among the bodies under way, in seconds; its lease must outlast that and its try."""
+"""Seconds that a webhook waits for room in the budget; its lease must outlast that and its try."""
 POLL_S = 2.0
 REST_S = 0.1
-"""After a look that found nothing due: most jobs that end owe no webhook, and a look costs as much as a poll."""
+"""Pause after a look that found nothing due: most ended jobs have no webhook, and a look costs as much as a poll."""
 PAUSES_S = (10, 10, 30, 120, 600, 1_800, 3_600, 10_800, 21_600, 43_200)
 """Seconds after the first, second, ... failed try."""
 
@@ -42,15 +42,15 @@ log = get_logger("voxgate.webhooks")
 
 
 def webhook_secret(signing_key: bytes, tenant: str) -> str:
-    """The secret a tenant's receivers verify with: 64 hex digits."""
+    """Return the secret with which a tenant's receivers verify signatures: 64 hex digits."""
     return hmac.digest(signing_key, f"webhook\n{tenant}".encode(), "sha256").hex()
 
 
 def signature(secret: str, timestamp_s: int, body: bytes | Iterator[bytes]) -> str:
-    """The header's value: `t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY` under the tenant's secret.
+    """Return the header's value: `t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY` with the tenant's secret.
 
     Args:
-        body: the whole, or its pieces.
+        body: the whole body, or its pieces.
     """
     mac = hmac.new(secret.encode(), f"{timestamp_s}.".encode(), hashlib.sha256)
     for piece in (body,) if isinstance(body, bytes) else body:
@@ -59,11 +59,11 @@ def signature(secret: str, timestamp_s: int, body: bytes | Iterator[bytes]) -> s
 
 
 class Webhooks:
-    """Delivers what is owed.
+    """Delivers due webhooks, with retries.
 
     Args:
-        bodies: makes what is sent.
-        budget: of the bodies that are under way.
+        bodies: makes the bodies.
+        budget: limits the bytes of bodies under way.
     """
 
     def __init__(
@@ -86,15 +86,15 @@ class Webhooks:
         self._sending: dict[asyncio.Task[None], DeliveryRecord] = {}
 
     def start(self) -> None:
-        """Begin to deliver."""
+        """Start to deliver."""
         self._task = asyncio.create_task(self._loop(), name="webhooks")
 
     def wake(self) -> None:
-        """A job has ended."""
+        """Look for due deliveries now, since a job has ended."""
         self._look.set()
 
     async def stop(self) -> None:
-        """Deliver no more; what is owed stays owed."""
+        """Stop delivering; undelivered webhooks stay due."""
         tasks = [*([] if self._task is None else [self._task]), *self._sending]
         for task in tasks:
             task.cancel()
@@ -107,9 +107,9 @@ class Webhooks:
             due: list[DeliveryRecord] = []
             try:
                 due = await self._store.take_due(AT_ONCE, PER_RECEIVER, [*self._sending.values()], LEASE_MS)
-                for owed in due:
-                    task = asyncio.create_task(self._send(owed), name=f"webhook {owed.id}")
-                    self._sending[task] = owed
+                for delivery in due:
+                    task = asyncio.create_task(self._send(delivery), name=f"webhook {delivery.id}")
+                    self._sending[task] = delivery
                     task.add_done_callback(self._sent)
             except StorageError as error:
                 log.error("webhooks_not_read", code=error.code, reason=str(error))
@@ -121,64 +121,64 @@ class Webhooks:
 
     def _sent(self, task: asyncio.Task[None]) -> None:
         del self._sending[task]
-        self._look.set()  # there is a place for the next
+        self._look.set()  # a slot is free for the next delivery
 
-    async def _send(self, owed: DeliveryRecord) -> None:
-        with lines_of(owed.request_id, job_id=owed.job_id):
+    async def _send(self, delivery: DeliveryRecord) -> None:
+        with lines_of(delivery.request_id, job_id=delivery.job_id):
             try:
-                await self._deliver(owed)
-            except StorageError as error:  # its lease ends, and it is tried again
+                await self._deliver(delivery)
+            except StorageError as error:  # its lease expires, and it is tried again
                 log.error("webhook_not_noted", code=error.code, reason=str(error))
             except Exception:
                 log.exception("webhooks_crashed")
 
-    async def _deliver(self, owed: DeliveryRecord) -> None:
-        size_bytes = await self._store.text_bytes(owed.id) + PIECES_BYTES
+    async def _deliver(self, delivery: DeliveryRecord) -> None:
+        size_bytes = await self._store.text_bytes(delivery.id) + PIECES_BYTES
         try:
-            async with self._budget.room(owed.tenant, size_bytes, ROOM_S):
-                await self._tell(owed)
+            async with self._budget.room(delivery.tenant, size_bytes, ROOM_S):
+                await self._deliver_body(delivery)
         except NoRoom:
-            error = f"not sent: bodies that are under way took all room for {ROOM_S:g} s (VOXGATE_WEBHOOK_BYTES)"
-            await self._failed(owed, None, error)
+            error = f"not sent: bodies under way left no room for {ROOM_S:g} s (VOXGATE_WEBHOOK_BYTES)"
+            await self._failed(delivery, None, error)
 
-    async def _tell(self, owed: DeliveryRecord) -> None:
-        job = await self._store.ended_job(owed.id)
+    async def _deliver_body(self, delivery: DeliveryRecord) -> None:
+        job = await self._store.ended_job(delivery.id)
         if job is None:
             return
-        body = await self._bodies.of(job, owed.url)
+        body = await self._bodies.of(job, delivery.url)
         tenant = job.tenant
         del job  # its texts are in the body now
         try:
-            status = await self._post(owed, tenant, body)
+            status = await self._post(delivery, tenant, body)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError) as error:
-            await self._failed(owed, None, f"{type(error).__name__}: {error}")
+            await self._failed(delivery, None, f"{type(error).__name__}: {error}")
             return
         finally:
             body.close()
         if 200 <= status < 300:
-            await self._store.delivered(owed.id, status)
+            await self._store.delivered(delivery.id, status)
         elif 300 <= status < 400:
-            await self._failed(owed, status, f"answered {status}; redirects are not followed")
+            await self._failed(delivery, status, f"answered {status}; redirects are not followed")
         else:
-            await self._failed(owed, status, f"answered {status}")
+            await self._failed(delivery, status, f"answered {status}")
 
-    async def _post(self, owed: DeliveryRecord, tenant: str, body: Body) -> int:
+    async def _post(self, delivery: DeliveryRecord, tenant: str, body: Body) -> int:
         timestamp_s = self._clock.now_ms() // 1000
         secret = webhook_secret(self._signing_key, tenant)
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(body.size_bytes),
             "User-Agent": "voxgate",
-            DELIVERY_HEADER: str(owed.id),
+            DELIVERY_HEADER: str(delivery.id),
             SIGNATURE_HEADER: await asyncio.to_thread(signature, secret, timestamp_s, body.read()),
         }
         async with (
             asyncio.timeout(2 * TIMEOUT_S),
-            self._client.stream("POST", owed.url, content=body.pieces(), headers=headers) as answer,
+            self._client.stream("POST", delivery.url, content=body.pieces(), headers=headers) as answer,
         ):
             return answer.status_code
 
-    async def _failed(self, owed: DeliveryRecord, status: int | None, error: str) -> None:
-        pause_s = PAUSES_S[owed.tries - 1] if owed.tries <= len(PAUSES_S) else None
-        log.warning("webhook_failed", tries=owed.tries, status=status, again_in_s=pause_s)
-        await self._store.failed(owed.id, status, error[:500], None if pause_s is None else pause_s * 1000)
+    async def _failed(self, delivery: DeliveryRecord, status: int | None, error: str) -> None:
+        pause_s = PAUSES_S[delivery.tries - 1] if delivery.tries <= len(PAUSES_S) else None
+        log.warning("webhook_failed", tries=delivery.tries, status=status, again_in_s=pause_s)
+        await self._store.failed(delivery.id, status, error[:500], None if pause_s is None else pause_s * 1000)

@@ -1,8 +1,7 @@
-"""The way out: HTTP to addresses that callers chose.
+"""An HTTP client for URLs chosen by callers; refuses connections to private addresses.
 
-A caller's URL must not reach what only this machine can reach. The check stands where the connection is made, on the
-address that is really connected to: a name that resolves to something else a moment later, or a redirect, meets the
-same check.
+A caller's URL must not reach services that only this machine can reach. The address is checked when the connection is
+made, so that a name that resolves differently a moment later, or a redirect, meets the same check.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 MAX_URL_CHARS = 2_000
 CONNECTIONS = 64
 RESOLVERS = 2 * CONNECTIONS
-"""A name server that hangs keeps a thread for longer than whoever asked waits for it."""
+"""Threads for name resolution; a name server that hangs holds a thread longer than the caller waits."""
 
 _HOLD_IPV4 = tuple(
     map(
@@ -45,10 +44,10 @@ _NOT_PUBLIC = tuple(
         (
             "192.0.0.0/24",  # protocol assignments (RFC 6890); a cloud had its metadata at 192.0.0.192
             "192.31.196.0/24",  # AS112 (RFC 7535)
-            "192.52.193.0/24",  # relays of multicast (RFC 7450)
-            "192.88.99.0/24",  # relays of 6to4, deprecated (RFC 7526)
+            "192.52.193.0/24",  # multicast relays (RFC 7450)
+            "192.88.99.0/24",  # 6to4 relays, deprecated (RFC 7526)
             "192.175.48.0/24",  # AS112 (RFC 7534)
-            "168.63.129.16/32",  # the host below an Azure machine, which answers it only
+            "168.63.129.16/32",  # the host of an Azure virtual machine, reachable only from it
             "64:ff9b:1::/48",  # NAT64 within a site (RFC 8215)
             "100::/32",  # discarded, dummies (RFC 6666, RFC 9780)
             "2001::/23",  # protocol assignments (RFC 2928); Teredo among them holds an IPv4 address
@@ -58,18 +57,18 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
-"""Special networks (RFC 6890 and its registries) that `ipaddress` calls global, in one version of Python or another."""
+"""Special networks (RFC 6890 and its registries) that `ipaddress` calls global in some version of Python."""
 
 _ISATAP = 0x0000_5EFE
-"""The first half of an interface's identifier that ends in an IPv4 address, but for two bits (RFC 5214)."""
+"""First half of an ISATAP interface identifier, without two flag bits; an IPv4 address follows it (RFC 5214)."""
 
 
 class NotAllowed(httpcore.ConnectError):
-    """The address is a private one and nobody allowed it."""
+    """The address is private, and the allow list does not hold it."""
 
 
 class AllowList:
-    """Private hosts and networks that may be called all the same (`webhook_allow`).
+    """The private hosts and networks to which webhooks may go (`webhook_allow`).
 
     Args:
         entries: host names, addresses or networks, such as `hooks.internal`, `127.0.0.1`, `10.0.0.0/8`.
@@ -85,7 +84,7 @@ class AllowList:
                 self._names.add(entry.lower().rstrip("."))
 
     def permits(self, host: str, address: Address) -> bool:
-        """Whether a connection to this host at this address may be made."""
+        """Return whether a connection to this host at this address is allowed."""
         if host.lower().rstrip(".") in self._names or self._names_network_of(address):
             return True
         reached = _wrapped(address)
@@ -97,10 +96,10 @@ class AllowList:
         return any(address in network for network in self._networks if network.version == address.version)
 
     def check_url(self, url: str) -> None:
-        """Refuse what can be seen to be wrong without asking a resolver.
+        """Refuse a URL that is wrong without resolving its name.
 
         Raises:
-            BadRequest: no http(s) URL, credentials in it, or a private address.
+            BadRequest: it is no http(s) URL, holds credentials, or names a private address.
         """
         try:
             parts = urlsplit(url[: MAX_URL_CHARS + 1])
@@ -130,7 +129,7 @@ def _is_public(address: Address) -> bool:
 
 
 def _wrapped(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
-    """The IPv4 addresses that packets to an IPv6 address may end up at; none where it holds none.
+    """Return the IPv4 addresses embedded in an IPv6 address, at which its packets may arrive.
 
     Mapped (RFC 4291), 6to4 (RFC 3056), Teredo's server and client (RFC 4380), ISATAP (RFC 5214), and what `_HOLD_IPV4`
     lists.
@@ -149,12 +148,12 @@ def _wrapped(address: Address) -> tuple[ipaddress.IPv4Address, ...]:
 
 
 class _GuardedNetwork(httpcore.AsyncNetworkBackend):
-    """Resolves names itself and connects only to addresses that are permitted."""
+    """Resolves names itself and connects only to permitted addresses."""
 
     def __init__(self, allow: AllowList) -> None:
         self._allow = allow
         self._network = httpcore.AnyIOBackend()
-        # Threads of its own: names are callers', and a name server that hangs would hold asyncio's few for minutes.
+        # Own threads: callers choose the names, and a hung name server would block asyncio's few threads for minutes.
         self._resolvers = ThreadPoolExecutor(RESOLVERS, "voxgate-resolver")
 
     async def connect_tcp(
@@ -185,18 +184,18 @@ class _GuardedNetwork(httpcore.AsyncNetworkBackend):
         timeout: float | None = None,  # noqa: ASYNC109 - the signature is httpcore's
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Never."""
+        """Refuse: unix sockets are never called."""
         raise NotAllowed("unix sockets are not called")
 
     async def sleep(self, seconds: float) -> None:
-        """As the network asks."""
+        """Sleep, as httpcore's interface requires."""
         await self._network.sleep(seconds)
 
 
 def guarded_client(allow: AllowList, timeout_s: float) -> httpx.AsyncClient:
-    """A client that reaches permitted addresses only, follows no redirect and uses no proxy."""
+    """Make a client that connects to permitted addresses only, follows no redirect and uses no proxy."""
     transport = httpx.AsyncHTTPTransport(trust_env=False)
-    # httpx has no argument for it; the pool is where httpcore documents the seam.
+    # httpx has no argument for a network backend; httpcore documents it on the pool.
     transport._pool = httpcore.AsyncConnectionPool(
         ssl_context=httpx.create_ssl_context(trust_env=False),
         max_connections=CONNECTIONS,
