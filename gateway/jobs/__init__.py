@@ -1,1 +1,1 @@
-"""Durable jobs: submit, claim, lease, run, retention."""
+"""Runs durable jobs: submit, claim, lease, run, answer, retention."""

@@ -1,4 +1,4 @@
-"""What time does to jobs, cache and files: ttl, retention, eviction, sweeping."""
+"""Ends expired jobs and deletes old data: ttl, retention, eviction, sweeping."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from storage.takes import TakeStore
 from storage.voices import VoiceStore
 
 TTL_EVERY_S = 1.0
-"""Seconds between looks for jobs whose ttl is over."""
+"""Seconds between checks for jobs whose ttl is over."""
 
 log = get_logger("voxgate.jobs")
 
 
 class Housekeeping:
-    """Two loops: a quick one for ttl and what the cache was used for, a slow one for everything that deletes.
+    """Two loops: a fast one for ttl and use counts of cache entries, a slow one for everything that deletes.
 
     Args:
-        ended: told the ids of jobs that have ended.
-        age: lets go of what nobody has polled for.
+        ended: called with the ids of jobs that have ended.
+        age: frees stream sessions that were not polled for a while.
     """
 
     def __init__(
@@ -60,14 +60,14 @@ class Housekeeping:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin both loops."""
+        """Start both loops."""
         self._tasks = [
             asyncio.create_task(self._every(TTL_EVERY_S, self.tick), name="housekeeping tick"),
             asyncio.create_task(self._sweeping(), name="sweep"),
         ]
 
     async def stop(self) -> None:
-        """Stop both; note what the cache was used for."""
+        """Stop both loops; write the use counts of cache entries."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -77,8 +77,8 @@ class Housekeeping:
             await self._note_used()
 
     async def _sweeping(self) -> None:
-        await self._try(self._sweeper.recover)  # what a sweep that was killed with the server before had taken
-        await self._try(self._sweeper.clear_spools)  # a server that is killed again and again never comes to a sweep
+        await self._try(self._sweeper.recover)  # a kill may have left a sweep half done
+        await self._try(self._sweeper.clear_spools)  # a server that is often killed may never reach a sweep
         await self._every(self._settings.cache.sweep_every_s, self.sweep)
 
     async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
@@ -95,7 +95,7 @@ class Housekeeping:
             log.exception("housekeeping_crashed")
 
     async def tick(self) -> None:
-        """End what outlived its ttl; note which entries answered."""
+        """End jobs past their ttl; write the use counts of cache entries; update gauges."""
         ended = await self._jobs.ends.expire_ttl()
         if ended:
             self._ended(*ended)
@@ -111,10 +111,11 @@ class Housekeeping:
             await self._cache.touch_many(used)
 
     async def sweep(self) -> None:
-        """Delete jobs past their retention, entries and takes over their budgets, and files nobody refers to.
+        """Delete jobs past their retention, entries and takes over their budgets, and unreferenced files.
 
         Raises:
-            StorageError: the first step that storage failed; a defect in one step keeps no other from its turn.
+            StorageError: storage failed in a step; the later steps wait for the next sweep. Any other exception in a
+                step is logged, and the next step runs.
         """
         for step in (self._delete_retained, self._note_used, self._evict, self._evict_takes, self._sweep_files):
             try:
@@ -128,7 +129,7 @@ class Housekeeping:
         await self._jobs.delete_retained()
 
     async def _evict(self) -> None:
-        """After `_note_used`: what was answered from memory since the last tick was used, too."""
+        """Evict cache entries. Runs after `_note_used`, so that answers from memory count as use."""
         cache = self._settings.cache
         max_age_ms = None if cache.max_age_s is None else round(cache.max_age_s * 1000)
         await self._voices.forget_orphans()

@@ -1,4 +1,4 @@
-"""What a tenant has asked of an endpoint: its jobs, and what became of their webhooks."""
+"""Lists a tenant's jobs at an endpoint and their webhook deliveries, in pages."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OUTCOMES: dict[str, Literal["delivered", "failed", "given up"]] = {DELIVERED: "
 
 
 class ListedJob(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job without its text and its speech. Times are UTC milliseconds; delayTime and executionTime durations."""
+    """A job without its text and audio. Times are UTC ms; delayTime and executionTime are durations in ms."""
 
     id: str
     status: State
@@ -38,7 +38,7 @@ class ListedJob(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, job: JobBrief) -> ListedJob:
-        """A row as it is told."""
+        """Make the API's view of a row."""
         return cls(
             id=job.id,
             status=job.state.value,
@@ -51,24 +51,24 @@ class ListedJob(msgspec.Struct, frozen=True, omit_defaults=True):
             retries=job.retries or UNSET,
             backend=job.backend or UNSET,
             error_code=job.error_code or UNSET,
-            # Of one that waits it would be why it waits; `/status` says that.
+            # While a job waits, its row's error is the reason for the wait, which `/status` gives.
             error=(job.state.final and job.state is not JobState.COMPLETED and job.error) or UNSET,
             webhook=job.webhook or UNSET,
         )
 
 
 class ListedJobs(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of jobs, newest first; `next` is the `before` of the page after it, absent on the last one."""
+    """A page of jobs, newest first; `next` is the `before` of the following page, absent on the last page."""
 
     requests: tuple[ListedJob, ...]
     next: str | UnsetType = UNSET
 
 
 class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A webhook: PENDING until its receiver took it (DELIVERED) or it was given up (FAILED): the last try failed, or
-    the job was retried before.
+    """A webhook delivery: PENDING, then DELIVERED or FAILED.
 
-    `due_ms` is when it is tried next. `http_status` is that of the last try, `error` what went wrong.
+    FAILED: the last allowed try failed, or the job was retried before delivery. `due_ms` is the time of the next try;
+    `http_status` and `error` are those of the last try.
     """
 
     delivery: int
@@ -83,7 +83,7 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @classmethod
     def of(cls, row: DeliveryRow) -> Delivery:
-        """A row as it is told."""
+        """Make the API's view of a row."""
         return cls(
             delivery=row.id,
             job=row.job_id,
@@ -98,7 +98,7 @@ class Delivery(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class DeliveryTry(msgspec.Struct, frozen=True):
-    """One try of a webhook, when it was over."""
+    """One finished try of a webhook; `at_ms` is when it ended."""
 
     at_ms: int
     number: int
@@ -107,19 +107,19 @@ class DeliveryTry(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, row: TryRow) -> DeliveryTry:
-        """An event as it is told."""
+        """Make the API's view of an event."""
         return cls(row.at_ms, row.tries, _OUTCOMES.get(row.event, "given up"), row.detail or "")
 
 
 class Deliveries(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A page of webhooks, newest first; `next` is the `before` of the page after it, absent on the last one."""
+    """A page of webhooks, newest first; `next` is the `before` of the following page, absent on the last page."""
 
     webhooks: tuple[Delivery, ...]
     next: int | UnsetType = UNSET
 
 
 class DeliveriesOfJob(msgspec.Struct, frozen=True):
-    """The webhooks of one job, newest first, and every try, oldest first; a retried job has several."""
+    """The webhooks of one job, newest first, and every try, oldest first. A retried job has several webhooks."""
 
     webhooks: tuple[Delivery, ...]
     tries: tuple[DeliveryTry, ...]
@@ -136,7 +136,7 @@ class Lists:
     async def jobs(
         self, principal: Principal, endpoint_id: str, state: State | None, limit: int, before: str | None
     ) -> ListedJobs:
-        """A page of the tenant's jobs at an endpoint.
+        """Read a page of the tenant's jobs at an endpoint.
 
         Raises:
             NotFound: no such endpoint.
@@ -150,7 +150,7 @@ class Lists:
     async def webhooks(
         self, principal: Principal, endpoint_id: str, state: WebhookState | None, limit: int, before: int | None
     ) -> Deliveries:
-        """A page of the webhooks of the tenant's jobs at an endpoint.
+        """Read a page of the webhooks of the tenant's jobs at an endpoint.
 
         Raises:
             NotFound: no such endpoint.
@@ -164,7 +164,7 @@ class Lists:
         return Deliveries(listed, listed[-1].delivery if len(rows) > limit else UNSET)
 
     async def webhooks_of(self, job_id: str) -> DeliveriesOfJob:
-        """The webhooks of one job, which the caller has made sure is the tenant's."""
+        """Read the webhooks of one job; the caller has checked that the job is the tenant's."""
         rows = await self._webhooks.page(job_id=job_id)
         tries = await self._webhooks.tries(job_id)
         return DeliveriesOfJob(tuple(map(Delivery.of, rows)), tuple(map(DeliveryTry.of, tries)))

@@ -1,4 +1,4 @@
-"""Speech for one listener who hears it while it is being spoken: an ordinary job, followed and encoded as it grows."""
+"""Sends speech to one listener during synthesis: follows an ordinary job and encodes its chunks as they finish."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from storage.jobs.ends import JobEnds
 from storage.records import JobRecord, JobState
 
 FIRST_S = 0.2
-"""Seconds of speech that are encoded before anything is sent; after that a second at a time."""
+"""Seconds of speech in the first encoded piece; later pieces are one second."""
 
 log = get_logger(__name__)
 
 
 class JobEnded(Exception):
-    """The job ended otherwise than COMPLETED.
+    """The job ended in a state other than COMPLETED.
 
     Args:
-        code: of the error the job ended with, or its state.
+        code: the code of the job's error, or of its state.
     """
 
     def __init__(self, message: str, code: str) -> None:
@@ -40,7 +40,7 @@ class JobEnded(Exception):
 
 
 class Whole(msgspec.Struct, frozen=True):
-    """Speech that was finished before anything of it was sent."""
+    """Speech that was finished before its first byte was sent."""
 
     job_id: str
     path: Path
@@ -51,16 +51,16 @@ class Whole(msgspec.Struct, frozen=True):
     warnings: tuple[tuple[str, str], ...]
 
 
-class _HeardAudio(msgspec.Struct):
+class _Output(msgspec.Struct):
     backend: str
     duration_ms: int
 
 
-_decode_heard = msgspec.json.Decoder(_HeardAudio).decode
+_decode_output = msgspec.json.Decoder(_Output).decode
 
 
 class Listening:
-    """Speech on its way to its one listener."""
+    """Speech under synthesis that is sent to its one listener."""
 
     def __init__(
         self, live: LiveSpeech, following: Following, first: ChunkAudio, warnings: tuple[tuple[str, str], ...]
@@ -77,16 +77,16 @@ class Listening:
 
     @property
     def audio_ms(self) -> int:
-        """How much was given so far."""
+        """Milliseconds of audio encoded so far."""
         return round(self._samples * 1000 / self._first.rate)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        """The encoded audio, each piece as soon as its chunk is spoken.
+        """Yield the encoded audio, each piece as soon as its chunk is spoken.
 
         Raises:
-            JobEnded: the job failed, or somebody ended it.
+            JobEnded: the job failed, or it was cancelled.
             Unavailable: the server is stopping.
-            SynthesisFailed: another backend took the utterance over; half of it in another voice is no speech.
+            SynthesisFailed: a fallback to another backend started; the rest would be in another voice.
         """
         request = self._following.request
         encoder = open_live(request.format, self._first.rate, request.bitrate)
@@ -113,16 +113,16 @@ class Listening:
 
     def _same_backend(self) -> None:
         job = self._following.job
-        spoke = _decode_heard(job.output).backend if job.output is not None else job.backend
+        spoke = _decode_output(job.output).backend if job.output is not None else job.backend
         if spoke != self._backend:
             raise SynthesisFailed(
-                f"{self._backend} could not speak all of it and {spoke} spoke the whole instead: to hear that, send "
-                f"the request again with {spoke!r} as its model"
+                f"{self._backend} could not speak the whole text, and {spoke} spoke it instead: to get that audio, "
+                f"send the request again with {spoke!r} as its model"
             )
 
 
 class LiveSpeech:
-    """Speaks to listeners."""
+    """Starts live speech and ends its jobs when listeners leave."""
 
     def __init__(self, jobs: Jobs, followers: Followers, ends: JobEnds) -> None:
         self._jobs = jobs
@@ -130,14 +130,14 @@ class LiveSpeech:
         self._ends = ends
 
     async def begin(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> Whole | Listening:
-        """Submit, and wait for the first audio or for all of it. A caller that is cancelled takes its job with it.
+        """Submit a job and wait for its first audio, or for all of it. A cancel of the caller cancels the job.
 
         Args:
             raw_input: as `input` of the job API.
 
         Raises:
-            InvalidInput: what was wrong, what is allowed; no job was made.
-            JobEnded: the job failed before there was any audio, or somebody ended it.
+            InvalidInput: states what was wrong and what is allowed; no job was made.
+            JobEnded: the job failed before its first audio, or it was cancelled.
             NotFound, TooManyRequests, Unavailable: see Jobs.submit.
         """
         warnings = await self._jobs.check(principal, endpoint_id, raw_input)
@@ -150,7 +150,7 @@ class LiveSpeech:
         try:
             following = await self._followers.begin(view.id, fresh=True)
             if following is None:
-                raise NotFound(f"job {view.id} is not kept any more")
+                raise NotFound(f"job {view.id} is no longer kept")
             await following.open()
             first = await self.next_part(following)
             if first is None or following.job.state is JobState.COMPLETED:
@@ -161,14 +161,14 @@ class LiveSpeech:
             raise
 
     async def next_part(self, following: Following) -> ChunkAudio | None:
-        """The next chunk, waited for; None when there are no more.
+        """Wait for the next chunk; None after the last one.
 
         Raises:
-            JobEnded: the job ended otherwise than COMPLETED.
+            JobEnded: the job ended in a state other than COMPLETED.
             Unavailable: the server is stopping.
         """
         while True:
-            with self._followers.signals.expecting(*following.signals) as news:
+            with self._followers.signals.expecting(*following.signals) as changed:
                 known = following.job
                 part = await following.next()
                 if part is not None or known.state is JobState.COMPLETED:
@@ -177,12 +177,12 @@ class LiveSpeech:
                     raise _ended(known)
                 if self._jobs.stopping:
                     raise Unavailable("the server is stopping; send the request again in a moment")
-                # What ended meanwhile may have left more to hear: the state is read before the next look.
+                # A job may end after more chunks: its state is read before the next look for a chunk.
                 if not (await following.refresh()).state.final:
-                    await asyncio.wait((news,), timeout=LOOK_S)
+                    await asyncio.wait((changed,), timeout=LOOK_S)
 
     async def leave(self, principal: Principal, endpoint_id: str, job_id: str) -> None:
-        """The listener has gone: nobody needs the job, unless others wait for the same speech."""
+        """Cancel the job of a listener that has left, unless followers wait for the same speech."""
         if self._jobs.stopping:
             return
         try:
@@ -194,7 +194,7 @@ class LiveSpeech:
     async def _whole(self, job: JobRecord, warnings: tuple[tuple[str, str], ...]) -> Whole:
         assert job.output is not None and job.blob_hash is not None  # COMPLETED
         path, mimetype, size = await self._jobs.audio(job.blob_hash)
-        return Whole(job.id, path, mimetype, size, job.chars, _decode_heard(job.output).duration_ms, warnings)
+        return Whole(job.id, path, mimetype, size, job.chars, _decode_output(job.output).duration_ms, warnings)
 
 
 def _ended(job: JobRecord) -> JobEnded:

@@ -1,4 +1,4 @@
-"""The job service: what every surface calls. Submit, wait, look, cancel, retry, purge."""
+"""The job service, called by every surface: submit, wait, status, cancel, retry, purge."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ from storage.records import Idempotency, JobRecord, JobState
 
 RUNPOD_QUEUE = 50
 RUNPOD_QUEUE_PER_WORKER = 500
-"""RunPod refuses a job when more than both of these wait, the second per worker an endpoint may have."""
+"""RunPod refuses a job when more jobs wait than both limits; the second is per worker an endpoint may have."""
 
 POLL_S = 0.5
-"""Seconds between looks at a job that another server may be running."""
+"""Seconds between reads of a job that another server may be running."""
 
 
 _encode = msgspec.json.encode
@@ -65,7 +65,7 @@ log = get_logger("voxgate.jobs")
 
 
 class Jobs:
-    """Jobs of one server's callers, whichever server runs them."""
+    """Serves the jobs of one server's callers; any server may run them."""
 
     def __init__(
         self,
@@ -73,15 +73,15 @@ class Jobs:
         clock: Clock,
         store: JobStore,
         endpoints: Endpoints,
-        intake: Assigner,
+        assigner: Assigner,
         answers: Answers,
         claimer: Claimer,
         signals: Signals,
         ended: Callable[..., None],
         recent: Recent,
         write_behind: WriteBehind,
-        watch: HealthReport,
-        present: JobViews,
+        health: HealthReport,
+        job_views: JobViews,
         allow: AllowList,
         metrics: Metrics,
         owner: str,
@@ -90,45 +90,45 @@ class Jobs:
         self._clock = clock
         self._store = store
         self._endpoints = endpoints
-        self._intake = intake
+        self._assigner = assigner
         self._answers = answers
         self._claimer = claimer
         self._signals = signals
         self._ended = ended
         self._recent = recent
         self._write_behind = write_behind
-        self._watch = watch
-        self._present = present
+        self._health = health
+        self._job_views = job_views
         self._allow = allow
         self._metrics = metrics
         self._owner = owner
         self._records = Records(settings.jobs, clock, owner)
-        self._hits = HotPath(
-            clock, endpoints, intake, answers, write_behind, metrics,
+        self._hot_path = HotPath(
+            clock, endpoints, assigner, answers, write_behind, metrics,
             finish=self._records.hit, hot_bytes=settings.cache.hot_bytes,
         )  # fmt: skip
         self._whole = Whole()
         self._stopping = False
 
     def refuse_new(self) -> None:
-        """The server is stopping: accept nothing more, and answer those who wait as things stand."""
+        """Refuse new jobs, since the server is stopping, and answer waiting callers with the job's current state."""
         self._stopping = True
         self._signals.notify_everyone()
 
     @property
     def stopping(self) -> bool:
-        """Whether the server accepts nothing more."""
+        """True if the server refuses new jobs."""
         return self._stopping
 
     async def check(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> tuple[tuple[str, str], ...]:
         """Read an input as `submit` does, for surfaces on which bad input makes no job.
 
         Returns:
-            What the request will not get as asked: (code, message).
+            Warnings about options that will not be applied as requested: (code, message).
 
         Raises:
-            InvalidInput: what was wrong, what is allowed.
-            ModelNotInitialized: who should speak is not loaded here.
+            InvalidInput: states what was wrong and what is allowed.
+            ModelNotInitialized: the backend that should speak is not loaded here.
             NotFound: no such endpoint.
         """
         return (await self._read(raw_input, self._endpoints.resolve(endpoint_id), principal.tenant)).warnings
@@ -142,17 +142,16 @@ class Jobs:
         idempotency_key: str | None = None,
         base_url: str = "",
     ) -> JobView:
-        """Accept a job, durably. Bad input makes a FAILED job, and so does a backend that is not there; a cached
-        utterance a COMPLETED one.
+        """Accept a job, durably. Bad input or a missing backend makes a FAILED job, a cached utterance a COMPLETED one.
 
         Args:
-            idempotency_key: a request that came under it before is not accepted again: its job is given as it stands.
+            idempotency_key: a second request with the same key makes no job; it gets the first job's current state.
 
         Raises:
             BadRequest: the envelope's policy or another of its keys is out of range.
             NotFound: no such endpoint.
             TooManyRequests: the queue is full.
-            Conflict: the idempotency key came with another body.
+            Conflict: the idempotency key was used with another body.
             Unavailable: the server is stopping.
             StorageFull: the disk has no room for work, and the answer is not in the cache.
         """
@@ -163,7 +162,7 @@ class Jobs:
         if envelope.webhook is not None:
             self._allow.check_url(envelope.webhook)
         idempotency = None
-        if idempotency_key is not None and idempotency_key.strip():  # an empty header is none
+        if idempotency_key is not None and idempotency_key.strip():  # an empty header counts as absent
             idempotency = Idempotency(idempotency_key, hashlib.sha256(_encode(envelope)).hexdigest())
         raw = bytes(envelope.input) if envelope.input is not UNSET else b""
         try:
@@ -180,32 +179,32 @@ class Jobs:
                 try:
                     return await self._answer(job, assignment, found, idempotency, base_url)
                 except BlobMissing:
-                    self._answers.forget([assignment.key])  # swept between our look and our commit
-        self._watch.check_space()
-        await self._room(endpoint)
+                    self._answers.forget([assignment.key])  # swept between the lookup and the commit
+        self._health.check_space()
+        await self._check_queue_limit(endpoint)
         accepted = await self._claimer.accept(self._records.waiting(job, assignment), idempotency)
         if accepted.id != job.id:
-            return await self._present.view(accepted, base_url)
+            return await self._job_views.view(accepted, base_url)
         return JobView(id=job.id, status=job.state.value)
 
     async def wait(
         self, principal: Principal, endpoint_id: str, job_id: str, seconds: float, base_url: str = ""
     ) -> JobView:
-        """The job once it is final, or as it is when the time is over."""
+        """Wait until the job is final, at most `seconds`; return its state then."""
         deadline = time.monotonic() + seconds
         while True:
-            with self._signals.expecting(job_id) as changed:  # before the look: it may end while we look
+            with self._signals.expecting(job_id) as changed:  # before the read: the job may end during it
                 job = await self.find(principal, endpoint_id, job_id)
                 left = deadline - time.monotonic()
                 if job.state.final or left <= 0 or self._stopping:
                     break
                 await asyncio.wait((changed,), timeout=min(left, POLL_S))
-        return await self._present.view(job, base_url)
+        return await self._job_views.view(job, base_url)
 
     async def status(
         self, principal: Principal, endpoint_id: str, job_id: str, ttl_ms: int | None = None, base_url: str = ""
     ) -> JobView:
-        """The job as it is.
+        """Return the job's current state.
 
         Args:
             ttl_ms: keep a finished job's result no longer than this from now.
@@ -218,14 +217,14 @@ class Jobs:
             await self._write_behind.settle(job.id)
             await self._store.shorten_retention(job.id, self._clock.now_ms() + ttl_ms)
             self._recent.forget(job.id)
-        return await self._present.view(job, base_url)
+        return await self._job_views.view(job, base_url)
 
     async def cancel(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
-        """Stop a job; one that has ended stays as it is."""
+        """Cancel a job; a final state does not change."""
         job = await self.find(principal, endpoint_id, job_id)
         if not job.state.final:
             run = self._claimer.running.get(job_id)
-            if run is not None:  # its last beat: the end says how long it was worked on
+            if run is not None:  # its last beat: it stores the execution time
                 await self._store.leases.beat(self._owner, {job_id: run.job.attempt}, {job_id: run.progress})
             job = await self._store.ends.cancel(job_id) or job
             run = self._claimer.running.get(job_id)
@@ -247,17 +246,17 @@ class Jobs:
                 raise Conflict(f"job {job_id} was never queued, since no backend could take it: send it again")
             if job.error_code == ReadingFailed.code:
                 raise Conflict(f"job {job_id} was never queued, since its text could not be read: send it again")
-            raise Conflict(f"job {job_id} was refused, and its input stays as it is: send it again with another one")
-        self._watch.check_space()
+            raise Conflict(f"job {job_id} was refused for its input, which a retry does not change: send a new request")
+        self._health.check_space()
         queued = await self._store.ends.retry(job_id)
         if queued is None:
-            now = await self._store.peek(job_id) or job  # whoever retried it a moment ago was first
+            now = await self._store.peek(job_id) or job  # another caller may have retried it first
             raise Conflict(f"job {job_id} is {now.state.value}: only FAILED and TIMED_OUT jobs can be retried")
         self._claimer.wake()
         return JobView(id=job_id, status=queued.state.value)
 
     async def purge(self, principal: Principal, endpoint_id: str) -> int:
-        """Cancel what the tenant has waiting at this endpoint; how many."""
+        """Cancel the tenant's waiting jobs at this endpoint; return their number."""
         self._endpoints.resolve(endpoint_id)
         purged = await self._store.ends.purge(endpoint_id, principal.tenant)
         if purged:
@@ -266,37 +265,37 @@ class Jobs:
         return len(purged)
 
     async def health(self, principal: Principal, endpoint_id: str) -> Health:
-        """Jobs and workers of an endpoint, and every backend with its state."""
-        return await self._watch.health(self._endpoints.resolve(endpoint_id))
+        """Return the jobs and workers of an endpoint, and the state of every backend."""
+        return await self._health.health(self._endpoints.resolve(endpoint_id))
 
     async def endpoint_info(self, principal: Principal, endpoint_id: str) -> EndpointInfo:
-        """What an endpoint is doing."""
-        return await self._watch.endpoint_info(self._endpoints.resolve(endpoint_id))
+        """Return the counts of an endpoint's workers and jobs, and its backend."""
+        return await self._health.endpoint_info(self._endpoints.resolve(endpoint_id))
 
     # -- the hot path
 
     def hot(
         self, principal: Principal, endpoint_id: str, raw_input: bytes | msgspec.Raw, base_url: str = ""
     ) -> tuple[bytes, ...] | None:
-        """The whole answer of a `/runsync` whose audio is in memory, in parts; None: take the ordinary way.
+        """Return the whole answer of a `/runsync` whose audio is in memory, in parts; None: use `submit` and `wait`.
 
-        Raises nothing: what would be an error is left to the ordinary way, which says it better.
+        Raises nothing: errors are left to `submit`.
         """
         if self._stopping:
             return None
-        return self._hits.answer(principal, endpoint_id, raw_input, base_url)
+        return self._hot_path.answer(principal, endpoint_id, raw_input, base_url)
 
     @property
     def reading(self) -> int:
-        """Changes whenever endpoints or voices do: what was read of a request before may be read otherwise now."""
-        return self._intake.reading
+        """A number that changes with endpoints, voices and dictionaries; requests decoded before must be read again."""
+        return self._assigner.reading
 
     def hot_audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
-        """The audio itself, where `hot` has an answer."""
-        return None if self._stopping else self._hits.audio(principal, endpoint_id, raw_input)
+        """Return the audio alone, where `hot` has an answer; else None."""
+        return None if self._stopping else self._hot_path.audio(principal, endpoint_id, raw_input)
 
     async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
-        """Path, media type and size in bytes of finished audio.
+        """Return path, media type and size in bytes of finished audio.
 
         Raises:
             NotFound: there is none under this hash.
@@ -309,7 +308,7 @@ class Jobs:
     # -- inside
 
     async def _read(self, raw: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
-        return await self._intake.accept(raw, endpoint, tenant)
+        return await self._assigner.accept(raw, endpoint, tenant)
 
     async def _find(self, key: str, read: bool) -> tuple[CacheEntry, bytes | None] | None:
         found = self._answers.hot(key)
@@ -329,19 +328,19 @@ class Jobs:
         idempotency: Idempotency | None,
         base_url: str,
     ) -> JobView:
-        """A job that was finished before it came: `/run` is durable first, `/runsync` is answered first."""
+        """Answer a job from the cache: `/run` is written before the answer, `/runsync` after it."""
         entry, encoded = found
         finished = self._records.answered(job, assignment, entry)
         if job.kind == "runsync" and idempotency is None and not job.webhook:
             self._write_behind.add(finished)
             self._note_hit(finished)
-            return await self._present.view(finished, base_url, encoded)
+            return await self._job_views.view(finished, base_url, encoded)
         accepted = await self._whole(self._keep(finished, idempotency))
         if accepted.id != job.id:
-            return await self._present.view(accepted, base_url)
+            return await self._job_views.view(accepted, base_url)
         if job.kind == "run":
             return JobView(id=finished.id, status=JobState.IN_QUEUE.value)
-        return await self._present.view(finished, base_url)
+        return await self._job_views.view(finished, base_url)
 
     async def _keep(self, finished: JobRecord, idempotency: Idempotency | None) -> JobRecord:
         accepted = await self._store.insert(finished, idempotency)
@@ -352,8 +351,8 @@ class Jobs:
         return accepted
 
     def _note_hit(self, job: JobRecord) -> None:
-        """Count an answer of the cache; its usage is written with its row."""
-        assert job.cache_key is not None  # it is what was hit
+        """Count a cache hit; its usage is written with its row."""
+        assert job.cache_key is not None  # set by `Records.answered`
         self._answers.note_used(job.cache_key)
         self._metrics.jobs_finished.labels(self._endpoints.label(job.endpoint_id), job.backend, job.state.value).inc()
 
@@ -367,14 +366,14 @@ class Jobs:
         error: InvalidInput | ModelNotInitialized | ReadingFailed,
         base_url: str,
     ) -> JobView:
-        """What nobody here can speak ends as a FAILED job, which is where this API's clients look for it."""
+        """Store a request that cannot be spoken as a FAILED job, since this API reports such errors by job state."""
         job = self._records.refused(principal, endpoint, envelope, kind, error)
         accepted = await self._whole(self._keep_refused(job, idempotency))
         if accepted.id != job.id:
-            return await self._present.view(accepted, base_url)
+            return await self._job_views.view(accepted, base_url)
         if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)
-        return await self._present.view(job, base_url)
+        return await self._job_views.view(job, base_url)
 
     async def _keep_refused(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
         accepted = await self._store.insert(job, idempotency)
@@ -385,34 +384,34 @@ class Jobs:
             log.info("job_refused", job_id=job.id, endpoint=endpoint, code=job.error_code)
         return accepted
 
-    async def _room(self, endpoint: Endpoint) -> None:
+    async def _check_queue_limit(self, endpoint: Endpoint) -> None:
         limit = self._settings.jobs.queue_limit
         if limit is None and self._settings.limits == "runpod":
-            limit = max(RUNPOD_QUEUE, RUNPOD_QUEUE_PER_WORKER * self._watch.most_workers())
+            limit = max(RUNPOD_QUEUE, RUNPOD_QUEUE_PER_WORKER * self._health.most_workers())
         if limit is None:
             return
-        waiting = await self._watch.waiting(endpoint)
+        waiting = await self._health.waiting(endpoint)
         if waiting >= limit:
             raise TooManyRequests(
-                f"the queue of endpoint {endpoint.id!r} is full: {waiting} jobs wait, {limit} may "
+                f"the queue of endpoint {endpoint.id!r} is full: {waiting} jobs wait, the limit is {limit} "
                 "(VOXGATE_JOBS__QUEUE_LIMIT); try again later",
                 retry_after_s=5.0,
             )
 
     async def find(self, principal: Principal, endpoint_id: str, job_id: str) -> JobRecord:
-        """The job's row.
+        """Return the job's row.
 
         Raises:
             NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
         """
         job = self._recent.get(job_id) or self._write_behind.get(job_id)
         if job is None or not _is_of(job, principal, endpoint_id):
-            # A stranger's job costs the same one look as an id nobody has: the time an answer takes tells nothing.
+            # Another tenant's job costs one read, like an unknown id: the answer's time must not tell them apart.
             job = await self._store.peek(job_id)
             if job is not None and not _is_of(job, principal, endpoint_id):
                 job = None
             if job is not None and job.state is JobState.COMPLETED:
-                # The request is read too, but only of finished jobs: it says how the result is answered.
+                # `get` also reads the request, which says how the result is delivered; only finished jobs need it.
                 job = await self._store.get(job_id) or job
                 self._recent.add(job)
         if job is None or (job.retain_until_ms is not None and job.retain_until_ms < self._clock.now_ms()):

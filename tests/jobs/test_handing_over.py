@@ -107,7 +107,7 @@ async def test_what_a_stream_has_given_out_is_never_gone_on_with_in_another_voic
         job = await caller.until(job_id)
         assert job["status"] == "FAILED"
         assert job["error"].startswith("this voice cannot speak Cyrillic script")
-        assert "its fallbacks were not asked, since some of it was already given out in its voice" in job["error"]
+        assert "its fallbacks were not tried, since a part was already sent in its voice" in job["error"]
         assert not spoken(tmp_path / "record")
 
 
@@ -128,6 +128,6 @@ async def test_a_listener_who_has_heard_the_first_is_told_whom_to_ask(tmp_path: 
             async with caller.http.stream("POST", "/v1/audio/speech", json=body) as answer:
                 async for piece in answer.aiter_raw():
                     heard += piece
-        assert b"hibari could not speak all of it and scripted spoke the whole instead" in heard
+        assert b"hibari could not speak the whole text, and scripted spoke it instead" in heard
         answer = await caller.http.post("/v1/audio/speech", json=body | {"model": "scripted", "stream_format": "audio"})
         assert answer.status_code == 200

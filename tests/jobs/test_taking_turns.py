@@ -170,7 +170,7 @@ async def test_runpods_rule_of_a_full_queue_grows_with_the_workers(
             await caller.run(f"Waiting{n} has a place in line.")
         answer = await caller.post("run", {"input": {"text": "Late finds no place."}})
         assert answer.status_code == 429
-        assert f"{room} jobs wait, {room} may" in answer.json()["error"]
+        assert f"{room} jobs wait, the limit is {room}" in answer.json()["error"]
         assert int(answer.headers["retry-after"]) >= 1
 
 

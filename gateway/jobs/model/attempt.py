@@ -1,4 +1,4 @@
-"""One attempt at a job: what others look at while it is under way."""
+"""The state of one attempt at a job while it runs."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from storage.records import JobRecord, Lane
 
 
 class Lost(Exception):
-    """The lease is somebody else's, or the job has ended: whatever comes of this attempt is thrown away."""
+    """The lease belongs to another server, or the job has ended; the result of this attempt is discarded."""
 
 
 class Attempt:
-    """The state of one attempt that others look at: the heartbeat, the claimer, `/status`.
+    """Holds the state of one attempt, read by the heartbeat, the claimer and `/status`.
 
     Args:
-        missed: the cache key under which nothing was found when the job came, a moment ago.
+        missed: the cache key under which nothing was found when the job was submitted, a moment ago.
 
     Attributes:
-        chunks_done: those that earlier attempts have done are not done again. A beat tells it, or the takes that are
-            stored; callers hear what was told, so that nobody hears more than the next attempt would begin with.
+        chunks_done: chunks of all attempts; finished chunks are not spoken again. Callers see the number in the row,
+            written by beats and by stored takes, so that it never falls when another attempt starts.
         rank: its lane, until it is lifted.
     """
 
@@ -40,54 +40,54 @@ class Attempt:
         self._lifted = False
         self.completed = False
         self.suspect = job.deaths > 0
-        """Whether a server has died while it ran the job, and nothing of it was stored since."""
+        """True if a server died while it ran the job, and no take of it was stored since."""
         self.making_room = False
         self.cleared: Callable[[], None] | None = None
-        """What to call when the job is no suspect any more."""
+        """Called when the job stops being a suspect."""
 
     @property
     def execution_ms(self) -> int:
-        """Execution over all attempts; see Timing for what is work."""
+        """Execution time in ms over all attempts; see Timing for what counts."""
         return self.job.execution_ms + round((self.timing.worked_s() or 0.0) * 1000)
 
     @property
     def progress(self) -> tuple[int, int, int]:
-        """What its beat tells: chunks done, chunks there are, ms of execution."""
+        """The progress that a beat writes: chunks done, chunks in total, ms of execution."""
         return self.chunks_done, self.chunks_total, self.execution_ms
 
     @property
     def can_be_lifted(self) -> bool:
-        """Whether others may wait for the same speech, and not with low priority."""
+        """True if jobs of higher priority may follow this low-priority job's flight."""
         return self.rank.lane is Lane.LOW and self.job.flight_key is not None and not self.completed
 
     def lift(self) -> None:
-        """Somebody who is not of low priority waits for the same speech: it is as urgent as that."""
+        """Raise the job to the lane of a normal job, since a job of normal priority follows its flight."""
         self._lifted = True
-        # Before it is planned nobody knows its chunks; the plan says whether it is short.
+        # The number of chunks is not known before the plan, which then sets the right lane.
         self.rank.lift(lane_of_chunks(self.chunks_total) if self.chunks_total else Lane.LONG)
 
     def planned(self, total: int) -> None:
-        """There are so many chunks."""
+        """Set the number of chunks of the plan."""
         self.chunks_total = total
         self.chunks_done = min(self.chunks_done, total)
         if self._lifted:
             self.lift()
 
     def counted(self, done: int) -> None:
-        """So many chunks are done in this attempt, those that were found included."""
+        """Set the number of finished chunks of this attempt, stored takes it found included."""
         self.chunks_done = max(self.chunks_done, min(done, self.chunks_total))
 
-    def begin_anew(self) -> None:
-        """Another backend speaks all of it."""
+    def restart(self) -> None:
+        """Reset the progress, since another backend speaks all chunks."""
         self.chunks_done = self.chunks_total = 0
 
     @property
     def spoken(self) -> bool:
-        """Whether all of it is spoken: it will end by itself in a moment."""
+        """True if all chunks are spoken: the job ends in a moment."""
         return 0 < self.chunks_total <= self.chunks_done
 
     def kept(self) -> None:
-        """A take of it was stored: no suspect any more, and the moment to make room, if it was asked to."""
+        """Note that a take was stored: the job is no longer a suspect; if asked to make room, it leaves now."""
         if self.suspect:
             self.suspect = False
             if self.cleared is not None:
@@ -96,7 +96,7 @@ class Attempt:
             self._leave()
 
     def make_room(self, *, at_once: bool) -> None:
-        """Go back to the queue, when the next take is stored or at once."""
+        """Go back to the queue: now, or when the next take is stored."""
         self.making_room = True
         if at_once:
             self._leave()
@@ -106,7 +106,7 @@ class Attempt:
             self.task.cancel()
 
     def lose(self) -> None:
-        """The job is not ours any more: stop working on it."""
+        """Stop working on the job, since this server no longer holds its lease."""
         self.lost = True
         if self.task is not None:
             self.task.cancel()

@@ -1,4 +1,4 @@
-"""Job ids: UUIDv7 (RFC 9562), so that they sort by time; opaque to clients, shaped like RunPod's."""
+"""Job ids: UUIDv7 (RFC 9562), so that they sort by time; opaque to clients, in RunPod's form."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def uuid7(now_ms: int) -> str:
-    """A UUIDv7 of this wall time in UTC milliseconds, with 74 random bits."""
+    """Make a UUIDv7 of this wall time in UTC milliseconds, with 74 random bits."""
     chance = os.urandom(10).hex()
     stamp = f"{now_ms & 0xFFFF_FFFF_FFFF:012x}"
     variant = _VARIANT[chance[3]]
@@ -17,6 +17,6 @@ def uuid7(now_ms: int) -> str:
 
 
 def job_id(kind: str, now_ms: int) -> str:
-    """`UUID-v1` for `/run`, `sync-UUID-v1` for `/runsync`."""
+    """Make a job id: `UUID-v1` for `/run`, `sync-UUID-v1` for `/runsync`."""
     unique = uuid7(now_ms)
     return f"sync-{unique}-v1" if kind == "runsync" else f"{unique}-v1"

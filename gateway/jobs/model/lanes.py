@@ -1,13 +1,13 @@
-"""Lanes: the part of the queue and of a server's places that a job has by its length and priority."""
+"""Lanes: a job's length and priority decide which part of the queue and of a server's slots it uses."""
 
 from __future__ import annotations
 
 from storage.records import Lane
 
 SHORT_CHUNKS = 2
-"""Chunks of a short job, at most."""
+"""Maximum chunks of a short job."""
 
 
 def lane_of_chunks(chunks: int) -> Lane:
-    """The lane of a job of so many chunks that is not of low priority."""
+    """Return the lane of a normal-priority job with this number of chunks."""
     return Lane.SHORT if chunks <= SHORT_CHUNKS else Lane.LONG

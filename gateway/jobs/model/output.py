@@ -1,7 +1,7 @@
-"""The `output` of a finished job: what is stored without audio, and what a caller gets with it.
+"""The `output` of a finished job: stored as the JSON of `Meta`, without audio.
 
-Stored is the JSON of `Meta`. An answer puts the audio in front of it as base64 or as a signed address. The pieces
-are joined as bytes: decoding and encoding megabytes of base64 again for every answer would be most of its cost.
+An answer puts the audio in front of it, as base64 or as a signed address. The pieces are joined as bytes: decoding
+and encoding megabytes of base64 for every answer would be most of its cost.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ MIMETYPES = {
 
 
 class OutputWarning(msgspec.Struct, frozen=True):
-    """Something that was asked for and could not be had, or happened otherwise than one would expect."""
+    """A warning: an option that could not be applied, or an unexpected event."""
 
     code: str
     message: str
 
 
 class CacheEntry(msgspec.Struct, frozen=True):
-    """A cache entry, ready to be answered from.
+    """A cache entry as answers need it.
 
     Args:
         output: JSON without audio, `cache_hit` true.
@@ -44,7 +44,7 @@ class CacheEntry(msgspec.Struct, frozen=True):
 
 
 class Meta(msgspec.Struct, frozen=True):
-    """Everything of an output but its audio. Field names are those of RunPod's Chatterbox worker, and our own after."""
+    """An output without its audio. RunPod's Chatterbox worker named the fields; our own fields follow them."""
 
     mimetype: str
     duration_ms: int
@@ -83,12 +83,12 @@ def stored(
     own_warnings: tuple[OutputWarning, ...],
     takes_retried: int = 0,
 ) -> tuple[str, str]:
-    """The JSON kept with the job that was spoken, and with everyone who is answered from the cache afterwards.
+    """Return two outputs as JSON: that of the job that was spoken, and that of later answers from the cache.
 
     Args:
-        warnings: about the sound; whoever hears it gets them.
-        own_warnings: about this very request.
-        takes_retried: how many takes were spoken again because they were flawed; only the job that spoke says so.
+        warnings: about the audio; in both outputs.
+        own_warnings: about this request; in the first output only.
+        takes_retried: number of takes spoken again because they were flawed; in the first output only.
     """
     meta = Meta(
         mimetype=mimetype,
@@ -125,12 +125,12 @@ _SUFFIXES = {mimetype: f".{name}" for name, mimetype in MIMETYPES.items()}
 
 
 def suffix_of(output: str | bytes) -> str:
-    """The file suffix of the audio an output is about, with its dot."""
+    """Return the file suffix of an output's audio, with its dot."""
     return _SUFFIXES[_decode_head(output).mimetype]
 
 
 def warned(output: str, warnings: tuple[tuple[str, str], ...]) -> str:
-    """The same output with warnings of this very request in front of its own."""
+    """Return the output with the warnings of this request in front of its own."""
     if not warnings:
         return output
     data = _decode(output)
@@ -140,12 +140,12 @@ def warned(output: str, warnings: tuple[tuple[str, str], ...]) -> str:
 
 
 def split_audio(output: bytes, audio_url: str, *, inline: bool) -> tuple[bytes, bytes]:
-    """The output as answered, before and after its base64: `audio_base64` (if inline) and `audio_url` come first."""
+    """Return the answered output before and after its base64: `audio_base64` (if inline) and `audio_url` come first."""
     after = b'"audio_url":' + _encode(audio_url) + b"," + output[1:]
     return (b'{"audio_base64":"', b'",' + after) if inline else (b"{", after)
 
 
 def with_audio(output: bytes, encoded: bytes | None, audio_url: str) -> bytes:
-    """The output as answered, in one piece."""
+    """Return the answered output in one piece."""
     before, after = split_audio(output, audio_url, inline=encoded is not None)
     return b"".join((before, encoded or b"", after))

@@ -1,4 +1,4 @@
-"""Who waits for which job in this process."""
+"""Signals between the tasks of one process that a job has changed."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from contextlib import contextmanager
 
 
 class Signals:
-    """Wakes those who wait for a job. Of jobs on another server PostgreSQL tells; elsewhere they are polled."""
+    """Wakes the tasks that wait for a job. Changes at other servers come by PostgreSQL NOTIFY; on SQLite by polling."""
 
     def __init__(self) -> None:
         self._waiting: defaultdict[str, set[asyncio.Future[None]]] = defaultdict(set)
 
     def notify(self, *job_ids: str) -> None:
-        """The jobs have changed."""
+        """Wake all tasks that wait for these jobs."""
         for job_id in job_ids:
             for future in self._waiting.pop(job_id, ()):
                 if not future.done():
                     future.set_result(None)
 
     def notify_everyone(self) -> None:
-        """The server is stopping: nobody is to wait any longer."""
+        """Wake all waiting tasks, since the server is stopping."""
         self.notify(*list(self._waiting))
 
     def notify_all(self) -> None:
-        """Any of the jobs may have changed."""
+        """Wake all waiting tasks, since any job may have changed."""
         self.notify(*self._waiting)
 
     async def wait(self, job_id: str, seconds: float) -> None:
-        """Until the job changes or the time is over."""
+        """Wait until the job changes, at most `seconds`."""
         with self.expecting(job_id) as changed:
             await asyncio.wait((changed,), timeout=seconds)
 
     @contextmanager
     def expecting(self, *job_ids: str) -> Iterator[asyncio.Future[None]]:
-        """Something that is done once one of the jobs changes: nothing is missed between a look and the wait for it."""
+        """A future that completes at the next notification for any of these jobs. Create it before reading the job."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         for job_id in job_ids:
             self._waiting[job_id].add(future)

@@ -1,4 +1,4 @@
-"""What the job API takes and gives, on the wire. Field names are RunPod's (camelCase where theirs are)."""
+"""The request and answer bodies of the job API. Field names are RunPod's (camelCase where theirs are)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Policy(msgspec.Struct, frozen=True):
     Args:
         executionTimeout: 5,000 to 604,800,000; counts only while the job is IN_PROGRESS.
         ttl: 10,000 to 604,800,000 from submission, queue and run together.
-        lowPriority: after every normal job.
+        lowPriority: run after all normal jobs.
     """
 
     executionTimeout: int | None = None
@@ -39,14 +39,14 @@ class Envelope(msgspec.Struct, frozen=True):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """How far a job is."""
+    """The progress of a job."""
 
     chunks_done: int
     chunks_total: int
 
 
 class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A job as `/status` answers it. `output` is ready JSON; times are whole milliseconds."""
+    """A job as `/status` answers it. `output` is encoded JSON; times are whole milliseconds."""
 
     id: str
     status: str
@@ -61,12 +61,12 @@ class JobView(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def final(self) -> bool:
-        """Whether this state will never change."""
+        """True if this state never changes."""
         return self.status not in ("IN_QUEUE", "IN_PROGRESS")
 
 
 class JobCounts(msgspec.Struct, frozen=True):
-    """Jobs of an endpoint; finished ones as long as they are kept."""
+    """Jobs of an endpoint by state; finished jobs are counted while they are kept."""
 
     completed: int = 0
     failed: int = 0
@@ -117,7 +117,7 @@ class EndpointInfo(msgspec.Struct, frozen=True):
 
 
 def read_policy(envelope: Envelope) -> Policy:
-    """The envelope's policy.
+    """Return the envelope's policy.
 
     Raises:
         BadRequest: a value out of range, or `s3Config`.

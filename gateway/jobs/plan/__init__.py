@@ -1,1 +1,1 @@
-"""Reads a request, assigns it to a backend, plans its takes, and makes its record."""
+"""Decodes a request, assigns it to a backend, plans its takes, and makes its record."""

@@ -1,4 +1,4 @@
-"""From the bytes of `input` to what will be spoken, by whom, under which cache key."""
+"""Turns the bytes of `input` into an assignment: the request, its arm, its chunk rule and its cache key."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from gateway.speech.text.spell import can_spell_out
 MEMO_SHARE = 16
 MEMO_OVERHEAD_BYTES = 3_000
 
-_OPERATORS_WARNINGS = ("max_chars_clamped",)
-"""About a setting, not about the request: no caller could ask otherwise, so `strict` lets them pass."""
+_OPERATOR_WARNINGS = ("max_chars_clamped",)
+"""Warnings about a server setting, which no request can change; `strict` does not refuse them."""
 
 
 class Assignment(msgspec.Struct, frozen=True):
@@ -37,7 +37,7 @@ class Assignment(msgspec.Struct, frozen=True):
 
     Args:
         key: the cache key of the finished audio.
-        warnings: what this request, on this arm, does not get as asked: (code, message).
+        warnings: options that this arm does not apply as requested: (code, message).
         spelled_out: numbers and abbreviations become words before the text is planned.
         lexicon: the tenant's pronunciation dictionary; None where it does not change the text.
     """
@@ -52,7 +52,7 @@ class Assignment(msgspec.Struct, frozen=True):
     lexicon: Lexicon | None = None
 
     def order(self, source: Source) -> PlanOrder:
-        """What its plan is made from; `source` is that of its takes."""
+        """Return the input of its plan; `source` is that of its takes."""
         request, arm = self.request, self.arm
         return PlanOrder(
             text=request.text,
@@ -68,7 +68,7 @@ class Assignment(msgspec.Struct, frozen=True):
 
 
 class Assigner:
-    """Reads requests."""
+    """Decodes requests and assigns them to arms."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Assigner:
         pronunciations: Pronunciations | None = None,
         planner: Planner | None = None,
     ) -> None:
-        """Without `pronunciations` every text is spoken as it is written; `planner` reads those that are long."""
+        """Make an assigner. `pronunciations` respells texts; None: never. `planner` decodes long inputs."""
         self._planner = planner or Planner()
         self._pronunciations = pronunciations
         self._router = router
@@ -86,15 +86,15 @@ class Assigner:
         self._take_retries = settings.jobs.take_retries
         self._memo: HotTier[Assignment] = HotTier(beside(settings.cache.hot_bytes, MEMO_SHARE))
         self.reading = 0
-        """Grows when endpoints or voices have changed, so that what was read before can be told."""
+        """Grows when endpoints, voices or dictionaries change; marks older assignments as outdated."""
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of what is remembered."""
+        """Bytes of the memo."""
         return self._memo.size_bytes
 
     def remembered(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
-        """The same as `read`, from memory where this very input was read before: the hot path's shortcut.
+        """Do the same as `read`, from the memo where the same input was read before; used by the hot path.
 
         Raises:
             InvalidInput, ModelNotInitialized: see `read`.
@@ -103,20 +103,20 @@ class Assigner:
         found = self._memo.get(memo)
         if found is None:
             found = self.read(raw_input, endpoint, tenant)
-            # Its options may be as long as its text.
+            # The raw input counts twice: the options may be as long as the text.
             self._memo.put(memo, found, len(raw_input) + held_by(raw_input, found.request.text) + MEMO_OVERHEAD_BYTES)
         return found
 
     def takes_long(self, raw_input: bytes, tenant: str) -> bool:
-        """Whether reading it would hold up the event loop: see `accept`."""
+        """Return whether decoding it here would block the event loop for long: see `accept`."""
         return len(raw_input) > (LONG_BYTES // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES)
 
     async def accept(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
-        """The same as `read` for an input of any length; a long one is read in another process.
+        """Do the same as `read` for an input of any length; a long one is decoded in another process.
 
         Raises:
             InvalidInput, ModelNotInitialized: see `read`.
-            ReadingFailed: the process that read it died.
+            ReadingFailed: the process that decoded it died.
         """
         if not self.takes_long(raw_input, tenant):
             return self.remembered(raw_input, endpoint, tenant)
@@ -127,16 +127,16 @@ class Assigner:
         return _checked(await self._assigned(request, self._router.first(request, endpoint, tenant), tenant))
 
     def forget(self) -> None:
-        """Endpoints, voices or dictionaries have changed: what was read with them may be read otherwise now."""
+        """Clear the memo, since endpoints, voices or dictionaries have changed."""
         self._memo.clear()
         self.reading += 1
 
     def read(self, raw_input: bytes | msgspec.Raw, endpoint: Endpoint, tenant: str) -> Assignment:
-        """Decode, resolve and key a request.
+        """Decode a request, choose its arm and build its cache key.
 
         Raises:
-            InvalidInput: what was wrong, what is allowed.
-            ModelNotInitialized: who should speak is not loaded here.
+            InvalidInput: states what was wrong and what is allowed.
+            ModelNotInitialized: the backend that should speak is not loaded here.
         """
         try:
             request = decode_request(raw_input, endpoint.input_defaults)
@@ -145,19 +145,19 @@ class Assigner:
         return _checked(self.assign(request, self._router.first(request, endpoint, tenant), tenant))
 
     def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
-        """The request on this arm."""
+        """Assign the request to this arm."""
         draft, recipe = self._draft(request, arm, tenant)
         return _keyed(draft, *respelled_key(draft.source, recipe, draft.lexicon))
 
     async def _assigned(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
-        """The request on this arm, however long its text is."""
+        """Assign the request to this arm; a long text is keyed in another process."""
         if len(request.text) <= (LONG_CHARS // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES):
             return self.assign(request, arm, tenant)
         draft, recipe = self._draft(request, arm, tenant)
         return _keyed(draft, *await self._planner.key(draft.source, recipe, draft.lexicon, tenant))
 
     def _draft(self, request: SpeechRequest, arm: Arm, tenant: str) -> tuple[Assignment, Recipe]:
-        """All of an assignment but its key, and what that is made from; its dictionary may change nothing."""
+        """Return an assignment without its key, and the key's recipe. Its lexicon may match nothing in the text."""
         rule, clamped = clamp_max_chars(arm.capabilities.chunk, self._max_chars)
         wanted = request.normalize == "on" or (request.normalize == "auto" and arm.capabilities.spell_out)
         spelled_out = wanted and can_spell_out(arm.language)
@@ -185,7 +185,7 @@ class Assigner:
         if clamped is not None:
             warnings.append(("max_chars_clamped", clamped))
         if request.normalize == "on" and not spelled_out:
-            message = f"there are no words for the numbers of {arm.language!r} here: they are spoken as written"
+            message = f"this server has no words for numbers in {arm.language!r}: they are spoken as written"
             warnings.append(("not_normalized", message))
         lexicon = None if self._pronunciations is None else self._pronunciations.lexicon(tenant, arm.language)
         return Assignment(request, arm, source, rule, "", tuple(warnings), spelled_out, lexicon), recipe
@@ -196,24 +196,24 @@ class Assigner:
     def _unknown(self, error: UnknownLanguage) -> InvalidInput:
         return InvalidInput(f"{error}; {self._router.speakers.known()}")
 
-    def who_else(self, text: str, but: Collection[str]) -> str:
-        """Which backends could speak the script of a text that these cannot, in words; "" if nothing is known."""
+    def speakers_of(self, text: str, but: Collection[str]) -> str:
+        """Name, in a sentence, the backends except these that can speak the text's script; "" if none is known."""
         return self._router.speakers.of_text(text, but)
 
     async def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
-        """The request on every arm that may speak it, in their order.
+        """Assign the request to every arm that may speak it, in their order.
 
         Raises:
-            InvalidInput, ModelNotInitialized: there is none.
-            ReadingFailed: the process that read its text died.
+            InvalidInput, ModelNotInitialized: no arm may speak it.
+            ReadingFailed: the process that keyed its text died.
         """
         return [await self._assigned(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]
 
     async def plan(self, assignment: Assignment, source: Source, tenant: str) -> Planned:
-        """The plan of a request on its arm.
+        """Plan a request on its arm.
 
         Args:
-            source: of its takes.
+            source: the source of its takes.
 
         Raises:
             ReadingFailed: the process that planned it died.
@@ -226,7 +226,7 @@ def _keyed(draft: Assignment, key: str, respelled: bool) -> Assignment:
 
 
 def _checked(assignment: Assignment) -> Assignment:
-    lacking = [message for code, message in assignment.warnings if code not in _OPERATORS_WARNINGS]
+    lacking = [message for code, message in assignment.warnings if code not in _OPERATOR_WARNINGS]
     if assignment.request.strict and lacking:
         raise InvalidInput("; ".join(lacking) + " ('strict' is set)")
     return assignment

@@ -1,4 +1,4 @@
-"""The lane of a request, found by planning no more of its text than that needs."""
+"""Finds the lane of a request with as little planning as possible."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from storage.records import Lane
 
 
 def lane_of(assignment: Assignment, *, low: bool) -> Lane:
-    """The lane of a request on its arm; planned where its length alone does not tell.
+    """Return the lane of a request on its arm. A text is planned only if its length does not decide.
 
-    SHORT_CHUNKS of the longest chunks are planned in a millisecond; longer texts are long whatever they hold.
+    A text longer than SHORT_CHUNKS chunks of maximum length is in the long lane; shorter ones are planned in a
+    millisecond.
     """
     if low:
         return Lane.LOW

@@ -1,4 +1,4 @@
-"""What a job's takes are, for whoever speaks them and whoever reads them."""
+"""Plans a job's takes in the same way for the runner and for followers."""
 
 from __future__ import annotations
 
@@ -19,52 +19,53 @@ async def assignments_of(
     job: JobRecord,
     request: SpeechRequest,
     endpoint: Endpoint,
-    intake: Assigner,
-    freshen: Callable[[], Awaitable[None]],
+    assigner: Assigner,
+    reload: Callable[[], Awaitable[None]],
 ) -> list[Assignment]:
-    """The request on every arm that may speak it, as the server that accepted it saw it: the one it planned first.
+    """Assign the request to every arm that may speak it, starting with the arm chosen at submit.
 
-    That server may have known a voice a moment before this one: what does not fit the job is looked up again.
+    The server that accepted the job may have seen a voice before this one: if the result does not fit the job,
+    `reload` is called and the arms are computed again.
 
     Args:
-        freshen: reads again what another server may have changed.
+        reload: reads again voices, dictionaries and endpoints that another server may have changed.
 
     Raises:
         InvalidInput, ModelNotInitialized, ReadingFailed: see `Assigner.assignments`.
     """
     try:
-        found = await _assigned(job, request, endpoint, intake)
+        found = await _assigned(job, request, endpoint, assigner)
     except REFUSALS:
         found = []
     if found and job.flight_key in (None, found[0].key):
         return found
-    await freshen()
-    return await _assigned(job, request, endpoint, intake)
+    await reload()
+    return await _assigned(job, request, endpoint, assigner)
 
 
-async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, intake: Assigner) -> list[Assignment]:
-    found = await intake.assignments(request, endpoint, job.tenant)
+async def _assigned(job: JobRecord, request: SpeechRequest, endpoint: Endpoint, assigner: Assigner) -> list[Assignment]:
+    found = await assigner.assignments(request, endpoint, job.tenant)
     planned = next((n for n, assignment in enumerate(found) if assignment.arm.backend == job.backend), 0)
-    # A server without the endpoint's first backend planned a fallback: whoever follows or listens waits for that one.
+    # A server without the endpoint's first backend planned a fallback: followers and listeners wait for that arm.
     return found[planned:]
 
 
-async def plan_of(assignment: Assignment, job: JobRecord, intake: Assigner) -> Planned:
-    """The plan and the script of a job on its arm.
+async def plan_of(assignment: Assignment, job: JobRecord, assigner: Assigner) -> Planned:
+    """Return the plan and the script of a job on its arm.
 
     Raises:
         ReadingFailed: the process that planned it died.
     """
-    return await intake.plan(assignment, take_source(assignment, job.id), job.tenant)
+    return await assigner.plan(assignment, take_source(assignment, job.id), job.tenant)
 
 
 def take_source(assignment: Assignment, job_id: str) -> Source:
-    """Takes of a request that wants no cache are nobody else's; they stay for its own resumption."""
+    """Return the source of a job's takes. With `cache: off` the scope is the job: only its attempts reuse them."""
     if assignment.request.cache == "off":
         return msgspec.structs.replace(assignment.source, scope=f"job:{job_id}")
     return assignment.source
 
 
 def own_takes(request: SpeechRequest) -> bool:
-    """Whether only what the job itself has spoken is its own, as with `cache: refresh`."""
+    """Return whether the job may use only takes it has spoken itself, as with `cache: refresh`."""
     return request.cache == "refresh"

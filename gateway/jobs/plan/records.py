@@ -1,4 +1,4 @@
-"""The records of jobs as they are made: queued, finished before they came, or refused."""
+"""Makes the records of new jobs: queued, answered from the cache, or refused."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Records:
         assignment: Assignment,
         request_id: str | None,
     ) -> JobRecord:
-        """A job that is accepted; `waiting` adds what it needs in the queue."""
+        """Make the record of an accepted job; `waiting` adds the lane it needs in the queue."""
         now = self._clock.now_ms()
         request = assignment.request
         return JobRecord(
@@ -63,11 +63,11 @@ class Records:
         )
 
     def waiting(self, job: JobRecord, assignment: Assignment) -> JobRecord:
-        """The same job with its lane, which only a job that waits has to know."""
+        """Return the job with its lane, which only a waiting job needs."""
         return msgspec.structs.replace(job, lane=lane_of(assignment, low=job.low_priority))
 
     def answered(self, job: JobRecord, assignment: Assignment, entry: CacheEntry) -> JobRecord:
-        """The same job, finished as it came with what the cache has."""
+        """Return the job as COMPLETED with the cache entry's output."""
         now = self._clock.now_ms()
         return msgspec.structs.replace(
             job,
@@ -83,7 +83,7 @@ class Records:
         )
 
     def hit(self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: CacheEntry) -> JobRecord:
-        """A `/runsync` that is answered from memory: the row of many hits, each of a request of its own."""
+        """Make the record of a `/runsync` answered from memory; a template for all hits of one input."""
         job = self.queued(principal, endpoint, Envelope(), Policy(), "runsync", assignment, request_id=None)
         return self.answered(job, assignment, entry)
 
@@ -95,7 +95,7 @@ class Records:
         kind: Kind,
         error: InvalidInput | ModelNotInitialized | ReadingFailed,
     ) -> JobRecord:
-        """A job that nobody here can speak: FAILED as it came."""
+        """Make the FAILED record of a request that cannot be spoken here."""
         now = self._clock.now_ms()
         return JobRecord(
             id=job_id(kind, now),
@@ -120,5 +120,5 @@ class Records:
 
 
 def retained_until(jobs: JobSettings, kind: str, finished_ms: int) -> int:
-    """The wall time, in UTC ms, from which a job of this kind that ended at `finished_ms` is not answered any more."""
+    """Return the end of retention, in UTC ms, of a job of this kind that ended at `finished_ms`."""
     return finished_ms + round(1000 * (jobs.retention_run_s if kind == "run" else jobs.retention_runsync_s))

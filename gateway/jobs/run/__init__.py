@@ -1,1 +1,1 @@
-"""Claims jobs under a lease, runs them, and writes how they end."""
+"""Claims jobs under a lease, runs them, and writes their ends."""

@@ -1,8 +1,8 @@
-"""How long a job may run, in time that is really spent on it.
+"""Enforces the time limit of a job, in execution time.
 
-`executionTimeout` is the total time since an engine first had the job in its hands. Without one the limit is the
-time since the last finished chunk: a long text may take hours, a hung engine may not. Neither counts while the job
-waits for a model.
+`executionTimeout` limits the total time since an engine first took a chunk of the job. Without it the limit is the
+time since the last finished chunk, since a long text may take hours, but a hung engine must be stopped. Time in which
+the job waits for a model does not count.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from gateway.speech.speak.timing import Timing
 
 LOOK_AGAIN_S = 0.25
-"""Seconds between looks at a job that waits for an engine or its model."""
+"""Seconds between checks of a job that waits for an engine or its model."""
 
 
 class DeadlineOver(Exception):
@@ -22,11 +22,11 @@ class DeadlineOver(Exception):
 
 
 class Deadline:
-    """The limit of one attempt.
+    """The time limit of one attempt.
 
     Args:
         total_s: limit since work began; None: no such limit.
-        stall_s: limit since the last finished chunk, where there is no `total_s`.
+        stall_s: limit since the last finished chunk; used if `total_s` is None.
     """
 
     def __init__(self, timing: Timing, total_s: float | None, stall_s: float) -> None:
@@ -36,11 +36,11 @@ class Deadline:
         self._worked_at_last_take_s = 0.0
 
     def took(self) -> None:
-        """A chunk was finished."""
+        """Restart the stall limit, since a chunk was finished."""
         self._worked_at_last_take_s = self._timing.worked_s() or 0.0
 
     def left_s(self) -> float | None:
-        """Seconds of work until the end; None while the job waits."""
+        """Return the seconds of work left; None while the job waits."""
         worked_s = self._timing.worked_s()
         if worked_s is None or self._timing.held_up:
             return None
@@ -59,14 +59,14 @@ class Deadline:
         assert worker is not None  # it runs in a task
         over = False
 
-        async def watch() -> None:
+        async def enforce() -> None:
             nonlocal over
-            while (left := self.left_s()) is None or left > 0:  # noqa: ASYNC110 - time is what it waits for
+            while (left := self.left_s()) is None or left > 0:  # noqa: ASYNC110 - no event tells that time is over
                 await asyncio.sleep(LOOK_AGAIN_S if left is None else min(left, 60.0))
             over = True
             worker.cancel()
 
-        watcher = asyncio.create_task(watch(), name="deadline")
+        enforcer = asyncio.create_task(enforce(), name="deadline")
         try:
             yield
         except asyncio.CancelledError:
@@ -74,4 +74,4 @@ class Deadline:
                 raise DeadlineOver from None
             raise
         finally:
-            watcher.cancel()
+            enforcer.cancel()

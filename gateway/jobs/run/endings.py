@@ -1,4 +1,4 @@
-"""How an attempt at a job ends, and what is written of it: finished, failed, handed back, or tried again later."""
+"""Writes the end of an attempt at a job: completed, failed, handed back, or tried again later."""
 
 from __future__ import annotations
 
@@ -41,10 +41,10 @@ log = get_logger("voxgate.jobs")
 
 
 class Endings:
-    """Writes how attempts end, and tells those who wait.
+    """Writes the ends of attempts and notifies waiting callers.
 
     Args:
-        on_end: called with the finished job, if it went well here, and the ids of all jobs that ended with it.
+        on_end: called with the job, if it was COMPLETED here, else None, and the ids of all jobs that ended with it.
     """
 
     def __init__(
@@ -72,14 +72,14 @@ class Endings:
         self._no_room = PausesForRoom()
 
     async def complete(self, run: Attempt, assignment: Assignment, spoken: SpokenUtterance, began: float) -> None:
-        """Store the file, then the row and all that goes with it, then answer.
+        """Store the audio file, then the job's row and cache entry, then notify.
 
         Args:
             began: monotonic seconds when speaking began.
 
         Raises:
-            Lost: the job was somebody else's by then.
-            StorageError: it could not be stored.
+            Lost: the lease was lost before.
+            StorageError: the file or the row could not be stored.
         """
         job, request, arm = run.job, assignment.request, assignment.arm
         now = self._clock.now_ms()
@@ -127,7 +127,7 @@ class Endings:
             job.attempt,
             Completion(
                 output=output,
-                follower_output=warned(hit, assignment.warnings),  # they asked the same of the same arm
+                follower_output=warned(hit, assignment.warnings),  # followers have the same request and arm
                 blob=blob,
                 cache_entry=entry,
                 cache_key=assignment.key,
@@ -146,7 +146,7 @@ class Endings:
         if not done.ok:
             await self._settled(run, blob)
             raise Lost
-        self._answers.forget([assignment.key])  # a refresh has replaced it
+        self._answers.forget([assignment.key])  # `cache: refresh` may have replaced the entry
         self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
         self._metrics.engine_seconds.labels(arm.backend).inc(spoken.engine_s)
         self._metrics.job_delay_seconds.observe(delay_ms / 1000)
@@ -166,8 +166,8 @@ class Endings:
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
         await self._settled(run, blob)
-        # After those who wait for the job have gone on.
-        _tell(
+        # After the waiting callers were notified.
+        _log_end(
             JobState.COMPLETED,
             arm.backend,
             delay_ms,
@@ -179,7 +179,15 @@ class Endings:
         )
 
     async def from_cache(self, run: Attempt, assignment: Assignment) -> bool:
-        """End the job with audio that was finished while it waited, or that a fallback's arm has already."""
+        """Complete the job from the cache, if its entry was made meanwhile or belongs to the fallback's arm.
+
+        Returns:
+            False if there is no entry.
+
+        Raises:
+            Lost: the lease was lost before.
+            StorageError: the row could not be written.
+        """
         found = await self._answers.find(assignment.key, read=False)
         if found is None:
             return False
@@ -203,7 +211,7 @@ class Endings:
         )
         try:
             done = await self._ends.complete(run.job.id, self._owner, run.job.attempt, completion)
-        except BlobMissing:  # swept between our look and our commit
+        except BlobMissing:  # swept between the lookup and the commit
             self._answers.forget([entry.key])
             return False
         if not done.ok:
@@ -211,11 +219,11 @@ class Endings:
         self._answers.note_used(entry.key)
         self._metrics.cache_answers.labels("flight").inc()
         self._ended(run, None, done, JobState.COMPLETED, assignment.arm.backend)
-        _tell(JobState.COMPLETED, assignment.arm.backend, delay_ms, execution_ms, done, chunks_spoken=0)
+        _log_end(JobState.COMPLETED, assignment.arm.backend, delay_ms, execution_ms, done, chunks_spoken=0)
         return True
 
     def _times(self, run: Attempt) -> tuple[int, int]:
-        """Delay and execution in ms; what is not the one is the other."""
+        """Return delay and execution in ms; together they are the time since submission."""
         execution_ms = run.execution_ms
         return max(0, self._clock.now_ms() - run.job.created_ms - execution_ms), execution_ms
 
@@ -228,7 +236,7 @@ class Endings:
         code: str,
         by_input: bool,
     ) -> None:
-        """End the job badly; `by_input` ends those who wait for the same utterance likewise."""
+        """End the job as FAILED or TIMED_OUT; `by_input` ends its followers in the same way."""
         delay_ms, execution_ms = self._times(run)
         done = await self._ends.fail(
             run.job.id,
@@ -244,7 +252,7 @@ class Endings:
         )
         self._ended(run, None, done, state, run.job.backend)
         if done.ok:
-            _tell(state, run.job.backend, delay_ms, execution_ms, done, code=code)
+            _log_end(state, run.job.backend, delay_ms, execution_ms, done, code=code)
 
     def _ended(self, run: Attempt, finished: JobRecord | None, done: Completed, state: JobState, backend: str) -> None:
         if not done.ok:
@@ -257,7 +265,7 @@ class Endings:
         self._on_end(finished, (run.job.id, *done.followers))
 
     async def hand_back(self, run: Attempt, reason: str, *, count_failure: bool, delay_ms: int = 0) -> None:
-        """Put the job back into the queue, where it is available after `delay_ms`."""
+        """Put the job back into the queue, available after `delay_ms`."""
         await self._ends.requeue(
             run.job.id,
             self._owner,
@@ -270,22 +278,22 @@ class Endings:
         self._on_end(None, (run.job.id,))
 
     async def storage_failed(self, run: Attempt, error: StorageError) -> None:
-        """A full disk, a folder that is gone, a locked database: not the job's fault; it waits until that is mended."""
+        """Hand the job back after a storage error; a full disk or a locked database counts as no failure of the job."""
         log.error("storage_failed", code=error.code, reason=str(error))
         if isinstance(error, StorageGone):
             with suppress(StorageError):
-                await self._audio.ensure()  # perhaps only our part of it is gone
+                await self._audio.ensure()  # only our subfolder may be missing
         if isinstance(error, StorageUnavailable):
-            await self._hand_back_at_last(run, str(error), self._pause.next_ms())
+            await self._hand_back_once_writable(run, str(error), self._pause.next_ms())
         elif isinstance(error, StorageFull):
-            await self._hand_back_at_last(run, str(error), self._no_room.next_ms(run.job.id))
+            await self._hand_back_once_writable(run, str(error), self._no_room.next_ms(run.job.id))
         elif isinstance(error, (StorageReadOnly, StorageLocked, StorageGone, StorageOutOfHandles)):
             await self.hand_back(run, str(error), count_failure=False, delay_ms=self._pause.next_ms())
         else:
             await self.try_later(run, str(error), code=error.code)
 
-    async def _hand_back_at_last(self, run: Attempt, reason: str, delay_ms: int) -> None:
-        """A database that is away, or full, cannot be told. Until it can the lease stays ours, and goes on beating."""
+    async def _hand_back_once_writable(self, run: Attempt, reason: str, delay_ms: int) -> None:
+        """Hand the job back as soon as the database accepts the write; until then keep the lease, which beats on."""
         while True:
             try:
                 await self.hand_back(run, reason, count_failure=False, delay_ms=delay_ms)
@@ -294,7 +302,7 @@ class Endings:
                 await self._clock.sleep(FIRST_S)
 
     async def try_later(self, run: Attempt, reason: str, *, code: str) -> None:
-        """Our own fault: back to the queue with growing pauses, until `max_attempts` in a row gave no take."""
+        """Hand the job back after an internal error; pauses grow. After `max_attempts` without a take it fails."""
         failures = run.job.failures + 1
         if failures >= self._settings.jobs.max_attempts:
             await self.end(run, JobState.FAILED, reason, code=code, by_input=False)
@@ -302,15 +310,17 @@ class Endings:
             await self.hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
 
     async def _settled(self, run: Attempt, blob: BlobRecord) -> None:
-        """The row is there: drop the spool, which answers could be read from had a sweeper taken the file."""
+        """Remove the file's spool, kept until the row was written in case a sweep removed the file."""
         try:
             await self._audio.settle(blob)
         except StorageError as error:
             log.warning("file_not_settled", code=error.code, reason=str(error))
 
 
-def _tell(state: JobState, backend: str, delay_ms: int, execution_ms: int, done: Completed, **more: int | str) -> None:
-    """The one line that the log has of a job's end."""
+def _log_end(
+    state: JobState, backend: str, delay_ms: int, execution_ms: int, done: Completed, **more: int | str
+) -> None:
+    """Log the end of a job, one line per job."""
     log.info(
         "job_ended",
         state=state.value,

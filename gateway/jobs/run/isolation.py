@@ -1,8 +1,8 @@
-"""A server for one job: the death of a server says who did it only if nothing else ran there.
+"""Runs suspect jobs alone, so that the next death of a server shows which job caused it.
 
-A job with which a server died is a suspect. It is claimed where nothing else runs, and nothing is claimed beside it
-until a take of it is stored, it has ended, or `ALONE_S` are over. For it, running jobs make room: they go on to the
-end of the chunk in hand, and back to the queue with what they have spoken.
+A job that ran on a server that died is a suspect. It is claimed only where nothing else runs, and nothing else is
+claimed there until a take of it is stored, it has ended, or `ALONE_S` are over. Running jobs make room for it: they
+finish the current chunk and go back to the queue with their stored takes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from gateway.clock import Clock
 from gateway.jobs.model.attempt import Attempt
 
 ALONE_S = 30.0
-"""Seconds for which a suspect that has not stored a take keeps everybody else out."""
+"""Seconds for which a suspect that has not stored a take runs alone."""
 
 PATIENCE_S = 30.0
-"""Seconds for which running jobs may finish the chunk in hand before they make room all the same."""
+"""Seconds that running jobs have to finish the current chunk; then they are stopped."""
 
 LOOK_S = 1.0
-"""Seconds between looks for suspects; they wait for at least one after the death."""
+"""Seconds between looks for suspects; a suspect waits at least this long after the death."""
 
 
 class Isolation:
-    """Says what one server may claim while suspects wait or run.
+    """Decides which jobs one server may claim while suspects wait or run.
 
     Args:
-        running: what runs here, by job id.
+        running: the attempts that run here, by job id.
     """
 
     def __init__(self, clock: Clock, running: Mapping[str, Attempt]) -> None:
@@ -35,24 +35,24 @@ class Isolation:
         self._until = 0.0
         self._next_look = 0.0
         self._since: float | None = None
-        """Since when running jobs are asked to make room; None: they are not."""
+        """Monotonic time since which running jobs are asked to make room; None: they are not."""
 
     def alone(self) -> bool:
-        """Whether a suspect has this server to itself."""
+        """Return whether a suspect runs alone on this server."""
         if not any(run.suspect and not run.completed for run in self._running.values()):
             return False
         return self._clock.monotonic() < self._until
 
     def closed(self) -> bool:
-        """Whether nothing may be claimed but a suspect."""
+        """Return whether only suspects may be claimed."""
         return self._since is not None or self.alone()
 
     def begin(self) -> None:
-        """A suspect begins to run, by itself."""
+        """Start the `ALONE_S` of a suspect that begins to run."""
         self._until = self._clock.monotonic() + ALONE_S
 
     def look_is_due(self) -> bool:
-        """Whether to look for suspects now: seldom, since there are hardly ever any, but often while room is made."""
+        """Return whether to look for suspects now: every `LOOK_S`, and always while jobs make room."""
         now = self._clock.monotonic()
         if now < self._next_look and self._since is None:
             return False
@@ -60,11 +60,11 @@ class Isolation:
         return True
 
     def look_again(self) -> None:
-        """Look at the next opportunity: behind one suspect others may wait."""
+        """Make the next look due at once, since more suspects may wait."""
         self._next_look = 0.0
 
     def make_room(self) -> bool:
-        """Ask what runs to make room for a suspect; whether there is nothing that runs."""
+        """Ask the running jobs to make room for a suspect; return whether none runs."""
         now = self._clock.monotonic()
         if self._since is None:
             self._since = now
@@ -74,7 +74,7 @@ class Isolation:
         return not busy
 
     def over(self) -> None:
-        """No suspect waits, or the one that waited has begun: nobody needs to make room any more."""
+        """Stop making room, since no suspect waits, or the one that waited is about to run."""
         self._since = None
         for run in self._running.values():
             run.making_room = False

@@ -1,8 +1,8 @@
-"""Signs of life of our jobs, and the end of those whose owner gives none.
+"""Leases: writes the heartbeats of this server's jobs, and expires the leases of servers that are silent.
 
-Nobody compares clocks: an observer expires a lease when it has seen the same (owner, beat) for `lease_s` of its own
-monotonic clock. Wall clocks may jump or differ between servers; a stopped process is only late. An observer that was
-itself stopped has seen nothing meanwhile, and begins anew.
+Clocks of servers are not compared: an observer expires a lease when it has seen the same (owner, beat) for `lease_s`
+of its own monotonic clock. Wall clocks may jump or differ between servers; a stopped process is only late. An
+observer that was itself stopped starts its observations again.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from storage.jobs.leases import JobLeases
 from storage.records import Lease
 
 MOST_DEATHS = 5
-"""So many servers in a row that died while they ran a job end it; but for the first it ran in each of them alone."""
+"""Servers in a row that die while they run a job, after which it ends. From the second on the job ran alone."""
 
 log = get_logger("voxgate.jobs")
 
 
 class Leases:
-    """The heartbeat and the observer of one server."""
+    """Runs the heartbeat and the lease observer of one server."""
 
     def __init__(
         self, settings: Settings, clock: Clock, leases: JobLeases, claimer: Claimer, metrics: Metrics, owner: str
@@ -44,7 +44,7 @@ class Leases:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        """Begin to beat and to observe."""
+        """Start to beat and to observe."""
         self._tasks = [
             asyncio.create_task(self._every(self.beat), name="lease beat"),
             asyncio.create_task(self._every(self.observe), name="lease observer"),
@@ -52,11 +52,11 @@ class Leases:
         ]
 
     def look(self) -> None:
-        """Another server has ended jobs, perhaps some that run here."""
+        """Beat now, since another server has ended jobs that may run here."""
         self._look.set()
 
     async def stop(self) -> None:
-        """Stop both."""
+        """Stop both loops."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
@@ -83,25 +83,25 @@ class Leases:
             log.exception("lease_step_crashed")
 
     async def beat(self) -> None:
-        """Tell that our jobs are alive; stop working on those that are not ours any more."""
-        # One that has ended here may still be storing takes: it has no lease any more, and needs none.
+        """Write the beats of this server's jobs; stop working on jobs whose lease is lost."""
+        # An attempt that has ended here may still be storing takes; it no longer has a lease, and needs none.
         running = {job_id: run for job_id, run in self._claimer.running.items() if not run.completed}
         if not running:
             return
         attempts = {job_id: run.job.attempt for job_id, run in running.items()}
         progress = {job_id: run.progress for job_id, run in running.items()}
         for job_id in await self._leases.beat(self._owner, attempts, progress):
-            if not running[job_id].completed:  # it may have ended while we asked
+            if not running[job_id].completed:  # it may have ended during the write
                 with lines_of(running[job_id].job.request_id, job_id=job_id):
                     log.info("lease_lost")
                 running[job_id].lose()
 
     async def observe(self) -> None:
-        """Look at every lease; end those that stood still too long."""
+        """Read every lease; expire those without a new beat for `lease_s`."""
         leases = await self._leases.observe_leases()
         now = self._clock.monotonic()
         if now - self._looked > self._jobs.lease_s / 2:
-            # We were not looking: stopped, suspended, or kept from the database, and so perhaps were the owners.
+            # This observer was stopped, suspended or cut off from the database, and so perhaps were the owners.
             self._seen = {}
         self._looked = now
         seen: dict[str, tuple[Lease, float]] = {}
@@ -121,6 +121,6 @@ class Leases:
         self._seen = seen
 
     def _is_running(self, lease: Lease) -> bool:
-        """Whether it is our own and we are at work on it: then it is the database that does not take our beats."""
+        """Return whether this server runs the lease's job: then the database does not accept its beats."""
         run = self._claimer.running.get(lease.job_id)
         return run is not None and lease.owner == self._owner and run.job.attempt == lease.attempt

@@ -1,4 +1,4 @@
-"""One claimed job, from its row to its finished audio."""
+"""Runs one claimed job, from its row to its finished audio."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _decode_request = msgspec.json.Decoder(SpeechRequest).decode
 
 
 class Runner:
-    """Runs claimed jobs; `Endings` writes how they ended."""
+    """Runs claimed jobs; `Endings` writes their ends."""
 
     def __init__(
         self,
@@ -46,35 +46,35 @@ class Runner:
         audio: AudioStore,
         engines: Engines,
         endpoints: Endpoints,
-        intake: Assigner,
+        assigner: Assigner,
         speaker: Speaker,
         endings: Endings,
         owner: str,
         on_kept: Callable[[str], None],
-        freshen: Callable[[], Awaitable[None]],
+        reload: Callable[[], Awaitable[None]],
     ) -> None:
-        """`freshen` reads again what another server may have changed."""
-        self._freshen = freshen
+        """Make a runner; `reload` reads again voices, dictionaries and endpoints, which other servers may change."""
+        self._reload = reload
         self._settings = settings
         self._leases = leases
         self._audio = audio
         self._engines = engines
         self._endpoints = endpoints
-        self._intake = intake
+        self._assigner = assigner
         self._speaker = speaker
         self._endings = endings
         self._owner = owner
         self._on_kept = on_kept
 
     async def run(self, run: Attempt) -> None:
-        """Work on the job until it has ended, was handed back or was lost; inside of `lines_of` it."""
+        """Run the job until it has ended, was handed back or was lost. Call inside `lines_of` the job."""
         job = run.job
         try:
             await self._attempt(run)
         except asyncio.CancelledError:
             if not run.lost:
-                why = "it makes room for a job that must run alone" if run.making_room else "the server is stopping"
-                await self._endings.hand_back(run, why, count_failure=False)
+                reason = "it makes room for a job that must run alone" if run.making_room else "the server is stopping"
+                await self._endings.hand_back(run, reason, count_failure=False)
         except Lost:
             log.info("lease_lost", attempt=job.attempt)
         except HostStopped:
@@ -86,10 +86,10 @@ class Runner:
         except VoxgateError as error:
             await self._endings.end(run, JobState.FAILED, str(error), code=code_of(error), by_input=False)
         except Exception as error:
-            # The encoder writes its spool in the audio store's folder, and says what the disk says.
-            meant = translate(error, str(self._settings.audio_dir))
-            if isinstance(meant, StorageError):
-                await self._endings.storage_failed(run, meant)
+            # The encoder writes its spool in the audio store's folder and raises the disk's OSError.
+            translated = translate(error, str(self._settings.audio_dir))
+            if isinstance(translated, StorageError):
+                await self._endings.storage_failed(run, translated)
                 return
             log.exception("job_crashed", attempt=job.attempt)
             await self._endings.try_later(
@@ -100,14 +100,14 @@ class Runner:
         job = run.job
         request = _decode_request(job.request)
         endpoint = self._endpoints.resolve(job.endpoint_id)
-        assignments = await assignments_of(job, request, endpoint, self._intake, self._freshen)
+        assignments = await assignments_of(job, request, endpoint, self._assigner, self._reload)
         refusals: list[UnsupportedText | BackendUnavailable] = []
-        unable: list[str] = []  # to speak the text, whatever else they speak
+        unable: list[str] = []  # backends that cannot speak this text
         hint = ""
         for assignment in assignments:
             backend = assignment.arm.backend
             if refusals and not await self._hand_over(run, backend):
-                hint = "; its fallbacks were not asked, since some of it was already given out in its voice"
+                hint = "; its fallbacks were not tried, since a part was already sent in its voice"
                 break
             try:
                 await self._speak(run, assignment)
@@ -120,29 +120,29 @@ class Runner:
                 refusals.append(error)
                 log.warning("backend_unavailable", backend=backend, reason=error.reason)
         if len(refusals) > 1:
-            await self._hand_over(run, job.backend)  # a retry begins with the one that was meant
+            await self._hand_over(run, job.backend)  # a retry starts with the first backend again
         if isinstance(refusals[0], UnsupportedText) and (
-            who := await asyncio.to_thread(self._intake.who_else, request.text, unable)
+            speakers := await asyncio.to_thread(self._assigner.speakers_of, request.text, unable)
         ):
-            hint = f"{hint}; {who}"
+            hint = f"{hint}; {speakers}"
         raise refusal(*refusals, hint=hint)
 
     async def _hand_over(self, run: Attempt, backend: str) -> bool:
-        """Let another backend begin anew; False when half of it would be in another voice, or the lease is lost."""
-        run.begin_anew()  # before its row: a beat in between tells nothing of what is over
+        """Write the fallback's backend into the row; False if chunks were already sent, or the lease is lost."""
+        run.restart()  # before the row changes: a beat in between must not write the old backend's progress
         return await self._leases.hand_over(run.job.id, self._owner, run.job.attempt, backend)
 
     async def _speak(self, run: Attempt, assignment: Assignment) -> None:
         job, request = run.job, assignment.request
         if request.cache == "use" and assignment.key != run.missed and await self._endings.from_cache(run, assignment):
             return
-        planned = await plan_of(assignment, job, self._intake)
+        planned = await plan_of(assignment, job, self._assigner)
         plan = planned.plan
-        run.planned(len(planned.script))  # those who ask before the first take hear how many there will be
-        check_size(request.format, planned.most_samples)  # before hours are spent on what its format could not hold
+        run.planned(len(planned.script))  # `/status` shows the number of chunks before the first take
+        check_size(request.format, planned.most_samples)  # before hours of synthesis that the format cannot hold
         run.backend = assignment.arm.backend
         hosted = self._engines.get(run.backend)
-        assert hosted is not None  # routing chose among those there are
+        assert hosted is not None  # routing chooses loaded backends only
         if assignment.arm.uploaded:
             await self._check_recording(assignment)
         spool = self._audio.new_spool()
@@ -169,10 +169,10 @@ class Runner:
         try:
             async with deadline.enforced():
                 spoken = await self._speaker.speak(
-                    utterance, hosted.host, spool, run.timing, _Heed(run, deadline, self._on_kept)
+                    utterance, hosted.host, spool, run.timing, _AttemptProgress(run, deadline, self._on_kept)
                 )
             if assignment.arm.uploaded:
-                await self._kept(run, spoken)  # who hears of the end may delete the voice, and with it all it spoke
+                await self._kept(run, spoken)  # before the end: a caller may then delete the voice and its takes
             try:
                 await self._endings.complete(run, assignment, spoken, began)
             finally:
@@ -181,7 +181,11 @@ class Runner:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
 
     async def _check_recording(self, assignment: Assignment) -> None:
-        """Refuse a tenant's own voice whose recording is lost or damaged: a backend would speak like nobody."""
+        """Refuse an uploaded voice whose recording is lost or damaged, since a backend would use another voice.
+
+        Raises:
+            InvalidInput: names the voice.
+        """
         voice = assignment.arm.voice
         try:
             await self._audio.path(voice.content_hash)
@@ -189,7 +193,7 @@ class Runner:
             raise InvalidInput(lost_recording(voice.name)) from error
 
     async def _kept(self, run: Attempt, spoken: SpokenUtterance) -> None:
-        """Takes are stored after the finished file, which does not need them; a caller does not wait for them."""
+        """Wait until the takes are stored; the finished file does not need them, so callers do not wait."""
         try:
             await spoken.kept()
         except StorageError as error:
@@ -208,8 +212,8 @@ class Runner:
         return f"no chunk was finished for {limit:g} s (VOXGATE_JOBS__STALL_TIMEOUT_S): {done}"
 
 
-class _Heed:
-    """Notes in a run how its utterance gets on."""
+class _AttemptProgress:
+    """Receives the events of an utterance and updates its attempt and its deadline."""
 
     def __init__(self, run: Attempt, deadline: Deadline, on_kept: Callable[[str], None]) -> None:
         self._run = run

@@ -1,8 +1,8 @@
 """Slots: the places of one server for running jobs, shared among lanes and tenants, and bounded in bytes.
 
-No running job is ever stopped for another one, so fairness means that places stay free: some are for short jobs only,
-some of the others for jobs that are not of low priority, and no tenant takes more of a lane than it leaves free
-(Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998, with alpha = 1).
+A running job is never stopped for another one, so fairness requires free places: some are for short jobs only, some
+of the others for jobs of normal priority, and no tenant takes more of a lane than it leaves free (Choudhury and
+Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches", 1998, with alpha = 1).
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from gateway.settings import JobSettings
 from storage.records import Lane, WaitingJob
 
 BYTES_PER_CHAR = 10
-"""What a character of a running job's text holds: the request, the text, its plan, its script."""
+"""Memory per character of a running job's text: the request, the text, its plan, its script."""
 
 CHUNK_BYTES = 500_000
-"""What a chunk between engine and file holds: about ten seconds of speech."""
+"""Memory of a chunk between engine and file: about ten seconds of speech."""
 
 KEPT_SHARE = 8
-"""With fewer places, none is kept for tenants that have no sentence running: it would be too many of them."""
+"""One place in this many is kept for tenants without a running short job; with fewer places, none is kept."""
 
 
 class Slot(msgspec.Struct, frozen=True):
@@ -34,12 +34,12 @@ class Slot(msgspec.Struct, frozen=True):
 
 
 class Slots:
-    """Counts the jobs that run, and those that are just being claimed.
+    """Counts the running jobs, and those under claim.
 
     Attributes:
-        total: places there are.
+        total: all places.
         for_short: places that only short jobs may have: a quarter, at least two, but never all.
-        kept: places that are left to the sentences of tenants that have none running.
+        kept: places left free for short jobs of tenants that have none running.
     """
 
     def __init__(self, settings: JobSettings) -> None:
@@ -52,33 +52,33 @@ class Slots:
 
     @property
     def free(self) -> int:
-        """Places that nobody has."""
+        """Number of free places."""
         return self.total - len(self._slots)
 
     @property
     def size_bytes(self) -> int:
-        """What the running jobs hold in memory, as estimated."""
+        """Estimated memory of the running jobs in bytes."""
         return sum(slot.size_bytes for slot in self._slots.values())
 
     def hold(self, job_id: str, tenant: str, lane: Lane, chars: int) -> None:
-        """Give a job its place, or move it to another lane."""
+        """Give a job a place, or move it to another lane."""
         self._slots[job_id] = Slot(tenant, lane, self.size_of(lane, chars))
 
     def release(self, job_id: str) -> None:
-        """Its place is free."""
+        """Free the place of a job."""
         self._slots.pop(job_id, None)
 
     def size_of(self, lane: Lane, chars: int) -> int:
-        """Bytes a job is expected to hold: its text in all its forms, and the chunks between engine and file."""
+        """Return the estimated memory of a job in bytes: all copies of its text, and chunks between engine and file."""
         chunks = SHORT_CHUNKS if lane is Lane.SHORT else self._window
         return chars * BYTES_PER_CHAR + chunks * CHUNK_BYTES
 
     def choose(self, candidates: Iterable[WaitingJob]) -> list[WaitingJob]:
-        """Those of the candidates, in their order, that may have a place now; it is held for them.
+        """Choose, in order, the candidates that may run now, and hold a place for each.
 
-        A job that finds too little memory left holds up those of its lane and later ones behind it, since it would
-        wait for ever where smaller ones always fit. One that finds no place in its lane, or has had its share of it,
-        holds up its own line only.
+        A job that does not fit into memory blocks the jobs behind it in its lane and in later lanes, since otherwise
+        smaller jobs would delay it for ever. A job without a place in its lane, or whose tenant has its share of the
+        lane, blocks its own line only.
         """
         chosen: list[WaitingJob] = []
         lines: set[object] = set()
@@ -98,7 +98,7 @@ class Slots:
         return chosen
 
     def admits(self, candidate: WaitingJob) -> bool:
-        """Whether a job may have a place now."""
+        """Return whether a job may have a place now."""
         return (
             self._has_place(candidate.tenant, candidate.lane)
             and self._has_memory(candidate)
@@ -112,7 +112,7 @@ class Slots:
         return self.free > self.kept and own < self._left(lane)
 
     def _left(self, lane: Lane) -> int:
-        """Places of a lane that are free; of those that are not for short jobs, half are not for the low lane."""
+        """Return the free places of the long or low lane; the low lane may use half of the places of both."""
         places = self.total - self.for_short
         left = places - sum(slot.lane is not Lane.SHORT for slot in self._slots.values())
         if lane is Lane.LOW:
@@ -121,14 +121,14 @@ class Slots:
         return left
 
     def _has_memory(self, candidate: WaitingJob) -> bool:
-        """Sentences always have: they are few and small. A job larger than the whole budget runs beside them only."""
+        """Return whether a job fits the budget. Short jobs always fit; one above the budget runs beside them only."""
         if candidate.lane is Lane.SHORT:
             return True
         held = self._held(Lane.LONG) + self._held(Lane.LOW)
         return not held or held + self.size_of(candidate.lane, candidate.chars) <= self._budget
 
     def _is_in_share(self, candidate: WaitingJob) -> bool:
-        """Whether its tenant leaves as much of the memory as it has, and the low lane leaves half of it."""
+        """Return whether the tenant leaves free as much memory as it holds, and the low lane leaves half of it."""
         if candidate.lane is Lane.SHORT:
             return True
         size, own = self.size_of(candidate.lane, candidate.chars), self._held(candidate.lane, candidate.tenant)

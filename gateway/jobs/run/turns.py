@@ -1,7 +1,7 @@
-"""The order in which waiting jobs are claimed: by lane, in each lane tenants in turn, in characters.
+"""Orders the waiting jobs for claims: by lane, and in each lane by fair queueing of tenants, in characters.
 
-A tenant that submitted a thousand jobs and one that submitted a single one take turns. What a tenant was served in a
-lane counts in that lane only: whoever waits with a book, or with jobs of low priority, does not pay with a sentence.
+A tenant with a thousand jobs and a tenant with one job take turns. The characters a tenant was served in a lane count
+in that lane only: a long or low-priority job does not delay its tenant's short jobs.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ from gateway.engines.fair import BURST
 from storage.records import Lane, WaitingJob
 
 SHORTS_IN_A_ROW = 8
-"""Short jobs in a row before a long one that waits: sentences without end must not starve books."""
+"""Short jobs in a row before a waiting long one, so that an endless series of short jobs cannot starve it."""
 
 
 class Turns:
-    """Orders the heads of the lines; keeps what each tenant has been served."""
+    """Orders the heads of the lines; keeps the characters each tenant has been served."""
 
     def __init__(self) -> None:
-        self._lanes = {lane: _Round() for lane in Lane}
+        self._lanes = {lane: _FairQueue() for lane in Lane}
         self._shorts = 0
 
     def order(self, candidates: Iterable[WaitingJob]) -> list[WaitingJob]:
-        """Candidates in the order in which they should run; low priority after everything else."""
+        """Return the candidates in the order in which they should run; low priority last."""
         waiting: dict[Lane, dict[str, list[WaitingJob]]] = {lane: {} for lane in Lane}
         for candidate in candidates:
             waiting[candidate.lane].setdefault(candidate.tenant, []).append(candidate)
@@ -36,16 +36,16 @@ class Turns:
         return [*ordered, *short, *long, *low]
 
     def serve(self, candidate: WaitingJob) -> None:
-        """Count a job that was really claimed."""
+        """Count a job that was claimed."""
         self._shorts = self._shorts + 1 if candidate.lane is Lane.SHORT else 0
         self._lanes[candidate.lane].serve(candidate)
 
 
-class _Round:
+class _FairQueue:
     """Start-time fair queueing of one lane (Goyal, Vin and Cheng, SIGCOMM 1996).
 
-    A tenant that did not wait before goes before those who stand level with it. What a tenant was served above that
-    level is remembered though it goes away: it gets nothing by coming back, but for `BURST`.
+    A tenant that has just come goes before the tenants on its level. The characters a tenant was served above the
+    level are remembered while it has no jobs, so that it gains nothing by leaving and coming back, except `BURST`.
     """
 
     def __init__(self) -> None:
@@ -63,8 +63,8 @@ class _Round:
 
         def turn(tenant: str) -> tuple[int, bool, int, int, int]:
             line, start = lines[tenant], max(self._level, served[tenant] - BURST)
-            # Of those who stand level, the one served least; of those who have just come, the one that waits for least:
-            # a single job, not the first of a hundred.
+            # Among tenants on one level, the one served least; among those that have just come, the one with the
+            # fewest jobs: a single job before the first of a hundred.
             least = (len(line), served[tenant]) if tenant in new else (served[tenant], len(line))
             return start, tenant not in new, *least, line[-1].created_ms
 

@@ -1,4 +1,4 @@
-"""Steps that are done whole: begun for a caller, and not broken off when the caller leaves."""
+"""Runs steps to their end even if the caller that started them is cancelled."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ log = get_logger("voxgate.jobs")
 
 
 class Whole:
-    """Runs such steps, each as a task of its own.
+    """Runs each step as a task that a cancel of its caller does not stop.
 
-    A commit cannot be called back. What has to follow it (a claimed job is run, a hit is counted) must follow whether
-    or not somebody waits for it still.
+    A commit cannot be undone, so the actions that belong to it (a claimed job is run, a hit is counted) must follow
+    even if the caller has disconnected.
     """
 
     def __init__(self) -> None:
         self._steps: set[asyncio.Task[Any]] = set()
 
     async def __call__(self, step: Coroutine[Any, Any, T]) -> T:
-        """Do the step and give its result; a caller that is cancelled stops waiting for it, and that is all."""
+        """Run the step and return its result; a cancel ends only the caller's wait."""
         task = asyncio.create_task(step)
         self._steps.add(task)
         task.add_done_callback(self._steps.discard)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
-            task.add_done_callback(_tell)
+            task.add_done_callback(_log_failure)
             raise
 
     async def settled(self) -> None:
-        """Wait until every step that has begun is done."""
+        """Wait until all started steps are done."""
         while self._steps:
             await asyncio.wait(self._steps)
 
 
-def _tell(task: asyncio.Task[Any]) -> None:
-    """Log the failure of a step whose caller is not there to hear of it."""
+def _log_failure(task: asyncio.Task[Any]) -> None:
+    """Log the failure of a step whose caller was cancelled."""
     error = None if task.cancelled() else task.exception()
     if isinstance(error, (StorageError, VoxgateError)):
         log.warning("left_request_failed", code=error.code, reason=str(error))
