@@ -1,7 +1,7 @@
-"""Jobs answered from the in-memory tier, written to the database behind the answer.
+"""Writes the rows of jobs answered from the in-memory tier after their answers.
 
 A cached `/runsync` is answered first. Its row and its usage follow within `FLUSH_S`, in one transaction; until then
-`/status` finds it here. A kill in between loses both, and nothing else: the caller has the audio.
+`/status` finds it here. A kill in between loses only these two: the caller has the audio.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from storage.records import JobRecord, UsageDelta
 
 FLUSH_S = 0.5
 AT_MOST = 10_000
-"""Rows that wait when the database cannot be written; above it the oldest are given up but for their usage, and that
-is logged."""
+"""Maximum rows that wait while the database cannot be written; above it the oldest are dropped with a log line, and
+only their usage is kept."""
 
 log = get_logger("voxgate.jobs")
 
 
 class WriteBehind:
-    """Finished jobs on their way to the database.
+    """Holds finished jobs and writes them to the database in groups.
 
     Args:
-        note_usage: keeps the usage of a job whose row is given up.
+        note_usage: keeps the usage of a job whose row is dropped.
     """
 
     def __init__(self, store: JobStore, note_usage: Callable[[JobRecord, UsageDelta], None]) -> None:
@@ -38,11 +38,11 @@ class WriteBehind:
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Begin to write."""
+        """Start to write."""
         self._task = asyncio.create_task(self._loop(), name="write behind")
 
     async def stop(self) -> None:
-        """Write what is left."""
+        """Write the remaining rows and stop."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -50,21 +50,21 @@ class WriteBehind:
         await self.flush()
 
     def add(self, job: JobRecord) -> None:
-        """A finished job; visible at once."""
+        """Add a finished job; `get` finds it at once."""
         self._jobs[job.id] = job
 
     def get(self, job_id: str) -> JobRecord | None:
-        """A job that is not written yet."""
+        """Return a job whose row is not written yet, or None."""
         return self._jobs.get(job_id)
 
     async def settle(self, job_id: str) -> None:
-        """Have this job's row written before it is changed or read in SQL."""
+        """Write this job's row now, before it is changed or read in SQL."""
         if job_id in self._jobs:
             await self.flush()
 
     async def flush(self) -> None:
-        """Write the rows that wait."""
-        async with self._flushing:  # what is being written is not written again
+        """Write the waiting rows."""
+        async with self._flushing:  # rows under way are not written twice
             await self._flush()
 
     async def _flush(self) -> None:

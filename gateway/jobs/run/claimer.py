@@ -1,8 +1,8 @@
-"""Takes waiting jobs and runs them, a bounded number at a time, by lane, tenants in turn.
+"""Claims waiting jobs and runs them, a bounded number at a time, by lane and with tenants in turn.
 
 A job is claimed only when its backend's model is loaded, so that loading is time in the queue, with a reason, and
-never execution. A backend that cannot be loaded does not hold its jobs: they are claimed and end, or fall back.
-Nothing is claimed while a disk is full: what would be spoken could not be kept.
+never execution. Jobs of a backend that cannot be loaded are claimed, and fail or fall back. Nothing is claimed while
+a disk is full, since the audio could not be stored.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from storage.jobs.queue import JobStore
 from storage.records import Accepted, Idempotency, JobRecord, Lane, WaitingJob
 
 POLL_S = 1.0
-"""Seconds between looks at the queue when nobody told us to look: other servers submit, too."""
+"""Seconds between looks at the queue without a wake-up, since other servers submit, too."""
 
 ERROR_PAUSE_S = 1.0
 
@@ -37,7 +37,7 @@ log = get_logger("voxgate.jobs")
 
 
 class Claimer:
-    """The loop between the queue and the runner."""
+    """Runs the loop that claims jobs from the queue and starts the runner on them."""
 
     def __init__(
         self,
@@ -67,41 +67,43 @@ class Claimer:
         self._stopping = False
         self._seen: tuple[list[str], list[str]] = ([], [])
         self._lines = 1
-        """Lines that had somebody to claim at the last look."""
+        """Number of lines with candidates at the last look."""
         self._more = set(Lane)
-        """Lanes in which the last look at the queue may have left something that a free place would let us claim."""
+        """Lanes in which the last look may have left jobs that could be claimed with a free place."""
         self._looking = False
         self._promised = 0
-        """Jobs that are being claimed as they are inserted."""
+        """Number of jobs that are being inserted and claimed in one transaction."""
         self.running: dict[str, Attempt] = {}
         self._isolation = Isolation(clock, self.running)
         self._whole = Whole()
 
     def start(self) -> None:
-        """Begin to claim."""
+        """Start to claim."""
         for hosted in self._engines:
             hosted.host.changed.append(self._hosts_changed)
         self._task = asyncio.create_task(self._loop(), name="claimer")
 
     def wake(self) -> None:
-        """There may be something to claim."""
+        """Look at the queue now, since there may be a job to claim."""
         self._look.set()
 
     def has_place_for(self, job: JobRecord) -> bool:
-        """Whether a job that is about to be inserted could run at once: a place is free, and nobody waits for it."""
+        """Return whether a job could run as soon as it is inserted: a place is free, and no other job waits for it."""
         if self._stopping or self._looking or job.lane in self._more or self._look.is_set() or self._isolation.closed():
             return False
         return job.backend in self._backends()[0] and self._slots.admits(_candidate(job))
 
     async def accept(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
-        """Insert a job, durably, and run it at once if it has a place: a sentence need not wait for a second
-        transaction and a look at the queue. What was claimed is run, though its caller may have left.
+        """Insert a job, durably, and run it at once if it has a place.
+
+        That saves a short job a second transaction and a look at the queue. A claimed job runs even if its caller has
+        left.
 
         Returns:
-            The job as it stands, or the one that the idempotency key made before.
+            The job's row, or that of the earlier job with the same idempotency key.
 
         Raises:
-            IdempotencyConflict: the key came before with another body.
+            IdempotencyConflict: the key was used with another body.
         """
         return await self._whole(self._accept(job, idempotency))
 
@@ -116,7 +118,7 @@ class Claimer:
             found = await self._store.insert_claimed(job, idempotency, self._owner)
         except (StorageError, VoxgateError):
             raise
-        except Exception:  # nothing is written, and a defect of the claim is no reason to refuse the job
+        except Exception:  # nothing was written; insert the job unclaimed instead of refusing it
             log.exception("claim_crashed")
             found = Accepted(await self._store.insert(job, idempotency))
         finally:
@@ -129,15 +131,15 @@ class Claimer:
         return found.job
 
     def _hosts_changed(self) -> None:
-        """A worker came, went or fell idle; only a change of what may be claimed is worth a look at the queue."""
+        """Look at the queue if a host's change altered the backends whose jobs may be claimed."""
         if self._backends() != self._seen:
             self.wake()
 
     async def stop(self, grace_s: float) -> None:
-        """Claim no more; let running jobs finish within the grace, hand the others back."""
+        """Stop claiming; let running jobs finish within `grace_s`, hand the others back."""
         self._stopping = True
         if self._task is not None:
-            # Not cancelled: a claim that is being committed would leave jobs with an owner who knows nothing of them.
+            # Not cancelled: a claim that is being committed would leave jobs with an owner that does not run them.
             self.wake()
             await self._task
         await self._whole.settled()
@@ -167,7 +169,7 @@ class Claimer:
                 await set_within(self._look, POLL_S)
 
     async def _claim_some(self) -> bool:
-        """Claim up to the free places; whether another round may find more."""
+        """Claim up to the free places; return whether another round may find more."""
         open_, closed = self._seen = self._backends()
         self._more = set(Lane)
         await self._lift()
@@ -179,10 +181,10 @@ class Claimer:
         if free <= 0:
             return False
         for name in await self._store.leases.wanted(closed):
-            # Somebody waits for a backend that sleeps: that is what wakes it.
+            # A job waits for a backend that was stopped when idle: start it.
             if (hosted := self._engines.get(name)) is not None:
                 hosted.host.wake()
-        # As many of each line as may be needed: with a thousand tenants the first of each is enough.
+        # Few of each line if there are many lines: with a thousand tenants the first of each is enough.
         per_line = max(1, min(free, -(-2 * free // self._lines)))
         waiting = await self._heads.read(open_, per_line)
         lines = Counter(candidate.line for candidate in waiting)
@@ -206,11 +208,11 @@ class Claimer:
             self._begin(job)
         lines.subtract(candidate.line for candidate in chosen)
         exhausted = any(not left and seen for left, seen in ((lines[c.line], c.id in claimed) for c in chosen))
-        # Behind those we claimed others may wait, and so they may where another server was quicker.
+        # More jobs may wait behind the claimed ones, or where another server claimed first.
         return self._heads.unfinished or (bool(jobs) and (len(jobs) < len(chosen) or exhausted))
 
     async def _lift(self) -> None:
-        """Lift what runs here in the low lane, and somebody waits for who does not: wherever that one was accepted."""
+        """Lift low-priority jobs that run here and have a follower of normal priority, accepted at any server."""
         low = {run.job.flight_key: run for run in self.running.values() if run.can_be_lifted}
         for flight in await self._store.leases.lifted([flight for flight in low if flight is not None]):
             low[flight].lift()
@@ -225,7 +227,7 @@ class Claimer:
         self._metrics.running_bytes.set(self._slots.size_bytes)
 
     def _has_space(self) -> bool:
-        """Whether what a job speaks could be kept; said once when there is no room, and once when there is again."""
+        """Return whether the disks have room for audio; log once when claiming pauses, and once when it resumes."""
         shortage = self._space.shortage()
         if shortage and not self._full:
             log.error("claiming_paused", code=StorageFull.code, reason=f"no space left: {shortage}")
@@ -235,7 +237,7 @@ class Claimer:
         return not shortage
 
     async def _claim_suspect(self, open_: list[str], closed: list[str]) -> bool | None:
-        """Claim a job that must run alone, once nothing else runs; None when there is none."""
+        """Claim a suspect once nothing else runs; None if no suspect waits, True if another round may find one."""
         suspects = await self._store.leases.suspects([*open_, *closed])
         for suspect in suspects:
             if suspect.backend in closed and (hosted := self._engines.get(suspect.backend)) is not None:
@@ -253,12 +255,12 @@ class Claimer:
                 self._isolation.begin()
                 self._begin(job)
                 return False
-        return True  # another server was quicker with all of them
+        return True  # other servers claimed all of them
 
     def _begin(self, job: JobRecord, missed: str | None = None) -> None:
         earlier = self.running.get(job.id)
         if earlier is not None:
-            earlier.lose()  # our own lease on it ran out before we noticed
+            earlier.lose()  # its lease expired, and this server claimed the job again
         run = Attempt(job, missed)
         run.cleared = self.wake
         self.running[job.id] = run
@@ -267,9 +269,9 @@ class Claimer:
         self._metrics.jobs_running.set(len(self.running))
 
     def _backends(self) -> tuple[list[str], list[str]]:
-        """Backends whose jobs may be claimed now, and those that must load first.
+        """Return the backends whose jobs may be claimed now, and those that must load first.
 
-        The jobs of a backend this server does not have are left to a server that does.
+        Jobs of a backend that this server does not have are left to other servers.
         """
         open_: list[str] = []
         closed: list[str] = []
@@ -280,7 +282,7 @@ class Claimer:
 
     async def _run(self, run: Attempt) -> None:
         try:
-            # Begun in this loop or while a request is answered: its lines are its own all the same.
+            # The task may start in this loop or inside a request; its log lines carry the job's own ids.
             with lines_of(run.job.request_id, job_id=run.job.id):
                 await self._work(run)
         finally:
@@ -288,14 +290,14 @@ class Claimer:
                 del self.running[run.job.id]
                 self._release(run.job.id)
             self._metrics.jobs_running.set(len(self.running))
-            if self._more or not run.completed:  # the followers of a job that failed may be claimed now
+            if self._more or not run.completed:  # followers of a failed job may be claimed now
                 self.wake()
 
     async def _work(self, run: Attempt) -> None:
         try:
             await self._runner.run(run)
         except StorageError as error:
-            # The end of the job could not be written. Its lease runs out, and it is tried again.
+            # The end of the job could not be written. Its lease expires, and it is tried again.
             log.error("job_end_not_written", code=error.code, reason=str(error))
         except asyncio.CancelledError:
             log.info("job_stopped")

@@ -1,4 +1,4 @@
-"""Heads: the jobs that could be claimed now, read from the beginnings of the lines."""
+"""Heads: reads the jobs that could be claimed now from the beginnings of the lines."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from storage.jobs.leases import JobLeases
 from storage.records import Line, Place, WaitingJob
 
 PAGES = 8
-"""Lines in which one look goes on behind a beginning that cannot be claimed."""
+"""Lines in which one look reads a further page, behind a beginning that cannot be claimed."""
 
 REWIND_S = 10.0
-"""Seconds after which such a line is looked at from its beginning again: followers may have lost their leader."""
+"""Seconds after which such a line is read from its beginning again, since followers may have lost their leader."""
 
 
 class HeadLook:
-    """Reads the heads of the lines, and looks behind those that are blocked, a page each time.
+    """Reads the heads of the lines, and behind blocked heads one page at a time.
 
-    Thousands of followers of a running flight may stand before everybody else in their line. A look reads no more
-    than a page of them; it goes on where it stopped, and keeps the place while what it found is claimed.
+    Thousands of followers of a running flight may come first in their line. A look reads at most one page of them; the
+    next look continues there. The place is kept while the jobs found behind it are claimed.
 
     Attributes:
-        unfinished: whether another look may find more in a line of which a page was read and nothing found.
+        unfinished: whether another look may find more, since a page was read that held no candidate.
     """
 
     def __init__(self, leases: JobLeases, clock: Clock) -> None:
@@ -33,7 +33,7 @@ class HeadLook:
         self.unfinished = False
 
     async def read(self, backends: Collection[str], per_line: int) -> list[WaitingJob]:
-        """The candidates at the heads of these backends' lines, `per_line` of each at most, by lane and age."""
+        """Return the candidates at the heads of these backends' lines, at most `per_line` each, by lane and age."""
         heads = await self._leases.candidates(backends, per_line)
         self.unfinished = False
         if self._clock.monotonic() - self._rewound > REWIND_S:
@@ -41,7 +41,7 @@ class HeadLook:
             self._rewound = self._clock.monotonic()
         self._behind = {line: place for line, place in self._behind.items() if line in heads.cut}
         found = list(heads.candidates)
-        # Those that were looked at least lately first, so that every line has its turn.
+        # Lines whose place was not kept come first, so that every line has its turn.
         pages = sorted(heads.cut, key=lambda line: line in self._behind)[:PAGES]
         for line in pages:
             most = per_line - sum(candidate.line == line for candidate in heads.candidates)
