@@ -58,7 +58,7 @@ class Metrics:
             registry=r,
         )
         self.take_retries = Counter(
-            "voxgate_take_retries", "Takes spoken again because a check found them flawed.", ("backend",), registry=r
+            "voxgate_take_retries", "Takes spoken again because a check found a flaw.", ("backend",), registry=r
         )
         self.audio_seconds = Counter("voxgate_audio_seconds", "Seconds of speech finished.", ("backend",), registry=r)
         self.engine_seconds = Counter(
@@ -71,17 +71,17 @@ class Metrics:
         self.leases_expired = Counter("voxgate_leases_expired", "Jobs taken over from a silent server.", registry=r)
         self.hot_bytes = Gauge(
             "voxgate_hot_tier_bytes",
-            "Bytes held by the in-memory tier: audio, and what was read of requests and made ready of answers.",
+            "Bytes held by the in-memory tier: audio, decoded requests and prepared answers.",
             registry=r,
         )
         self.stream_bytes = Gauge(
             "voxgate_stream_bytes", "Bytes kept between two polls of /stream, for all callers.", registry=r
         )
-        self.webhook_bytes = Gauge("voxgate_webhook_bytes", "Bytes of webhook bodies that are under way.", registry=r)
+        self.webhook_bytes = Gauge("voxgate_webhook_bytes", "Bytes of webhook bodies under way.", registry=r)
         self._held: list[Callable[[], int]] = []
         self.swept_blobs = Counter("voxgate_swept_blobs", "Unreferenced audio files removed.", registry=r)
         self.damaged_files = Counter(
-            "voxgate_damaged_files", "Audio files found to hold other bytes than were stored.", registry=r
+            "voxgate_damaged_files", "Audio files found damaged: other bytes than those stored.", registry=r
         )
 
     def hold(self, size_bytes: Callable[[], int]) -> None:

@@ -41,7 +41,7 @@ from gateway.jobs.model.views import (
 from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.jobs.plan.records import Records
 from gateway.jobs.run.claimer import Claimer
-from gateway.jobs.run.whole import Whole
+from gateway.jobs.run.shielded import ShieldedSteps
 from gateway.jobs.webhooks.guarded_http import AllowList
 from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoint, Endpoints
@@ -107,7 +107,7 @@ class Jobs:
             clock, endpoints, assigner, answers, write_behind, metrics,
             finish=self._records.hit, hot_bytes=settings.cache.hot_bytes,
         )  # fmt: skip
-        self._whole = Whole()
+        self._shielded = ShieldedSteps()
         self._stopping = False
 
     def refuse_new(self) -> None:
@@ -335,7 +335,7 @@ class Jobs:
             self._write_behind.add(finished)
             self._note_hit(finished)
             return await self._job_views.view(finished, base_url, encoded)
-        accepted = await self._whole(self._keep(finished, idempotency))
+        accepted = await self._shielded(self._keep(finished, idempotency))
         if accepted.id != job.id:
             return await self._job_views.view(accepted, base_url)
         if job.kind == "run":
@@ -368,7 +368,7 @@ class Jobs:
     ) -> JobView:
         """Store a request that cannot be spoken as a FAILED job, since this API reports such errors by job state."""
         job = self._records.refused(principal, endpoint, envelope, kind, error)
-        accepted = await self._whole(self._keep_refused(job, idempotency))
+        accepted = await self._shielded(self._keep_refused(job, idempotency))
         if accepted.id != job.id:
             return await self._job_views.view(accepted, base_url)
         if kind == "run":

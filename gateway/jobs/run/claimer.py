@@ -17,9 +17,9 @@ from gateway.jobs.model.attempt import Attempt
 from gateway.jobs.run.heads import HeadLook
 from gateway.jobs.run.isolation import Isolation
 from gateway.jobs.run.runner import Runner
+from gateway.jobs.run.shielded import ShieldedSteps
 from gateway.jobs.run.slots import Slots
 from gateway.jobs.run.turns import Turns
-from gateway.jobs.run.whole import Whole
 from gateway.metrics import Metrics
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
@@ -75,7 +75,7 @@ class Claimer:
         """Number of jobs that are being inserted and claimed in one transaction."""
         self.running: dict[str, Attempt] = {}
         self._isolation = Isolation(clock, self.running)
-        self._whole = Whole()
+        self._shielded = ShieldedSteps()
 
     def start(self) -> None:
         """Start to claim."""
@@ -105,7 +105,7 @@ class Claimer:
         Raises:
             IdempotencyConflict: the key was used with another body.
         """
-        return await self._whole(self._accept(job, idempotency))
+        return await self._shielded(self._accept(job, idempotency))
 
     async def _accept(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
         if not self.has_place_for(job):
@@ -142,7 +142,7 @@ class Claimer:
             # Not cancelled: a claim that is being committed would leave jobs with an owner that does not run them.
             self.wake()
             await self._task
-        await self._whole.settled()
+        await self._shielded.settled()
         tasks = [run.task for run in self.running.values() if run.task is not None]
         if tasks:
             _, late = await asyncio.wait(tasks, timeout=grace_s)

@@ -205,7 +205,7 @@ class Runner:
         return Deadline(run.timing, total_s, self._settings.jobs.stall_timeout_s)
 
     def _timeout_error(self, run: Attempt) -> str:
-        done = f"{run.chunks_done} of {run.chunks_total} chunks were finished and are kept; /retry goes on from there"
+        done = f"{run.chunks_done} of {run.chunks_total} chunks were finished and are kept; /retry continues from there"
         if run.job.execution_timeout_ms is not None:
             return f"policy.executionTimeout of {run.job.execution_timeout_ms} ms is over: {done}"
         limit = self._settings.jobs.stall_timeout_s

@@ -1,4 +1,4 @@
-"""Runs steps to their end even if the caller that started them is cancelled."""
+"""Runs steps that the cancel of a caller does not stop."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ T = TypeVar("T")
 log = get_logger("voxgate.jobs")
 
 
-class Whole:
+class ShieldedSteps:
     """Runs each step as a task that a cancel of its caller does not stop.
 
     A commit cannot be undone, so the actions that belong to it (a claimed job is run, a hit is counted) must follow
