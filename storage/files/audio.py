@@ -17,7 +17,9 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import itertools
 import os
+import uuid
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,7 +28,7 @@ from typing import IO, BinaryIO, TypeVar
 from gateway.settings.logs import get_logger
 from storage.errors import BlobMissing, StorageError, translate
 from storage.files.integrity import Integrity, is_hash_of
-from storage.files.paths import fsync_folder, is_hash, link, named, read_cached, walk
+from storage.files.paths import all_named, fsync_folder, is_hash, link, named, read_cached, walk
 from storage.files.spools import Spools
 from storage.records import BlobRecord
 
@@ -36,7 +38,7 @@ _BLOCK = 1 << 20
 _THREADS = 8
 _SHORT_BYTES = 1 << 18
 _LOOKS = 3
-"""Attempts to find a sound file in place of a damaged one: in the trash, among the spools."""
+"""Attempts to find a file elsewhere (trash, spools) when it is damaged or a sweeper has moved it."""
 
 log = get_logger("voxgate.storage")
 
@@ -186,18 +188,19 @@ class AudioStore:
             BlobMissing: there is no file.
         """
         found = self._find(blob_hash)
-        if found is None and self._restore(blob_hash):
-            found = self._find(blob_hash)
+        if found is None:
+            self._restore(blob_hash)
+            found = self._find(blob_hash)  # also where it was a sweeper that put it back, between our two looks
         if found is None:
             raise BlobMissing(blob_hash)
         return found
 
     def _opened(self, blob_hash: str) -> BinaryIO:
-        """As `locate`, opened; a sweeper may remove the file in between."""
-        try:
-            return self.locate(blob_hash).open("rb")
-        except FileNotFoundError as error:
-            raise BlobMissing(blob_hash) from error
+        """As `locate`, opened. A sweeper may move the file in between and put it back, so this tries again."""
+        for _ in range(_LOOKS):
+            with contextlib.suppress(FileNotFoundError):
+                return self.locate(blob_hash).open("rb")
+        raise BlobMissing(blob_hash)
 
     def _sound(self, blob_hash: str) -> BinaryIO:
         """As `_opened`, after a hash check; a damaged file is moved aside, and its spool or trash is tried."""
@@ -250,19 +253,25 @@ class AudioStore:
         return sorted(file.name for file in self.aside.iterdir()) if self.aside.is_dir() else []
 
     def bury(self, blobs: Iterable[tuple[str, str]]) -> list[Path]:
-        """Move files of blobs (hash, suffix) to the trash, in the calling thread; returns their new paths."""
+        """Move files of blobs (hash, suffix) to the trash, in the calling thread; returns their new paths.
+
+        Each gets a name that no file had before. A sweep that looked for the rows of files in the trash then never
+        removes a file that was moved there after its look.
+        """
         moved = []
         for blob_hash, suffix in blobs:
-            target = self.trash / f"{blob_hash}{suffix}"
+            target = self.trash / f"{blob_hash}{suffix}.{uuid.uuid4().hex}"
             try:
                 self.where(blob_hash, suffix).replace(target)
             except FileNotFoundError:
                 found = self._find(blob_hash)  # stored with another suffix
                 if found is None:
                     continue
-                target = self.trash / found.name
-                with contextlib.suppress(FileNotFoundError):  # another server moves it, too
+                target = self.trash / f"{found.name}.{uuid.uuid4().hex}"
+                try:
                     found.replace(target)
+                except FileNotFoundError:  # another server has buried it
+                    continue
             moved.append(target)
         return moved
 
@@ -280,8 +289,8 @@ class AudioStore:
         restored = 0
         for file in files:
             blob_hash = self.hash_of(file)
-            if blob_hash in rows and self._find(blob_hash) is None and self._restore(blob_hash):
-                restored += 1
+            if blob_hash in rows and self._find(blob_hash) is None:
+                restored += self._restore(blob_hash, file)
             file.unlink(missing_ok=True)
         return len(files), restored
 
@@ -373,19 +382,18 @@ class AudioStore:
             folder.mkdir(parents=True, exist_ok=True)
             link(Path(blob.spool), folder / f"{blob.hash}{blob.suffix}")
 
-    def _restore(self, blob_hash: str) -> bool:
+    def _restore(self, blob_hash: str, *first: Path) -> bool:
+        """Link a missing file of a blob into its place, from `first`, the trash or the spools; False if none has it."""
         if not is_hash(blob_hash):
             return False
-        file = named(self.trash, blob_hash) or named(self.tmp, blob_hash)
-        if file is None:
-            return False
         folder = self._folder(blob_hash)
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            link(file, folder / ".".join(file.name.split(".")[:2]))
-        except FileNotFoundError:  # a sweeper removed it, or its owner settled it, just now
-            return False
-        return True
+        for file in itertools.chain(first, all_named(self.trash, blob_hash), all_named(self.tmp, blob_hash)):
+            folder.mkdir(parents=True, exist_ok=True)
+            # Each may go meanwhile: another sweeper empties the trash, its owner settles a spool.
+            with contextlib.suppress(FileNotFoundError):
+                link(file, folder / ".".join(file.name.split(".")[:2]))
+                return True
+        return False
 
     def _folder(self, blob_hash: str) -> Path:
         return self.root / blob_hash[:2] / blob_hash[2:4]

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
@@ -75,13 +76,18 @@ def _folders(parent: Path, least: str) -> list[str]:
 
 def named(folder: Path, stem: str) -> Path | None:
     """Return the file in a folder whose name begins with `stem`; None if there is no such file or folder."""
+    return next(all_named(folder, stem), None)
+
+
+def all_named(folder: Path, stem: str) -> Iterator[Path]:
+    """Yield the files in a folder whose names begin with `stem`; nothing if there is no folder."""
     try:
-        for name in os.listdir(folder):  # noqa: PTH208 - names only, and this is on the path of every hit
-            if name.startswith(stem):
-                return folder / name
+        names = os.listdir(folder)  # noqa: PTH208 - names only, and this is on the path of every hit
     except FileNotFoundError:
-        pass
-    return None
+        return
+    for name in names:
+        if name.startswith(stem):
+            yield folder / name
 
 
 def link(source: Path, target: Path) -> None:

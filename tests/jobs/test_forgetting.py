@@ -134,7 +134,7 @@ async def test_what_a_killed_sweep_had_taken_is_back_when_the_next_server_has_st
     audio = AudioStore(tmp_path / "audio")
     blobs = rows(tmp_path, "SELECT hash, suffix FROM blobs")
     audio.bury(blobs)
-    assert {file.name for file in audio.trash.iterdir()} == {"".join(blob) for blob in blobs}
+    assert {audio.hash_of(file) for file in audio.trash.iterdir()} == {blob_hash for blob_hash, _ in blobs}
     async with running(tmp_path, backends=scripted(tmp_path)):
         await until(lambda: not list(audio.trash.iterdir()))
         assert {file.name for file in files(tmp_path)} == {"".join(blob) for blob in blobs}

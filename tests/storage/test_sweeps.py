@@ -166,24 +166,24 @@ async def test_puts_and_the_sweeps_of_two_servers_at_the_same_time_leave_no_row_
         assert await audio.read(blob.hash) == f"sound {n % 3}".encode()
         await jobs.delete(job.id)
 
-    async def sweep(sweeper: Sweeper) -> int:
-        blobs = 0
+    async def sweep(sweeper: Sweeper) -> None:
+        nonlocal swept
         while not done.is_set():
-            blobs += (await sweeper.sweep()).blobs
-        return blobs
+            swept += (await sweeper.sweep()).blobs
 
     done = asyncio.Event()
+    swept, turns = 0, itertools.count()
     async with opened(database_url) as other:
         # The real clock, and no grace: everything unused is old at once.
         sweepers = [Sweeper(each, AudioStore(audio.root), grace_s=0) for each in (database, other)]
         sweeping = [asyncio.create_task(sweep(sweeper)) for sweeper in sweepers]
         try:
-            for start in range(0, 60, 6):
-                await asyncio.gather(*(speak(n) for n in range(start, start + 6)))
+            # A sweep finds what is in no use for a moment only, so it takes some turns until they have met.
+            while (turn := next(turns)) < 10 or swept < 3:
+                await asyncio.gather(*(speak(n) for n in range(6 * turn, 6 * turn + 6)))
         finally:
             done.set()
-            swept = await asyncio.gather(*sweeping)
-        assert sum(swept) > 0
+            await asyncio.gather(*sweeping)
         assert await sweepers[0].audit() == []
 
 
