@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any, get_args
 
 import httpx
 import pytest
@@ -14,10 +16,17 @@ from support.disks import disk
 from support.served import Served, site
 from support.voices import CONSENT, recording
 
+from gateway.speech.request import AudioFormat
+
 pytestmark = pytest.mark.slow
 
 SHORT = {"jobs__lease_s": 1.5, "jobs__beat_s": 0.3, "backends__scripted__seconds_per_char": 0.005}
 KNOWN = "This one is known by heart."
+PAUSE = (
+    "SELECT j.available_ms - e.at_ms FROM jobs j JOIN job_events e ON e.job_id = j.id "
+    "WHERE j.id = ? AND j.state = 'IN_QUEUE' AND e.attempt = j.attempt AND e.detail LIKE 'no space left%'"
+)
+"""For how long a job waits that was handed back for want of room."""
 FOLDERS = pytest.mark.parametrize("folder", ["data_dir", "cache_dir"])
 
 
@@ -140,17 +149,47 @@ async def test_a_job_too_large_for_the_room_there_is_waits_longer_each_time_besi
             served = await place.start()
             large = "A text. " * 125
             job_id = await served.caller.run(large, format="wav")
-            while "no space left" not in (await served.caller.status(job_id)).get("reason", ""):
-                await asyncio.sleep(0.05)
-            for n in range(20):  # their success must not make the large one try again at once
-                sound_of(await served.caller.say(f"No. {n}.", format="wav"))
-                await asyncio.sleep(0.5)
-            tries = len([line for line in served.log.read_text().splitlines() if "storage_failed" in line])
-            assert 1 <= tries <= 4  # after 2, 4 and 8 seconds; one every 2 would be 6 or more
+            pauses: list[int] = []
+            for n in itertools.count():  # their success must not make the large one try again at once
+                sound_of(await said_when_there_is_room(served, f"No. {n}."))
+                for pause_ms in rows(place.data_dir, PAUSE, job_id):
+                    pauses += [ms for ms in pause_ms if ms not in pauses]
+                if len(pauses) >= 3:
+                    break
+            assert all(later >= 1.9 * earlier for earlier, later in itertools.pairwise(pauses)), pauses
             job = await served.caller.status(job_id)
             assert job["status"] in ("IN_QUEUE", "IN_PROGRESS")
             assert await served.stop() == 0
     assert rows(place.data_dir, "SELECT state FROM jobs WHERE id = ?", job_id) == [("IN_QUEUE",)]
+
+
+async def said_when_there_is_room(served: Served, text: str) -> dict[str, Any]:
+    """The final job of a text, sent again as often as it is refused for want of room."""
+    while (answer := await served.caller.post("run", {"input": {"text": text, "format": "wav"}})).status_code == 503:
+        refused(answer)
+        await asyncio.sleep(0.1)
+    assert answer.status_code == 200, answer.text
+    return await served.caller.until(answer.json()["id"])
+
+
+async def test_a_stream_that_finds_no_room_for_its_pieces_is_answered_503_and_is_whole_once_there_is_some(
+    tmp_path: Path,
+) -> None:
+    with disk(tmp_path / "disk") as small:
+        async with site(tmp_path, **SHORT, cache_dir=small.path) as place:
+            served = await place.start()
+            ids = [(await served.caller.say(KNOWN, format=each))["id"] for each in get_args(AudioFormat)]
+            small.fill()
+            for job_id in ids:
+                for parameters in ({"from": 0}, {}):
+                    answer = await served.http.get(f"/v2/{served.caller.endpoint}/stream/{job_id}", params=parameters)
+                    refused(answer)
+            small.clear()
+            for job_id in ids:
+                answer = await served.http.get(f"/v2/{served.caller.endpoint}/stream/{job_id}")
+                assert [item["output"]["index"] for item in answer.json()["stream"]] == [0]
+            assert await served.stop() == 0
+            assert not list(small.path.rglob("tmp/*"))
 
 
 @pytest.mark.parametrize("as_json", [True, False], ids=["json", "form"])

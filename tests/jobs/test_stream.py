@@ -70,11 +70,15 @@ async def test_another_server_of_the_same_database_serves_the_stream(tmp_path: P
 
 
 async def test_a_poll_that_is_dropped_loses_no_item(tmp_path: Path) -> None:
-    async with running(tmp_path) as caller:
-        job_id = await caller.run(TEXT, format="wav", options={"delay_s": 5, "only": "number 0 "})
+    gate = tmp_path / "gate"
+    gate.write_text("0")
+    async with running(tmp_path, backends={"scripted": {"target_chars": 50, "gate": str(gate)}}) as caller:
+        job_id = await caller.run(TEXT, format="wav")
         for _ in range(4):
             with pytest.raises(httpx.ReadTimeout):
-                await caller.http.get(f"/v2/{caller.endpoint}/stream/{job_id}", timeout=0.05)
+                leaving = httpx.Timeout(60, read=0.05)
+                await caller.http.get(f"/v2/{caller.endpoint}/stream/{job_id}", timeout=leaving)
+        gate.write_text("1000")
         items, _ = await drain(caller, job_id)
         assert [item["index"] for item in items] == list(range(6))
 

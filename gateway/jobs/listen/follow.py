@@ -19,6 +19,7 @@ from gateway.speech.speak.reader import ChunkAudio, Reader
 from gateway.speech.speak.recut import recut
 from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import StoredTakes
+from storage.errors import told
 from storage.files.audio import AudioStore
 from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
@@ -120,8 +121,10 @@ class Following:
         output = _decode_output(job.output)
         if self.index >= len(output.chunks):
             return None
-        path = await self._followers.audio.path(job.blob_hash)
-        return await asyncio.to_thread(recut, path, output.chunks, output.sample_rate, self.index)
+        audio = self._followers.audio
+        path = await audio.path(job.blob_hash)
+        with told(str(audio.root)):
+            return await asyncio.to_thread(recut, path, output.chunks, output.sample_rate, self.index)
 
 
 class Followers:

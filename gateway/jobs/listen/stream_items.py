@@ -37,6 +37,9 @@ def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -
     Args:
         number: number of the first item.
         tmp: path of a scratch file; overwritten and removed.
+
+    Raises:
+        OSError: there is no room for a file.
     """
     size = part.pcm.size
     step = math.ceil(size / max(1, math.ceil(size / _longest(request, part.rate))))
@@ -72,8 +75,12 @@ def _longest(request: SpeechRequest, rate: int) -> int:
 def _files(pcm: Pcm16, rate: int, request: SpeechRequest, tmp: Path) -> list[tuple[int, bytes]]:
     """Encode samples; return samples and bytes of each file. A file above MAX_ITEM_BYTES is split in halves."""
     encoder = open_encoder(request.format, tmp, rate, request.bitrate)
-    encoder.write(pcm)
-    encoder.finish()
+    try:
+        encoder.write(pcm)
+        encoder.finish()
+    except BaseException:
+        encoder.abandon()
+        raise
     data = tmp.read_bytes()
     if len(data) <= MAX_ITEM_BYTES or pcm.size < 2:
         return [(pcm.size, data)]

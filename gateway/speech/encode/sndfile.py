@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +18,25 @@ OPUS_BITRATES = (16, 24, 32, 48, 64, 96, 128)
 
 _OPUS_RATES = (8000, 12000, 16000, 24000, 48000)
 _DEFAULT_OPUS_BITRATE = 32
-_SYSTEM_ERROR = 2  # SF_ERR_SYSTEM
+
+
+class _Target:
+    """The file that libsndfile writes to by our hand, since of an error of the disk it does not say which it was."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self.seek, self.tell, self.close = self._file.seek, self._file.tell, self._file.close
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """Write all of it, or keep the error and write nothing any more."""
+        left = memoryview(data)
+        try:
+            while left and self.error is None:
+                left = left[self._file.write(left) :]
+        except OSError as error:
+            self.error = error
+        return len(data) - len(left)
 
 
 class _SndfileEncoder(Encoder):
@@ -29,7 +44,10 @@ class _SndfileEncoder(Encoder):
 
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         super().__init__(path, rate, bitrate)
-        self._file = sf.SoundFile(str(path), "w", rate, 1, **self.options_for(rate, bitrate))
+        options = self.options_for(rate, bitrate)
+        self._target = _Target(path)
+        with self._system_errors():
+            self._file = sf.SoundFile(self._target, "w", rate, 1, **options)
 
     @classmethod
     def options_for(cls, rate: int, bitrate: int | None) -> dict[str, Any]:
@@ -45,20 +63,23 @@ class _SndfileEncoder(Encoder):
             self._file.write(pcm)
 
     def _close(self) -> None:
-        with self._system_errors():
-            self._file.close()
+        try:
+            with self._system_errors():
+                self._file.close()
+        finally:
+            self._target.close()
 
     @contextmanager
     def _system_errors(self) -> Iterator[None]:
-        """libsndfile says "System error." for whatever the disk refuses; callers know OSError."""
+        """Whatever libsndfile makes of what the disk refuses, or makes nothing of; callers know OSError."""
         try:
             yield
         except sf.LibsndfileError as error:
-            if error.code != _SYSTEM_ERROR:
+            if self._target.error is None:
                 raise
-            full = shutil.disk_usage(self.path.parent).free == 0
-            number = errno.ENOSPC if full else errno.EIO
-            raise OSError(number, os.strerror(number), str(self.path)) from error
+            raise self._target.error from error
+        if self._target.error is not None:
+            raise self._target.error
 
 
 class FlacEncoder(_SndfileEncoder):
