@@ -8,6 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 from support.after import rows, sound_of
+from support.gates import let
 from support.served import Served, Site, site
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("on_both")]
@@ -29,8 +30,7 @@ async def test_jobs_that_run_together_outlive_more_deaths_than_end_one_that_runs
 
 
 async def test_a_job_that_ends_its_servers_fails_after_five_and_all_others_are_spoken(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.write_text("0")
+    gate = let(tmp_path, 0)
     inline = {"backends__scripted__host": "inline", "backends__scripted__concurrency": 8}
     async with site(tmp_path, **SHORT, **inline, backends__scripted__gate=gate) as place:
         served = await place.start()
@@ -38,7 +38,7 @@ async def test_a_job_that_ends_its_servers_fails_after_five_and_all_others_are_s
         poison = await served.caller.run("It ends its server.", options={"delay_s": 0.3, "crash": True})
         same = await served.caller.run("It ends its server.", options={"delay_s": 0.3, "crash": True})
         innocent += [await served.caller.run(f"Innocent number {n}.", options={"delay_s": 0.3}) for n in range(4, 8)]
-        gate.write_text("1000")  # nothing ends the server before it has all of them
+        let(tmp_path, 1000)  # nothing ends the server before it has all of them
         deaths = 0
         while True:
             job = await status_or_death(served, poison)

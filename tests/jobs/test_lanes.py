@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from support.after import rows, sound_of, spoken
+from support.gates import let
 from support.running import Caller, running
 
 from gateway.settings import JobSettings
@@ -69,12 +70,6 @@ class Stage:
         told = self.texts()[before:]
         others = [each for each in told[: told.index(own[-1]) + 1] if each not in own]
         return -(-len(others) // len(self.servers))
-
-
-def let(folder: Path, chunks: int) -> None:
-    draft = folder / "gate.new"
-    draft.write_text(str(chunks))
-    draft.replace(folder / "gate")
 
 
 @contextlib.asynccontextmanager

@@ -11,6 +11,7 @@ from unittest.mock import ANY
 import httpx
 import numpy as np
 import pytest
+from support.gates import let
 from support.running import Caller, pcm_of, running
 from support.served import site
 from support.streaming import asking, drain, joined, poll
@@ -70,15 +71,14 @@ async def test_another_server_of_the_same_database_serves_the_stream(tmp_path: P
 
 
 async def test_a_poll_that_is_dropped_loses_no_item(tmp_path: Path) -> None:
-    gate = tmp_path / "gate"
-    gate.write_text("0")
+    gate = let(tmp_path, 0)
     async with running(tmp_path, backends={"scripted": {"target_chars": 50, "gate": str(gate)}}) as caller:
         job_id = await caller.run(TEXT, format="wav")
         for _ in range(4):
             with pytest.raises(httpx.ReadTimeout):
                 leaving = httpx.Timeout(60, read=0.05)
                 await caller.http.get(f"/v2/{caller.endpoint}/stream/{job_id}", timeout=leaving)
-        gate.write_text("1000")
+        let(tmp_path, 1000)
         items, _ = await drain(caller, job_id)
         assert [item["index"] for item in items] == list(range(6))
 
