@@ -85,9 +85,7 @@ class IdempotencyConflict(Conflict):
 
 _FULL = "no space left for {place}: free some, or move it with VOXGATE_DATA_DIR"
 _READ_ONLY = "{place} cannot be written: make it writable for this user, or choose another with VOXGATE_DATA_DIR"
-_LOCKED = (
-    "{place} is locked by another process (a backup, a shell, a second server): stop that process, then try again"
-)
+_LOCKED = "{place} is locked by another process (a backup, a shell, a second server): stop that process, then try again"
 _GONE = "{place} cannot be used ({reason}): mount it again or repair its disk, or choose another with VOXGATE_DATA_DIR"
 _NO_HANDLES = (
     "{place} cannot be opened ({reason}): the limit of open files and connections is reached; raise it "

@@ -1,8 +1,9 @@
 """The writer: group commit. All operations queued during one commit form the next transaction.
 
-A group is one transaction: one executemany per kind of statement, then the functions in order. A group that fails is
-rolled back and its operations are replayed one by one, each in its own transaction, so that only the wrong one fails.
-(A savepoint per operation was measured seven times slower.) A caller gets its answer after the commit of its rows.
+A group is one transaction: one executemany per kind of statement, one call per kind of gathered rows, then the
+functions in order. A group that fails is rolled back and its operations are replayed one by one, each in its own
+transaction, so that only the wrong one fails. (A savepoint per operation was measured seven times slower.) A caller
+gets its answer after the commit of its rows.
 
 On PostgreSQL two servers may deadlock, and the connection may break. A group that was aborted to end a deadlock, or
 whose connection broke, is repeated as a whole. If the connection broke during COMMIT, the mark that every group writes
@@ -33,7 +34,9 @@ from storage.db.tally import Tally, take_noted
 from storage.errors import StorageError, StorageGone, replaced, translate
 
 T = TypeVar("T")
+R = TypeVar("R")
 _Outcome: TypeAlias = tuple[Any, BaseException | None]
+_Write: TypeAlias = Callable[[Connection, Sequence[Any]], None]
 
 log = get_logger("voxgate.storage")
 
@@ -65,15 +68,16 @@ _LOST = ("08", "25P03", "57P")
 
 
 class _Operation:
-    """A queued write: rows for a statement, or a function of the connection; `future` gets the result."""
+    """A queued write: rows for a statement or for a function that writes the rows of a group, or a function of the
+    connection; `future` gets the result."""
 
     __slots__ = ("fn", "future", "news", "rows", "statement")
 
     def __init__(
         self,
         future: asyncio.Future[Any],
-        statement: Executable | None = None,
-        rows: Sequence[Mapping[str, Any]] = (),
+        statement: Executable | _Write | None = None,
+        rows: Sequence[Any] = (),
         fn: Callable[[Connection], Any] | None = None,
         news: Topic | None = None,
     ) -> None:
@@ -166,6 +170,12 @@ class Writer:
         if rows:
             await self._submit(_Operation(asyncio.get_running_loop().create_future(), statement, rows))
 
+    async def gather(self, write: Callable[[Connection, Sequence[R]], None], row: R) -> None:
+        """As `insert`, by a function that is called once per group with all rows gathered for it, and once per row when
+        one of the group fails."""
+        future = asyncio.get_running_loop().create_future()
+        await self._submit(_Operation(future, write, (row,)))
+
     async def run(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` in a transaction and return its result after the commit.
 
@@ -231,14 +241,17 @@ class Writer:
         try:
             take_notices(self._connection)
             take_noted(self._connection)
-            batches: dict[Executable, list[Mapping[str, Any]]] = {}
+            batches: dict[Executable | _Write, list[Any]] = {}
             for operation in group:
                 if operation.news is not None:
                     tell(self._connection, operation.news)
                 if operation.statement is not None:
                     batches.setdefault(operation.statement, []).extend(operation.rows)
             for statement, rows in batches.items():
-                self._connection.execute(statement, rows)
+                if isinstance(statement, Executable):
+                    self._connection.execute(statement, rows)
+                else:
+                    statement(self._connection, rows)
             results = [None if operation.fn is None else operation.fn(self._connection) for operation in group]
             noted = take_noted(self._connection)
             self._last_words(self._connection)

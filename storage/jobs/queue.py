@@ -18,12 +18,21 @@ from storage.db import statements
 from storage.db.batches import PAGE, Batches
 from storage.db.database import Database
 from storage.db.notices import Topic, tell
-from storage.db.tally import note
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.jobs import sql as job_sql
 from storage.jobs.ends import JobEnds
 from storage.jobs.leases import JobLeases
-from storage.jobs.rows import job_of, log_events, maybe_job, moves_of, owe, params_of, row_of, spend_hits
+from storage.jobs.rows import (
+    insert_hits,
+    insert_jobs,
+    job_of,
+    log_events,
+    maybe_job,
+    moves_of,
+    owe,
+    params_of,
+    spend_hits,
+)
 from storage.records import (
     Accepted,
     Idempotency,
@@ -58,7 +67,13 @@ class JobStore:
             IdempotencyConflict: the key was used with another body.
             BlobMissing: the job refers to audio that was swept meanwhile.
         """
-        if idempotency is None and not (job.state.final and (job.webhook or job.state is JobState.COMPLETED)):
+        if idempotency is None and job.state is JobState.COMPLETED and not job.webhook:
+            try:
+                await self._db.writer.gather(insert_hits, job)
+            except IntegrityError as error:
+                raise _swept(job, error) from error
+            return job
+        if idempotency is None and not (job.state.final and job.webhook):
             news = None if job.state.final else Topic.QUEUE
             await self._db.writer.insert(job_sql.INSERT, params_of(job), news)
             self._db.tally.add(moves_of([job]))
@@ -81,8 +96,7 @@ class JobStore:
                     if known[0] != idempotency.body_hash:
                         return str(known[1])
                     return Accepted(job_of(conn.execute(job_sql.GET, {"id": known[1]}).one()))
-            conn.execute(job_sql.INSERT, params_of(job))
-            note(conn, moves_of([job]))
+            insert_jobs(conn, [job])
             if idempotency is not None:
                 body = {"body_hash": idempotency.body_hash, "job_id": job.id, "now": job.created_ms}
                 conn.execute(job_sql.INSERT_KEY, key | body)
@@ -135,11 +149,8 @@ class JobStore:
                 if blob is None or conn.execute(has_blob, {"hash": blob}).first() is not None
             }  # fmt: skip
             kept = [job for job in new if job.blob_hash in known]
-            if kept and conn.dialect.name == "sqlite":
-                conn.exec_driver_sql(job_sql.INSERT_SQLITE, [row_of(job) for job in kept])
-            elif kept:
-                conn.execute(job_sql.INSERT, [params_of(job) for job in kept])
-            note(conn, moves_of(kept))
+            if kept:
+                insert_jobs(conn, kept)
             spend_hits(conn, new)
             return [job.id for job in new if job.blob_hash not in known]
 

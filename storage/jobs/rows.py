@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -14,7 +15,7 @@ from sqlalchemy import Connection, Row
 from storage.db import statements
 from storage.db.notices import Topic, tell
 from storage.db.tally import Ended, Moves, note
-from storage.jobs.sql import COLUMNS
+from storage.jobs.sql import COLUMNS, INSERT, INSERT_SQLITE
 from storage.records import JobRecord, JobState, Lane
 
 AnyRow: TypeAlias = Row[*tuple[Any, ...]]
@@ -51,24 +52,48 @@ def params_of(job: JobRecord) -> dict[str, Any]:
 
 
 def row_of(job: JobRecord) -> tuple[Any, ...]:
-    """Return a job as a tuple in the order of the columns."""
-    values = msgspec.structs.astuple(job)
-    return (*values[:_STATE], job.state.value, *values[_STATE + 1 :])
+    """Return a job as a tuple in the order of the columns, with the plain types that SQLite's driver takes fastest."""
+    values = list(msgspec.structs.astuple(job))
+    values[_STATE] = job.state.value
+    values[_LOW_PRIORITY] = int(job.low_priority)
+    values[_CANCEL_REQUESTED] = int(job.cancel_requested)
+    values[_LANE] = int(job.lane)
+    return tuple(values)
+
+
+def insert_jobs(conn: Connection, jobs: Sequence[JobRecord]) -> None:
+    """Insert new rows and note their counts in the tally."""
+    if conn.dialect.name == "sqlite":
+        conn.exec_driver_sql(INSERT_SQLITE, [row_of(job) for job in jobs])
+    else:
+        conn.execute(INSERT, [params_of(job) for job in jobs])
+    note(conn, moves_of(jobs))
+
+
+def insert_hits(conn: Connection, jobs: Sequence[JobRecord]) -> None:
+    """Insert jobs that the cache answered, with their usage."""
+    insert_jobs(conn, jobs)
+    spend_hits(conn, jobs)
 
 
 def spend_hits(conn: Connection, jobs: Sequence[JobRecord]) -> None:
     """Add the usage of jobs that the cache answered, in the transaction that stores them."""
-    sums: dict[tuple[str, str, str, str, str], list[int]] = {}
+    sums: dict[tuple[str, str, str, str, int], list[int]] = {}
     for job in jobs:
-        day = _day((job.finished_ms or job.created_ms) // _DAY_MS)
-        spent = sums.setdefault((job.tenant, job.key_id, job.endpoint_id, job.backend, day), [0, 0])
-        spent[0] += job.chars
-        spent[1] += 1
+        day = (job.finished_ms or job.created_ms) // _DAY_MS
+        place = (job.tenant, job.key_id, job.endpoint_id, job.backend, day)
+        spent = sums.get(place)
+        if spent is None:
+            sums[place] = [job.chars, 1]
+        else:
+            spent[0] += job.chars
+            spent[1] += 1
     # The same order on every server avoids deadlocks: PostgreSQL locks row by row.
-    for (tenant, key_id, endpoint_id, backend, day), (chars, count) in sorted(sums.items()):
-        place = {"tenant": tenant, "key_id": key_id, "endpoint_id": endpoint_id, "backend": backend, "day": day}
-        used = {"characters": chars, "audio_ms": 0, "jobs": count, "cache_hits": count, "cost_micro_usd": 0}
-        conn.execute(statements.ADD_USAGE, place | used)
+    rows = [(*place, _day(day), chars, 0, count, count, 0) for (*place, day), (chars, count) in sorted(sums.items())]
+    if rows and conn.dialect.name == "sqlite":
+        conn.exec_driver_sql(statements.ADD_USAGE_SQLITE, rows)
+    elif rows:
+        conn.execute(statements.ADD_USAGE, [dict(zip(statements.USAGE, row, strict=True)) for row in rows])
 
 
 @lru_cache(8)
@@ -111,7 +136,10 @@ def log_ended(
 
 def moves_of(jobs: Sequence[JobRecord]) -> Moves:
     """Return the tally's counts for jobs that were stored in a final state."""
-    return [(job.endpoint_id, Ended.of(job.state)) for job in jobs if job.state.final]
+    completed = Counter(job.endpoint_id for job in jobs if job.state is JobState.COMPLETED)
+    others = [job for job in jobs if job.state is not JobState.COMPLETED and job.state.final]
+    moves = [(endpoint_id, Ended(completed=n)) for endpoint_id, n in completed.items()]
+    return moves + [(job.endpoint_id, Ended.of(job.state)) for job in others]
 
 
 def owe(conn: Connection, owed: Sequence[tuple[str, str, str]], now: int) -> None:

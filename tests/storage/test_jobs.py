@@ -5,6 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from sqlalchemy import Engine, event
 from support.storage import HOUR_MS, START_MS, HandClock, a_completion, a_job, an_entry, opened, put_audio
 
 from storage.db.database import Database
@@ -494,6 +495,25 @@ async def test_of_many_that_come_to_two_servers_at_once_one_leads(database_url: 
             )
             assert sorted(each.job.id for each in accepted) == sorted(names)
             assert sum(each.claimed for each in accepted) == 1
+
+
+async def test_durable_hits_that_come_at_once_cost_a_few_statements_and_all_their_usage_is_there(
+    database: Database, jobs: JobStore
+) -> None:
+    written: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        written.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    try:
+        await asyncio.gather(*(jobs.insert(a_job(f"hit-{n:02}", state=JobState.COMPLETED)) for n in range(64)))
+    finally:
+        event.remove(Engine, "before_cursor_execute", note)
+    for table in ("jobs", "usage"):
+        assert 1 <= sum(statement.startswith(f"INSERT INTO {table} ") for statement in written) <= 2, written
+    [row] = await UsageStore(database).report()
+    assert (row.jobs, row.cache_hits, row.characters) == (64, 64, 64 * 40)
 
 
 async def test_hits_that_are_written_twice_are_counted_once(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -53,6 +54,26 @@ async def test_rows_given_together_are_written_all_or_none(database: Database) -
     )
     assert isinstance(outcomes[0], IntegrityError)
     assert rows(database) == {"taken", "a", "b"}
+
+
+async def test_rows_of_one_group_are_given_to_their_function_together_and_a_bad_one_fails_alone(
+    database: Database,
+) -> None:
+    calls: list[list[str]] = []
+
+    def write(connection: Connection, keys: Sequence[str]) -> None:
+        calls.append(list(keys))
+        connection.execute(PUT, [{"id": key} for key in keys])
+
+    names = [f"k{n}" for n in range(20)]
+    await asyncio.gather(*(database.writer.gather(write, name) for name in names))
+    assert sorted(key for call in calls for key in call) == sorted(names)
+    assert len(calls) <= 2, "the first may be a group of its own"
+    outcomes = await asyncio.gather(
+        *(database.writer.gather(write, name) for name in ("new", "k7", "other")), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), IntegrityError, type(None)]
+    assert rows(database) == {*names, "new", "other"}
 
 
 async def test_a_function_that_raises_leaves_nothing_and_harms_nobody_in_its_group(database: Database) -> None:
