@@ -119,7 +119,7 @@ class FastLane:
             if name == b"authorization":
                 key = value.decode("latin-1")
             elif name == b"host":
-                if host or not usable_host(value):
+                if host:
                     return None
                 host = value
             elif name in self._refused_headers:
@@ -130,7 +130,7 @@ class FastLane:
         except VoxgateError:
             return None
         if endpoint_id is None:
-            return self._speech(scope, caller, bytes(body), started)
+            return self._speech(scope, caller, bytes(body), started) if not host or usable_host(host) else None
         decoded = self._read(endpoint_id, scope["scheme"], host, bytes(body))
         answer = None if decoded is None else self._look_up(scope, caller, endpoint_id, decoded)
         if answer is None:
@@ -138,7 +138,7 @@ class FastLane:
         size = sum(map(len, answer))
         head = _JSON % (request_id_of(scope["headers"]), size)
         self._requests.count(_RUNSYNC, 200, time.perf_counter() - started)
-        return head, b"".join(answer) if size <= PIECE_BYTES else pieces_of(answer)
+        return head, answer if size <= PIECE_BYTES else pieces_of(answer)
 
     def _read(self, endpoint_id: str, scheme: str, host: bytes, body: bytes) -> RunsyncBody | None:
         """Decode the body, or take it from memory if the same body came before; None: not for the fast lane."""
@@ -146,6 +146,8 @@ class FastLane:
         decoded = self._bodies.get(name)
         if decoded is not None:
             return decoded
+        if host and not usable_host(host):
+            return None
         try:
             envelope = decode_envelope(body)
         except BadRequest:
@@ -182,7 +184,8 @@ class FastLane:
         request_id = request_id_of(scope["headers"])
         head = _AUDIO % (audio.mimetype.encode(), lines, request_id, len(audio.data))
         self._requests.count(VERB, 200, time.perf_counter() - started)
-        return head, audio.data if len(audio.data) <= PIECE_BYTES else pieces_of((audio.data,))
+        parts = (audio.data,)
+        return head, parts if len(audio.data) <= PIECE_BYTES else pieces_of(parts)
 
     def _look_up_speech(self, scope: Scope, caller: Any, body: bytes) -> tuple[HotAudio, SpeechCall] | None:
         try:

@@ -161,7 +161,7 @@ async def test_a_hit_is_answered_without_the_application_and_its_job_can_be_aske
     scope = {"scheme": "http", "headers": [(b"authorization", f"Bearer {KEY}".encode())]}
     answer = lanes.lane(scope, b"/runsync", BODY)
     assert answer is not None
-    job = json.loads(answer[1])
+    job = json.loads(b"".join(answer[1]))
     assert job["output"]["cache_hit"] is True
     status = await lanes.fast.get(f"/status/{job['id']}", headers=GOOD)
     assert status.json()["output"]["audio_base64"] == job["output"]["audio_base64"]

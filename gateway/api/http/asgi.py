@@ -9,8 +9,8 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
-Body: TypeAlias = bytes | Iterator[memoryview]
-"""A body. One that is too large to be written at once comes in pieces."""
+Body: TypeAlias = tuple[bytes, ...] | Iterator[memoryview]
+"""A body: parts that are written at once, or pieces of a body that is too large for that."""
 Lane: TypeAlias = Callable[[Scope, bytes, bytes | bytearray], tuple[bytes, Body] | None]
 """Answers a complete POST (scope, target, body) with header lines and a body; None if the application must answer."""
 EarlyError: TypeAlias = Callable[[bytes, int, str], bytes]

@@ -27,7 +27,7 @@ from gateway.settings.logs import get_logger
 log = get_logger("voxgate.connection")
 
 _Part = Literal["nothing", "head", "body", "whole"]
-Lane = Callable[[Any, bytes, bytearray], tuple[bytes, bytes | Iterator[memoryview]] | None]
+Lane = Callable[[Any, bytes, bytearray], tuple[bytes, tuple[bytes, ...] | Iterator[memoryview]] | None]
 EarlyError = Callable[[bytes, int, str], bytes]
 
 
@@ -98,10 +98,16 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Parse received bytes. Refuse headers or trailers that are too large."""
         self._unset_keepalive_if_required()
-        self._count(len(data))
-        self._received += len(data)
-        self._around_bytes += len(data)
-        self._parse(data)
+        size = len(data)
+        self._count(size)
+        self._received += size
+        self._around_bytes += size
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as stopped:
+            self._read_again(data, stopped)
+        except HttpParserError:
+            self.send_400_response("")
         if self._held is not None:
             self._skip_fast_lane()
         if self._part == "head" and self._received > self.MAX_HEAD_BYTES:
@@ -109,16 +115,16 @@ class Connection(HttpToolsProtocol):
         elif self._part == "body" and self._around_bytes > self.MAX_HEAD_BYTES:
             self._refuse(431, f"the trailers or chunk extensions are too large; at most {self.MAX_HEAD_BYTES} bytes")
 
-    def _parse(self, data: bytes) -> None:
+    def _read_again(self, data: bytes, stopped: HttpParserUpgrade) -> None:
+        """Go on behind offers to upgrade, at each of which the parser stops."""
         try:
-            while True:
+            while self._part == "head":  # else it is CONNECT, and whatever follows is not ours to read
+                data = self._without_upgrade() + data[stopped.args[0] :]
                 try:
                     self.parser.feed_data(data)
                     return
-                except HttpParserUpgrade as stopped:
-                    if self._part != "head":  # CONNECT: the following bytes are another protocol's
-                        return
-                    data = self._without_upgrade() + data[stopped.args[0] :]
+                except HttpParserUpgrade as again:
+                    stopped = again
         except HttpParserError:
             self.send_400_response("")
 
@@ -136,22 +142,16 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self._begin("head")
 
-    def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep a header line; drop a trailer."""
-        if self._part == "head":
-            super().on_header(name, value)
-
     def on_headers_complete(self) -> None:
         """Begin the body, and hold the request back if the fast lane may answer it."""
         if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
             return  # the head is parsed again, see `_without_upgrade`
-        if sum(name == b"host" for name, _ in self.headers) > 1:
-            self._refuse(400, "there are several Host headers: send one (RFC 9112, 3.2)")
-            raise HttpParserError("several Host headers")  # stops the parser from reading the rest of the packet
         if self._fast_lane_allowed():
             self._held = bytearray()
         else:
+            self._check_host()
             super().on_headers_complete()
+        self.headers = []  # of trailers, which are dropped; those of the head stay in the scope
         self._begin("body")
 
     def on_body(self, body: bytes) -> None:
@@ -176,7 +176,7 @@ class Connection(HttpToolsProtocol):
                 answer = None
             if answer is not None:
                 head, body = answer
-                if isinstance(body, bytes):
+                if isinstance(body, tuple):
                     self._held = None
                     self._answer(head, body)
                     return
@@ -209,17 +209,24 @@ class Connection(HttpToolsProtocol):
 
     def _start_request(self) -> None:
         """Start the held request in the application, with the body so far."""
+        self._check_host()
         held, self._held = self._held, None
+        self.expect_100_continue = False  # it was; a trailer may have changed that
         super().on_headers_complete()
         if held:
             super().on_body(bytes(held))
 
-    def _answer(self, head: bytes, body: bytes) -> None:
+    def _check_host(self) -> None:
+        """Refuse a request with several Host headers; the fast lane leaves those alone."""
+        if [name for name, _ in self.scope["headers"]].count(b"host") > 1:
+            self._refuse(400, "there are several Host headers: send one (RFC 9112, 3.2)")
+            raise HttpParserError("several Host headers")  # or what follows in the packet would be read
+
+    def _answer(self, head: bytes, parts: tuple[bytes, ...]) -> None:
         lines = [STATUS_LINE[200]]
         for name, value in self.server_state.default_headers:
             lines += (name, b": ", value, b"\r\n")
-        self.transport.write(b"".join((*lines, head, b"\r\n")))
-        self.transport.write(body)
+        self.transport.write(b"".join((*lines, head, b"\r\n", *parts)))
         self.on_response_complete()
 
     def send_400_response(self, msg: str) -> None:
