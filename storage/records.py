@@ -149,16 +149,25 @@ class Place(msgspec.Struct, frozen=True):
     job_id: str
 
 
+class Ring(msgspec.Struct, frozen=True):
+    """The lines of one backend in one lane, ordered by tenant; the first follows the last."""
+
+    backend: str
+    lane: Lane
+
+
 class Heads(msgspec.Struct, frozen=True):
-    """The heads of the lines.
+    """The heads of some lines.
 
     Args:
         candidates: jobs that can be claimed, by lane, then age.
         cut: lines whose read jobs hold too few candidates: the place behind which to read on (`JobLeases.behind`).
+        last: for rings with further lines, the tenant of the last line that was read.
     """
 
     candidates: list[WaitingJob]
     cut: dict[Line, Place]
+    last: dict[Ring, str]
 
 
 class Lease(msgspec.Struct, frozen=True):

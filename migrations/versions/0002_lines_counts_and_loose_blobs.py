@@ -91,7 +91,7 @@ def upgrade() -> None:
     op.add_column("jobs", sa.Column("deaths", sa.BigInteger(), nullable=False, server_default=sa.text("0")))
     op.execute("UPDATE jobs SET lane = 2 WHERE state = 'IN_QUEUE' AND low_priority")
     op.create_index(
-        "ix_jobs_line", "jobs", ["backend", "tenant", "lane", "created_ms", "id"], **_where("state = 'IN_QUEUE'")
+        "ix_jobs_line", "jobs", ["backend", "lane", "tenant", "created_ms", "id"], **_where("state = 'IN_QUEUE'")
     )
     op.create_index("ix_jobs_suspects", "jobs", ["deaths", "id"], **_where("state = 'IN_QUEUE' AND deaths > 0"))
     op.create_index("ix_jobs_ttl", "jobs", ["expires_at_ms"], **_where("state = 'IN_QUEUE'"))

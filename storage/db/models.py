@@ -160,8 +160,8 @@ class JobRow(Base):
               postgresql_where=text("state = 'IN_PROGRESS'")),
         Index("ix_jobs_running", "owner", sqlite_where=text("state = 'IN_PROGRESS'"),
               postgresql_where=text("state = 'IN_PROGRESS'")),
-        # The queue: one lookup finds the first job of a backend, tenant and lane.
-        Index("ix_jobs_line", "backend", "tenant", "lane", "created_ms", "id",
+        # The queue: one lookup finds the first job of a backend, lane and tenant.
+        Index("ix_jobs_line", "backend", "lane", "tenant", "created_ms", "id",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),
         Index("ix_jobs_ttl", "expires_at_ms",
               sqlite_where=text("state = 'IN_QUEUE'"), postgresql_where=text("state = 'IN_QUEUE'")),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
@@ -15,11 +16,14 @@ from storage.db.notices import Topic, tell
 from storage.db.tally import Ended, note
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import LANES, STATES, AnyRow, job_of, log_ended, log_events
-from storage.records import Heads, JobRecord, JobState, Lease, Line, Place, Retention, WaitingJob
+from storage.records import Heads, JobRecord, JobState, Lease, Line, Place, Retention, Ring, WaitingJob
 
 SCAN = 50
 """Jobs of a line that one read covers beyond the number asked for. It bounds the cost of a line whose head is full of
 followers of a running flight; `behind` reads on after them."""
+LINES = 32
+"""Lines of each backend and lane that one read covers, so that its cost does not grow with the waiting tenants."""
+_FROM_THE_FIRST: Mapping[Ring, str] = MappingProxyType({})
 PAGE = 250
 """Jobs of a line that `behind` reads at once."""
 
@@ -36,24 +40,41 @@ class JobLeases:
         self._clock = clock
         self._retention = retention
 
-    async def candidates(self, backends: Collection[str], per_line: int = 16) -> Heads:
+    async def candidates(
+        self,
+        backends: Collection[str],
+        per_line: int = 16,
+        lines: int = LINES,
+        after: Mapping[Ring, str] = _FROM_THE_FIRST,
+    ) -> Heads:
         """Return jobs that can be claimed now: up to `per_line` from the head of each line; of a flight only jobs that
-        may lead it."""
+        may lead it.
+
+        Args:
+            lines: most lines to read of each backend and lane.
+            after: for each ring the tenant behind whose line to begin; a ring without one begins at its first line.
+        """
         if not backends or not await self._anybody_waits():
-            return Heads([], {})
+            return Heads([], {}, {})
         scan = per_line + SCAN
         shared = self._db.dialect == "postgresql"
-        params = {
-            "backends": list(backends) if shared else json.dumps(list(backends)), "now": self._clock.now_ms(),
-            "per_line": per_line, "scan": scan,
+        rings = [(backend, lane.value, after.get(Ring(backend, lane), "")) for backend in backends for lane in LANES]
+        params: dict[str, object] = {
+            "now": self._clock.now_ms(), "per_line": per_line, "scan": scan, "lines": lines,
         }  # fmt: skip
+        if shared:
+            params |= dict(zip(("backends", "lanes", "tenants"), map(list, zip(*rings, strict=True)), strict=True))
+        else:
+            params["rings"] = json.dumps(rings)
 
         def heads(conn: Connection) -> Heads:
             found: list[WaitingJob] = []
             cut: dict[Line, Place] = {}
             count: Counter[Line] = Counter()
+            tenants: dict[Ring, set[str]] = {}
             for row in conn.execute(job_sql.HEADS_SHARED if shared else job_sql.HEADS, params):
                 line = Line(row[0], row[1], LANES[row[2]])
+                tenants.setdefault(Ring(line.backend, line.lane), set()).add(line.tenant)
                 if row[3] is not None:
                     created_ms, _, job_id = row[3].partition(" ")
                     cut[line] = Place(int(created_ms), job_id)
@@ -61,7 +82,8 @@ class JobLeases:
                     count[line] += 1
                     found.append(WaitingJob(row[4], line.tenant, row[5], line.lane, row[6], line.backend))
             found.sort(key=lambda job: (job.lane, job.created_ms, job.id))
-            return Heads(found, {line: place for line, place in cut.items() if count[line] < per_line})
+            cut = {line: place for line, place in cut.items() if count[line] < per_line}
+            return Heads(found, cut, {ring: max(seen) for ring, seen in tenants.items() if len(seen) == lines})
 
         return await self._db.read(heads)
 

@@ -77,18 +77,18 @@ of the flight runs: the job whose turn comes first leads. A tenant's normal jobs
 that a low-priority job never leads while a normal one waits. (Scalar subqueries with a limit, since PostgreSQL may hash
 the whole queue for EXISTS. The ORDER BYs below are for PostgreSQL too: without them it may scan the whole table for one
 row.)"""
+_NEXT = (
+    "(SELECT MIN(j.tenant) FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = {of}.backend "
+    "AND j.lane = {of}.lane AND j.tenant > {of}.tenant)"
+)
 _LINES = (
-    "WITH RECURSIVE t (backend, tenant) AS ("
-    "SELECT b.backend, (SELECT MIN(j.tenant) FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = b.backend) "
-    "FROM {backends} UNION ALL "
-    "SELECT t.backend, (SELECT MIN(j.tenant) FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = t.backend "
-    "AND j.tenant > t.tenant) FROM t WHERE t.tenant IS NOT NULL), "
-    "w AS MATERIALIZED (SELECT t.backend, t.tenant, n.lane FROM t "
-    "CROSS JOIN (SELECT 0 AS lane UNION ALL SELECT 1 UNION ALL SELECT 2) n WHERE t.tenant IS NOT NULL "
-    "AND (SELECT 1 FROM jobs j WHERE j.state = 'IN_QUEUE' AND j.backend = t.backend AND j.tenant = t.tenant "
-    "AND j.lane = n.lane ORDER BY j.created_ms, j.id LIMIT 1) IS NOT NULL), "
-    "l AS MATERIALIZED (SELECT w.backend, w.tenant, w.lane, (SELECT j.created_ms || ' ' || j.id FROM jobs j "
-    f"WHERE j.{_IN_LINE.format(line='w')} ORDER BY j.created_ms, j.id LIMIT 1 OFFSET :scan - 1) AS edge FROM w) "
+    "WITH RECURSIVE t (backend, lane, tenant, nth) AS ("
+    f"SELECT b.backend, b.lane, {_NEXT.format(of='b')}, 1 FROM {{rings}} UNION ALL "
+    f"SELECT t.backend, t.lane, {_NEXT.format(of='t')}, t.nth + 1 FROM t "
+    "WHERE t.tenant IS NOT NULL AND t.nth < :lines), "
+    "l AS MATERIALIZED (SELECT t.backend, t.tenant, t.lane, (SELECT j.created_ms || ' ' || j.id FROM jobs j "
+    f"WHERE j.{_IN_LINE.format(line='t')} ORDER BY j.created_ms, j.id LIMIT 1 OFFSET :scan - 1) AS edge "
+    "FROM t WHERE t.tenant IS NOT NULL) "
 )
 _FIRST = (
     "(SELECT id, chars, tenant, low_priority, flight_key, created_ms, available_ms, expires_at_ms FROM jobs "
@@ -96,13 +96,20 @@ _FIRST = (
 )
 _HEAD = "SELECT l.backend, l.tenant, l.lane, l.edge, h.id, h.chars, h.created_ms FROM l LEFT JOIN"
 HEADS = text(
-    _LINES.format(backends="(SELECT value AS backend FROM json_each(:backends)) b")
+    _LINES.format(
+        rings="(SELECT json_extract(value, '$[0]') AS backend, json_extract(value, '$[1]') AS lane, "
+        "json_extract(value, '$[2]') AS tenant FROM json_each(:rings)) b"
+    )
     + f"{_HEAD} jobs h ON h.id IN (SELECT q.id FROM {_FIRST})"
 )
-"""The head of every line: the claimable jobs among its first `scan` jobs, and the place of the last of these if there
-are that many. Jumps from line to line in the queue's index, so that a long line does not slow down the others."""
+"""The heads of the next `lines` lines of each backend and lane: the claimable jobs among the first `scan` jobs of a
+line, and the place of the last of these if there are that many. Jumps from line to line in the queue's index, so that a
+long line does not slow down the others."""
 HEADS_SHARED = text(
-    _LINES.format(backends="unnest(CAST(:backends AS text[])) AS b (backend)")
+    _LINES.format(
+        rings="unnest(CAST(:backends AS text[]), CAST(:lanes AS bigint[]), CAST(:tenants AS text[])) "
+        "AS b (backend, lane, tenant)"
+    )
     + f"{_HEAD} LATERAL (SELECT q.id, q.chars, q.created_ms FROM {_FIRST}) h ON TRUE"
 )
 """`HEADS` for PostgreSQL."""
@@ -114,9 +121,9 @@ BEHIND = text(
 """The next jobs of one line behind a place, each with whether it can be claimed."""
 WANTED = text(
     "SELECT EXISTS (SELECT 1 FROM (SELECT id FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend "
-    f"ORDER BY tenant, lane, created_ms, id LIMIT :scan) f JOIN jobs q ON q.id = f.id WHERE {_CLAIMABLE}) OR EXISTS "
+    f"ORDER BY lane, tenant, created_ms, id LIMIT :scan) f JOIN jobs q ON q.id = f.id WHERE {_CLAIMABLE}) OR EXISTS "
     "(SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend = :backend "
-    "ORDER BY tenant, lane, created_ms, id LIMIT 1 OFFSET :scan)"
+    "ORDER BY lane, tenant, created_ms, id LIMIT 1 OFFSET :scan)"
 )
 """Check that a job waits for a backend: one of the first `scan` can be claimed, or there are more than `scan`."""
 LIFTED = text(

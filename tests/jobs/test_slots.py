@@ -74,8 +74,10 @@ def test_a_job_that_finds_no_memory_is_not_overtaken_for_ever() -> None:
     [larger] = candidates("b", Lane.LONG, 1, chars=9_000_000)
     small, sentence = candidates("c", Lane.LONG, 1), candidates("c", Lane.SHORT, 1)
     assert slots.choose([*sentence, larger, *small]) == sentence
+    assert slots.held_up is Lane.LONG
     slots.release(large.id)
     assert slots.choose([larger, *small]) == [larger, *small]
+    assert slots.held_up is None
 
 
 def test_a_job_larger_than_the_budget_runs_beside_sentences_only() -> None:

@@ -113,6 +113,60 @@ async def test_a_follower_that_was_passed_over_is_found_when_its_leader_has_gone
     assert "heir" in found
 
 
+async def rounds(heads: HeadLook) -> list[list[str]]:
+    """What each look finds, from one event on until a look does not ask for another."""
+    heads.begin()
+    found = [[c.id for c in await heads.read(["hibari"], per_line=1)]]
+    while heads.unfinished:
+        found.append([c.id for c in await heads.read(["hibari"], per_line=1)])
+        assert len(found) < 50, "it goes round for ever"
+    return found
+
+
+async def test_a_look_reads_so_many_lines_however_many_tenants_wait_and_all_have_their_turn(
+    jobs: JobStore, clock: HandClock
+) -> None:
+    waiting = {f"book-{n:02}" for n in range(30)}
+    for name in waiting:
+        await jobs.insert(a_job(name, tenant=name, lane=Lane.LONG))
+    await jobs.insert(a_job("sentence", tenant="zz", lane=Lane.SHORT))
+    heads = HeadLook(jobs.leases, clock, lines=8)
+    seen: set[str] = set()
+    for _ in range(4):
+        [found] = await rounds(heads)
+        assert "sentence" in found, "a lane hides no other one"
+        assert len(found) <= 1 + 8
+        assert heads.partial == {Lane.LONG}
+        seen |= {*found}
+    assert seen == waiting | {"sentence"}
+    first, second = await rounds(heads), await rounds(heads)
+    assert first != second, "behind the last comes the first"
+
+
+async def test_a_look_goes_on_behind_lines_that_are_all_blocked_and_no_further_than_all_of_them(
+    jobs: JobStore, clock: HandClock
+) -> None:
+    for n in range(20):
+        await jobs.insert(a_job(f"paused-{n:02}", tenant=f"t{n:02}", available_ms=START_MS + 5))
+    heads = HeadLook(jobs.leases, clock, lines=4)
+    assert not any(await rounds(heads))
+    assert not any(await rounds(heads)), "nor at the next event"
+    await jobs.insert(a_job("claimable", tenant="t15b"))
+    assert (await rounds(heads))[-1] == ["claimable"]
+
+
+async def test_a_job_that_waits_for_memory_is_in_the_next_look_too(jobs: JobStore, clock: HandClock) -> None:
+    for name in "abcdef":
+        await jobs.insert(a_job(name, tenant=name, lane=Lane.LONG))
+    heads = HeadLook(jobs.leases, clock, lines=2)
+    assert await rounds(heads) == [["a", "b"]]
+    for _ in range(3):
+        assert await rounds(heads) == [["c", "d"]]
+        heads.stay(Lane.LONG)
+    assert await rounds(heads) == [["c", "d"]]
+    assert await rounds(heads) == [["e", "f"]]
+
+
 async def test_a_line_is_the_tenants_backends_and_lanes(jobs: JobStore) -> None:
     await insert(jobs, "blocked", 2 * SCAN, available_ms=START_MS + 5)
     heads = await jobs.leases.candidates(["hibari"], per_line=1)

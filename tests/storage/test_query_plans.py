@@ -77,7 +77,7 @@ NUMBERS = (
 """Parameters that are numbers, beside those that end in `_ms`."""
 NAMES = {"tenant": "flood", "endpoint_id": "news", "backend": "hibari", "plain": "g", "sync": "sync-g",
          "cancel_requested": False, "low_priority": False, "ids": [1]}  # fmt: skip
-LISTS = ("backends", "excluded", "flights", "hashes", "keys", "receivers", "states", "tenants")
+LISTS = ("backends", "excluded", "flights", "hashes", "keys", "lanes", "receivers", "states", "tenants")
 
 
 def statements() -> dict[str, TextClause]:
@@ -121,10 +121,10 @@ def written_out(statement: TextClause, connection: Connection, **values: Any) ->
     """The statement as the database would be given it, with its values in it."""
     given = {bind: values.get(bind, value_of(bind)) for bind in statement._bindparams}
     if connection.dialect.name == "postgresql":
-        arrays = re.findall(r"CAST\(:(\w+) AS text\[\]\)", statement.text)
+        arrays = re.findall(r"CAST\(:(\w+) AS (?:text|bigint)\[\]\)", statement.text)
         given |= {bind: f"{{{','.join(map(str, given[bind]))}}}" for bind in arrays}
-    if "json_each(:backends)" in statement.text:
-        given["backends"] = '["hibari"]'
+    if "json_each(:rings)" in statement.text:
+        given["rings"] = '[["hibari", 1, ""]]'
     if isinstance(given.get("ids"), list) and "webhook_deliveries" not in statement.text:
         given["ids"] = ["1"]
     typed = [

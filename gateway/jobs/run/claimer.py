@@ -25,6 +25,7 @@ from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError, StorageFull
 from storage.files.free_space import FreeSpace
+from storage.jobs.leases import LINES
 from storage.jobs.queue import JobStore
 from storage.records import Accepted, Idempotency, JobRecord, Lane, WaitingJob
 
@@ -61,7 +62,8 @@ class Claimer:
         self._full = False
         self._turns = Turns()
         self._slots = Slots(settings.jobs)
-        self._heads = HeadLook(store.leases, clock)
+        # More lines than slots: tenants that have their share already must not hide all others.
+        self._heads = HeadLook(store.leases, clock, max(LINES, 2 * settings.jobs.max_running))
         self._look = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopping = False
@@ -154,6 +156,7 @@ class Claimer:
         while not self._stopping:
             self._look.clear()
             self._looking = True
+            self._heads.begin()
             try:
                 while await self._claim_some():
                     pass
@@ -190,6 +193,8 @@ class Claimer:
         lines = Counter(candidate.line for candidate in waiting)
         self._lines = max(1, len(lines))
         chosen = self._slots.choose(self._turns.order(waiting))
+        if self._slots.held_up is not None:
+            self._heads.stay(self._slots.held_up)
         jobs: list[JobRecord] = []
         try:
             jobs = await self._store.leases.claim([c.id for c in chosen], self._owner, self._clock.now_ms())
@@ -198,7 +203,7 @@ class Claimer:
                 self._release(candidate.id)
         claimed = {job.id for job in jobs}
         self._more = {c.lane for c in waiting if c.id not in claimed}
-        self._more |= {line.lane for line, seen in lines.items() if seen >= per_line}
+        self._more |= {line.lane for line, seen in lines.items() if seen >= per_line} | self._heads.partial
         if self._heads.unfinished:
             self._more = set(Lane)
         for candidate in chosen:

@@ -40,6 +40,7 @@ class Slots:
         total: all places.
         for_short: places that only short jobs may have: a quarter, at least two, but never all.
         kept: places left free for short jobs of tenants that have none running.
+        held_up: the lane in which the last choice left a job because memory was short, if any.
     """
 
     def __init__(self, settings: JobSettings) -> None:
@@ -49,6 +50,7 @@ class Slots:
         self._budget = settings.running_bytes
         self._window = settings.chunk_window
         self._slots: dict[str, Slot] = {}
+        self.held_up: Lane | None = None
 
     @property
     def free(self) -> int:
@@ -83,13 +85,16 @@ class Slots:
         chosen: list[WaitingJob] = []
         lines: set[object] = set()
         last = max(Lane)
+        self.held_up = None
         for candidate in candidates:
+            if not self.free:
+                break
             if candidate.line in lines or candidate.lane > last:
                 continue
             if not self._has_place(candidate.tenant, candidate.lane):
                 lines.add(candidate.line)
             elif not self._has_memory(candidate):
-                last = Lane(candidate.lane - 1)
+                last, self.held_up = Lane(candidate.lane - 1), candidate.lane
             elif not self._is_in_share(candidate):
                 lines.add(candidate.line)
             else:

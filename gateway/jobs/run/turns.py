@@ -6,6 +6,7 @@ in that lane only: a long or low-priority job does not delay its tenant's short 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable
 
 from gateway.engines.fair import BURST
@@ -69,14 +70,17 @@ class _FairQueue:
             return start, tenant not in new, *least, line[-1].created_ms
 
         ordered: list[WaitingJob] = []
-        while lines:
-            tenant = min(lines, key=turn)
+        # Of equal turns the first given comes first. Serving one tenant changes no other tenant's turn.
+        turns = [(turn(tenant), nth, tenant) for nth, tenant in enumerate(lines)]
+        heapq.heapify(turns)
+        while turns:
+            _, nth, tenant = heapq.heappop(turns)
             candidate = lines[tenant].pop()
             served[tenant] += max(1, candidate.chars)
-            new = new - {tenant}
+            new.discard(tenant)
             ordered.append(candidate)
-            if not lines[tenant]:
-                del lines[tenant]
+            if lines[tenant]:
+                heapq.heappush(turns, (turn(tenant), nth, tenant))
         return ordered
 
     def serve(self, candidate: WaitingJob) -> None:
