@@ -83,12 +83,14 @@ LISTS = ("backends", "excluded", "flights", "hashes", "keys", "lanes", "receiver
 def statements() -> dict[str, TextClause]:
     """Every statement of `storage` that is written as text, by its name."""
     found: dict[str, TextClause] = {}
-    for module in pkgutil.iter_modules(storage.__path__):
-        for name, value in vars(importlib.import_module(f"storage.{module.name}")).items():
+    for module in pkgutil.walk_packages(storage.__path__, "storage."):
+        room, _, short = module.name.removeprefix("storage.").rpartition(".")
+        short = f"job_{short}" if room == "jobs" else short
+        for name, value in vars(importlib.import_module(module.name)).items():
             several = value if isinstance(value, dict) else {"": value}
             for key, one in several.items():
                 if isinstance(one, TextClause):
-                    found[f"{module.name}.{name} {key if isinstance(value, dict) else ''}".rstrip()] = one
+                    found[f"{short}.{name} {key if isinstance(value, dict) else ''}".rstrip()] = one
     found["job_pages.page"] = job_pages.page_of(tuple(JobState))
     found["job_pages.page of FAILED"] = job_pages.page_of((JobState.FAILED,))
     for by in (("tenant", "endpoint_id"), ("job_id",)):
