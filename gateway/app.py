@@ -57,8 +57,8 @@ from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import StoredTakes
 from gateway.web import pages
 from storage.cache_entries import CacheStore
+from storage.db.clock_file import ClockFile
 from storage.db.database import Database
-from storage.db.kept_time import KeptTime
 from storage.db.listener import Heard
 from storage.db.notices import Topic
 from storage.endpoints import EndpointStore
@@ -106,7 +106,7 @@ class Gateway:
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None
         self._refresh: asyncio.Task[None] | None = None
-        self._kept_time: KeptTime | None = None
+        self._clock_file: ClockFile | None = None
         self._refresh_now = asyncio.Event()
         self._stopping = False
 
@@ -359,10 +359,10 @@ class Gateway:
         if shared_ms is not None:
             self.clock.follow(shared_ms)
             return
-        if self._kept_time is None:
-            self._kept_time = KeptTime(self.settings.work_dirs[0], self.clock)
-            await asyncio.to_thread(self._kept_time.go_on)
-        await asyncio.to_thread(self._kept_time.keep)
+        if self._clock_file is None:
+            self._clock_file = ClockFile(self.settings.work_dirs[0], self.clock)
+            await asyncio.to_thread(self._clock_file.restore)
+        await asyncio.to_thread(self._clock_file.save)
 
     async def _refresh_loop(self, database: Database) -> None:
         clock_set = self.clock.monotonic()

@@ -13,10 +13,10 @@ from sqlalchemy import Connection, String, TextClause, bindparam, text
 
 from gateway.clock import Clock, SystemClock
 from storage.db.database import Database
+from storage.delivery_slots import DeliverySlots
 from storage.jobs.rows import AnyRow, log_events, maybe_job
 from storage.jobs.sql import COLUMNS
 from storage.records import JobRecord
-from storage.room import Room
 
 DELIVERED, FAILED, GIVEN_UP = "webhook_delivered", "webhook_failed", "webhook_given_up"
 """Names of a job's events for tries of its webhooks; the events' `attempt` is the number of the try."""
@@ -177,14 +177,14 @@ class WebhookStore:
         if next_ms is None or next_ms > now:
             return []  # the usual case
 
-        room = Room(places, per_receiver, [(one.tenant, one.receiver) for one in held])
+        slots = DeliverySlots(places, per_receiver, [(one.tenant, one.receiver) for one in held])
         taken: list[DeliveryRecord] = []
-        while room.free > 0:  # each round fills a place, or finds a tenant or receiver without a place left
-            due = await self._due(params | room.left_out() | {"limit": room.free})
+        while slots.free > 0:  # each round fills a place, or finds a tenant or receiver without a place left
+            due = await self._due(params | slots.full() | {"limit": slots.free})
             fitting: list[int] = []
             for delivery_id, tenant, receiver in due:
-                if room.has_for(tenant, receiver):
-                    room.fill(tenant, receiver)
+                if slots.has_free(tenant, receiver):
+                    slots.take(tenant, receiver)
                     fitting.append(delivery_id)
             if fitting:
                 taken += await self._take(params | {"ids": fitting})

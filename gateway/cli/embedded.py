@@ -17,7 +17,7 @@ import msgspec
 from gateway.errors import Unavailable
 
 _ANNOUNCEMENT = "voxgate listens on "
-_STOP_PATIENCE_S = 30.0
+_STOP_TIMEOUT_S = 30.0
 
 
 class Embedded(msgspec.Struct, frozen=True):
@@ -50,11 +50,11 @@ def embedded_server(changes: Mapping[str, str] | None = None) -> Iterator[Embedd
     )
     errors = _Tail(child.stderr)
     try:
-        yield Embedded(_announced(child, errors), key, child.pid)
+        yield Embedded(_read_address(child, errors), key, child.pid)
     finally:
         child.send_signal(signal.SIGTERM)
         try:
-            child.wait(_STOP_PATIENCE_S)
+            child.wait(_STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
@@ -65,7 +65,7 @@ def announcement(url: str) -> str:
     return f"{_ANNOUNCEMENT}{url}"
 
 
-def _announced(child: subprocess.Popen[str], errors: _Tail) -> str:
+def _read_address(child: subprocess.Popen[str], errors: _Tail) -> str:
     assert child.stdout is not None  # opened with PIPE
     for line in child.stdout:
         if line.startswith(_ANNOUNCEMENT):
@@ -92,5 +92,5 @@ class _Tail:
 
     def last(self) -> str:
         """Wait for the end of the stream and return the last line that was not empty."""
-        self._thread.join(_STOP_PATIENCE_S)
+        self._thread.join(_STOP_TIMEOUT_S)
         return self._last

@@ -36,14 +36,14 @@ def one_line(words: str) -> str:
     return " ".join(_BACKGROUND.sub("", words).split())
 
 
-def when(ms: int | None) -> str:
+def format_time(ms: int | None) -> str:
     """Format UTC milliseconds as `2026-11-22 20:15`; None gives `-`."""
     if ms is None:
         return "-"
     return datetime.datetime.fromtimestamp(ms / 1000, datetime.UTC).strftime("%Y-%m-%d %H:%M")
 
 
-def in_bytes(size: int) -> str:
+def format_bytes(size: int) -> str:
     """Format a size in decimal units: `1.2 GB`."""
     value = float(size)
     for unit in ("B", "kB", "MB"):

@@ -53,16 +53,16 @@ def run(argv: list[str] | None = None) -> int:
         click.echo(error.format_message(), err=True)
         return FAILED
     except click.ClickException as error:
-        return _complain(_usage_line(error))
+        return _print_error(_usage_line(error))
     except (KeyboardInterrupt, click.Abort):
         return INTERRUPTED
     except BrokenPipeError:  # `voxgate keys list | head -1`
         sys.stderr.close()
         return 0
     except Exception as error:
-        if not _meant_for_people(error):
+        if not _is_expected(error):
             raise
-        return _complain(_one_line(error))
+        return _print_error(_one_line(error))
     return code if isinstance(code, int) else 0
 
 
@@ -72,7 +72,7 @@ def _usage_line(error: click.ClickException) -> str:
     return f"{error.format_message()}{hint}"
 
 
-def _meant_for_people(error: Exception) -> bool:
+def _is_expected(error: Exception) -> bool:
     """Return whether the message alone tells the cause: voxgate's own errors and the operating system's."""
     from backends.interface import BackendUnavailable  # imported only after an error, to keep `--help` fast
     from gateway.errors import VoxgateError
@@ -89,6 +89,6 @@ def _one_line(error: Exception) -> str:
     return one_line(str(error))
 
 
-def _complain(line: str) -> int:
+def _print_error(line: str) -> int:
     click.echo(f"voxgate: {line}", err=True)
     return FAILED

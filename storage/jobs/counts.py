@@ -111,7 +111,7 @@ class JobCountStore:
         rows = await self._db.read(lambda conn: conn.execute(_WRONG).all())
         return [WrongCount(row[0], JobState(row[1]), int(row[2]), int(row[3])) for row in rows]
 
-    async def mend(self) -> None:
+    async def recount(self) -> None:
         """Recount the waiting and running jobs; submits and ends of jobs wait meanwhile."""
 
         def count(conn: Connection) -> None:

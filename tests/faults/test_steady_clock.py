@@ -16,7 +16,7 @@ from support.running import Caller, running
 
 from gateway.clock import SystemClock
 from gateway.settings import JobSettings
-from storage.db.kept_time import KeptTime
+from storage.db.clock_file import ClockFile
 
 HOUR_S = 3_600
 START_MS = 1_767_268_800_000
@@ -185,11 +185,11 @@ def test_a_start_goes_on_from_the_time_of_the_servers_before_within_one_run_of_t
     tmp_path: Path, boot_id: str, jump_s: int, goes_on: bool
 ) -> None:
     machine = Sources()
-    KeptTime(tmp_path, machine.clock(), "this").keep()
+    ClockFile(tmp_path, machine.clock(), "this").save()
     machine.elapsed_s += 100
     machine.set_ms = 1_000 * jump_s
     clock = machine.clock()
-    KeptTime(tmp_path, clock, boot_id).go_on()
+    ClockFile(tmp_path, clock, boot_id).restore()
     assert abs(clock.now_ms() - (START_MS + 100_000 if goes_on else machine.wall_ms())) <= 1
 
 
@@ -197,5 +197,5 @@ def test_a_record_of_time_that_cannot_be_read_changes_nothing(tmp_path: Path) ->
     (tmp_path / "clock.json").write_text("{half")
     machine = Sources()
     clock = machine.clock()
-    KeptTime(tmp_path, clock, "this").go_on()
+    ClockFile(tmp_path, clock, "this").restore()
     assert clock.now_ms() == START_MS

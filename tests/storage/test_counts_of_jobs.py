@@ -141,7 +141,7 @@ async def test_a_wrong_count_is_found_and_mended(database: Database) -> None:
     await database.writer.run(lambda conn: conn.execute(text("UPDATE job_counts SET n = n + 2")).rowcount)
     wrong = [(one.state, one.counted, one.found) for one in await counts.wrong()]
     assert wrong == [(JobState.IN_PROGRESS, 3, 1), (JobState.IN_QUEUE, 4, 2)]
-    await counts.mend()
+    await counts.recount()
     assert await counts.wrong() == []
     assert await counts.unfinished("default") == Unfinished(waiting=2, running=1)
 

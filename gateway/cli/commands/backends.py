@@ -52,12 +52,12 @@ def list_backends(as_json: bool) -> None:
 @json_option
 def test_backend(name: str, timeout: float, as_json: bool) -> None:
     """Load the backend NAME and check it against the contract. Exit code 2 if a check fails."""
+    from gateway.cli.conformance import run_checks
     from gateway.cli.installed import chosen, refuse_missing
-    from gateway.cli.kit import findings_of
 
     refuse_missing(*chosen(name))
     findings = []
-    for finding in findings_of(name, timeout):
+    for finding in run_checks(name, timeout):
         findings.append(finding)
         if not as_json:
             mark = "ok    " if finding.ok else "FAILED"

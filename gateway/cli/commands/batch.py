@@ -12,9 +12,9 @@ from typing import Any, get_args
 import click
 import msgspec
 
+from gateway.cli.choose_server import choose_server
 from gateway.cli.output import one_line
 from gateway.cli.prepared import settings_for
-from gateway.cli.reach import reach
 from gateway.cli.script.client import speak
 from gateway.cli.script.joined import join
 from gateway.cli.script.lines import ScriptLine, read_script
@@ -79,8 +79,8 @@ def batch(
     form = form or ("mp3" if target is None else "flac")
     if target is not None and form in ("pcm", "aac"):
         raise BadRequest(f"--format {form} cannot be joined; leave it out, or use flac or wav")
-    wished = {"format": form, **{name: value for name, value in shared.items() if value is not None}}
-    found = read_script(script, wished, _voices(voice_map))
+    given = {"format": form, **{name: value for name, value in shared.items() if value is not None}}
+    found = read_script(script, given, _voices(voice_map))
     lines, total = found.lines, len(found.lines) + len(found.unusable)
     for wrong in found.unusable:
         click.echo(f"line {wrong.number}: {one_line(wrong.why)}", err=True)
@@ -92,7 +92,7 @@ def batch(
         click.echo(f"{len(lines) - len(left)} of {total} lines are already spoken", err=True)
     progress = ProgressBar(len(left), sum(len(line.text) for line in left))
     if left:
-        with reach(settings_for(), url or os.environ.get("VOXGATE_URL")) as (address, key):
+        with choose_server(settings_for(), url or os.environ.get("VOXGATE_URL")) as (address, key):
             spoken |= _speak_all(left, jobs, progress, manifest, form, (address, key, endpoint))
     failed = len(found.unusable) + sum(one is None for one in spoken.values())
     click.echo(f"{output}: {total - failed} lines, {span(progress.audio_ms / 1000)} of new speech"
@@ -128,18 +128,18 @@ def _speak_all(
     address, key, endpoint = server
     stop = threading.Event()
 
-    def look(job: Mapping[str, Any]) -> None:
+    def check_stopped(job: Mapping[str, Any]) -> None:
         if stop.is_set():
             raise _Stopped
 
-    def one(line: ScriptLine) -> tuple[Mapping[str, Any], bytes]:
-        look({})
-        return speak(address, key, endpoint, line.request, look, _WAIT_MS)
+    def speak_line(line: ScriptLine) -> tuple[Mapping[str, Any], bytes]:
+        check_stopped({})
+        return speak(address, key, endpoint, line.request, check_stopped, _WAIT_MS)
 
     spoken: dict[str, SpokenLine | None] = {}
     with ThreadPoolExecutor(jobs) as pool:
         waiting: dict[Future[tuple[Mapping[str, Any], bytes]], ScriptLine] = {
-            pool.submit(one, line): line for line in lines
+            pool.submit(speak_line, line): line for line in lines
         }
         try:
             progress.show()
@@ -151,14 +151,14 @@ def _speak_all(
                         job, audio = future.result()
                     except (SynthesisFailed, Unavailable) as error:
                         spoken[line.name] = None
-                        progress.ended(len(line.text), None)
-                        progress.say(f"line {line.number} ({line.name}): {one_line(str(error))}")
+                        progress.count(len(line.text), None)
+                        progress.print_line(f"line {line.number} ({line.name}): {one_line(str(error))}")
                         continue
                     result = job["output"]
                     chunks = msgspec.convert(result.get("chunks", ()), tuple[ChunkTime, ...])
                     file = f"{line.name}.{form}"
-                    spoken[line.name] = manifest.keep(line, file, audio, result["duration_ms"], chunks)
-                    progress.ended(len(line.text), result["duration_ms"])
+                    spoken[line.name] = manifest.save(line, file, audio, result["duration_ms"], chunks)
+                    progress.count(len(line.text), result["duration_ms"])
         finally:
             stop.set()
             progress.clear()

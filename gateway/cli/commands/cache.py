@@ -8,7 +8,7 @@ from typing import Annotated
 import click
 from msgspec import Meta
 
-from gateway.cli.output import echo_json, echo_table, in_bytes, json_option, when
+from gateway.cli.output import echo_json, echo_table, format_bytes, format_time, json_option
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest
@@ -37,7 +37,7 @@ def show(as_json: bool) -> None:
     echo_table(
         ("backend", "entries", "size", "hits", "oldest"),
         [
-            (share.backend, share.entries, in_bytes(share.size_bytes), share.hits, when(share.oldest_ms))
+            (share.backend, share.entries, format_bytes(share.size_bytes), share.hits, format_time(share.oldest_ms))
             for share in stats.backends
         ],
         empty="the cache is empty",

@@ -13,9 +13,9 @@ import msgspec
 
 from gateway.access.keys import is_old, state_of
 from gateway.cli.installed import Installed, installed
-from gateway.cli.output import echo_json, in_bytes, json_option, one_line
+from gateway.cli.output import echo_json, format_bytes, json_option, one_line
 from gateway.cli.prepared import installed_names, missing_driver
-from gateway.cli.running import find
+from gateway.cli.server_record import find_server
 from gateway.clock import SystemClock
 from gateway.errors import SettingsError
 from gateway.routing.checks import endpoint_problems, route_problems
@@ -33,7 +33,7 @@ from storage.jobs.counts import JobCountStore, WrongCount
 from storage.keys import KeyRecord, KeyStore
 from voxgate import __version__
 
-_LITTLE_SPACE_BYTES = 1_000_000_000
+_LOW_SPACE_BYTES = 1_000_000_000
 _MARKS = {"ok": "ok     ", "warning": "warning", "problem": "PROBLEM"}
 
 
@@ -68,7 +68,7 @@ def _findings(read_audio: bool) -> Iterator[Diagnosis]:
     except SettingsError as error:
         yield Diagnosis("problem", "settings", str(error))
         return
-    running = find(settings.data_dir)
+    running = find_server(settings.data_dir)
     wrong = problems(settings, listen=running is None)
     try:
         names = installed_names(settings)
@@ -93,11 +93,11 @@ def _space(settings: Settings) -> Iterator[Diagnosis]:
         return
     for folder in dict.fromkeys((settings.data_dir, *settings.work_dirs)):
         free = shutil.disk_usage(folder).free
-        if free < _LITTLE_SPACE_BYTES:
-            words = f"only {in_bytes(free)} free in {folder}: free some space before it is full"
+        if free < _LOW_SPACE_BYTES:
+            words = f"only {format_bytes(free)} free in {folder}: free some space before it is full"
             yield Diagnosis("warning", "space", words)
             return
-    yield Diagnosis("ok", "space", f"{in_bytes(shutil.disk_usage(settings.data_dir).free)} free")
+    yield Diagnosis("ok", "space", f"{format_bytes(shutil.disk_usage(settings.data_dir).free)} free")
 
 
 def _database(settings: Settings, names: list[str] | None, read_audio: bool) -> Iterator[Diagnosis]:
@@ -137,7 +137,7 @@ async def _read(settings: Settings) -> tuple[list[KeyRecord], list[EndpointRecor
 
 
 def _counts(settings: Settings) -> Diagnosis:
-    wrong = asyncio.run(_mend_counts(settings))
+    wrong = asyncio.run(_correct_counts(settings))
     if not wrong:
         return Diagnosis("ok", "counts", "the counts of waiting and running jobs are right")
     first = wrong[0]
@@ -150,13 +150,13 @@ def _counts(settings: Settings) -> Diagnosis:
     )
 
 
-async def _mend_counts(settings: Settings) -> list[WrongCount]:
+async def _correct_counts(settings: Settings) -> list[WrongCount]:
     database = await Database.open(settings.database_url)
     try:
         counts = JobCountStore(database)
         wrong = await counts.wrong()
         if wrong:
-            await counts.mend()
+            await counts.recount()
         return wrong
     finally:
         await database.close()
@@ -174,7 +174,7 @@ class _Audio(msgspec.Struct, frozen=True):
 
 def _audio(settings: Settings, read: bool) -> Iterator[Diagnosis]:
     try:
-        found = asyncio.run(_look_at_audio(settings, read))
+        found = asyncio.run(_check_audio(settings, read))
     except StorageError as error:
         yield Diagnosis("problem", "audio", one_line(str(error)))
         return
@@ -205,7 +205,7 @@ def _audio(settings: Settings, read: bool) -> Iterator[Diagnosis]:
         yield Diagnosis(
             "warning",
             "audio",
-            f"{found.unlisted.blobs} files ({in_bytes(found.unlisted.size_bytes)}) are not used and not yet listed "
+            f"{found.unlisted.blobs} files ({format_bytes(found.unlisted.size_bytes)}) are not used and not yet listed "
             f"for deletion: leave `voxgate serve` running; each sweep checks {WALKED} files and lists such files; if "
             "their number grows each day, report it",
         )
@@ -214,7 +214,7 @@ def _audio(settings: Settings, read: bool) -> Iterator[Diagnosis]:
         yield Diagnosis("ok", "audio", f"{words} and undamaged" if read else f"{words} (--read-audio reads them)")
 
 
-async def _look_at_audio(settings: Settings, read: bool) -> _Audio:
+async def _check_audio(settings: Settings, read: bool) -> _Audio:
     database = await Database.open(settings.database_url)
     try:
         audio = AudioStore(settings.audio_dir)

@@ -10,7 +10,7 @@ import msgspec
 from gateway.cli.installed import engines_of
 from gateway.cli.output import echo_json, echo_table, json_option
 from gateway.cli.prepared import installed_names, with_database
-from gateway.cli.running import find
+from gateway.cli.server_record import find_server
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict
 from gateway.routing.checks import endpoint_problems
@@ -24,7 +24,7 @@ from storage.db.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 
 _ACTOR = "cli"
-_MADE = {
+_ORIGINS = {
     "settings": "made by the settings",
     "database": "made by `voxgate endpoints create`",
     "demand": "made on demand, when it is called",
@@ -62,14 +62,14 @@ def create(
     """Make an endpoint; every server serves it within a second."""
     if not is_id(endpoint_id):
         raise BadRequest(f"{ID_RULE}, got {endpoint_id!r}")
-    wished = {"backend": backend, "voice": voice, "language": language, "format": audio_format, "speed": speed}
-    defaults = {name: value for name, value in wished.items() if value is not None}
+    given = {"backend": backend, "voice": voice, "language": language, "format": audio_format, "speed": speed}
+    defaults = {name: value for name, value in given.items() if value is not None}
 
     async def put(database: Database, settings: Settings) -> Endpoint:
         if endpoint_id in settings.endpoints:
             raise Conflict(f"endpoint {endpoint_id!r} is made by voxgate.toml; change it there")
         endpoint = Endpoint(endpoint_id, defaults, fallback)
-        _refuse_wrong(settings, endpoint)
+        _check_endpoint(settings, endpoint)
         store = EndpointStore(database)
         earlier = await store.get(endpoint_id)
         if earlier is not None and not replace:
@@ -110,7 +110,7 @@ def list_endpoints(as_json: bool) -> None:
                 endpoint.id,
                 endpoint.origin,
                 endpoint.backend or "as routed",
-                _in_words(endpoint.defaults),
+                _format_defaults(endpoint.defaults),
                 " ".join(endpoint.fallback),
             )
             for endpoint in found
@@ -141,11 +141,11 @@ def _base(settings: Settings) -> str:
     folder."""
     if settings.public_url is not None:
         return settings.public_url.rstrip("/")
-    running = find(settings.data_dir)
+    running = find_server(settings.data_dir)
     return running.url if running is not None else address(settings.host, settings.port)
 
 
-def _refuse_wrong(settings: Settings, endpoint: Endpoint) -> None:
+def _check_endpoint(settings: Settings, endpoint: Endpoint) -> None:
     """Refuse an endpoint whose backends or defaults are wrong for every request.
 
     Raises:
@@ -185,8 +185,8 @@ def _show(endpoint: Endpoint, as_json: bool) -> None:
     if as_json:
         echo_json(_document(endpoint))
         return
-    click.echo(f"endpoint  {endpoint.id} ({_MADE[endpoint.origin]})")
-    click.echo(f"defaults  {_in_words(endpoint.defaults) or 'none'}")
+    click.echo(f"endpoint  {endpoint.id} ({_ORIGINS[endpoint.origin]})")
+    click.echo(f"defaults  {_format_defaults(endpoint.defaults) or 'none'}")
     click.echo(f"fallback  {' '.join(endpoint.fallback) or 'none'}")
 
 
@@ -194,5 +194,5 @@ def _document(endpoint: Endpoint) -> dict[str, Any]:
     return msgspec.structs.asdict(endpoint)
 
 
-def _in_words(defaults: dict[str, Any]) -> str:
+def _format_defaults(defaults: dict[str, Any]) -> str:
     return " ".join(f"{name}={value}" for name, value in defaults.items())

@@ -15,7 +15,7 @@ import msgspec
 from gateway.access.keys import Keys, NewKey, is_old, state_of
 from gateway.access.principal import ENVIRONMENTS, SCOPES, Environment
 from gateway.access.signing import write_private
-from gateway.cli.output import echo_json, echo_table, json_option, when
+from gateway.cli.output import echo_json, echo_table, format_time, json_option
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.errors import BadRequest, Conflict, Unavailable
@@ -68,8 +68,8 @@ def create(
     The key is printed on a terminal only; otherwise it is written to a file that only this user can read: --output,
     or `keys/ID.key` in the data folder.
     """
-    expires_ms = None if expires is None else _end(expires)
-    _hand_out(
+    expires_ms = None if expires is None else _parse_end(expires)
+    _make_key(
         lambda service: service.create(
             tenant=tenant,
             env=env,
@@ -105,9 +105,9 @@ def list_keys(tenant: str | None, as_json: bool) -> None:
                 record.scopes,
                 record.name,
                 state_of(record, now) + (" (older than 90 days: rotate it)" if is_old(record, now) else ""),
-                when(record.created_ms),
-                when(record.expires_ms),
-                when(record.last_used_ms),
+                format_time(record.created_ms),
+                format_time(record.expires_ms),
+                format_time(record.last_used_ms),
                 record.requests_per_minute,
                 record.characters_per_day,
             )
@@ -128,7 +128,7 @@ def rotate(key_id: str, overlap: str, show: bool, output: Path | None, as_json: 
 
     The new key is printed or written to a file as by `keys create`.
     """
-    _hand_out(lambda service: service.rotate(key_id, _span_s(overlap)), show, output, as_json)
+    _make_key(lambda service: service.rotate(key_id, _span_s(overlap)), show, output, as_json)
 
 
 @keys.command()
@@ -143,7 +143,7 @@ def _with_keys(use: Callable[[Keys], Awaitable[T]]) -> T:
     return with_database(lambda database, settings: use(Keys(KeyStore(database), SystemClock())))
 
 
-def _hand_out(make: Callable[[Keys], Awaitable[NewKey]], show: bool, output: Path | None, as_json: bool) -> None:
+def _make_key(make: Callable[[Keys], Awaitable[NewKey]], show: bool, output: Path | None, as_json: bool) -> None:
     """Make a key; print it on a terminal or with `--show`, else write it to a private file.
 
     A key printed into a pipe would end up in the logs of the program that ran the command.
@@ -154,11 +154,13 @@ def _hand_out(make: Callable[[Keys], Awaitable[NewKey]], show: bool, output: Pat
         raise Conflict(f"--output {str(output)!r} already exists; name a new file")
     printed = output is None and (show or sys.stdout.isatty())
 
-    async def made_and_kept(database: Database, settings: Settings) -> tuple[NewKey, Path | None]:
+    async def make_and_write(database: Database, settings: Settings) -> tuple[NewKey, Path | None]:
         made = await make(Keys(KeyStore(database), SystemClock()))
-        return made, None if printed else _keep(made, output or settings.data_dir / "keys" / f"{made.record.id}.key")
+        return made, None if printed else _write_key(
+            made, output or settings.data_dir / "keys" / f"{made.record.id}.key"
+        )
 
-    made, path = with_database(made_and_kept)
+    made, path = with_database(make_and_write)
     if as_json:
         where = {"key": made.secret} if path is None else {"key_file": str(path)}
         echo_json({**where, **_document(made.record, made.record.created_ms)})
@@ -169,7 +171,7 @@ def _hand_out(make: Callable[[Keys], Awaitable[NewKey]], show: bool, output: Pat
         click.echo(f"key {made.record.id} is in {path}, which only this user can read (--show prints it)", err=True)
 
 
-def _keep(made: NewKey, path: Path) -> Path:
+def _write_key(made: NewKey, path: Path) -> Path:
     try:
         if write_private(path, made.secret):
             return path
@@ -186,7 +188,7 @@ def _document(record: KeyRecord, now: int) -> dict[str, object]:
     return {**document, "scopes": record.scopes.split(), "state": state_of(record, now)}
 
 
-def _end(given: str) -> int:
+def _parse_end(given: str) -> int:
     """Parse a key's end into UTC milliseconds; a span counts from now, a date means its first moment."""
     if _SPAN.fullmatch(given.strip().lower()):
         return SystemClock().now_ms() + round(_span_s(given) * 1000)

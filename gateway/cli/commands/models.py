@@ -8,10 +8,10 @@ from collections.abc import Callable
 import click
 import msgspec
 
-from gateway.cli.output import echo_json, echo_table, in_bytes, json_option
+from gateway.cli.output import echo_json, echo_table, format_bytes, json_option
 
 
-class Held(msgspec.Struct, frozen=True):
+class ModelFiles(msgspec.Struct, frozen=True):
     """One model of one backend; `missing` names the files that are missing."""
 
     backend: str
@@ -34,13 +34,13 @@ def list_models(as_json: bool) -> None:
     """List the models the settings ask for, with the number of files present."""
     from gateway.cli.installed import model_stores
 
-    held = [
-        Held(name, found.name, found.source, str(found.folder), len(found.files), found.missing, found.size_bytes)
+    listed = [
+        ModelFiles(name, found.name, found.source, str(found.folder), len(found.files), found.missing, found.size_bytes)
         for name, store in model_stores().items()
         for found in store.models()
     ]
     if as_json:
-        echo_json(held)
+        echo_json(listed)
         return
     echo_table(
         ("backend", "model", "from", "files", "size", "folder"),
@@ -50,10 +50,10 @@ def list_models(as_json: bool) -> None:
                 one.model,
                 one.source,
                 f"{one.files - len(one.missing)} of {one.files}",
-                in_bytes(one.size_bytes),
+                format_bytes(one.size_bytes),
                 one.folder,
             )
-            for one in held
+            for one in listed
         ],
         empty="no installed backend has model files of its own",
     )
@@ -66,11 +66,11 @@ def pull(backend: str | None) -> None:
     from gateway.cli.installed import model_stores
 
     for name, store in model_stores(backend).items():
-        store.pull(_teller())
+        store.pull(_progress_printer())
         if _live():
             click.echo(err=True)
         for found in store.models():
-            click.echo(f"{name}: {found.name} is here, {in_bytes(found.size_bytes)} in {found.folder}")
+            click.echo(f"{name}: {found.name} is here, {format_bytes(found.size_bytes)} in {found.folder}")
 
 
 @models.command()
@@ -91,7 +91,7 @@ def verify(backend: str | None, as_json: bool) -> None:
         raise click.exceptions.Exit(2)
 
 
-def _teller() -> Callable[[float, str], None]:
+def _progress_printer() -> Callable[[float, str], None]:
     """Return a callback that prints one line per step on stderr; on a terminal the line is updated in place."""
     last, live = "", _live()
 

@@ -56,7 +56,7 @@ def list_pronunciations(tenant: str, as_json: bool) -> None:
 def set_pronunciation(phrase: str, respelling: str, language: str, tenant: str) -> None:
     """Speak PHRASE (one or more words) like RESPELLING."""
     entry = Pronunciation(phrase, respelling, language)
-    _tell(_with_dictionaries(lambda dictionaries: dictionaries.set(tenant, [entry])))
+    _print_version(_with_dictionaries(lambda dictionaries: dictionaries.set(tenant, [entry])))
 
 
 @pronunciations.command()
@@ -69,9 +69,9 @@ def remove(phrase: str | None, language: str, everything: bool, tenant: str) -> 
     if everything == (phrase is not None):
         raise BadRequest("give either a phrase to remove, or --all")
     if phrase is None:
-        _tell(_with_dictionaries(lambda dictionaries: dictionaries.clear(tenant)))
+        _print_version(_with_dictionaries(lambda dictionaries: dictionaries.clear(tenant)))
     else:
-        _tell(_with_dictionaries(lambda dictionaries: dictionaries.remove(tenant, phrase, language)))
+        _print_version(_with_dictionaries(lambda dictionaries: dictionaries.remove(tenant, phrase, language)))
 
 
 @pronunciations.command(name="import")
@@ -84,7 +84,7 @@ def import_pronunciations(file: io.TextIOBase, replace: bool, tenant: str) -> No
     The columns of the CSV are phrase, respelling and, optional, language.
     """
     entries = _entries(file.read())
-    _tell(_with_dictionaries(lambda dictionaries: dictionaries.set(tenant, entries, replace=replace)))
+    _print_version(_with_dictionaries(lambda dictionaries: dictionaries.set(tenant, entries, replace=replace)))
 
 
 def _entries(text: str) -> list[Pronunciation]:
@@ -121,7 +121,7 @@ def _show(dictionary: Dictionary, as_json: bool) -> None:
     )
 
 
-def _tell(dictionary: Dictionary) -> None:
+def _print_version(dictionary: Dictionary) -> None:
     count = len(dictionary.entries)
     click.echo(f"version {dictionary.version}: {count} {'entry' if count == 1 else 'entries'}")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
+from gateway.cli.choose_server import choose_server
 from gateway.cli.output import echo_json
 from gateway.cli.prepared import settings_for
-from gateway.cli.reach import reach
 from gateway.cli.script.client import check, speak
 from gateway.errors import InvalidInput
 
@@ -59,7 +59,7 @@ def say(
     otherwise starts a temporary server for this text.
     """
     text = _text(text)
-    wished = {
+    given = {
         "text": text,
         "format": audio_format or _format_of(output),
         "voice": voice,
@@ -68,10 +68,10 @@ def say(
         "seed": seed,
         "backend": backend,
     }
-    request = {name: value for name, value in wished.items() if value is not None}
+    request = {name: value for name, value in given.items() if value is not None}
     check(request)
     settings = settings_for()
-    with reach(settings, url or os.environ.get("VOXGATE_URL")) as (address, key):
+    with choose_server(settings, url or os.environ.get("VOXGATE_URL")) as (address, key):
         job, audio = speak(address, key, endpoint, request, _progress)
     _write(output, audio)
     result = job["output"]

@@ -19,7 +19,7 @@ from gateway.api.http.collector import Collector
 from gateway.api.http.connection import Connection
 from gateway.cli.embedded import announcement
 from gateway.cli.prepared import installed_names, migrate_or_refuse, settings_for
-from gateway.cli.running import strike_out, write_down
+from gateway.cli.server_record import remove_record, write_record
 from gateway.errors import SettingsError
 from gateway.routing.checks import route_problems
 from gateway.settings import Settings
@@ -83,13 +83,13 @@ def _serve(settings: Settings, listener: socket.socket) -> None:
     server = _Server(config, gateway, collector, settings.data_dir, url)
     # uvicorn raises the signal that stopped it once more at its end; a requested stop must exit with 0.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _already_heard)
+        signal.signal(number, _ignore_signal)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup ignores it
-        signal.signal(signal.SIGHUP, _terminal_closed)
+        signal.signal(signal.SIGHUP, _stop_on_hangup)
     try:
         server.run(sockets=[listener])
     finally:
-        strike_out(settings.data_dir)
+        remove_record(settings.data_dir)
 
 
 class _Gateway(Protocol):
@@ -119,7 +119,7 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             self._collector.begin()
-            write_down(self._data_dir, self._url)
+            write_record(self._data_dir, self._url)
             click.echo(announcement(self._url))
             sys.stdout.flush()
 
@@ -137,12 +137,12 @@ class _Server(uvicorn.Server):
             await stopping  # raises its error
 
 
-def _terminal_closed(number: int, frame: FrameType | None) -> None:
+def _stop_on_hangup(number: int, frame: FrameType | None) -> None:
     """Stop as for SIGTERM: running jobs are finished or requeued, not left until their lease expires."""
     signal.raise_signal(signal.SIGTERM)
 
 
-def _already_heard(number: int, frame: FrameType | None) -> None:
+def _ignore_signal(number: int, frame: FrameType | None) -> None:
     """Ignore the signal: uvicorn has already handled it."""
 
 

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import click
 
-from gateway.cli.output import echo_json, echo_table, json_option, when
+from gateway.cli.output import echo_json, echo_table, format_time, json_option
 from gateway.cli.prepared import with_database
 from gateway.clock import SystemClock
 from gateway.engines.dsp import Dsp
@@ -68,7 +68,14 @@ def list_voices(tenant: str, as_json: bool) -> None:
     echo_table(
         ("voice", "language", "seconds", "level", "made", "consent"),
         [
-            (v.name, v.language, f"{v.duration_s:.1f}", f"{v.level_dbfs:.0f} dBFS", when(v.created_ms), v.consent)
+            (
+                v.name,
+                v.language,
+                f"{v.duration_s:.1f}",
+                f"{v.level_dbfs:.0f} dBFS",
+                format_time(v.created_ms),
+                v.consent,
+            )
             for v in found
         ],
         empty="none; make one: voxgate voices add NAME recording.wav --consent '…'",

@@ -7,7 +7,7 @@ from typing import get_args
 import click
 
 from gateway.access.signing import signing_key
-from gateway.cli.output import echo_json, echo_table, json_option, when
+from gateway.cli.output import echo_json, echo_table, format_time, json_option
 from gateway.cli.prepared import settings_for, with_database
 from gateway.jobs.lists import Delivery, WebhookState
 from gateway.jobs.webhooks.deliveries import webhook_secret
@@ -50,8 +50,8 @@ def list_webhooks(
                 row.endpoint_id,
                 row.state.value,
                 row.tries,
-                when(row.created_ms),
-                when(row.due_ms) if row.state is DeliveryState.PENDING else None,
+                format_time(row.created_ms),
+                format_time(row.due_ms) if row.state is DeliveryState.PENDING else None,
                 row.last_error or row.last_status,
                 row.url,
             )

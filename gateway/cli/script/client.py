@@ -57,23 +57,23 @@ def speak(
     """
     base = f"{url.rstrip('/')}/v2/{quote(endpoint, safe='')}"
     with httpx.Client(headers={"Authorization": f"Bearer {key}"}, timeout=_TIMEOUT, trust_env=False) as client:
-        job = _answer(client, "POST", f"{base}/runsync?wait={wait_ms}", json={"input": request})
+        job = _request_job(client, "POST", f"{base}/runsync?wait={wait_ms}", json={"input": request})
         while job["status"] in ("IN_QUEUE", "IN_PROGRESS"):
             progress(job)
             time.sleep(_POLL_S)
-            job = _answer(client, "GET", f"{base}/status/{job['id']}")
+            job = _request_job(client, "GET", f"{base}/status/{job['id']}")
         if job["status"] != "COMPLETED":
             raise SynthesisFailed(str(job.get("error") or f"the job ended {job['status']}"))
         return job, _audio(client, url, job["output"])
 
 
-def _answer(client: httpx.Client, method: str, url: str, **body: Any) -> dict[str, Any]:
-    answer = _asked(client, method, url, **body)
+def _request_job(client: httpx.Client, method: str, url: str, **body: Any) -> dict[str, Any]:
+    answer = _send(client, method, url, **body)
     for _ in range(_BUSY_TRIES):
         if answer.status_code not in _BUSY or "retry-after" not in answer.headers:
             break
         time.sleep(min(float(answer.headers["retry-after"]), _BUSY_PAUSE_S))
-        answer = _asked(client, method, url, **body)
+        answer = _send(client, method, url, **body)
     if answer.status_code == httpx.codes.UNAUTHORIZED:
         raise Unauthorized(f"{client_url(url)} does not know this key; set VOXGATE_API_KEY to one it knows")
     try:
@@ -81,13 +81,13 @@ def _answer(client: httpx.Client, method: str, url: str, **body: Any) -> dict[st
     except ValueError as error:
         raise Unavailable(f"{client_url(url)} answered {answer.status_code} without JSON; is it voxgate?") from error
     if answer.status_code != httpx.codes.OK:
-        raise Unavailable(f"{client_url(url)} answered {answer.status_code}: {_told(answer)}")
+        raise Unavailable(f"{client_url(url)} answered {answer.status_code}: {_error_text(answer)}")
     if not isinstance(document, dict) or not {"id", "status"} <= document.keys():
         raise Unavailable(f"{client_url(url)} answered something that is not a job; is it voxgate?")
     return document
 
 
-def _asked(client: httpx.Client, method: str, url: str, **body: Any) -> httpx.Response:
+def _send(client: httpx.Client, method: str, url: str, **body: Any) -> httpx.Response:
     try:
         return client.request(method, url, **body)
     except httpx.HTTPError as error:
@@ -98,16 +98,16 @@ def _audio(client: httpx.Client, url: str, output: Mapping[str, Any]) -> bytes:
     if encoded := output.get("audio_base64"):
         return base64.b64decode(encoded)
     place = str(httpx.URL(url).join(output["audio_url"]))
-    answer = _asked(client, "GET", place)
+    answer = _send(client, "GET", place)
     if answer.status_code != httpx.codes.OK:
         raise Unavailable(
             f"the text was spoken, but {client_url(place)} answered {answer.status_code} to the request for its audio: "
-            f"{_told(answer)}"
+            f"{_error_text(answer)}"
         )
     return answer.content
 
 
-def _told(answer: httpx.Response) -> str:
+def _error_text(answer: httpx.Response) -> str:
     """Return the error text of an answer, or the reason phrase of its status."""
     try:
         return str(answer.json()["error"])

@@ -18,13 +18,13 @@ from gateway.errors import BadRequest, InvalidInput
 from gateway.settings.nearest import nearest
 
 COLUMNS = ("text", "name", "speaker", "chapter", "voice", "language", "speed", "seed", "backend")
-_OF_REQUEST = ("voice", "language", "speed", "seed", "backend")
+_REQUEST_KEYS = ("voice", "language", "speed", "seed", "backend")
 _NUMBERS: dict[str, Callable[[str], float]] = {"speed": float, "seed": int}
 _NAME = re.compile(r"[\w][\w .-]{0,150}").fullmatch
 _LONGEST_NAME_BYTES = 200
 """File systems allow 255; the ending and the mark of an unfinished file are added to the name."""
-_CLIPPED = 60
-_LIKE = 'a line is an object such as {"text": "Hello."}'
+_CLIP_CHARS = 60
+_EXAMPLE = 'a line is an object such as {"text": "Hello."}'
 
 Row: TypeAlias = dict[str, Any]
 
@@ -86,25 +86,25 @@ def read_script(path: Path, shared: Mapping[str, Any], voices: Mapping[str, str]
     lines: list[ScriptLine] = []
     unusable: list[Unusable] = []
     named: dict[str, int] = {}
-    mute: dict[str, int] = {}
+    voiceless: dict[str, int] = {}
     for number, found in _rows(path, written):
         try:
-            row = _object(found) if isinstance(found, str) else found
+            row = _decode_object(found) if isinstance(found, str) else found
             _refuse_unknown(row)
-            name = _claimed(row, number, named)
-            speaker = _words(row, "speaker")
-            given = _given(row, speaker, voices)
+            name = _reserve_name(row, number, named)
+            speaker = _string(row, "speaker")
+            given = _own_request(row, speaker, voices)
             if speaker and voices and "voice" not in given:
-                mute.setdefault(speaker, number)
+                voiceless.setdefault(speaker, number)
             check(given)
             request = {**shared, **given, "text": given["text"].strip()}
-            lines.append(ScriptLine(number, name, speaker, _words(row, "chapter"), request))
+            lines.append(ScriptLine(number, name, speaker, _string(row, "chapter"), request))
         except InvalidInput as error:
             unusable.append(Unusable(number, str(error)))
-    if mute:
-        listed = ", ".join(f"{speaker!r} (line {number})" for speaker, number in mute.items())
+    if voiceless:
+        listed = ", ".join(f"{speaker!r} (line {number})" for speaker, number in voiceless.items())
         raise BadRequest(
-            f"{path}: no voice for {listed}; add --voice-map {next(iter(mute))}=VOICE, or '*=VOICE' for the rest"
+            f"{path}: no voice for {listed}; add --voice-map {next(iter(voiceless))}=VOICE, or '*=VOICE' for the rest"
         )
     if not lines and not unusable:
         raise BadRequest(f"{path} holds no text to speak")
@@ -122,7 +122,7 @@ def _rows(path: Path, written: str) -> Iterable[tuple[int, Row | str]]:
     """Yield number and content of each line that is not blank; JSON is not decoded yet."""
     kind = path.suffix.lower()
     if kind == ".csv":
-        return _of_table(path, written)
+        return _csv_rows(path, written)
     if kind in (".jsonl", ".ndjson"):
         # `splitlines` also splits at Unicode line ends, which JSON allows inside a text.
         return ((number, line) for number, line in enumerate(written.split("\n"), 1) if line.strip())
@@ -131,7 +131,7 @@ def _rows(path: Path, written: str) -> Iterable[tuple[int, Row | str]]:
     raise BadRequest(f"{path}: a script must be .csv, .jsonl or .txt")
 
 
-def _of_table(path: Path, written: str) -> Iterator[tuple[int, Row]]:
+def _csv_rows(path: Path, written: str) -> Iterator[tuple[int, Row]]:
     csv.field_size_limit(max(csv.field_size_limit(), len(written)))  # a text may be of any length
     reader = csv.DictReader(io.StringIO(written, newline=""))
     try:
@@ -146,23 +146,23 @@ def _of_table(path: Path, written: str) -> Iterator[tuple[int, Row]]:
             yield reader.line_num, found
 
 
-def _object(written: str) -> Row:
+def _decode_object(written: str) -> Row:
     """Decode a line of JSON; lone surrogates (JavaScript writes them) are removed, as in the job API."""
     try:
         # This parser accepts "\ud83d", NaN and 1e999, so that an error can name the value that is wrong.
         row = json.loads(written)
     except (ValueError, RecursionError) as error:
         where = f"{error.msg} at character {error.pos + 1}" if isinstance(error, json.JSONDecodeError) else str(error)
-        raise InvalidInput(f"not JSON: {where}; {_LIKE}") from None
+        raise InvalidInput(f"not JSON: {where}; {_EXAMPLE}") from None
     if not isinstance(row, dict):
-        raise InvalidInput(f"not an object; {_LIKE}")
-    return {key: _plain(key, value) for key, value in row.items() if value is not None}
+        raise InvalidInput(f"not an object; {_EXAMPLE}")
+    return {key: _scalar(key, value) for key, value in row.items() if value is not None}
 
 
-def _plain(key: str, value: Any) -> Any:
+def _scalar(key: str, value: Any) -> Any:
     if isinstance(value, dict | list):
         kind = "an object" if isinstance(value, dict) else "a list"
-        raise InvalidInput(f"{_shown(key)} is {kind}; it must be a string or a number")
+        raise InvalidInput(f"{_clipped(key)} is {kind}; it must be a string or a number")
     return value.encode("utf-8", "ignore").decode() if isinstance(value, str) else value
 
 
@@ -173,29 +173,29 @@ def _refuse_unknown(names: Iterable[str | None]) -> None:
         if name not in COLUMNS:
             meant = nearest(name, COLUMNS)
             hint = f"did you mean {meant}?" if meant else f"known: {', '.join(COLUMNS)}"
-            raise InvalidInput(f"unknown column {_shown(name)}; {hint}")
+            raise InvalidInput(f"unknown column {_clipped(name)}; {hint}")
 
 
-def _claimed(row: Row, number: int, named: dict[str, int]) -> str:
+def _reserve_name(row: Row, number: int, named: dict[str, int]) -> str:
     """Return the line's name and reserve it; a line with another error reserves its name too."""
-    name = _words(row, "name") or f"{number:04}"
+    name = _string(row, "name") or f"{number:04}"
     if not _NAME(name) or len(name.encode()) > _LONGEST_NAME_BYTES:
         raise InvalidInput(
-            f"name {_shown(name)} cannot be a file name; use letters, digits, spaces, '.', '_' and '-', at most "
+            f"name {_clipped(name)} cannot be a file name; use letters, digits, spaces, '.', '_' and '-', at most "
             f"{_LONGEST_NAME_BYTES} bytes"
         )
     if named.setdefault(name.lower(), number) != number:
         raise InvalidInput(
-            f"name {_shown(name)} is already used by line {named[name.lower()]}; give this line another name"
+            f"name {_clipped(name)} is already used by line {named[name.lower()]}; give this line another name"
         )
     return name
 
 
-def _given(row: Row, speaker: str, voices: Mapping[str, str]) -> Row:
+def _own_request(row: Row, speaker: str, voices: Mapping[str, str]) -> Row:
     """Return the line's own request values, with the voice of its speaker."""
     if "text" not in row:
         raise InvalidInput(f"text is missing; known: {', '.join(COLUMNS)}")
-    given = {key: row[key] for key in ("text", *_OF_REQUEST) if key in row}
+    given = {key: row[key] for key in ("text", *_REQUEST_KEYS) if key in row}
     for key, number_of in _NUMBERS.items():
         if isinstance(given.get(key), str):
             try:
@@ -208,13 +208,13 @@ def _given(row: Row, speaker: str, voices: Mapping[str, str]) -> Row:
     return given
 
 
-def _words(row: Row, key: str) -> str:
+def _string(row: Row, key: str) -> str:
     value = row.get(key, "")
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise InvalidInput(f"{key} must be a string, got {_shown(value)}")
+        raise InvalidInput(f"{key} must be a string, got {_clipped(value)}")
     return str(value)
 
 
-def _shown(value: object) -> str:
+def _clipped(value: object) -> str:
     words = repr(value)
-    return words if len(words) <= _CLIPPED else f"{words[: _CLIPPED - 3]}..."
+    return words if len(words) <= _CLIP_CHARS else f"{words[: _CLIP_CHARS - 3]}..."

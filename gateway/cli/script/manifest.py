@@ -55,7 +55,7 @@ class Manifest:
             return None
         return spoken if whole else None
 
-    def keep(
+    def save(
         self, line: ScriptLine, file: str, audio: bytes, duration_ms: int, chunks: tuple[ChunkTime, ...]
     ) -> SpokenLine:
         """Write the audio file and then its record."""

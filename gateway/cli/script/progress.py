@@ -38,7 +38,7 @@ class ProgressBar:
         self.done = self.failed = self.spoken = 0
         self.audio_ms = 0
 
-    def ended(self, characters: int, audio_ms: int | None) -> None:
+    def count(self, characters: int, audio_ms: int | None) -> None:
         """Count a finished line; `audio_ms` is None if it failed."""
         self.done += 1
         self.spoken += characters
@@ -48,10 +48,10 @@ class ProgressBar:
             self.audio_ms += audio_ms
         self.show()
 
-    def say(self, words: str) -> None:
+    def print_line(self, text: str) -> None:
         """Print a message on its own line above the bar."""
         self.clear()
-        click.echo(words, err=True)
+        click.echo(text, err=True)
         self.show()
 
     def show(self) -> None:

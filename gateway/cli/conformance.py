@@ -15,11 +15,11 @@ from backends.testing.conformance import Finding, check
 from gateway.cli.installed import chosen
 from gateway.engines.child import how_it_ended
 
-_CHILD = "import sys; from gateway.cli.kit import tell; tell(sys.argv[1], int(sys.argv[2]))"
+_CHILD = "import sys; from gateway.cli.conformance import report_checks; report_checks(sys.argv[1], int(sys.argv[2]))"
 _decode = msgspec.json.Decoder(Finding | str).decode
 
 
-def findings_of(name: str, timeout_s: float) -> Iterator[Finding]:
+def run_checks(name: str, timeout_s: float) -> Iterator[Finding]:
     """Check an installed backend with the kit; yields each finding when it is made.
 
     The backend's own output goes to standard error.
@@ -36,17 +36,17 @@ def findings_of(name: str, timeout_s: float) -> Iterator[Finding]:
     begun: str | None = "it can be imported"
     try:
         for line in _lines(read, timeout_s):
-            said = _decode(line) if line is not None else None
-            if said is None:
+            message = _decode(line) if line is not None else None
+            if message is None:
                 yield Finding(
                     begun or "it ends", False, f"no answer within {timeout_s:g} s (--timeout gives it longer)"
                 )
                 return
-            if isinstance(said, Finding):
+            if isinstance(message, Finding):
                 begun = None
-                yield said
+                yield message
             else:
-                begun = said or None
+                begun = message or None
         status = child.wait(timeout_s)
         if begun is not None or status != 0:
             yield Finding(begun or "it ends", False, f"it ended the process: {how_it_ended(status)}")
@@ -57,16 +57,16 @@ def findings_of(name: str, timeout_s: float) -> Iterator[Finding]:
             child.wait()
 
 
-def tell(name: str, out: int) -> None:
+def report_checks(name: str, out: int) -> None:
     """Run the kit in the child and write lines of JSON to the pipe `out`: a check's name when it begins, then its
     finding."""
     backend, own, context = chosen(name)
 
-    def watch(begun_or_found: str | Finding) -> None:
-        os.write(out, msgspec.json.encode(begun_or_found) + b"\n")
+    def report(begun_or_finding: str | Finding) -> None:
+        os.write(out, msgspec.json.encode(begun_or_finding) + b"\n")
 
-    check(backend, msgspec.to_builtins(own, enc_hook=str), context, watch)
-    watch("")  # no check is running any more
+    check(backend, msgspec.to_builtins(own, enc_hook=str), context, report)
+    report("")  # no check is running any more
     sys.stdout.flush()
     os._exit(0)  # without waiting for threads that an engine left behind
 

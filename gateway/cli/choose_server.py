@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 
 from gateway.access.first_key import FIRST_KEY_FILE
 from gateway.cli.embedded import embedded_server
-from gateway.cli.running import find
+from gateway.cli.server_record import find_server
 from gateway.errors import BadRequest
 from gateway.settings import Settings
 
 
 @contextlib.contextmanager
-def reach(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
+def choose_server(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
     """Yield the address of a server and a key for it.
 
     Args:
@@ -26,16 +26,16 @@ def reach(settings: Settings, url: str | None) -> Iterator[tuple[str, str]]:
     """
     key = settings.api_key or _first_key(settings)
     if url is not None:
-        _check(url)
+        _check_url(url)
         yield url, key
-    elif key and (running := find(settings.data_dir)) is not None:
+    elif key and (running := find_server(settings.data_dir)) is not None:
         yield running.url, key
     else:
         with embedded_server() as own:
             yield own.url, own.key
 
 
-def _check(url: str) -> None:
+def _check_url(url: str) -> None:
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise BadRequest(

@@ -9,28 +9,28 @@ import httpx
 import msgspec
 
 RECORD = "server.json"
-_PATIENCE_S = 2.0
+_TIMEOUT_S = 2.0
 
 
-class Running(msgspec.Struct, frozen=True):
+class RunningServer(msgspec.Struct, frozen=True):
     """A server on this machine: its address and process id."""
 
     url: str
     pid: int
 
 
-def write_down(data_dir: Path, url: str) -> None:
+def write_record(data_dir: Path, url: str) -> None:
     """Record that this process serves at `url`, unless the record names another process that is alive."""
     path = data_dir / RECORD
-    earlier = _read(path)
-    if earlier is not None and earlier.pid != os.getpid() and _alive(earlier.pid):
+    other = _read(path)
+    if other is not None and other.pid != os.getpid() and _alive(other.pid):
         return
     spool = path.with_name(f"{RECORD}.{os.getpid()}")
-    spool.write_bytes(msgspec.json.encode(Running(url, os.getpid())))
+    spool.write_bytes(msgspec.json.encode(RunningServer(url, os.getpid())))
     spool.replace(path)
 
 
-def strike_out(data_dir: Path) -> None:
+def remove_record(data_dir: Path) -> None:
     """Delete the record if it is this process's own."""
     path = data_dir / RECORD
     record = _read(path)
@@ -38,21 +38,21 @@ def strike_out(data_dir: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def find(data_dir: Path) -> Running | None:
+def find_server(data_dir: Path) -> RunningServer | None:
     """Return the recorded server if its process is alive and it answers."""
     record = _read(data_dir / RECORD)
     if record is None or not _alive(record.pid):
         return None
     try:
-        answer = httpx.get(f"{record.url}/health/live", timeout=_PATIENCE_S, trust_env=False)
+        answer = httpx.get(f"{record.url}/health/live", timeout=_TIMEOUT_S, trust_env=False)
     except httpx.HTTPError:
         return None
     return record if answer.status_code == httpx.codes.OK else None
 
 
-def _read(path: Path) -> Running | None:
+def _read(path: Path) -> RunningServer | None:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=Running)
+        return msgspec.json.decode(path.read_bytes(), type=RunningServer)
     except (OSError, msgspec.DecodeError):
         return None
 

@@ -24,13 +24,13 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 log = get_logger("voxgate.storage")
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _SavedTime(msgspec.Struct, frozen=True):
     boot_id: str
     elapsed_s: float
     now_ms: int
 
 
-class KeptTime:
+class ClockFile:
     """Stores a clock's time in a file of a folder.
 
     Args:
@@ -42,30 +42,30 @@ class KeptTime:
         self._clock = clock
         self._boot_id = _this_run() if boot_id is None else boot_id
 
-    def go_on(self) -> None:
+    def restore(self) -> None:
         """Set the clock to the stored time plus the time passed since it was stored."""
         try:
-            kept = msgspec.json.decode(self._path.read_bytes(), type=_Kept)
+            saved = msgspec.json.decode(self._path.read_bytes(), type=_SavedTime)
         except (OSError, msgspec.DecodeError):
             return
         elapsed_s = self._clock.elapsed()
-        if not self._boot_id or kept.boot_id != self._boot_id or elapsed_s < kept.elapsed_s:
+        if not self._boot_id or saved.boot_id != self._boot_id or elapsed_s < saved.elapsed_s:
             return
-        now_ms = kept.now_ms + round(1000 * (elapsed_s - kept.elapsed_s))
+        now_ms = saved.now_ms + round(1000 * (elapsed_s - saved.elapsed_s))
         off_ms = now_ms - self._clock.now_ms()
         if abs(off_ms) <= LONGEST_MS:
             self._clock.begin(now_ms)
         else:
             log.warning("clock_was_set", seconds=-off_ms // 1000)
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Store the clock's time."""
         if not self._boot_id:
             return
         elapsed_s, now_ms = self._clock.elapsed(), self._clock.now_ms()
         draft = self._path.with_name(f".{FILE}.{os.getpid()}")
         try:
-            draft.write_bytes(msgspec.json.encode(_Kept(self._boot_id, elapsed_s, now_ms)))
+            draft.write_bytes(msgspec.json.encode(_SavedTime(self._boot_id, elapsed_s, now_ms)))
             draft.replace(self._path)
         except OSError as error:
             log.warning("clock_not_kept", error=error)
