@@ -75,7 +75,7 @@ class CacheStore:
         """Return a counter that changes whenever an entry is deleted or gets other audio, by any process."""
         return await self._db.peek(lambda conn: int(conn.execute(_MARK).scalar() or 0))
 
-    async def gone(self, blobs: Mapping[str, str]) -> list[str]:
+    async def stale(self, blobs: Mapping[str, str]) -> list[str]:
         """Return those of these keys whose entry was deleted, or has another blob than the given one."""
         keys = list(blobs)
         found: dict[str, str] = {}
@@ -133,8 +133,8 @@ class CacheStore:
             keys = await self._db.read(lambda conn, page=page: conn.execute(pages, page).scalars().all())  # type: ignore[misc]
             if not keys:
                 return pruned
-            gone = sum(await batches.run(keys, _forget))
-            await self._tell(gone)
+            gone = sum(await batches.run(keys, _delete))
+            await self._notify(gone)
             pruned += gone
             after = keys[-1]
 
@@ -162,8 +162,8 @@ class CacheStore:
             if not keys:
                 return pruned
             seen = rows[len(keys) - 1][2]
-            gone = sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
-            await self._tell(gone)
+            gone = sum(await batches.run(keys, functools.partial(_delete, seen=seen)))
+            await self._notify(gone)
             pruned += gone
             if not gone:  # another server does the same, or all were used meanwhile
                 return pruned
@@ -179,12 +179,12 @@ class CacheStore:
         mark = min(await old.since(to_bytes), params.get("before", 2**62))
         pruned = 0
         async for keys, seen in old.pages(mark):
-            gone = sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
-            await self._tell(gone)
+            gone = sum(await batches.run(keys, functools.partial(_delete, seen=seen)))
+            await self._notify(gone)
             pruned += gone
         return pruned
 
-    async def _tell(self, gone: int) -> None:
+    async def _notify(self, gone: int) -> None:
         """Notify every server at once; without this they see it within a second."""
         if gone:
             await self._db.writer.run(statements.tell_cache_changed)
@@ -238,7 +238,7 @@ def _where(conditions: Sequence[str]) -> str:
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""
 
 
-def _forget(conn: Connection, keys: Sequence[str], seen: int | None = None) -> int:
+def _delete(conn: Connection, keys: Sequence[str], seen: int | None = None) -> int:
     """Delete entries; with `seen`, only those not used after that time."""
     if seen is None:
         gone = conn.execute(_FORGET, {"keys": keys}).rowcount

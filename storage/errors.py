@@ -176,7 +176,7 @@ def translate(error: BaseException, place: str) -> BaseException:
 
 
 @contextmanager
-def told(place: str) -> Iterator[None]:
+def translated(place: str) -> Iterator[None]:
     """Turn an operating system error inside the `with` into the storage error for `place`."""
     try:
         yield

@@ -161,7 +161,7 @@ class TakeStore:
             # Summed after the read, so that takes which another server deletes meanwhile are counted in it.
             keys = list(until(oldest, (await self.stats())[1] - budget_bytes))
             seen = oldest[len(keys) - 1][2] if keys else 0
-            gone = sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
+            gone = sum(await batches.run(keys, functools.partial(_evict_some, seen=seen)))
             evicted += gone
             if not gone:  # all are pinned, or another server does the same
                 break
@@ -176,7 +176,7 @@ class TakeStore:
         mark = await old.since(budget_bytes)
         evicted = 0
         async for keys, seen in old.pages(mark):
-            evicted += sum(await batches.run(keys, functools.partial(_forget, seen=seen)))
+            evicted += sum(await batches.run(keys, functools.partial(_evict_some, seen=seen)))
         return evicted
 
     async def _unpin(self) -> None:
@@ -204,7 +204,7 @@ class TakeStore:
         return len(rows)
 
 
-def _forget(conn: Connection, keys: Sequence[str], seen: int) -> int:
+def _evict_some(conn: Connection, keys: Sequence[str], seen: int) -> int:
     return conn.execute(_EVICT, {"keys": keys, "seen": seen}).rowcount
 
 

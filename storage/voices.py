@@ -111,36 +111,36 @@ class VoiceStore:
         """Delete a voice, its takes and its cache entries; the sweeper removes the files. False if there is no such
         voice.
 
-        The voice is deleted first; if the server dies after that, `forget_orphans` deletes the rest.
+        The voice is deleted first; if the server dies after that, `delete_orphans` deletes the rest.
         """
 
-        def forget(conn: Connection) -> str | None:
+        def delete(conn: Connection) -> str | None:
             content_hash: str | None = conn.execute(_DELETE, {"tenant": tenant, "name": name}).scalar()
             if content_hash is not None:
                 marks.move(conn, Topic.VOICES)
             return content_hash
 
-        content_hash = await self._db.writer.run(forget)
+        content_hash = await self._db.writer.run(delete)
         if content_hash is None:
             return False
         for table in _TABLES:
-            await self._forget_spoken(table, tenant, content_hash)
+            await self._delete_spoken(table, tenant, content_hash)
         return True
 
-    async def forget_orphans(self) -> int:
+    async def delete_orphans(self) -> int:
         """Delete takes and cache entries of deleted voices; returns their number. A job that was running when its voice
         was deleted may have stored some after that."""
-        forgotten = 0
+        deleted = 0
         for table in _TABLES:
             gone = await self._db.read(lambda conn, table=table: conn.execute(_GONE[table]).all())  # type: ignore[misc]
             for tenant, voice_hash in gone:
-                forgotten += await self._forget_spoken(table, tenant, voice_hash)
-        return forgotten
+                deleted += await self._delete_spoken(table, tenant, voice_hash)
+        return deleted
 
-    async def _forget_spoken(self, table: str, tenant: str, voice_hash: str) -> int:
+    async def _delete_spoken(self, table: str, tenant: str, voice_hash: str) -> int:
         """Delete a voice's takes or cache entries, unless the tenant has the same recording again."""
 
-        def forget(conn: Connection, keys: Sequence[str]) -> int:
+        def delete(conn: Connection, keys: Sequence[str]) -> int:
             gone = conn.execute(_FORGET[table], {"keys": keys}).rowcount
             if gone and table == "cache_entries":
                 statements.move_cache_mark(conn)
@@ -148,10 +148,10 @@ class VoiceStore:
 
         batches = Batches(self._db, self._clock)
         page = {"tenant": tenant, "voice_hash": voice_hash, "limit": PAGE}
-        forgotten = 0
+        deleted = 0
         while True:
             keys = await self._db.read(lambda conn: conn.execute(_SPOKEN[table], page).scalars().all())
-            gone = sum(await batches.run(keys, forget))
+            gone = sum(await batches.run(keys, delete))
             if not gone:
-                return forgotten
-            forgotten += gone
+                return deleted
+            deleted += gone

@@ -132,7 +132,7 @@ class Housekeeping:
         """Evict cache entries. Runs after `_note_used`, so that answers from memory count as use."""
         cache = self._settings.cache
         max_age_ms = None if cache.max_age_s is None else round(cache.max_age_s * 1000)
-        await self._voices.forget_orphans()
+        await self._voices.delete_orphans()
         await self._cache.evict(cache.max_bytes, max_age_ms)
         await self._answers.look()
 

@@ -20,7 +20,7 @@ from gateway.engines.errors import ChunkRefused
 from gateway.errors import InvalidInput, NotFound
 from gateway.speech.sound.reference import Reference, prepare_reference
 from gateway.speech.text.language import normalize_language
-from storage.errors import BlobMissing, told
+from storage.errors import BlobMissing, translated
 from storage.files.audio import AudioStore
 from storage.records import BlobRecord
 from storage.voices import VoiceRecord, VoiceStore
@@ -143,7 +143,7 @@ class VoiceLibrary:
         if language is not None:
             language = normalize_language(language)
         source, target = self._audio.new_spool(), self._audio.new_spool()
-        with told(str(self._audio.root)):
+        with translated(str(self._audio.root)):
             try:
                 blob, reference = await self._prepared(tenant, recording, source, target)
                 details = _Details(reference.duration_s, reference.level_dbfs, consent, reference.warnings)

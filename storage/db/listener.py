@@ -63,10 +63,10 @@ class Listener:
                     if lost:
                         log.info("listening_again")
                     lost = False
-                    self._tell_all()  # notices sent before LISTEN were missed
+                    self._call_all()  # notices sent before LISTEN were missed
                     async for notify in connection.notifies():
                         if not self._is_own(notify.pid):
-                            self._tell(notify.channel, notify.payload)
+                            self._call(notify.channel, notify.payload)
             except psycopg.Error as error:
                 if not lost:  # logged once per outage
                     log.warning("not_listening", error=type(error).__name__)
@@ -75,11 +75,11 @@ class Listener:
                 log.exception("listener_crashed")
             await asyncio.sleep(AGAIN_S)
 
-    def _tell(self, channel: str, payload: str) -> None:
+    def _call(self, channel: str, payload: str) -> None:
         message = read_payload(channel, payload)
         if message is not None and (heard := self._heard.get(message[0])) is not None:
             heard(message[1])
 
-    def _tell_all(self) -> None:
+    def _call_all(self) -> None:
         for heard in self._heard.values():
             heard(())

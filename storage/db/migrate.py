@@ -51,7 +51,7 @@ def current(url: str) -> str | None:
             revision: str | None = connection.execute(_REVISION).scalar()
             return revision
     except DBAPIError as error:
-        raise _meant(error, place_of(parsed)) from error
+        raise _translated(error, place_of(parsed)) from error
     finally:
         engine.dispose()
 
@@ -98,7 +98,7 @@ def upgrade(url: str) -> None:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
     except DBAPIError as error:
-        raise _meant(error, place) from error
+        raise _translated(error, place) from error
     finally:
         engine.dispose()
 
@@ -132,6 +132,6 @@ def _config() -> Config:
     return config
 
 
-def _meant(error: Exception, place: str) -> BaseException:
+def _translated(error: Exception, place: str) -> BaseException:
     meant = translate(error, place)
     return StorageError(f"{place} cannot be migrated: {reason_of(error)}") if meant is error else meant

@@ -391,15 +391,15 @@ async def test_servers_can_see_that_an_entry_has_gone_or_has_other_audio(
     await put("key-0", blobs["key-0"])
     await cache.touch_many(dict.fromkeys(held, 1))
     assert await cache.evict(10**9) == 0
-    assert (await cache.mark(), await cache.gone(held)) == (mark, [])
+    assert (await cache.mark(), await cache.stale(held)) == (mark, [])
     await cache.prune(backend="key-1")
     assert await cache.mark() > mark
-    assert await cache.gone(held) == ["key-1"]
+    assert await cache.stale(held) == ["key-1"]
     mark = await cache.mark()
     clock.turn(60)
     await put("key-2", await put_audio(audio, b"spoken anew"))
     assert await cache.mark() > mark
-    assert await cache.gone(held) == ["key-1", "key-2"]
+    assert await cache.stale(held) == ["key-1", "key-2"]
     entry = await cache.get("key-2")
     assert entry is not None
     assert entry.hits == 1

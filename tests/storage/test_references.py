@@ -100,11 +100,11 @@ WAYS: dict[str, tuple[Step, Step]] = {
     "a voice is deleted": (lambda w, b: w.add_voice(b), lambda w, b: w.voices.remove("a", "v")),
     "the voice of a take is deleted": (
         lambda w, b: w.store_take(b, tenant="a", voice_hash="gone"),
-        lambda w, b: w.voices.forget_orphans(),
+        lambda w, b: w.voices.delete_orphans(),
     ),
     "the voice of an entry is deleted": (
         lambda w, b: w.put_entry(b, tenant="a", voice_hash="gone"),
-        lambda w, b: w.voices.forget_orphans(),
+        lambda w, b: w.voices.delete_orphans(),
     ),
     "a comparison is deleted with its samples": (
         lambda w, b: w.add_sample(b),

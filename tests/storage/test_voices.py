@@ -60,8 +60,8 @@ async def test_what_came_after_its_voice_had_gone_is_found(
     await voices.add(voice("a", "one"), BlobRecord(MINE, 10, ".wav"), 10)
     for content in (MINE, THEIRS, None):
         await spoke(database, clock, "a", content)
-    assert await voices.forget_orphans() == 2
-    assert await voices.forget_orphans() == 0
+    assert await voices.delete_orphans() == 2
+    assert await voices.delete_orphans() == 0
     assert kept(database_url) == sorted([f"audio-a-{MINE}", "audio-a-None"] * 2)
 
 

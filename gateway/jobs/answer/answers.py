@@ -133,7 +133,7 @@ class Answers:
         if mark == self._mark:
             return
         self._looks += 1
-        self.forget(await self._cache.gone({entry.key: entry.blob_hash for _, entry in self._entries.items()}))
+        self.forget(await self._cache.stale({entry.key: entry.blob_hash for _, entry in self._entries.items()}))
         self._mark = mark
 
     def forget(self, keys: Iterable[str]) -> None:

@@ -19,7 +19,7 @@ from gateway.speech.speak.reader import ChunkAudio, Reader
 from gateway.speech.speak.recut import recut
 from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import StoredTakes
-from storage.errors import told
+from storage.errors import translated
 from storage.files.audio import AudioStore
 from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
@@ -123,7 +123,7 @@ class Following:
             return None
         audio = self._followers.audio
         path = await audio.path(job.blob_hash)
-        with told(str(audio.root)):
+        with translated(str(audio.root)):
             return await asyncio.to_thread(recut, path, output.chunks, output.sample_rate, self.index)
 
 

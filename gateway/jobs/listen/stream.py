@@ -13,7 +13,7 @@ from gateway.clock import Clock
 from gateway.jobs.listen.follow import LOOK_S, Followers, Following, take_signal
 from gateway.jobs.listen.stream_handouts import Sending, Sendings, sent_signal
 from gateway.jobs.listen.stream_items import StreamOutput, items_of
-from storage.errors import told
+from storage.errors import translated
 from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
@@ -218,7 +218,7 @@ class Streams:
                 break
             number = session.begin + len(session.items)
             audio = self._followers.audio
-            with told(str(audio.root)):  # the encoder writes its spool there, and says what the disk says
+            with translated(str(audio.root)):  # the encoder writes its spool there, and says what the disk says
                 items = await asyncio.to_thread(items_of, part, following.request, number, audio.new_spool())
             session.add(items, following)
             session.forget(first)
