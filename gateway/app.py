@@ -59,7 +59,7 @@ from gateway.web import pages
 from storage.cache_entries import CacheStore
 from storage.db.clock_file import ClockFile
 from storage.db.database import Database
-from storage.db.listener import Heard
+from storage.db.listener import NoticeHandler
 from storage.db.notices import Topic
 from storage.endpoints import EndpointStore
 from storage.errors import StorageError
@@ -321,7 +321,7 @@ class Gateway:
             self._leases.look()
         self._webhooks.wake()
 
-    def _notice_handlers(self, signals: Signals) -> Mapping[Topic, Heard]:
+    def _notice_handlers(self, signals: Signals) -> Mapping[Topic, NoticeHandler]:
         """Map each topic that other servers notify to its handler."""
 
         return {

@@ -187,7 +187,7 @@ class CacheStore:
     async def _notify(self, gone: int) -> None:
         """Notify every server at once; without this they see it within a second."""
         if gone:
-            await self._db.writer.run(statements.tell_cache_changed)
+            await self._db.writer.run(statements.notify_cache_changed)
 
     async def stats(self) -> CacheStats:
         """Return totals of the cache, by backend."""

@@ -13,7 +13,7 @@ from gateway.clock import Clock, SystemClock
 from storage.db import statements
 from storage.db.batches import PAGE, Batches, until
 from storage.db.database import Database
-from storage.db.notices import Topic, tell
+from storage.db.notices import Topic, notify
 from storage.db.old_rows import MANY, OldRows
 from storage.jobs import sql as job_sql
 from storage.records import BlobRecord, JobState, TakeRecord
@@ -137,7 +137,7 @@ class TakeStore:
             mine = conn.execute(job_sql.STORED_TAKES, job).rowcount == 1
             if mine:
                 conn.execute(_PIN, pins)
-            tell(conn, Topic.TAKES, [job_id])
+            notify(conn, Topic.TAKES, [job_id])
             return mine
 
         return await self._db.writer.run(put)

@@ -186,7 +186,7 @@ class LiveSpeech:
         if self._jobs.stopping:
             return
         try:
-            if not await self._ends.led(job_id):
+            if not await self._ends.has_followers(job_id):
                 await self._jobs.cancel(principal, endpoint_id, job_id)
         except (StorageError, NotFound) as error:
             log.warning("job_not_cancelled", job_id=job_id, code=error.code)

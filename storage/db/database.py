@@ -26,7 +26,7 @@ from sqlalchemy.pool import NullPool, QueuePool
 
 from gateway.errors import SettingsError
 from storage.db.checkpoints import LOG_BYTES, LOG_PAGES, Checkpointer
-from storage.db.listener import Heard, Listener
+from storage.db.listener import Listener, NoticeHandler
 from storage.db.notices import Topic
 from storage.db.patience import Patience
 from storage.db.tally import Tally
@@ -235,15 +235,15 @@ class Database:
             raise meant from error
         return database
 
-    def listen(self, heard: Mapping[Topic, Heard]) -> None:
+    def listen(self, handlers: Mapping[Topic, NoticeHandler]) -> None:
         """Start to receive the notices of other servers (PostgreSQL only); call it once.
 
         Args:
-            heard: the handler of each topic, called on the event loop when the topic's rows have changed.
+            handlers: the handler of each topic, called on the event loop when the topic's rows have changed.
         """
         if self.dialect == "postgresql":
             parameters = libpq_parameters(self._url, write=False)
-            self._listener = Listener(self._url, parameters, heard, lambda pid: pid == self.writer.process_id)
+            self._listener = Listener(self._url, parameters, handlers, lambda pid: pid == self.writer.process_id)
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` on a reading connection; each statement sees its own snapshot. `fn` may run twice.

@@ -19,7 +19,7 @@ from storage.db.notices import CHANNELS, Topic, read_payload
 AGAIN_S = 1.0
 """Seconds before reconnecting."""
 
-Heard = Callable[[tuple[str, ...]], None]
+NoticeHandler = Callable[[tuple[str, ...]], None]
 """A handler of notices. Gets the names in a notice; no names mean that notices may have been missed: read all rows."""
 
 log = get_logger("voxgate.storage")
@@ -31,16 +31,20 @@ class Listener:
     Args:
         url: the PostgreSQL database.
         parameters: further parameters of libpq for the connection.
-        heard: the handler of each topic.
+        handlers: the handler of each topic.
         is_own: True for the process id of this server's own writer, whose notices are ignored.
     """
 
     def __init__(
-        self, url: URL, parameters: Mapping[str, Any], heard: Mapping[Topic, Heard], is_own: Callable[[int], bool]
+        self,
+        url: URL,
+        parameters: Mapping[str, Any],
+        handlers: Mapping[Topic, NoticeHandler],
+        is_own: Callable[[int], bool],
     ) -> None:
         self._dsn = url.set(drivername="postgresql").render_as_string(hide_password=False)
         self._parameters = dict(parameters)
-        self._heard = heard
+        self._handlers = handlers
         self._is_own = is_own
         self._task = asyncio.create_task(self._loop(), name="listener")
 
@@ -77,9 +81,9 @@ class Listener:
 
     def _call(self, channel: str, payload: str) -> None:
         message = read_payload(channel, payload)
-        if message is not None and (heard := self._heard.get(message[0])) is not None:
-            heard(message[1])
+        if message is not None and (handler := self._handlers.get(message[0])) is not None:
+            handler(message[1])
 
     def _call_all(self) -> None:
-        for heard in self._heard.values():
-            heard(())
+        for handler in self._handlers.values():
+            handler(())

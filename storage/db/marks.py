@@ -8,7 +8,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, text
 
 from storage.db.database import Database
-from storage.db.notices import Topic, tell
+from storage.db.notices import Topic, notify
 
 _MOVE = text(
     "INSERT INTO marks (name, value) VALUES (:name, 1) ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"
@@ -20,7 +20,7 @@ READ = text("SELECT value FROM marks WHERE name = :name")
 def move(conn: Connection, topic: Topic) -> None:
     """Raise the topic's mark with this transaction, and notify the other servers."""
     move_silently(conn, topic)
-    tell(conn, topic)
+    notify(conn, topic)
 
 
 def move_silently(conn: Connection, topic: Topic) -> None:

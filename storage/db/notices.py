@@ -36,7 +36,7 @@ Notices = dict[Topic, dict[str, None]]
 """Names by topic, in order and each once."""
 
 
-def tell(connection: Connection, topic: Topic, names: Iterable[str] = ()) -> None:
+def notify(connection: Connection, topic: Topic, names: Iterable[str] = ()) -> None:
     """Send a notice when the connection's transaction commits.
 
     Args:

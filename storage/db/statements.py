@@ -74,7 +74,7 @@ def put_cache_entry(conn: Connection, entry: CacheEntryRecord) -> None:
     before = conn.execute(_CACHED_BLOB, {"key": entry.key}).all()
     conn.execute(_REPLACE_CACHE_ENTRY, params)
     if any(row[0] != entry.blob_hash for row in before):
-        tell_cache_changed(conn)
+        notify_cache_changed(conn)
 
 
 def move_cache_mark(conn: Connection) -> None:
@@ -82,6 +82,6 @@ def move_cache_mark(conn: Connection) -> None:
     marks.move_silently(conn, Topic.CACHE)
 
 
-def tell_cache_changed(conn: Connection) -> None:
+def notify_cache_changed(conn: Connection) -> None:
     """Note that cache entries were deleted or replaced: servers that hold them in memory are notified at the commit."""
     marks.move(conn, Topic.CACHE)

@@ -38,19 +38,19 @@ class Ended(msgspec.Struct, frozen=True):
         )
 
 
-Moves = list[tuple[str, Ended]]
+EndedCounts = list[tuple[str, Ended]]
 """Endpoint ids, and the counts to add to each."""
 
 
-def note(connection: Connection, moves: Iterable[tuple[str, Ended]]) -> None:
+def note_counts(connection: Connection, counts: Iterable[tuple[str, Ended]]) -> None:
     """Add these counts to the tally when the connection's transaction commits."""
-    connection.info.setdefault(_KEY, []).extend(moves)
+    connection.info.setdefault(_KEY, []).extend(counts)
 
 
-def take_noted(connection: Connection) -> Moves:
+def take_counts(connection: Connection) -> EndedCounts:
     """Return and clear the counts noted by the transaction so far."""
-    noted: Moves = connection.info.pop(_KEY, [])
-    return noted
+    counts: EndedCounts = connection.info.pop(_KEY, [])
+    return counts
 
 
 class Tally:
@@ -60,10 +60,10 @@ class Tally:
         self._lock = threading.Lock()
         self._sums: dict[str, Ended] = {}
 
-    def add(self, moves: Iterable[tuple[str, Ended]]) -> None:
+    def add(self, counts: Iterable[tuple[str, Ended]]) -> None:
         """Add committed counts."""
         with self._lock:
-            for endpoint_id, ended in moves:
+            for endpoint_id, ended in counts:
                 self._sums[endpoint_id] = self._sums.get(endpoint_id, _NOTHING).plus(ended)
 
     def of(self, endpoint_id: str) -> Ended:

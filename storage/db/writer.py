@@ -28,9 +28,9 @@ from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from gateway.settings.logs import get_logger
-from storage.db.notices import Topic, payloads, take_notices, tell
+from storage.db.notices import Topic, notify, payloads, take_notices
 from storage.db.patience import Patience
-from storage.db.tally import Tally, take_noted
+from storage.db.tally import Tally, take_counts
 from storage.errors import StorageError, StorageGone, replaced, translate
 
 T = TypeVar("T")
@@ -71,7 +71,7 @@ class _Operation:
     """A queued write: rows for a statement or for a function that writes the rows of a group, or a function of the
     connection; `future` gets the result."""
 
-    __slots__ = ("fn", "future", "news", "rows", "statement")
+    __slots__ = ("fn", "future", "rows", "statement", "topic")
 
     def __init__(
         self,
@@ -79,9 +79,9 @@ class _Operation:
         statement: Executable | _Write | None = None,
         rows: Sequence[Any] = (),
         fn: Callable[[Connection], Any] | None = None,
-        news: Topic | None = None,
+        topic: Topic | None = None,
     ) -> None:
-        self.news = news
+        self.topic = topic
         self.future = future
         self.statement = statement
         self.rows = rows
@@ -152,18 +152,18 @@ class Writer:
         if self._file is not None and self._file != _identity(self._place):
             raise replaced(self._place)
 
-    async def insert(self, statement: Executable, params: Mapping[str, Any], news: Topic | None = None) -> None:
+    async def insert(self, statement: Executable, params: Mapping[str, Any], topic: Topic | None = None) -> None:
         """Execute `statement` with one row; rows of the same statement object share one executemany.
 
         Args:
-            news: the topic to notify other servers of when the row is committed.
+            topic: the topic to notify other servers of when the row is committed.
 
         Raises:
             StorageError: the database is full, read-only, locked or away.
             IntegrityError: this row breaks a constraint.
         """
         future = asyncio.get_running_loop().create_future()
-        await self._submit(_Operation(future, statement, (params,), news=news))
+        await self._submit(_Operation(future, statement, (params,), topic=topic))
 
     async def insert_many(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
         """As `insert`, for several rows; all of them are written, or none."""
@@ -229,7 +229,7 @@ class Writer:
                 return [(result, None) for result in self._transact(group)]
             except Exception as error:  # noqa: BLE001 - every error is returned to the callers
                 failure = error
-            if not (tries > 1 and self._deserves_another_try(failure)):
+            if not (tries > 1 and self._should_retry(failure)):
                 break
         if len(group) == 1 or isinstance(failure, _Refused) or _state_of(failure) == _LOCK_TIMEOUT:
             return [(None, self._meant(failure))] * len(group)
@@ -240,11 +240,11 @@ class Writer:
         assert self._connection is not None
         try:
             take_notices(self._connection)
-            take_noted(self._connection)
+            take_counts(self._connection)
             batches: dict[Executable | _Write, list[Any]] = {}
             for operation in group:
-                if operation.news is not None:
-                    tell(self._connection, operation.news)
+                if operation.topic is not None:
+                    notify(self._connection, operation.topic)
                 if operation.statement is not None:
                     batches.setdefault(operation.statement, []).extend(operation.rows)
             for statement, rows in batches.items():
@@ -253,8 +253,8 @@ class Writer:
                 else:
                     statement(self._connection, rows)
             results = [None if operation.fn is None else operation.fn(self._connection) for operation in group]
-            noted = take_noted(self._connection)
-            self._last_words(self._connection)
+            noted = take_counts(self._connection)
+            self._leave_mark(self._connection)
         except BaseException:
             transaction.rollback()
             raise
@@ -284,7 +284,7 @@ class Writer:
 
     # -- PostgreSQL
 
-    def _last_words(self, connection: Connection) -> None:
+    def _leave_mark(self, connection: Connection) -> None:
         """Write the group's mark, and send the notices with the commit."""
         notices = take_notices(connection)
         if not self._shared:
@@ -319,7 +319,7 @@ class Writer:
             with contextlib.suppress(DBAPIError), self._connection.begin():
                 self._connection.execute(_FORGET, {"writer": self._name})
 
-    def _deserves_another_try(self, error: Exception) -> bool:
+    def _should_retry(self, error: Exception) -> bool:
         if _state_of(error) in _DEADLOCKS:
             time.sleep(random.uniform(0, 0.02))  # a random pause, so that the two sides do not collide again
             return True

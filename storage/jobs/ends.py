@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from gateway.clock import Clock
 from storage.db import statements
 from storage.db.database import Database
-from storage.db.notices import Topic, tell
-from storage.db.tally import Ended, note
+from storage.db.notices import Topic, notify
+from storage.db.tally import Ended, note_counts
 from storage.errors import BlobMissing
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import AnyRow, log_ended, log_events, maybe_job
@@ -155,8 +155,8 @@ class JobEnds:
             row = conn.execute(job_sql.REQUEUE, params).first()
             if row is not None:
                 log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
-                note(conn, [(row[2], Ended(retried=int(count_failure)))])
-                tell(conn, Topic.QUEUE)
+                note_counts(conn, [(row[2], Ended(retried=int(count_failure)))])
+                notify(conn, Topic.QUEUE)
             return row is not None
 
         return await self._db.writer.run(give)
@@ -172,7 +172,7 @@ class JobEnds:
 
         return await self._db.writer.run(end)
 
-    async def led(self, job_id: str) -> bool:
+    async def has_followers(self, job_id: str) -> bool:
         """Return whether the job is running and has followers."""
         return await self._db.peek(lambda conn: conn.execute(job_sql.LED, {"id": job_id}).first() is not None)
 
@@ -207,8 +207,8 @@ class JobEnds:
             if job is not None:
                 conn.execute(statements.CLOSE_WEBHOOKS, {"job_id": job.id, "error": RETRIED})
                 log_events(conn, "retried", [(job.id, job.attempt)], now)
-                note(conn, [(job.endpoint_id, Ended(failed=-1, retried=1))])
-                tell(conn, Topic.QUEUE)
+                note_counts(conn, [(job.endpoint_id, Ended(failed=-1, retried=1))])
+                notify(conn, Topic.QUEUE)
             return job
 
         return await self._db.writer.run(again)

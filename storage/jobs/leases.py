@@ -12,8 +12,8 @@ from sqlalchemy.exc import IntegrityError
 
 from gateway.clock import Clock
 from storage.db.database import Database
-from storage.db.notices import Topic, tell
-from storage.db.tally import Ended, note
+from storage.db.notices import Topic, notify
+from storage.db.tally import Ended, note_counts
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import LANES, STATES, AnyRow, job_of, log_ended, log_events
 from storage.records import Heads, JobRecord, JobState, Lease, Line, Place, Retention, Ring, WaitingJob
@@ -54,7 +54,7 @@ class JobLeases:
             lines: most lines to read of each backend and lane.
             after: for each ring the tenant behind whose line to begin; a ring without one begins at its first line.
         """
-        if not backends or not await self._anybody_waits():
+        if not backends or not await self._any_waiting():
             return Heads([], {}, {})
         scan = per_line + SCAN
         shared = self._db.dialect == "postgresql"
@@ -109,7 +109,7 @@ class JobLeases:
 
     async def wanted(self, backends: Collection[str]) -> list[str]:
         """Return those of `backends` for which a job waits."""
-        if not backends or not await self._anybody_waits():
+        if not backends or not await self._any_waiting():
             return []
         now = self._clock.now_ms()
 
@@ -126,7 +126,7 @@ class JobLeases:
         params = {"flights": list(flights)}
         return await self._db.peek(lambda conn: set(conn.execute(job_sql.LIFTED, params).scalars()))
 
-    async def _anybody_waits(self) -> bool:
+    async def _any_waiting(self) -> bool:
         # Usually no job waits. (On PostgreSQL the next query finds that out in the same round trip.)
         if self._db.dialect == "postgresql":
             return True
@@ -220,9 +220,9 @@ class JobLeases:
                 return None
             state = STATES[row[8]]
             if not state.final:
-                note(conn, [(row[2], Ended(retried=1))])
+                note_counts(conn, [(row[2], Ended(retried=1))])
                 log_events(conn, "expired", [(lease.job_id, lease.attempt)], now, lease.owner, reason)
-                tell(conn, Topic.QUEUE)
+                notify(conn, Topic.QUEUE)
                 return state
             log_ended(conn, [row], state.value, now, last)
             if row[7] is not None:  # each follower would end as many servers

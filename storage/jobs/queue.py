@@ -17,21 +17,21 @@ from gateway.clock import Clock, SystemClock
 from storage.db import statements
 from storage.db.batches import PAGE, Batches
 from storage.db.database import Database
-from storage.db.notices import Topic, tell
+from storage.db.notices import Topic, notify
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.jobs import sql as job_sql
 from storage.jobs.ends import JobEnds
 from storage.jobs.leases import JobLeases
 from storage.jobs.rows import (
+    add_hit_usage,
+    add_webhooks,
     insert_hits,
     insert_jobs,
     job_of,
     log_events,
     maybe_job,
-    moves_of,
-    owe,
     params_of,
-    spend_hits,
+    tally_counts,
 )
 from storage.records import (
     Accepted,
@@ -74,9 +74,9 @@ class JobStore:
                 raise _swept(job, error) from error
             return job
         if idempotency is None and not (job.state.final and job.webhook):
-            news = None if job.state.final else Topic.QUEUE
-            await self._db.writer.insert(job_sql.INSERT, params_of(job), news)
-            self._db.tally.add(moves_of([job]))
+            topic = None if job.state.final else Topic.QUEUE
+            await self._db.writer.insert(job_sql.INSERT, params_of(job), topic)
+            self._db.tally.add(tally_counts([job]))
             return job
         return (await self._accept(job, idempotency, None)).job
 
@@ -102,9 +102,9 @@ class JobStore:
                 conn.execute(job_sql.INSERT_KEY, key | body)
             if job.state.final:
                 if job.webhook:
-                    owe(conn, [(job.id, job.tenant, job.webhook)], job.created_ms)
+                    add_webhooks(conn, [(job.id, job.tenant, job.webhook)], job.created_ms)
                 if job.state is JobState.COMPLETED:
-                    spend_hits(conn, [job])
+                    add_hit_usage(conn, [job])
                 return Accepted(job)
             return self._claim_new(conn, job, owner)
 
@@ -127,7 +127,7 @@ class JobStore:
         if owner is not None:
             row = conn.execute(job_sql.CLAIM_NEW, {"id": job.id, "owner": owner, "now": job.created_ms}).first()
         if row is None:
-            tell(conn, Topic.QUEUE)
+            notify(conn, Topic.QUEUE)
             return Accepted(job)
         log_events(conn, "claimed", [(job.id, 1)], job.created_ms, owner)
         lease = {"state": JobState.IN_PROGRESS, "owner": owner, "attempt": 1, "started_ms": job.created_ms}
@@ -151,7 +151,7 @@ class JobStore:
             kept = [job for job in new if job.blob_hash in known]
             if kept:
                 insert_jobs(conn, kept)
-            spend_hits(conn, new)
+            add_hit_usage(conn, new)
             return [job.id for job in new if job.blob_hash not in known]
 
         def write_missing(conn: Connection) -> list[str]:

@@ -13,8 +13,8 @@ import msgspec
 from sqlalchemy import Connection, Row
 
 from storage.db import statements
-from storage.db.notices import Topic, tell
-from storage.db.tally import Ended, Moves, note
+from storage.db.notices import Topic, notify
+from storage.db.tally import Ended, EndedCounts, note_counts
 from storage.jobs.sql import COLUMNS, INSERT, INSERT_SQLITE
 from storage.records import JobRecord, JobState, Lane
 
@@ -67,16 +67,16 @@ def insert_jobs(conn: Connection, jobs: Sequence[JobRecord]) -> None:
         conn.exec_driver_sql(INSERT_SQLITE, [row_of(job) for job in jobs])
     else:
         conn.execute(INSERT, [params_of(job) for job in jobs])
-    note(conn, moves_of(jobs))
+    note_counts(conn, tally_counts(jobs))
 
 
 def insert_hits(conn: Connection, jobs: Sequence[JobRecord]) -> None:
     """Insert jobs that the cache answered, with their usage."""
     insert_jobs(conn, jobs)
-    spend_hits(conn, jobs)
+    add_hit_usage(conn, jobs)
 
 
-def spend_hits(conn: Connection, jobs: Sequence[JobRecord]) -> None:
+def add_hit_usage(conn: Connection, jobs: Sequence[JobRecord]) -> None:
     """Add the usage of jobs that the cache answered, in the transaction that stores them."""
     sums: dict[tuple[str, str, str, str, int], list[int]] = {}
     for job in jobs:
@@ -126,15 +126,15 @@ def log_ended(
 ) -> None:
     """Write events and webhooks of jobs that ended (rows as returned by `job_sql`), and notify their waiters."""
     log_events(conn, event, [(row[0], row[5]) for row in rows], now, owner, detail)
-    note(conn, [(row[2], Ended.of(STATES[event])) for row in rows])
+    note_counts(conn, [(row[2], Ended.of(STATES[event])) for row in rows])
     if rows:
-        tell(conn, Topic.JOBS, [row[0] for row in rows])
+        notify(conn, Topic.JOBS, [row[0] for row in rows])
         if event != JobState.COMPLETED.value:
-            tell(conn, Topic.QUEUE)  # a follower may lead now
-    owe(conn, [(row[0], row[1], row[6]) for row in rows if row[6] is not None], now)
+            notify(conn, Topic.QUEUE)  # a follower may lead now
+    add_webhooks(conn, [(row[0], row[1], row[6]) for row in rows if row[6] is not None], now)
 
 
-def moves_of(jobs: Sequence[JobRecord]) -> Moves:
+def tally_counts(jobs: Sequence[JobRecord]) -> EndedCounts:
     """Return the tally's counts for jobs that were stored in a final state."""
     completed = Counter(job.endpoint_id for job in jobs if job.state is JobState.COMPLETED)
     others = [job for job in jobs if job.state is not JobState.COMPLETED and job.state.final]
@@ -142,11 +142,11 @@ def moves_of(jobs: Sequence[JobRecord]) -> Moves:
     return moves + [(job.endpoint_id, Ended.of(job.state)) for job in others]
 
 
-def owe(conn: Connection, owed: Sequence[tuple[str, str, str]], now: int) -> None:
+def add_webhooks(conn: Connection, webhooks: Sequence[tuple[str, str, str]], now: int) -> None:
     """Add pending webhooks (job id, tenant, URL), in the transaction that ends their jobs."""
     rows = [
         {"job_id": job_id, "tenant": tenant, "receiver": _receiver(url), "url": url, "now": now}
-        for job_id, tenant, url in owed
+        for job_id, tenant, url in webhooks
     ]
     if rows:
         conn.execute(statements.ADD_WEBHOOK, rows)

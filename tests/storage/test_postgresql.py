@@ -285,9 +285,9 @@ async def test_a_notice_leaves_with_its_commit_and_not_without(url: str, databas
 
 def _tell_and_fail(connection: Connection) -> None:
     connection.execute(PUT, {"id": "e"})
-    from storage.db.notices import tell
+    from storage.db.notices import notify
 
-    tell(connection, Topic.VOICES)
+    notify(connection, Topic.VOICES)
     raise StorageError("changed my mind")
 
 
