@@ -195,7 +195,7 @@ def _grouped(
             continue
         _, name, *keys = path
         if source.is_text:
-            # A variable cannot hold a hyphen or a small letter: `MY_ENDPOINT` also means the file's `my-Endpoint`.
+            # Variables have no hyphens, and their case is ignored: `MY_ENDPOINT` also means the file's `my-Endpoint`.
             name = next((known for known in grouped if _as_variable(known) == name), name)
         entry = grouped.setdefault(name, {})
         if keys:
