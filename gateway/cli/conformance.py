@@ -13,7 +13,7 @@ import msgspec
 
 from backends.testing.conformance import Finding, check
 from gateway.cli.installed import chosen
-from gateway.engines.child import how_it_ended
+from gateway.engines.child import exit_reason
 
 _CHILD = "import sys; from gateway.cli.conformance import report_checks; report_checks(sys.argv[1], int(sys.argv[2]))"
 _decode = msgspec.json.Decoder(Finding | str).decode
@@ -49,7 +49,7 @@ def run_checks(name: str, timeout_s: float) -> Iterator[Finding]:
                 begun = message or None
         status = child.wait(timeout_s)
         if begun is not None or status != 0:
-            yield Finding(begun or "it ends", False, f"it ended the process: {how_it_ended(status)}")
+            yield Finding(begun or "it ends", False, f"it ended the process: {exit_reason(status)}")
     finally:
         os.close(read)
         if child.poll() is None:

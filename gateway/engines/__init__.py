@@ -1,1 +1,1 @@
-"""The hosts of backends and the feed."""
+"""Runs backends: finds them, starts their workers, and gives chunks to them in fair order."""

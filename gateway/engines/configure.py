@@ -1,4 +1,4 @@
-"""From the raw mapping `[backends.NAME]` to the plugin's settings and the host's."""
+"""Decodes the section `[backends.NAME]` into the plugin's settings and the host's."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def configure(
     """Decode the settings of one backend; values from the environment are text.
 
     Args:
-        origins: where each was set, by dotted path.
+        origins: the origin of each setting, by dotted path.
 
     Raises:
         SettingsError: an unknown key, a wrong type or a value out of range.

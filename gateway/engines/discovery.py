@@ -1,4 +1,4 @@
-"""Which backends are installed: by package metadata alone, so that nothing is imported to list them."""
+"""Finds installed backends by package metadata alone: listing them imports none."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class BackendInfo(msgspec.Struct, frozen=True):
         enabled: whether it may load (see VOXGATE_PLUGINS).
         error: what is wrong, for missing and broken ones.
         cure: the command or setting that mends it.
-        capabilities: of a missing one, as far as it can tell without what it lacks.
+        capabilities: of a missing one, if it can tell them without its extra.
     """
 
     name: str
@@ -40,7 +40,7 @@ class BackendInfo(msgspec.Struct, frozen=True):
 
 
 class FoundBackend(msgspec.Struct, frozen=True):
-    """A registered backend and how to get its class."""
+    """A registered backend and the entry point of its class."""
 
     info: BackendInfo
     entry_point: metadata.EntryPoint
@@ -51,12 +51,12 @@ def discover(
     entry_points: Iterable[metadata.EntryPoint] | None = None,
     origin: str = "VOXGATE_PLUGINS",
 ) -> list[FoundBackend]:
-    """All registered backends, by name.
+    """List all registered backends, by name.
 
     Args:
         plugins: exactly those may load; None means all but the ones for tests.
-        entry_points: where to look; default is what is installed.
-        origin: where `plugins` was set.
+        entry_points: the entry points to look at; default is those of all installed packages.
+        origin: the setting that `plugins` comes from.
 
     Raises:
         SettingsError: `plugins` names a backend that no installed package registers.
@@ -98,7 +98,7 @@ def _candidate(name: str, entry_points: list[metadata.EntryPoint], plugins: Coll
 
 
 def _absent(entry_point: metadata.EntryPoint) -> list[str]:
-    """Packages of the extras the entry point names (`name = "module:Class [extra]"`) that are not installed."""
+    """List packages that are not installed, of the extras an entry point names (`name = "module:Class [extra]"`)."""
     requires = (entry_point.dist.requires if entry_point.dist else None) or []
     absent = []
     for extra in entry_point.extras:
@@ -115,11 +115,11 @@ def _absent(entry_point: metadata.EntryPoint) -> list[str]:
 
 
 def load_class(entry_point: metadata.EntryPoint) -> type[Backend]:
-    """Import the class of a backend and check that it is one.
+    """Import the class of a backend and check it.
 
     Raises:
         TypeError: it does not follow the contract; the message says where.
-        Exception: whatever the import raises.
+        Exception: any error of the import.
     """
     loaded = entry_point.load()
     if not isinstance(loaded, type):

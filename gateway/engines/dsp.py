@@ -1,7 +1,7 @@
-"""Small processes for signal processing that must not run on the event loop.
+"""Runs signal processing in small processes, off the event loop.
 
-Takes of inline backends are finished here, stored takes are stretched, and uploads are decoded: in a lane of their
-own, so that a recording that takes long to decode stands before no take.
+They finish takes of inline backends, stretch stored takes, and decode uploads. Uploads have a lane of their own: a
+recording that takes long to decode delays no take.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from gateway.engines.errors import CallLost, ChunkRefused
-from gateway.engines.pool import PoolLimits, ProcessPool, as_many_as_cores, main
+from gateway.engines.pool import PoolLimits, ProcessPool, default_processes, main
 
 T = TypeVar("T")
 
@@ -22,25 +22,25 @@ __all__ = ["Dsp", "Lane", "main"]
 class Dsp:
     """Runs module-level functions in a few processes of each lane, which start on demand and end when idle.
 
-    When a process dies, only the call it was at fails.
+    When a process dies, only its present call fails.
     """
 
     def __init__(self, takes: PoolLimits | None = None, uploads: PoolLimits | None = None) -> None:
         limits: dict[Lane, PoolLimits] = {
-            "takes": takes or PoolLimits(as_many_as_cores(), kept=1),
-            # One owner has never all of them.
-            "uploads": uploads or PoolLimits(3, each=2),
+            "takes": takes or PoolLimits(default_processes(), keep=1),
+            # One owner never gets all of them.
+            "uploads": uploads or PoolLimits(3, per_owner=2),
         }
         self._lanes = {lane: ProcessPool(__name__, limits) for lane, limits in limits.items()}
 
     async def run(self, function: Callable[..., T], *args: Any, lane: Lane = "takes", owner: str | None = None) -> T:
-        """`function(*args)`, computed there; what it raises is raised here.
+        """Compute `function(*args)` in a process; its exceptions are raised here.
 
         Args:
             owner: of an upload; the uploads of several owners take turns.
 
         Raises:
-            ChunkRefused: the process died or hung at it.
+            ChunkRefused: the process died or hung in this call.
             HostStopped: the gateway is stopping.
         """
         try:

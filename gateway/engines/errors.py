@@ -1,4 +1,4 @@
-"""What can become of a chunk that is not spoken."""
+"""Errors of a chunk that has no take."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from gateway.errors import SynthesisFailed, Unavailable
 
 
 class ChunkRefused(SynthesisFailed):
-    """The backend answered, but not with a take that can be used.
+    """The backend gave a failure or an unusable take for the chunk.
 
     Args:
-        kind: `too_long` (split the text and ask again), `unsupported_text` and `invalid_input` (the caller's to
-            mend), `out_of_memory` (the same may fit another time), `failed` (the backend's own fault). `unavailable`
-            becomes BackendUnavailable instead.
-        retryable: whether another try may help.
+        kind: `too_long` (split the text and ask again), `unsupported_text` and `invalid_input` (the caller must
+            change the request), `out_of_memory` (the same chunk may fit later), `failed` (the backend's fault).
+            `unavailable` becomes BackendUnavailable instead.
+        retryable: another try may help.
     """
 
     def __init__(self, kind: FailureKind, message: str, retryable: bool) -> None:
@@ -24,12 +24,12 @@ class ChunkRefused(SynthesisFailed):
 
 
 class ChunkPoisoned(SynthesisFailed):
-    """The chunk ended its worker again and again while it was alone there; it is not tried again."""
+    """The chunk ended several workers while it was alone in them; it is not tried again."""
 
 
 class HostStopped(Unavailable):
-    """The gateway is stopping; somebody else, or the next start, speaks this."""
+    """The gateway is stopping; another server, or this one after its next start, speaks the chunk."""
 
 
 class CallLost(SynthesisFailed):
-    """The process that computed it died or hung, or none can be started; the message goes on after its name."""
+    """The process of a call died or hung, or none can be started; the message continues after the process's name."""

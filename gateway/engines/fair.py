@@ -1,8 +1,8 @@
-"""The order of chunks that wait for an engine, by lane, then by tenant and job, in characters.
+"""The fair order of chunks that wait for an engine: by lane, then by tenant and job, counted in characters.
 
-Short jobs come first, so that a sentence waits for two chunks at most, whatever else is there. In the long and in the
-low lane: Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round Robin" (SIGCOMM 1995), in two levels. A
-tenant with a thousand chunks and one with a single chunk get the same share of characters while both wait.
+Short jobs come first: a sentence waits for two chunks at most, whatever the backlog. The long and the low lane use
+deficit round robin in two levels (Shreedhar and Varghese, "Efficient Fair Queuing Using Deficit Round Robin", SIGCOMM
+1995): a tenant with a thousand chunks and one with a single chunk get the same share of characters while both wait.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from storage.records import Lane
 T = TypeVar("T")
 
 QUANTUM = 100
-"""Characters a tenant (or a job) may speak at each turn: few, so that turns change often."""
+"""Characters a tenant (or a job) may speak in each turn: few, so that turns change often."""
 
 FIRST_IN_A_ROW = 4
-"""First chunks of a tenant in a row before a later one gets a turn: many new jobs must not starve a long one."""
+"""First chunks of a tenant in a row before a later chunk gets a turn: many new jobs must not starve a long one."""
 
 SHORT_IN_A_ROW = 4
-"""Chunks of short jobs in a row before one of another job gets a turn: sentences without end must not starve books."""
+"""Chunks of short jobs in a row before a chunk of a long job gets a turn: sentences must not starve a book."""
 
 BURST = 1000
-"""Characters a tenant may have been served above its share and still be level with the others: a minute of speech."""
+"""Characters a tenant may be served above its share and still count as level with the others: a minute of speech."""
 
-REMEMBERED = 256
-"""Short jobs that were begun last, and tenants that were served, of which at least so many are remembered."""
+HISTORY = 256
+"""Number of short jobs begun last, and smallest number of served tenants, that the queue remembers."""
 
 
 class QueueEntry(Generic[T]):
-    """A waiting item; `waiting` turns false when it is taken or withdrawn."""
+    """A waiting item; `waiting` becomes false when it is popped or withdrawn."""
 
     __slots__ = ("cost", "item", "waiting")
 
@@ -47,7 +47,7 @@ class _Source(Protocol[T]):
 
 
 class _Fifo(Generic[T]):
-    """First in, first out; withdrawn entries are dropped when they come to the front."""
+    """A first-in, first-out queue; withdrawn entries are dropped when they reach the front."""
 
     def __init__(self) -> None:
         self.entries: deque[QueueEntry[T]] = deque()
@@ -62,7 +62,7 @@ class _Fifo(Generic[T]):
 
 
 class _Round(Generic[T]):
-    """Deficit round robin over named sources; a source without entries leaves and loses its deficit."""
+    """Deficit round robin over named sources; an empty source is removed and loses its deficit."""
 
     def __init__(self) -> None:
         self.sources: dict[str, _Source[T]] = {}
@@ -100,7 +100,7 @@ class _Round(Generic[T]):
 
 
 class _Tenant(Generic[T]):
-    """One tenant's chunks: the first of each job before the later ones, those by job in turn."""
+    """The chunks of one tenant: the first chunk of each job before the later ones, later ones by job in turn."""
 
     def __init__(self) -> None:
         self.first: _Fifo[T] = _Fifo()
@@ -124,72 +124,72 @@ class _Tenant(Generic[T]):
 
 
 class _Shorts(Generic[T]):
-    """Chunks of short jobs: a job that was begun is ended first, then tenants in turn, job by job.
+    """Chunks of short jobs: a job that was begun is finished first, then tenants take turns, job by job.
 
-    Turns are start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): a tenant is served when all others have
-    been served as much, give or take `BURST`. One that did not wait before goes before those who stand level with it,
-    so that a flood by others is one job to somebody who sends now and then, however many they are.
+    Turns follow start-time fair queueing (Goyal, Vin and Cheng, SIGCOMM 1996): a tenant is served when all others have
+    been served as much, within `BURST`. A tenant that did not wait before goes before those level with it: it then
+    waits for one job at most, however many tenants keep the queue full.
     """
 
     def __init__(self) -> None:
         self._begun: _Fifo[T] = _Fifo()
-        self._last: deque[str] = deque(maxlen=REMEMBERED)
-        """Jobs that were begun last, since their second chunks may come later than their turn."""
+        self._last: deque[str] = deque(maxlen=HISTORY)
+        """Jobs begun last: their second chunks may arrive after their turn."""
         self._jobs: dict[str, _Fifo[T]] = {}
-        self._lines: dict[str, deque[str]] = {}
+        self._tenant_jobs: dict[str, deque[str]] = {}
         self._new: set[str] = set()
         self._served: dict[str, int] = {}
         self._level = 0
 
     def push(self, entry: QueueEntry[T], tenant: str, job: str, *, front: bool) -> None:
-        line = self._jobs.get(job)
-        if line is not None and line.head() is not None:
-            (line.entries.appendleft if front else line.entries.append)(entry)
+        chunks = self._jobs.get(job)
+        if chunks is not None and chunks.head() is not None:
+            (chunks.entries.appendleft if front else chunks.entries.append)(entry)
         elif front or job in self._last:
             (self._begun.entries.appendleft if front else self._begun.entries.append)(entry)
         else:
             self._drop_withdrawn()
-            if tenant not in self._lines:
-                self._lines[tenant] = deque()
+            if tenant not in self._tenant_jobs:
+                self._tenant_jobs[tenant] = deque()
                 self._new.add(tenant)
             self._jobs[job] = _Fifo()
             self._jobs[job].entries.append(entry)
-            self._lines[tenant].append(job)
+            self._tenant_jobs[tenant].append(job)
 
     @property
     def begun(self) -> bool:
-        """Whether a chunk of a job that was begun waits."""
+        """True if a chunk of a begun job waits."""
         return self._begun.head() is not None
 
     def _drop_withdrawn(self) -> None:
-        for tenant, jobs in list(self._lines.items()):
+        for tenant, jobs in list(self._tenant_jobs.items()):
             while jobs and self._jobs[jobs[0]].head() is None:
                 del self._jobs[jobs.popleft()]
             if not jobs:
-                del self._lines[tenant]
+                del self._tenant_jobs[tenant]
                 self._new.discard(tenant)
 
     def _start(self, tenant: str) -> int:
         return max(self._level, self._served.get(tenant, 0) - BURST)
 
     def _next(self) -> str | None:
-        """The tenant whose turn it is."""
+        """Return the tenant that is next in turn."""
         self._drop_withdrawn()
 
         def turn(tenant: str) -> tuple[int, bool, int, int]:
-            # Of those who stand level, the one served least; of those who have just come, the one that waits for least:
-            # a single sentence, not the first of a hundred.
-            served, jobs = max(self._level, self._served.get(tenant, 0)), len(self._lines[tenant])
+            # Of level tenants, the one served least; of new tenants, the one with the fewest jobs: a single sentence
+            # goes before the first of a hundred.
+            served, jobs = max(self._level, self._served.get(tenant, 0)), len(self._tenant_jobs[tenant])
             new = tenant in self._new
             return self._start(tenant), not new, *((jobs, served) if new else (served, jobs))
 
-        return min(self._lines, key=turn, default=None)
+        return min(self._tenant_jobs, key=turn, default=None)
 
     def head(self) -> QueueEntry[T] | None:
         if self.begun:
             return self._begun.head()
         tenant = self._next()
-        return None if tenant is None else self._jobs[self._lines[tenant][0]].head()
+        return None if tenant is None else self._jobs[self._tenant_jobs[tenant][0]].head()
 
     def pop(self) -> None:
         if self.begun:
@@ -198,7 +198,7 @@ class _Shorts(Generic[T]):
         tenant = self._next()
         if tenant is None:
             return
-        job = self._lines[tenant].popleft()
+        job = self._tenant_jobs[tenant].popleft()
         entries = self._jobs.pop(job).entries
         self._level = self._start(tenant)
         cost = sum(entry.cost for entry in entries if entry.waiting)
@@ -208,12 +208,12 @@ class _Shorts(Generic[T]):
         self._begun.entries.extend(entries)
         self._last.append(job)
         self._drop_withdrawn()
-        if len(self._served) > REMEMBERED:
+        if len(self._served) > HISTORY:
             self._served = {name: served for name, served in self._served.items() if served > self._level}
 
 
 class _Jobs(Generic[T]):
-    """Chunks of jobs of any length: deficit round robin by tenant."""
+    """Chunks of jobs of any length, in deficit round robin by tenant."""
 
     def __init__(self) -> None:
         self._round: _Round[T] = _Round()
@@ -223,11 +223,11 @@ class _Jobs(Generic[T]):
         if not isinstance(owner, _Tenant):
             owner = _Tenant()
             self._round.join(tenant, owner)
-        line: _Source[T] | None = owner.first if first else owner.later.sources.get(job)
-        if not isinstance(line, _Fifo):
-            line = _Fifo()
-            owner.later.join(job, line)
-        (line.entries.appendleft if front else line.entries.append)(entry)
+        chunks: _Source[T] | None = owner.first if first else owner.later.sources.get(job)
+        if not isinstance(chunks, _Fifo):
+            chunks = _Fifo()
+            owner.later.join(job, chunks)
+        (chunks.entries.appendleft if front else chunks.entries.append)(entry)
 
     def head(self) -> QueueEntry[T] | None:
         return self._round.head()
@@ -237,7 +237,7 @@ class _Jobs(Generic[T]):
 
 
 class FairQueue(Generic[T]):
-    """Chunks that wait for an engine. The low lane is served when nothing else waits."""
+    """A queue of chunks in fair order. The low lane is served only when the other lanes are empty."""
 
     def __init__(self) -> None:
         self._short: _Shorts[T] = _Shorts()
@@ -260,12 +260,12 @@ class FairQueue(Generic[T]):
         first: bool = False,
         front: bool = False,
     ) -> QueueEntry[T]:
-        """Let an item wait.
+        """Add an item.
 
         Args:
             cost: characters.
-            first: it is the first chunk of its job.
-            front: it waits before its job's other chunks (it was served before, in vain).
+            first: the item is the first chunk of its job.
+            front: the item goes before its job's other chunks (it was popped before, and lost).
         """
         entry = QueueEntry(item, cost)
         if lane is Lane.SHORT:
@@ -277,19 +277,19 @@ class FairQueue(Generic[T]):
 
     def _next(self) -> _Source[T]:
         if self._short.head() is not None:
-            # Between two chunks of one sentence nobody comes: it would wait for more than its neighbour's two.
+            # A long job's chunk never goes between two chunks of a short job: the next one would wait for three chunks.
             due = self._shorts_in_a_row >= SHORT_IN_A_ROW and not self._short.begun
             if not due or self._long.head() is None:
                 return self._short
         return self._long if self._long.head() is not None else self._low
 
     def peek(self) -> T | None:
-        """The item that is next; the same until something is pushed, popped or withdrawn."""
+        """Return the next item; it stays the same until an item is pushed, popped or withdrawn."""
         entry = self._next().head()
         return entry.item if entry else None
 
     def pop(self) -> T | None:
-        """Take the next one."""
+        """Remove and return the next item; None if none waits."""
         source = self._next()
         entry = source.head()
         if entry is None:
@@ -301,7 +301,7 @@ class FairQueue(Generic[T]):
         return entry.item
 
     def withdraw(self, entry: QueueEntry[T]) -> bool:
-        """Take one out; false when it was not waiting any more."""
+        """Remove an entry; false if it no longer waits."""
         if not entry.waiting:
             return False
         entry.waiting = False
@@ -309,7 +309,7 @@ class FairQueue(Generic[T]):
         return True
 
     def drain(self) -> list[T]:
-        """Take all of them, in turn."""
+        """Remove and return all items, in order."""
         items = []
         while (item := self.pop()) is not None:
             items.append(item)

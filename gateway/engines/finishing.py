@@ -1,4 +1,4 @@
-"""From the samples of an engine to a finished take, or to the reason why not. Runs where the engine runs."""
+"""Checks an engine's samples and finishes the take. Runs in the worker (for inline backends in a DSP process)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KINDS = get_args(FailureKind)
 
 
 class Refusal(msgspec.Struct, frozen=True):
-    """Why a take cannot be used; see ChunkRefused."""
+    """The reason a take cannot be used; see ChunkRefused."""
 
     kind: FailureKind
     error: str
@@ -22,7 +22,7 @@ class Refusal(msgspec.Struct, frozen=True):
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """A finished take, or `failed`."""
+    """A finished take, or the refusal in `failed`."""
 
     file: bytes = b""
     samples: int = 0
@@ -36,11 +36,12 @@ def finish(post: Post, pcm: Any, rate: int, declared_rate: int, wish: bytes, has
     """Check a take and run the post function on it.
 
     Args:
-        pcm: what the engine gave as samples.
-        rate: what it says their rate is, in Hz; must be what its capabilities declare.
-        wish: `ChunkOrder.finish`.
+        pcm: the samples, as the engine gave them.
+        rate: their rate in Hz, as the engine gave it; must equal `declared_rate`.
+        declared_rate: the rate of the backend's capabilities.
+        wish: `ChunkSpec.finish`.
 
-    What the post function raises refuses the take: its `kind` and `retryable` are used where it has them.
+    An exception of the post function refuses the take, with the exception's `kind` and `retryable` if it has them.
     """
     if rate != declared_rate:
         return _refused("failed", f"the backend gave {rate} Hz, its capabilities say {declared_rate} Hz", False)

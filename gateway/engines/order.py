@@ -1,4 +1,4 @@
-"""What a host is asked to speak, what it gives back, and the slip that connects the two."""
+"""Chunk orders for a host, take results from it, and the ticket that follows one chunk through it."""
 
 from __future__ import annotations
 
@@ -9,46 +9,36 @@ from typing import Any, Protocol
 
 import msgspec
 
-from backends.interface import Voice
+from gateway.engines.chunk import ChunkSpec
 from storage.records import Lane
 
 
 class ChunkOrder(msgspec.Struct, frozen=True):
-    """One chunk to be spoken.
+    """A request to a host to speak one chunk.
 
     Args:
         index: the chunk's place in its job; 0 is spoken before the later chunks of its tenant.
-        lane: where it waits to begin with; see `Ticket.lift`.
-        options: as in the request; the worker makes the backend's `RequestOptions` of them.
-        finish: what the post function needs to know, opaque here.
-        has_letters: whether silence would be a wrong answer.
+        lane: the lane the chunk waits in at first; see `ChunkTicket.lift`.
     """
 
     tenant: str
     job_id: str
     index: int
-    text: str
-    voice: Voice
-    language: str
-    seed: int
-    ssml: str | None = None
-    options: dict[str, Any] = {}
+    spec: ChunkSpec
     lane: Lane = Lane.LONG
-    finish: bytes = b""
-    has_letters: bool = True
 
 
-class TakeResult(msgspec.Struct, frozen=True):
-    """One spoken chunk.
+class TakeResult(msgspec.Struct, frozen=True, array_like=True):
+    """The take of one chunk.
 
     Args:
         file: the take as the engine spoke it, a 16-bit audio file.
-        samples: of that take.
+        samples: number of samples of that take.
         rate: in Hz.
         pcm: the finished take (trimmed, stretched), int16 little-endian bytes.
-        gain_db: what was applied so that the take fits into 16 bits; 0.0 unless its peak was above 1.
-        engine_s: seconds between the engine taking the chunk and giving its samples.
-        report: what the post function has to say about the take, opaque here.
+        gain_db: gain applied so that the take fits into 16 bits; 0.0 unless its peak was above 1.
+        engine_s: seconds from the engine taking the chunk to the engine giving its samples.
+        report: the post function's report about the take, opaque here.
     """
 
     file: bytes
@@ -62,7 +52,7 @@ class TakeResult(msgspec.Struct, frozen=True):
 
 
 class FinishedTake(Protocol):
-    """What a post function gives back; see `TakeResult` for the fields."""
+    """The result of a post function; see `TakeResult` for the fields."""
 
     @property
     def file(self) -> bytes: ...  # noqa: D102
@@ -81,22 +71,22 @@ Post = Callable[[Any, int, bytes, bool], FinishedTake]
 
 
 class Rank:
-    """The lane of work under way. Lifted when somebody of an earlier lane waits for the same work."""
+    """The lane of work in progress. It is lifted when a caller in an earlier lane waits for the same work."""
 
     def __init__(self, lane: Lane) -> None:
         self.lane = lane
         self._listeners: list[Callable[[Lane], None]] = []
 
     def lift(self, lane: Lane) -> None:
-        """Move to an earlier lane, with all that follows; a later one changes nothing."""
+        """Move to an earlier lane and call all listeners; a later lane changes nothing."""
         if lane < self.lane:
             self.lane = lane
-            for tell in list(self._listeners):
-                tell(lane)
+            for listener in list(self._listeners):
+                listener(lane)
 
     @contextlib.contextmanager
     def lifting(self, other: Callable[[Lane], None]) -> Iterator[None]:
-        """Lift `other` to this lane now, and whenever this one is lifted in the block."""
+        """Lift `other` to this lane now, and again each time this rank is lifted inside the block."""
         other(self.lane)
         self._listeners.append(other)
         try:
@@ -105,23 +95,29 @@ class Rank:
             self._listeners.remove(other)
 
 
-class Ticket:
-    """A chunk on its way through a host.
+class ChunkTicket:
+    """A chunk in a host, from its order to its take or error.
+
+    Args:
+        withdraw: called when the chunk is cancelled.
+        move: moves the chunk to another lane, if it still waits.
 
     Attributes:
         future: ends with a TakeResult, ChunkRefused, ChunkPoisoned, BackendUnavailable or HostStopped.
         dispatched_at: monotonic seconds when an engine first got the chunk; None while it waits.
-        held_up: an engine has it, and gets another model first.
-        on_change: called (without arguments) whenever either of them has changed.
-        crashes: workers that died while they held this chunk and nothing else.
-        alone: suspected of a crash in company, so spoken alone until it is cleared.
-        lane: where it waits.
+        held_up: true while the engine that has the chunk loads another model.
+        on_change: called (without arguments) when `dispatched_at` or `held_up` has changed.
+        crashes: number of workers that died while they held this chunk and no other.
+        alone: a worker died with this chunk and others, so the next worker gets it without others.
+        lane: the lane it waits in.
     """
 
     def __init__(
-        self, order: ChunkOrder, withdraw: Callable[[Ticket], None], move: Callable[[Ticket, Lane], None]
+        self,
+        order: ChunkOrder,
+        withdraw: Callable[[ChunkTicket], None],
+        move: Callable[[ChunkTicket, Lane], None],
     ) -> None:
-        """`move` lets it wait in another lane, if it still waits."""
         self.order = order
         self.lane = order.lane
         self._move = move
@@ -131,30 +127,40 @@ class Ticket:
         self.on_change: Callable[[], None] | None = None
         self.crashes = 0
         self.alone = False
-        # Also when whoever awaits the future is cancelled, and with that the future.
+        # Cancelling a task that awaits the future cancels the future too.
         self.future.add_done_callback(lambda future: withdraw(self) if future.cancelled() else None)
 
     def dispatch(self, at: float) -> None:
-        """An engine has the chunk."""
+        """Record that an engine has the chunk."""
         if self.dispatched_at is None:
             self.dispatched_at = at
-        self._tell()
+        self._notify()
+
+    def end(self, outcome: TakeResult | BaseException) -> None:
+        """Set the future's take or error; one that has ended stays as it is."""
+        if self.future.done():
+            return
+        if isinstance(outcome, BaseException):
+            self.future.set_exception(outcome)
+            self.future.exception()  # else asyncio logs an exception that was never read, with the text in it
+        else:
+            self.future.set_result(outcome)
 
     def lift(self, lane: Lane) -> None:
-        """Let it wait in an earlier lane; a later one changes nothing."""
+        """Move to an earlier lane; a later lane changes nothing."""
         if lane < self.lane:
             self._move(self, lane)
 
     def hold_up(self, held_up: bool) -> None:
-        """Its engine gets another model, or is done with that or dead."""
+        """Set `held_up`: true when the engine begins to load another model, false when that ends or the engine dies."""
         if self.held_up != held_up:
             self.held_up = held_up
-            self._tell()
+            self._notify()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         if self.on_change is not None:
             self.on_change()
 
     def cancel(self) -> None:
-        """Nobody wants this chunk any more: the future is cancelled at once, the engine is told."""
+        """Cancel the chunk: the future ends at once, and the engine is told to drop it."""
         self.future.cancel()

@@ -1,4 +1,4 @@
-"""Processes that compute what must not hold up the event loop, a few of them, started on demand."""
+"""A pool of processes for computation that must not block the event loop; they are started on demand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from gateway.engines import wire
-from gateway.engines.child import Child, obey_parent_only
+from gateway.engines.child import Child, bind_to_parent
 from gateway.engines.errors import CallLost, HostStopped
 from gateway.engines.scale import cores
 
@@ -21,57 +21,57 @@ T = TypeVar("T")
 
 
 class PoolLimits(msgspec.Struct, frozen=True):
-    """How many processes a pool has, and for how long.
+    """The number of processes of a pool, and their time limits.
 
     Args:
-        most: processes at a time.
-        each: calls of one owner at a time; those of different owners take turns.
-        call_s: a call that takes longer is taken for hung, and its process is killed.
-        idle_s: a process without a call for so long ends.
-        kept: so many processes stay, once they were started.
+        max_processes: processes at a time.
+        per_owner: calls of one owner at a time; different owners take turns.
+        call_timeout_s: a call that takes longer counts as hung, and its process is killed.
+        idle_timeout_s: a process without a call for this time ends.
+        keep: number of started processes that do not end when idle.
     """
 
-    most: int
-    each: int = 1
-    call_s: float = 120.0
-    idle_s: float = 60.0
-    kept: int = 0
+    max_processes: int
+    per_owner: int = 1
+    call_timeout_s: float = 120.0
+    idle_timeout_s: float = 60.0
+    keep: int = 0
 
 
-def as_many_as_cores() -> int:
-    """Processes of a pool that may use the whole machine: at least 2, so that one that hangs holds nobody up."""
+def default_processes() -> int:
+    """Return the size of a pool that may use the whole machine: at least 2, so that one hung call blocks no other."""
     return min(8, max(2, cores()))
 
 
 class ProcessPool:
     """Runs module-level functions, one at a time in each of its processes.
 
-    When a process dies, the call it was at fails; no other call is ever in its hands.
+    When a process dies, only its present call fails.
 
     Args:
-        module: what its processes run; its `main` is `gateway.engines.pool.main`.
+        module: the module its processes run; its `main` is `gateway.engines.pool.main`.
     """
 
     def __init__(self, module: str, limits: PoolLimits) -> None:
         self._module = module
         self._limits = limits
         self._waiting: OrderedDict[str | None, deque[_Call]] = OrderedDict()
-        self._at_work: dict[str, int] = {}
+        self._running: dict[str, int] = {}
         self._workers: list[_Worker] = []
         self._stopping = False
         self._none_left = asyncio.Event()
 
     async def run(self, function: Callable[..., T], *args: Any, owner: str | None = None) -> T:
-        """`function(*args)`, computed there; what it raises is raised here.
+        """Compute `function(*args)` in a process; its exceptions are raised here.
 
-        What a generator yields comes as a list, each piece in a message of its own: a large result in one message
-        would hold up the event loop while it is read.
+        The items of a generator come as a list, each item in a message of its own: one large message would block the
+        event loop while it is read.
 
         Args:
-            owner: in whose turn; None has no limit of its own.
+            owner: whose calls are limited to `per_owner` at a time; None has no such limit.
 
         Raises:
-            CallLost: the process died or hung at it, or none can be started.
+            CallLost: the process died or hung in this call, or none can be started.
             HostStopped: the gateway is stopping.
         """
         if self._stopping:
@@ -83,8 +83,8 @@ class ProcessPool:
             result: T = await call.future
             return result
         finally:
-            call.future.cancel()  # nobody waits any more: it is not begun, and its answer, if one comes, is dropped
-            del call  # what it raised holds this frame in its traceback: a cycle, which only the collector ends
+            call.future.cancel()  # a cancelled call is not begun, and its result is dropped
+            del call  # breaks the reference cycle of an exception, its traceback and this frame
 
     async def stop(self) -> None:
         """End the processes."""
@@ -99,36 +99,36 @@ class ProcessPool:
             await self._none_left.wait()
 
     def _dispatch(self) -> None:
-        """Give waiting calls to idle processes, and start processes for those that are left."""
+        """Give waiting calls to idle processes, and start processes for the rest."""
         while (call := self._next()) is not None:
             worker = next((each for each in self._workers if each.idle), None)
-            if worker is None and len(self._workers) >= self._limits.most:
+            if worker is None and len(self._workers) >= self._limits.max_processes:
                 self._put_back(call)
                 return
             try:
                 body = pickle.dumps((call.function, call.args))
                 if worker is None:
-                    worker = _Worker(self._module, body, self._limits, self._answered, self._exited)
+                    worker = _Worker(self._module, body, self._limits, self._on_result, self._on_exit)
                     self._workers.append(worker)
                     worker.begin(call)
                 else:
                     worker.begin(call, body)
             except OSError as error:
-                if self._workers:  # one of them will be free
+                if self._workers:  # one of them will become idle
                     self._put_back(call)
                     return
                 call.fail(CallLost(f"cannot start: {error.strerror}"))
                 continue
-            except Exception as error:  # noqa: BLE001 - arguments that cannot travel are their caller's fault
+            except Exception as error:  # noqa: BLE001 - arguments that cannot be pickled are the caller's error
                 call.fail(error)
                 continue
             if call.owner is not None:
-                self._at_work[call.owner] = self._at_work.get(call.owner, 0) + 1
+                self._running[call.owner] = self._running.get(call.owner, 0) + 1
 
     def _next(self) -> _Call | None:
-        """The first call of the owner whose turn it is."""
+        """Remove and return the first call of the owner that is next in turn."""
         for owner in list(self._waiting):
-            if owner is not None and self._at_work.get(owner, 0) >= self._limits.each:
+            if owner is not None and self._running.get(owner, 0) >= self._limits.per_owner:
                 continue
             calls = self._waiting[owner]
             while calls and calls[0].future.done():
@@ -150,11 +150,11 @@ class ProcessPool:
 
     def _release(self, call: _Call) -> None:
         if call.owner is not None:
-            left = self._at_work.pop(call.owner) - 1
+            left = self._running.pop(call.owner) - 1
             if left:
-                self._at_work[call.owner] = left
+                self._running[call.owner] = left
 
-    def _answered(self, worker: _Worker, call: _Call, value: Any, error: Exception | None) -> None:
+    def _on_result(self, worker: _Worker, call: _Call, value: Any, error: Exception | None) -> None:
         self._release(call)
         if error is not None:
             call.fail(error)
@@ -162,14 +162,14 @@ class ProcessPool:
             call.future.set_result(value)
         self._dispatch()
         if worker.idle:
-            worker.rest(lambda: self._rested(worker))
+            worker.when_idle(lambda: self._idle_timeout(worker))
 
-    def _rested(self, worker: _Worker) -> None:
-        """A process had no call for a while: it ends, unless it is one of those that are kept."""
-        if worker.idle and sum(each.alive for each in self._workers) > self._limits.kept:
+    def _idle_timeout(self, worker: _Worker) -> None:
+        """End an idle process, unless it is one of the `keep`."""
+        if worker.idle and sum(each.alive for each in self._workers) > self._limits.keep:
             worker.kill()
 
-    def _exited(self, worker: _Worker, call: _Call | None, reason: str) -> None:
+    def _on_exit(self, worker: _Worker, call: _Call | None, reason: str) -> None:
         self._workers.remove(worker)
         if call is not None:
             self._release(call)
@@ -181,7 +181,7 @@ class ProcessPool:
 
 
 class _Call:
-    """A function, its arguments and the future of its value."""
+    """A function, its arguments and the future of its result."""
 
     __slots__ = ("args", "function", "future", "owner", "pieces")
 
@@ -195,50 +195,50 @@ class _Call:
         self.pieces: list[Any] = []
 
     def fail(self, error: Exception) -> None:
-        """End it with an error, if anybody still waits for it."""
+        """End the call with an error, unless it was cancelled."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 class _Worker:
-    """One process and the call it is at."""
+    """One process and its present call."""
 
     def __init__(
         self,
         module: str,
         first: bytes,
         limits: PoolLimits,
-        on_answer: Callable[[_Worker, _Call, Any, Exception | None], None],
+        on_result: Callable[[_Worker, _Call, Any, Exception | None], None],
         on_exit: Callable[[_Worker, _Call | None, str], None],
     ) -> None:
         self._limits = limits
-        self._on_answer = on_answer
+        self._on_result = on_result
         self._on_exit = on_exit
         self._call: _Call | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._killed = False
-        self._child = Child(module, first, self._heard, self._ended)
+        self._child = Child(module, first, self._on_body, self._ended)
 
     @property
     def alive(self) -> bool:
-        """Whether nobody has ended it."""
+        """True until the process is killed or has ended."""
         return not self._killed
 
     @property
     def idle(self) -> bool:
-        """Whether it could take a call."""
+        """True if the process can take a call."""
         return self._call is None and not self._killed
 
     def begin(self, call: _Call, body: bytes | None = None) -> None:
-        """Take a call; without a body it is the one the process was started with."""
+        """Begin a call; without a body it is the call the process was started with."""
         self._call = call
         if body is not None:
             self._child.send(wire.frame(body))
-        self._after(self._limits.call_s, self.kill)
+        self._after(self._limits.call_timeout_s, self.kill)
 
-    def rest(self, end: Callable[[], None]) -> None:
-        """Have `end` called when nothing has come for a while."""
-        self._after(self._limits.idle_s, end)
+    def when_idle(self, timed_out: Callable[[], None]) -> None:
+        """Call `timed_out` after `idle_timeout_s` without a call."""
+        self._after(self._limits.idle_timeout_s, timed_out)
 
     def kill(self) -> None:
         """End the process; `on_exit` follows."""
@@ -250,17 +250,17 @@ class _Worker:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(seconds, step)
 
-    def _heard(self, body: bytearray) -> None:
+    def _on_body(self, body: bytearray) -> None:
         kind, value = pickle.loads(body)  # noqa: S301 - from our own process, over a private socket
         call = self._call
-        assert call is not None  # it answers each call once
+        assert call is not None  # a process sends one result for each call
         if kind == "piece":
             call.pieces.append(value)
             return
         self._call = None
         if self._timer is not None:
             self._timer.cancel()
-        self._on_answer(self, call, call.pieces if kind == "pieces" else value, value if kind == "error" else None)
+        self._on_result(self, call, call.pieces if kind == "pieces" else value, value if kind == "error" else None)
 
     def _ended(self, reason: str) -> None:
         self._killed = True
@@ -271,33 +271,33 @@ class _Worker:
 
 
 def main(fd: int) -> None:
-    """Compute until the gateway goes away."""
-    obey_parent_only()
-    line = wire.MessageSocket(socket.socket(fileno=fd))
-    while (body := line.receive()) is not None:
+    """Run calls until the gateway is gone."""
+    bind_to_parent()
+    connection = wire.MessageSocket(socket.socket(fileno=fd))
+    while (body := connection.receive()) is not None:
         function, args = pickle.loads(body)  # noqa: S301 - from our own parent, over a private socket
         del body
         try:
             value = function(*args)
             if isinstance(value, Generator):
                 for piece in value:
-                    line.send(wire.frame(pickle.dumps(("piece", piece))))
-                answer = pickle.dumps(("pieces", None))
+                    connection.send(wire.frame(pickle.dumps(("piece", piece))))
+                result = pickle.dumps(("pieces", None))
             else:
-                answer = pickle.dumps(("value", value))
+                result = pickle.dumps(("value", value))
             del value
-        except Exception as error:  # noqa: BLE001 - it is the caller's
-            answer = _described(error)
+        except Exception as error:  # noqa: BLE001 - raised at the caller
+            result = _pickled_error(error)
         del function, args
-        line.send(wire.frame(answer))
-        del answer
+        connection.send(wire.frame(result))
+        del result
     os._exit(0)
 
 
-def _described(error: Exception) -> bytes:
+def _pickled_error(error: Exception) -> bytes:
     try:
         data = pickle.dumps(("error", error))
-        pickle.loads(data)  # noqa: S301 - an error whose own arguments do not rebuild it fails here, not in the gateway
+        pickle.loads(data)  # noqa: S301 - an error that cannot be unpickled must fail here, not in the gateway
         return data
-    except Exception:  # noqa: BLE001 - what cannot travel is described
+    except Exception:  # noqa: BLE001 - an error that cannot be pickled is described instead
         return pickle.dumps(("error", RuntimeError(f"{type(error).__name__}: {error}")))

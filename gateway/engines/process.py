@@ -1,4 +1,4 @@
-"""A worker that is a supervised process."""
+"""The worker interface, and the worker that runs in a process."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Protocol
 
 from gateway.engines import wire
 from gateway.engines.child import Child
-from gateway.engines.worker import Spec
+from gateway.engines.worker import WorkerSpec
 
 OnMessage = Callable[[wire.FromWorker], None]
 OnExit = Callable[[str], None]
 
 
 class Worker(Protocol):
-    """One engine, wherever it runs. Everything it has to say comes as messages; `on_exit` comes once, last."""
+    """One engine, in any place. It reports by messages; `on_exit` is called once, after the last message."""
 
     @property
     def pid(self) -> int | None:
-        """Of its process, if it has one of its own."""
+        """Id of the worker's own process; None if it has none."""
 
-    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
-        """Chunks it asked for."""
+    def deliver(self, chunks: list[wire.ChunkMessage]) -> None:
+        """Give the worker chunks it asked for."""
 
     def cancel(self, chunk_ids: list[int]) -> None:
-        """Chunks nobody wants any more; it answers `Dropped` (or what it had done already)."""
+        """Cancel chunks; the worker answers each with `Dropped`, or with its take or failure if that came first."""
 
     def close(self) -> None:
-        """Finish what is held, unload, exit."""
+        """Let the worker finish the chunks it holds, unload and exit."""
 
     def kill(self) -> None:
-        """Exit now."""
+        """End the worker now."""
 
 
 MakeWorker = Callable[[OnMessage, OnExit], Worker]
@@ -40,7 +40,7 @@ MakeWorker = Callable[[OnMessage, OnExit], Worker]
 class ProcessWorker:
     """Runs `gateway.engines.worker` in a process of its own."""
 
-    def __init__(self, spec: Spec, on_message: OnMessage, on_exit: OnExit) -> None:
+    def __init__(self, spec: WorkerSpec, on_message: OnMessage, on_exit: OnExit) -> None:
         self._child = Child(
             "gateway.engines.worker",
             pickle.dumps(spec),
@@ -51,12 +51,12 @@ class ProcessWorker:
 
     @property
     def pid(self) -> int | None:
-        """Of the process."""
+        """See Worker."""
         return self._child.pid
 
-    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
+    def deliver(self, chunks: list[wire.ChunkMessage]) -> None:
         """See Worker."""
-        self._child.send(wire.pack(wire.Deliver(errands)))
+        self._child.send(wire.pack(wire.Deliver(chunks)))
 
     def cancel(self, chunk_ids: list[int]) -> None:
         """See Worker."""
@@ -72,6 +72,6 @@ class ProcessWorker:
 
 
 def thread_limits(threads: int) -> Mapping[str, str]:
-    """Environment that keeps numeric libraries to their share of the cores; they read it when they are imported."""
+    """Environment variables that limit the threads of numeric libraries; they read them when they are imported."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     return dict.fromkeys(names, str(threads))

@@ -1,4 +1,4 @@
-"""All backends of this gateway: what is installed, what may load, and the host of each."""
+"""The backends of this gateway: finds the installed ones, and builds a host for each that may load."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gateway.engines.inline import InlineWorker
 from gateway.engines.order import Post
 from gateway.engines.process import MakeWorker, OnExit, OnMessage, ProcessWorker, Worker
 from gateway.engines.scale import HostSettings, Scale, cores, scale_of
-from gateway.engines.worker import Spec
+from gateway.engines.worker import WorkerSpec
 from gateway.errors import SettingsError
 from gateway.settings.words import meant
 
@@ -30,35 +30,35 @@ class EngineSettings(Protocol):
 
     @property
     def plugins(self) -> tuple[str, ...] | None:
-        """Exactly these backends may load."""
+        """The backends that may load; None for all but the ones for tests."""
 
     @property
     def backends(self) -> Mapping[str, Mapping[str, Any]]:
-        """`[backends.NAME]`, as written."""
+        """The sections `[backends.NAME]`, not decoded."""
 
     @property
     def origins(self) -> Mapping[str, str]:
-        """Where each value was set, by dotted path."""
+        """The origin of each value, by dotted path."""
 
     @property
     def models_dir(self) -> Path:
-        """Where downloaded models are kept."""
+        """The folder of downloaded models."""
 
     @property
     def device(self) -> str:
-        """Where engines compute unless a backend says otherwise."""
+        """The device engines compute on unless the backend's section names another."""
 
     @property
     def hf_token(self) -> str | None:
-        """For the model hub."""
+        """The token for the model hub."""
 
 
 class HostedBackend(msgspec.Struct, frozen=True):
-    """A backend that may speak: what it said about itself, and its host.
+    """A backend that may speak: its capabilities, voices and revision, and its host.
 
     Args:
         options_type: its `RequestOptions`.
-        scale: how many workers its host runs, and its time limits.
+        scale: number of workers of its host, and their time limits.
     """
 
     name: str
@@ -71,7 +71,7 @@ class HostedBackend(msgspec.Struct, frozen=True):
 
 
 def unregistered(name: str, known: Iterable[str]) -> str:
-    """What is wrong with a backend's name that no installed package registers."""
+    """Describe the error of a backend's name that no installed package registers."""
     known = sorted(known)
     listed = ", ".join(known) or "none"
     return f"no installed package registers the backend {name!r}{meant(name, known)}; known: {listed}"
@@ -80,14 +80,14 @@ def unregistered(name: str, known: Iterable[str]) -> str:
 class Engines:
     """The backends of a gateway.
 
-    Building one imports the backends that may load and asks them what they are; `start` loads engines.
+    The constructor imports the backends that may load and asks for their capabilities; `start` loads engines.
 
     Args:
-        post: what is done with each take where it was spoken; a module-level function.
-        entry_points: where to look for backends; default is what is installed.
+        post: finishes each take in its worker; a module-level function.
+        entry_points: the entry points to look at; default is those of all installed packages.
 
     Attributes:
-        infos: every registered backend, usable or not.
+        infos: all registered backends, including those that cannot be used.
 
     Raises:
         SettingsError: the settings name an unknown backend or are wrong for one.
@@ -115,7 +115,7 @@ class Engines:
         self.infos = tuple(self._admit(candidate) for candidate in candidates)
 
     def get(self, name: str) -> HostedBackend | None:
-        """A backend that may speak."""
+        """Return a backend that may speak; None if there is none of that name."""
         return self._hosted.get(name)
 
     def __iter__(self) -> Iterator[HostedBackend]:
@@ -130,14 +130,14 @@ class Engines:
             backend.host.start()
 
     async def stop(self, grace_s: float) -> None:
-        """Stop all hosts at once; chunks that run get the grace to end."""
+        """Stop all hosts at the same time; running chunks may end within the grace."""
         await asyncio.gather(*(backend.host.stop(grace_s) for backend in self))
         await self.dsp.stop()
 
     def _admit(self, candidate: FoundBackend) -> BackendInfo:
         info = candidate.info
         if info.state == "missing" and info.enabled:
-            return msgspec.structs.replace(info, capabilities=self._told_by(candidate))
+            return msgspec.structs.replace(info, capabilities=self._capabilities(candidate))
         if info.state != "found" or not info.enabled:
             return info
         try:
@@ -147,9 +147,9 @@ class Engines:
             raise
         except BackendUnavailable as error:
             return msgspec.structs.replace(
-                info, state="missing", error=error.reason, cure=error.cure, capabilities=self._told_by(candidate)
+                info, state="missing", error=error.reason, cure=error.cure, capabilities=self._capabilities(candidate)
             )
-        except Exception as error:  # noqa: BLE001 - a broken plugin is listed and stops nobody
+        except Exception as error:  # noqa: BLE001 - a broken plugin is listed and does not stop the gateway
             return msgspec.structs.replace(
                 info,
                 state="broken",
@@ -158,14 +158,14 @@ class Engines:
             )
         return info
 
-    def _told_by(self, candidate: FoundBackend) -> Capabilities | None:
-        """What a backend that lacks something could do; many know without it."""
+    def _capabilities(self, candidate: FoundBackend) -> Capabilities | None:
+        """Return the capabilities of a backend that lacks something; None if it cannot tell them without that."""
         try:
             backend = load_class(candidate.entry_point)
             raw = self._settings.backends.get(backend.name, {})
             own, host = configure(backend, raw, self._settings.origins)
             return backend(own, self._context(host, 1)).capabilities()
-        except Exception:  # noqa: BLE001 - it cannot run anyway
+        except Exception:  # noqa: BLE001 - the backend cannot run, and its capabilities are optional
             return None
 
     def _host(self, backend: type[Backend]) -> HostedBackend:
@@ -176,7 +176,7 @@ class Engines:
             capabilities = msgspec.structs.replace(capabilities, checks=host_settings.take_checks)
         scale = scale_of(backend.name, host_settings, capabilities, self._settings.origins)
         context = self._context(host_settings, max(1, cores() // scale.max_workers))
-        spec = Spec(backend, own, context, self._post, beat_s=min(5.0, scale.chunk_timeout_s / 4))
+        spec = WorkerSpec(backend, own, context, self._post, beat_s=min(5.0, scale.chunk_timeout_s / 4))
         revision, voices = asked.revision(), asked.voices()
         if not voices:
             raise TypeError("it has no voices")
@@ -189,7 +189,7 @@ class Engines:
         device = host.device or settings.device
         return BackendContext(settings.models_dir, device, threads, settings.hf_token)
 
-    def _maker(self, spec: Spec, placement: str) -> MakeWorker:
+    def _maker(self, spec: WorkerSpec, placement: str) -> MakeWorker:
         def make(on_message: OnMessage, on_exit: OnExit) -> Worker:
             if placement == "inline":
                 return InlineWorker(spec, self.dsp, on_message, on_exit)

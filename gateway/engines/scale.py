@@ -1,4 +1,4 @@
-"""How many workers a backend gets, how long they may idle, and when they count as hung."""
+"""The number of workers of a backend, and their time limits."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The keys of `[backends.NAME]` that are the host's, beside the plugin's own.
 
     Args:
-        placement: where the backend runs; absent means what its capabilities say.
+        placement: where the backend runs, `process` or `inline`; absent means the place its capabilities name.
         device: `auto`, `cpu`, `cuda`, `cuda:N`, `mps`; absent means the gateway's DEVICE.
-        workers: short for `max_workers`; absent means what the backend asks for (its `workers` capability).
-        min_workers: kept loaded while the gateway runs; 0 loads on the first request and gives all memory back.
-        max_workers: the most at a time.
-        idle_timeout_s: a worker above `min_workers` that spoke nothing for so long is stopped.
-        chunk_timeout_s: a worker that holds chunks and gave no sign of life for so long is killed.
-        load_timeout_s: the same while it loads; progress reports are signs of life.
+        workers: short for `max_workers`; absent means the backend's `workers` capability.
+        min_workers: workers kept loaded while the gateway runs; 0 loads on the first request and gives all memory back.
+        max_workers: the highest number of workers at a time.
+        idle_timeout_s: a worker above `min_workers` that was idle for this time is stopped.
+        chunk_timeout_s: a worker that holds chunks and sent no message for this time is killed.
+        load_timeout_s: the same while it loads; progress reports are messages.
         cancel_grace_s: a worker that did not drop a cancelled chunk within this time is killed.
-        take_checks: whether takes are checked and flawed ones spoken again; absent means what its capabilities say.
+        take_checks: check takes, and speak flawed ones again; absent means the backend's `checks` capability.
     """
 
     placement: Literal["process", "inline"] | None = None
@@ -48,7 +48,7 @@ class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Scale(msgspec.Struct, frozen=True):
-    """What a host goes by; see HostSettings. `restart_s` is the first pause after a crash, doubled up to 30 s."""
+    """The limits of one host; see HostSettings. `restart_s` is the first pause after a crash, doubled up to 30 s."""
 
     min_workers: int
     max_workers: int
@@ -60,7 +60,7 @@ class Scale(msgspec.Struct, frozen=True):
 
 
 def cores() -> int:
-    """Cores this process may use."""
+    """Count the cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return max(1, os.cpu_count() or 1)
@@ -69,14 +69,14 @@ def cores() -> int:
 def scale_of(
     name: str, settings: HostSettings, capabilities: Capabilities, origins: Mapping[str, str] | None = None
 ) -> Scale:
-    """The scale of a backend.
+    """Build the scale of a backend from its section and its capabilities.
 
     Args:
-        origins: where each setting was set, by dotted path.
+        origins: the origin of each setting, by dotted path.
 
     Raises:
-        SettingsError: the operator asks for a place the backend is not made for, for more workers than make sense, or
-            for more that are kept than there may be.
+        SettingsError: `placement` is not the backend's, `max_workers` is above the backend's `most_workers`, or
+            `min_workers` is above `max_workers`.
     """
     at = partial(origin_of, where=f"backends.{name}", origins=origins or {})
     host = capabilities.host

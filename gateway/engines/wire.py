@@ -1,7 +1,7 @@
-"""What the gateway and a worker process say to each other.
+"""The messages between the gateway and a worker process, and their frames.
 
 A frame is a length (4 bytes, big-endian) and a body; a body is MessagePack of one of the messages below. Takes are
-0.1 to 3 MB, so a frame is read straight into a buffer of its size: the event loop copies nothing twice.
+0.1 to 3 MB, so a large frame is received into a buffer of its own size and the event loop copies it once.
 """
 
 from __future__ import annotations
@@ -12,59 +12,54 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import msgspec
 
-from backends.interface import FailureKind, Voice
+from backends.interface import FailureKind
+from gateway.engines.chunk import ChunkSpec
+from gateway.engines.order import TakeResult
 
 _LENGTH = struct.Struct(">I")
 _SCRATCH_BYTES = 64 * 1024
 
 
 class Message(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Base of all messages."""
+    """Base class of all messages."""
 
 
 class ChunkMessage(Message, frozen=True):
     """One chunk for the worker; `chunk_id` is unique in the host."""
 
     chunk_id: int
-    text: str
-    ssml: str | None
-    voice: Voice
-    language: str
-    seed: int
-    options: dict[str, Any]
-    finish: bytes
-    has_letters: bool
+    spec: ChunkSpec
 
 
 class Deliver(Message, frozen=True):
-    """Chunks the worker asked for."""
+    """Chunks for a worker that asked for them with `Want`."""
 
-    errands: list[ChunkMessage]
+    chunks: list[ChunkMessage]
 
 
 class Cancel(Message, frozen=True):
-    """Nobody wants these chunks any more."""
+    """A request to drop these chunks."""
 
     chunk_ids: list[int]
 
 
 class Close(Message, frozen=True):
-    """No more chunks will come: unload and go."""
+    """A request to unload and exit: no more chunks follow."""
 
 
 class Loading(Message, frozen=True):
-    """How far loading is: a share in [0, 1], and what is being done."""
+    """Progress of loading: a share in [0, 1] and the present step in words."""
 
     share: float
     text: str
 
 
 class WorkerReady(Message, frozen=True):
-    """The engine is loaded and says its revision."""
+    """The engine is loaded; carries its revision."""
 
     revision: str
 
@@ -84,24 +79,17 @@ class Broken(Message, frozen=True):
 
 
 class Want(Message, frozen=True):
-    """The engine has room for so many more chunks; `idle` when it does nothing until they come."""
+    """The engine has room for `n` more chunks; `idle` when it does nothing until they come."""
 
     n: int
     idle: bool
 
 
 class TakeMessage(Message, frozen=True):
-    """A take, finished by the post function; see TakeResult."""
+    """The take of one chunk, finished by the post function."""
 
     chunk_id: int
-    file: bytes
-    samples: int
-    rate: int
-    pcm: bytes
-    gain_db: float
-    warnings: tuple[str, ...]
-    engine_s: float
-    report: bytes
+    take: TakeResult
 
 
 class Failed(Message, frozen=True):
@@ -114,13 +102,13 @@ class Failed(Message, frozen=True):
 
 
 class Dropped(Message, frozen=True):
-    """The engine knows that this chunk was cancelled."""
+    """The worker dropped this cancelled chunk."""
 
     chunk_id: int
 
 
 class Beat(Message, frozen=True):
-    """The engine is at work on what it holds."""
+    """Heartbeat: the engine still works on the chunks it holds."""
 
 
 ToWorker: TypeAlias = Deliver | Cancel | Close
@@ -134,29 +122,29 @@ decode_from_worker = msgspec.msgpack.Decoder(FromWorker).decode
 
 
 def frame(body: bytes) -> bytes:
-    """A body with its length in front."""
+    """Prefix a body with its length."""
     return _LENGTH.pack(len(body)) + body
 
 
 def pack(message: Message) -> bytes:
-    """A message as a frame."""
+    """Encode a message as a frame."""
     return frame(_encode(message))
 
 
 class MessageSocket:
-    """The worker's end: blocking, one reader, any thread may send."""
+    """The worker's end of the connection: blocking, one reader, any thread may send."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
         self._sending = threading.Lock()
 
     def send(self, data: bytes) -> None:
-        """Send one frame whole. A gateway that is gone needs none: the reader ends the process."""
+        """Send one whole frame. If the gateway is gone, drop it: the reader thread ends the process."""
         with self._sending, contextlib.suppress(ConnectionError):
             self._sock.sendall(data)
 
     def receive(self) -> bytes | None:
-        """The next body; None when the gateway is gone."""
+        """Return the next body; None when the gateway is gone."""
         head = self._exactly(_LENGTH.size)
         return None if head is None else self._exactly(_LENGTH.unpack(head)[0])
 
@@ -175,7 +163,7 @@ class MessageSocket:
 
 
 class FrameProtocol(asyncio.BufferedProtocol):
-    """The gateway's end: calls `on_body` for every body and `on_end` once, both on the event loop."""
+    """The gateway's end of the connection: calls `on_body` for every body and `on_end` once, on the event loop."""
 
     def __init__(self, on_body: Callable[[bytearray], None], on_end: Callable[[], None]) -> None:
         self._on_body = on_body
@@ -186,13 +174,13 @@ class FrameProtocol(asyncio.BufferedProtocol):
         self._body_have = 0
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        """Where the next bytes go: into a body that has begun, else into the scratch buffer."""
+        """Return the buffer for the next bytes: the rest of a large body that has begun, else the scratch buffer."""
         if self._body is not None:
             return memoryview(self._body)[self._body_have :]
         return memoryview(self._scratch)[self._have :]
 
     def buffer_updated(self, nbytes: int) -> None:
-        """So many bytes came."""
+        """Split the `nbytes` received bytes into bodies."""
         if self._body is not None:
             self._body_have += nbytes
             if self._body_have == len(self._body):
@@ -219,5 +207,5 @@ class FrameProtocol(asyncio.BufferedProtocol):
             self._have -= start
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The other end is gone."""
+        """Report that the other end is gone."""
         self._on_end()

@@ -1,7 +1,7 @@
-"""The worker process: loads one backend, pulls chunks, finishes takes, sends them back.
+"""The worker process: loads one backend, asks for chunks, finishes takes and sends them back.
 
-The main thread belongs to the engine. A reader thread fills the feed, so a cancel arrives while the engine computes;
-it ends the process when the gateway is gone.
+The engine runs in the main thread. A reader thread fills the feed, so a cancel arrives while the engine computes; the
+same thread ends the process when the gateway is gone.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import msgspec
 
 from backends.interface import Backend, BackendContext, BackendUnavailable, Chunk, ChunkFailed, Event, Take
 from gateway.engines import wire
-from gateway.engines.child import obey_parent_only
+from gateway.engines.child import bind_to_parent
 from gateway.engines.finishing import Outcome, finish
-from gateway.engines.order import Post
+from gateway.engines.order import Post, TakeResult
 
 
-class Spec(msgspec.Struct, frozen=True):
-    """What a worker is started with; pickled, so class and function go by name.
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """The backend, settings and post function of a worker; pickled, so class and function must be importable.
 
     Args:
-        beat_s: how often at most a busy engine says that it lives.
+        beat_s: shortest time between two heartbeats of a busy engine, in seconds.
     """
 
     backend: type[Backend]
@@ -42,11 +42,11 @@ class Spec(msgspec.Struct, frozen=True):
 class WorkerFeed:
     """The `Feed` of a worker: asks the gateway for as many chunks as the engine has room for."""
 
-    def __init__(self, line: wire.MessageSocket, options_type: type[msgspec.Struct], beat_s: float) -> None:
-        self._line = line
+    def __init__(self, connection: wire.MessageSocket, options_type: type[msgspec.Struct], beat_s: float) -> None:
+        self._connection = connection
         self._options_type = options_type
         self._beat_s = beat_s
-        self._beaten = time.monotonic()
+        self._last_beat = time.monotonic()
         self._changed = threading.Condition()
         self._inbox: deque[wire.ChunkMessage] = deque()
         self._asked = 0
@@ -54,124 +54,127 @@ class WorkerFeed:
         self._cancelled: set[int] = set()
         self.closed = False
 
-    # -- the engine's side ----------------------------------------------------------------------
+    # -- called by the engine -------------------------------------------------------------------
     def take(self, n: int, wait: bool) -> list[Chunk]:
-        """See `Feed.take`. An engine that waits holds nothing: what it took and did not answer for has failed."""
+        """See `Feed.take`. With `wait`, chunks that were taken before and have no event have failed."""
         while True:
-            errands = self._next(n, wait)
-            chunks = [chunk for errand in errands if (chunk := self._open(errand)) is not None]
-            if chunks or not errands:
+            messages = self._next(n, wait)
+            chunks = [chunk for message in messages if (chunk := self._open(message)) is not None]
+            if chunks or not messages:
                 return chunks
 
     def cancelled(self, chunk_id: int) -> bool:
-        """See `Feed.cancelled`. Asking is also how an engine shows that it lives."""
+        """See `Feed.cancelled`. A call also sends the heartbeat when it is due."""
         now = time.monotonic()
-        if now - self._beaten > self._beat_s:
-            self._beaten = now
-            self._line.send(wire.pack(wire.Beat()))
+        if now - self._last_beat > self._beat_s:
+            self._last_beat = now
+            self._connection.send(wire.pack(wire.Beat()))
         with self._changed:
             if chunk_id not in self._cancelled:
                 return False
-            told = self._taken.pop(chunk_id, None) is None
-        if not told:
-            self._line.send(wire.pack(wire.Dropped(chunk_id)))
+            reported = self._taken.pop(chunk_id, None) is None
+        if not reported:
+            self._connection.send(wire.pack(wire.Dropped(chunk_id)))
         return True
 
     def _next(self, n: int, wait: bool) -> list[wire.ChunkMessage]:
         with self._changed:
-            forgotten = list(self._taken) if wait else []
+            unanswered = list(self._taken) if wait else []
             self._taken = {} if wait else self._taken
-            cancelled = self._cancelled.intersection(forgotten)
+            cancelled = self._cancelled.intersection(unanswered)
             if wait:
                 self._cancelled.clear()
-        for chunk_id in forgotten:
+        for chunk_id in unanswered:
             if chunk_id in cancelled:
-                self._line.send(wire.pack(wire.Dropped(chunk_id)))
+                self._connection.send(wire.pack(wire.Dropped(chunk_id)))
             else:
-                self._line.send(wire.pack(wire.Failed(chunk_id, "failed", "the backend gave no take", True)))
+                self._connection.send(wire.pack(wire.Failed(chunk_id, "failed", "the backend gave no take", True)))
         self._ask(n, wait)
         with self._changed:
             while wait and not self._inbox and not self.closed:
                 if self._asked >= n:
                     self._changed.wait()
                     continue
-                # What came was cancelled before it was begun: the gateway thinks that we have it, and waits.
+                # A delivered chunk was cancelled before the engine took it: ask for another, else none would come.
                 self._changed.release()
                 try:
                     self._ask(n, wait)
                 finally:
                     self._changed.acquire()
             now = time.monotonic()
-            errands = [self._inbox.popleft() for _ in range(min(n, len(self._inbox)))]
-            self._taken.update((errand.chunk_id, (errand, now)) for errand in errands)
-        return errands
+            messages = [self._inbox.popleft() for _ in range(min(n, len(self._inbox)))]
+            self._taken.update((message.chunk_id, (message, now)) for message in messages)
+        return messages
 
     def _ask(self, n: int, wait: bool) -> None:
-        """Ask for what is missing to `n` chunks."""
+        """Ask for the chunks that are missing to `n`."""
         with self._changed:
             more = 0 if self.closed else max(0, n - len(self._inbox) - self._asked)
             self._asked += more
             idle = wait and not self._inbox
         if more or idle:
-            self._line.send(wire.pack(wire.Want(more, idle)))
+            self._connection.send(wire.pack(wire.Want(more, idle)))
 
-    def _open(self, errand: wire.ChunkMessage) -> Chunk | None:
+    def _open(self, message: wire.ChunkMessage) -> Chunk | None:
         try:
-            options = msgspec.convert(errand.options, self._options_type)
+            return message.spec.chunk(message.chunk_id, self._options_type)
         except msgspec.ValidationError as error:
-            self.settle(errand.chunk_id)
-            self._line.send(wire.pack(wire.Failed(errand.chunk_id, "invalid_input", f"options: {error}", False)))
+            self.settle(message.chunk_id)
+            failed = wire.Failed(message.chunk_id, "invalid_input", f"options: {error}", False)
+            self._connection.send(wire.pack(failed))
             return None
-        return Chunk(
-            id=errand.chunk_id, text=errand.text, voice=errand.voice, language=errand.language, seed=errand.seed,
-            options=options, ssml=errand.ssml,
-        )  # fmt: skip
 
     def settle(self, chunk_id: int) -> tuple[wire.ChunkMessage, float] | None:
-        """The engine answered for a chunk: its errand and when it was taken; None when nobody wants it any more."""
+        """End a chunk the engine gave an event for.
+
+        Returns:
+            The chunk's message and the monotonic time it was taken at; None if it was cancelled.
+        """
         with self._changed:
             held = self._taken.pop(chunk_id, None)
-            unwanted = chunk_id in self._cancelled
+            cancelled = chunk_id in self._cancelled
             self._cancelled.discard(chunk_id)
-        if held is not None and unwanted:
-            self._line.send(wire.pack(wire.Dropped(chunk_id)))
-        return None if unwanted else held
+        if held is not None and cancelled:
+            self._connection.send(wire.pack(wire.Dropped(chunk_id)))
+        return None if cancelled else held
 
-    # -- the gateway's side ---------------------------------------------------------------------
-    def deliver(self, errands: list[wire.ChunkMessage]) -> None:
-        """Chunks came."""
+    # -- called by the reader -------------------------------------------------------------------
+    def deliver(self, chunks: list[wire.ChunkMessage]) -> None:
+        """Add chunks from the gateway."""
         with self._changed:
-            self._inbox.extend(errands)
-            self._asked = max(0, self._asked - len(errands))
+            self._inbox.extend(chunks)
+            self._asked = max(0, self._asked - len(chunks))
             self._changed.notify_all()
 
     def cancel(self, chunk_ids: list[int]) -> None:
-        """Chunks that are not begun are dropped here; for the others the engine is told when it asks."""
+        """Drop the chunks that wait here; for the others the engine learns of it from `cancelled`."""
         unwanted = set(chunk_ids)
         with self._changed:
-            dropped = [errand.chunk_id for errand in self._inbox if errand.chunk_id in unwanted]
-            self._inbox = deque(errand for errand in self._inbox if errand.chunk_id not in unwanted)
+            dropped = [message.chunk_id for message in self._inbox if message.chunk_id in unwanted]
+            self._inbox = deque(message for message in self._inbox if message.chunk_id not in unwanted)
             self._cancelled |= unwanted.intersection(self._taken)
         for chunk_id in dropped:
-            self._line.send(wire.pack(wire.Dropped(chunk_id)))
+            self._connection.send(wire.pack(wire.Dropped(chunk_id)))
         if dropped:
             with self._changed:
                 self._changed.notify_all()
 
     def close(self) -> None:
-        """No more chunks will come."""
+        """Close the feed: no more chunks follow."""
         with self._changed:
             self.closed = True
             self._changed.notify_all()
 
 
-class _Outlet:
-    """Finishes takes and sends them. An engine that batches gets a thread for it, so its batch never waits."""
+class _TakeSender:
+    """Finishes takes and sends them, in a thread of its own if the engine batches, so that no batch waits for it."""
 
-    def __init__(self, line: wire.MessageSocket, feed: WorkerFeed, post: Post, rate: int, concurrency: int) -> None:
-        self._line, self._feed, self._post, self._rate = line, feed, post, rate
+    def __init__(
+        self, connection: wire.MessageSocket, feed: WorkerFeed, post: Post, rate: int, concurrency: int
+    ) -> None:
+        self._connection, self._feed, self._post, self._rate = connection, feed, post, rate
         self._queue: queue.Queue[tuple[Take, wire.ChunkMessage, float] | None] = queue.Queue(maxsize=2 * concurrency)
-        self._thread = threading.Thread(target=self._run, name="outlet", daemon=True) if concurrency > 1 else None
+        self._thread = threading.Thread(target=self._run, name="take-sender", daemon=True) if concurrency > 1 else None
         if self._thread:
             self._thread.start()
 
@@ -179,16 +182,16 @@ class _Outlet:
         held = self._feed.settle(event.chunk_id)
         if held is None:
             return
-        errand, taken_at = held
+        message, taken_at = held
         if isinstance(event, ChunkFailed):
             failed = wire.Failed(event.chunk_id, event.kind, event.error, event.retryable)
-            self._line.send(wire.pack(failed))
+            self._connection.send(wire.pack(failed))
             return
         engine_s = time.monotonic() - taken_at
         if self._thread:
-            self._queue.put((event, errand, engine_s))
+            self._queue.put((event, message, engine_s))
         else:
-            self._finish(event, errand, engine_s)
+            self._finish(event, message, engine_s)
 
     def close(self) -> None:
         if self._thread:
@@ -196,88 +199,89 @@ class _Outlet:
             self._thread.join()
 
     def _run(self) -> None:
-        while (job := self._queue.get()) is not None:
-            self._finish(*job)
+        while (spoken := self._queue.get()) is not None:
+            self._finish(*spoken)
 
-    def _finish(self, take: Take, errand: wire.ChunkMessage, engine_s: float) -> None:
+    def _finish(self, take: Take, message: wire.ChunkMessage, engine_s: float) -> None:
+        spec = message.spec
         try:
-            outcome = finish(self._post, take.pcm, take.rate, self._rate, errand.finish, errand.has_letters)
-            told = wire.pack(answer(errand.chunk_id, outcome, take, engine_s))
-        except Exception as error:  # noqa: BLE001 - a take that is none must not end the thread that finishes the others
-            told = wire.pack(no_take(errand.chunk_id, error))
-        self._line.send(told)
+            outcome = finish(self._post, take.pcm, take.rate, self._rate, spec.finish, spec.has_letters)
+            reply = wire.pack(take_message(message.chunk_id, outcome, take, engine_s))
+        except Exception as error:  # noqa: BLE001 - a malformed take must not end the thread that finishes the others
+            reply = wire.pack(malformed_take(message.chunk_id, error))
+        self._connection.send(reply)
 
 
-def no_take(chunk_id: int, error: Exception) -> wire.Failed:
-    """The message about what a backend gave as a take and is none."""
-    return wire.Failed(chunk_id, "failed", f"the backend gave no take that can be used: {where(error)}", False)
+def malformed_take(chunk_id: int, error: Exception) -> wire.Failed:
+    """Build the message for a take that raises when it is finished."""
+    return wire.Failed(chunk_id, "failed", f"the backend gave no take that can be used: {error_place(error)}", False)
 
 
-def answer(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire.TakeMessage | wire.Failed:
-    """The message about a finished take."""
+def take_message(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire.TakeMessage | wire.Failed:
+    """Build the message for a finished or refused take."""
     if outcome.failed is not None:
         return wire.Failed(chunk_id, outcome.failed.kind, outcome.failed.error, outcome.failed.retryable)
-    return wire.TakeMessage(
-        chunk_id, outcome.file, outcome.samples, take.rate, outcome.pcm, outcome.gain_db, take.warnings, engine_s,
-        outcome.report,
-    )  # fmt: skip
+    result = TakeResult(
+        outcome.file, outcome.samples, take.rate, outcome.pcm, outcome.gain_db, take.warnings, engine_s, outcome.report
+    )
+    return wire.TakeMessage(chunk_id, result)
 
 
-def _read(line: wire.MessageSocket, feed: WorkerFeed) -> None:
+def _read(connection: wire.MessageSocket, feed: WorkerFeed) -> None:
     try:
-        while (body := line.receive()) is not None:
+        while (body := connection.receive()) is not None:
             match wire.decode_to_worker(body):
-                case wire.Deliver(errands):
-                    feed.deliver(errands)
+                case wire.Deliver(chunks):
+                    feed.deliver(chunks)
                 case wire.Cancel(chunk_ids):
                     feed.cancel(chunk_ids)
                 case wire.Close():
                     feed.close()
-    except Exception as error:  # noqa: BLE001 - a worker that hears nothing any more is of no use
-        line.send(wire.pack(wire.Broken(where(error), where(error))))
+    except Exception as error:  # noqa: BLE001 - a worker that cannot receive messages must end
+        connection.send(wire.pack(wire.Broken(error_place(error), error_place(error))))
     finally:
-        # Mostly the gateway is gone; nobody is left to tell, and the engine may be deep in native code.
+        # The gateway is usually gone, and the engine may be in native code that cannot be interrupted.
         os._exit(1)
 
 
-def where(error: BaseException) -> str:
-    """What kind of error, and where it was raised: for people who may not read what was being spoken."""
+def error_place(error: BaseException) -> str:
+    """Describe an error by its type and source line, without its message: that may quote the text of a chunk."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119
     return f"{type(error).__name__}{place}"
 
 
-def _serve(line: wire.MessageSocket, spec: Spec) -> None:
+def _serve(connection: wire.MessageSocket, spec: WorkerSpec) -> None:
     backend = spec.backend(spec.settings, spec.context)
     capabilities = backend.capabilities()
-    feed = WorkerFeed(line, spec.backend.RequestOptions, spec.beat_s)
-    threading.Thread(target=_read, args=(line, feed), name="reader", daemon=True).start()
-    backend.load(lambda share, text: line.send(wire.pack(wire.Loading(float(share), text))))
-    line.send(wire.pack(wire.WorkerReady(backend.revision())))
-    outlet = _Outlet(line, feed, spec.post, capabilities.sample_rate, capabilities.concurrency)
+    feed = WorkerFeed(connection, spec.backend.RequestOptions, spec.beat_s)
+    threading.Thread(target=_read, args=(connection, feed), name="reader", daemon=True).start()
+    backend.load(lambda share, text: connection.send(wire.pack(wire.Loading(float(share), text))))
+    connection.send(wire.pack(wire.WorkerReady(backend.revision())))
+    sender = _TakeSender(connection, feed, spec.post, capabilities.sample_rate, capabilities.concurrency)
     events: Any = backend.synthesize(feed)
     for event in events:
-        outlet.put(event)
-    outlet.close()
+        sender.put(event)
+    sender.close()
     if not feed.closed:
         raise RuntimeError("the backend stopped taking chunks")
     backend.unload()
 
 
 def main(fd: int) -> None:
-    """Run until the gateway says close or goes away."""
-    obey_parent_only()
-    line = wire.MessageSocket(socket.socket(fileno=fd))
-    first = line.receive()
+    """Run the worker until the gateway sends `Close` or is gone."""
+    bind_to_parent()
+    connection = wire.MessageSocket(socket.socket(fileno=fd))
+    first = connection.receive()
     if first is None:
         return
     status = 0
     try:
-        _serve(line, pickle.loads(first))  # noqa: S301 - from our own parent, over a private socket
+        _serve(connection, pickle.loads(first))  # noqa: S301 - from our own parent, over a private socket
     except BackendUnavailable as error:
-        line.send(wire.pack(wire.WorkerUnavailable(error.reason, error.cure)))
+        connection.send(wire.pack(wire.WorkerUnavailable(error.reason, error.cure)))
         status = 1
-    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is reported, then this process ends
-        line.send(wire.pack(wire.Broken(f"{type(error).__name__}: {error}", where(error))))
+    except Exception as error:  # noqa: BLE001 - any error of a plugin is reported, then this process ends
+        connection.send(wire.pack(wire.Broken(f"{type(error).__name__}: {error}", error_place(error))))
         status = 1
-    os._exit(status)  # library threads of an engine must not keep the process, nor its memory, alive
+    os._exit(status)  # an engine's library threads must not keep the process and its memory

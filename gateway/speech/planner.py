@@ -17,7 +17,7 @@ import msgspec
 from backends.interface import ChunkRule
 from gateway.cache.keys import Recipe, Source, cache_key
 from gateway.engines.errors import CallLost
-from gateway.engines.pool import PoolLimits, ProcessPool, as_many_as_cores, main
+from gateway.engines.pool import PoolLimits, ProcessPool, default_processes, main
 from gateway.errors import ReadingFailed
 from gateway.speech.decode import decode_request
 from gateway.speech.request import SpeechRequest
@@ -84,7 +84,7 @@ class Planner:
     """Plans texts, and reads long ones, away from the event loop where they could hold it up."""
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
-        self._pool = ProcessPool(__name__, limits or PoolLimits(as_many_as_cores(), call_s=_CALL_S, kept=1))
+        self._pool = ProcessPool(__name__, limits or PoolLimits(default_processes(), call_timeout_s=_CALL_S, keep=1))
 
     async def stop(self) -> None:
         """End the processes."""

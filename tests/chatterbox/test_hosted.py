@@ -16,11 +16,12 @@ from backends.chatterbox import ChatterboxSettings
 from backends.interface import BackendContext
 from benchmarks.decoding import TEXTS
 from gateway.clock import SystemClock
+from gateway.engines.chunk import ChunkSpec
 from gateway.engines.host import Host
 from gateway.engines.order import ChunkOrder
 from gateway.engines.process import ProcessWorker
 from gateway.engines.scale import Scale
-from gateway.engines.worker import Spec
+from gateway.engines.worker import WorkerSpec
 
 GUARD_S = 400
 
@@ -30,14 +31,15 @@ async def test_a_killed_worker_costs_its_chunks_nothing_but_time(checkpoint: Pat
     context = BackendContext(tmp_path, "cpu")
     asked = RecordedChatterbox(settings, context)
     voice, revision = asked.voices()[0], asked.revision()
-    spec = Spec(RecordedChatterbox, settings, context, post, beat_s=5.0)
+    spec = WorkerSpec(RecordedChatterbox, settings, context, post, beat_s=5.0)
 
     def make(on_message: Any, on_exit: Any) -> ProcessWorker:
         return ProcessWorker(spec, on_message, on_exit)
 
     host = Host("chatterbox", revision, 4, Scale(0, 1, restart_s=0.05), make, SystemClock())
     texts = [TEXTS[n % 8] for n in range(12)]
-    tickets = [host.submit(ChunkOrder("anna", "job", n, text, voice, "en", 100 + n)) for n, text in enumerate(texts)]
+    specs = [ChunkSpec(text, voice, "en", 100 + n) for n, text in enumerate(texts)]
+    tickets = [host.submit(ChunkOrder("anna", "job", n, spec)) for n, spec in enumerate(specs)]
     try:
         async with asyncio.timeout(GUARD_S):
             while not any(ticket.future.done() for ticket in tickets):

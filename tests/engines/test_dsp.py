@@ -69,7 +69,7 @@ async def test_a_process_starts_for_the_first_call_and_another_only_where_all_ar
 
 
 async def test_idle_processes_end_and_those_that_are_kept_stay():
-    pool = ProcessPool("gateway.engines.dsp", PoolLimits(3, idle_s=0.1, kept=1))
+    pool = ProcessPool("gateway.engines.dsp", PoolLimits(3, idle_timeout_s=0.1, keep=1))
     pids = await asyncio.gather(*(pool.run(nap_then_pid, 0.3) for _ in range(3)))
     assert len(set(pids)) == 3
     await until(lambda: len(children("gateway.engines.dsp")) == 1)
@@ -103,7 +103,7 @@ async def test_a_take_that_hangs_stands_before_no_other():
 
 
 async def test_owners_take_turns_and_none_has_more_calls_at_a_time_than_it_may():
-    pool = ProcessPool("gateway.engines.dsp", PoolLimits(2, each=1))
+    pool = ProcessPool("gateway.engines.dsp", PoolLimits(2, per_owner=1))
     order: list[str] = []
 
     async def call(owner: str) -> int:
@@ -178,7 +178,7 @@ async def test_stopping_fails_what_is_under_way():
 
 
 async def test_a_hanging_call_fails_and_the_next_one_is_made():
-    dsp = Dsp(PoolLimits(1, call_s=10))  # a new process has to start within it, on a busy machine too
+    dsp = Dsp(PoolLimits(1, call_timeout_s=10))  # a new process has to start within it, on a busy machine too
     with pytest.raises(ChunkRefused, match="SIGKILL"):
         await dsp.run(nap, 3600)
     assert await dsp.run(nap, 0) == "slept"

@@ -315,7 +315,7 @@ async def test_an_alarm_that_crashes_is_set_again(monkeypatch: pytest.MonkeyPatc
 
     async with hosting(scale(idle_timeout_s=2.0)) as host:
         host.wake()
-        await until(lambda: host.ready and host._seats[0].waits)
+        await until(lambda: host.ready and host._workers[0].waits)
         monkeypatch.setattr(Host, "_scale_down", crash)  # nothing happens now, until an alarm says that it idled
         await until(lambda: not host.state().pids)
     assert Host._scale_down is scale_down, "it crashed"
@@ -324,7 +324,7 @@ async def test_an_alarm_that_crashes_is_set_again(monkeypatch: pytest.MonkeyPatc
 async def test_chunks_that_cannot_be_delivered_are_refused_and_the_next_are_spoken(monkeypatch: pytest.MonkeyPatch):
     deliver = ProcessWorker.deliver
 
-    def crash(worker: ProcessWorker, errands: Any) -> None:
+    def crash(worker: ProcessWorker, chunks: Any) -> None:
         monkeypatch.setattr(ProcessWorker, "deliver", deliver)
         raise TypeError("no such thing can be sent")
 
@@ -340,7 +340,7 @@ async def test_a_worker_that_can_hear_no_more_ends_and_is_replaced():
         host.wake()
         await until(lambda: host.ready)
         (first,) = host.state().pids
-        host._seats[0].worker._child.send(wire.frame(b"\xff is no message"))
+        host._workers[0].worker._child.send(wire.frame(b"\xff is no message"))
         assert (await outcome(host.submit(order()))).samples
         assert first not in host.state().pids
 
@@ -371,4 +371,4 @@ async def test_a_process_whose_end_nobody_can_observe_is_replaced(monkeypatch: p
             await until(lambda: not host.state().pids)
         assert (await outcome(host.submit(order()))).samples
     reasons = [line.get("reason") for line in lines]
-    assert "closed its line; how it ended cannot be told (RuntimeError: can't start new thread)" in reasons
+    assert "closed its connection; its exit status is unknown (RuntimeError: can't start new thread)" in reasons

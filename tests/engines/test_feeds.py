@@ -8,12 +8,13 @@ from typing import Any
 from backends.interface import Voice
 from backends.testing.scripted import ScriptedOptions
 from gateway.engines import wire
+from gateway.engines.chunk import ChunkSpec
 from gateway.engines.inline import InlineFeed
 from gateway.engines.worker import WorkerFeed
 
 
-def errand(chunk_id: int) -> wire.ChunkMessage:
-    return wire.ChunkMessage(chunk_id, f"text {chunk_id}", None, Voice("low", ("*",), "1"), "en", 0, {}, b"", True)
+def chunk_message(chunk_id: int) -> wire.ChunkMessage:
+    return wire.ChunkMessage(chunk_id, ChunkSpec(f"text {chunk_id}", Voice("low", ("*",), "1"), "en", 0))
 
 
 def test_a_worker_asks_again_when_its_chunk_is_cancelled_before_it_looked() -> None:
@@ -33,11 +34,11 @@ def test_a_worker_asks_again_when_its_chunk_is_cancelled_before_it_looked() -> N
 
     assert hear() == wire.Want(1, True)
     with feed._changed:  # both arrive while the engine's thread has not woken up yet
-        feed.deliver([errand(1)])
+        feed.deliver([chunk_message(1)])
         feed.cancel([1])
     assert hear() == wire.Dropped(1)
     assert hear() == wire.Want(1, True)
-    feed.deliver([errand(2)])
+    feed.deliver([chunk_message(2)])
     engine.join(10)
     assert [chunk.id for chunk in taken] == [2]
 
@@ -47,11 +48,11 @@ async def test_an_inline_backend_asks_again_likewise() -> None:
     feed = InlineFeed(heard.append, ScriptedOptions)
     taking = asyncio.create_task(feed.take(1, wait=True))
     await asyncio.sleep(0)
-    feed.deliver([errand(1)])
+    feed.deliver([chunk_message(1)])
     feed.cancel([1])
     async with asyncio.timeout(10):
         while len(heard) < 3:
             await asyncio.sleep(0)
-        feed.deliver([errand(2)])
+        feed.deliver([chunk_message(2)])
         assert [chunk.id for chunk in await taking] == [2]
     assert heard == [wire.Want(1, True), wire.Dropped(1), wire.Want(1, True)]

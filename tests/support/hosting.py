@@ -13,13 +13,14 @@ from support.posting import post
 from backends.interface import BackendContext
 from backends.testing.scripted import ScriptedBackend, ScriptedSettings
 from gateway.clock import Clock, SystemClock
+from gateway.engines.chunk import ChunkSpec
 from gateway.engines.dsp import Dsp
 from gateway.engines.host import Host
 from gateway.engines.inline import InlineWorker
 from gateway.engines.order import ChunkOrder
 from gateway.engines.process import ProcessWorker
 from gateway.engines.scale import Scale
-from gateway.engines.worker import Spec
+from gateway.engines.worker import WorkerSpec
 from storage.records import Lane
 
 GUARD_S = 60.0
@@ -29,7 +30,7 @@ GUARD_S = 60.0
 def order(text: str = "A sentence to speak.", *, tenant: str = "anna", job: str = "job", index: int = 0, **rest: Any):
     lane = rest.pop("lane", Lane.LONG)
     voice = ScriptedBackend(ScriptedSettings(), context()).voices()[0]
-    return ChunkOrder(tenant, job, index, text, voice, "en", 7, options=rest, lane=lane)
+    return ChunkOrder(tenant, job, index, ChunkSpec(text, voice, "en", 7, options=rest), lane)
 
 
 def context() -> BackendContext:
@@ -46,7 +47,7 @@ async def hosting(
 ) -> AsyncIterator[Host]:
     own = ScriptedSettings(**settings)
     scale = scale or Scale(0, 1, restart_s=0.05)
-    spec = Spec(backend, own, context(), post, beat_s=scale.chunk_timeout_s / 4)
+    spec = WorkerSpec(backend, own, context(), post, beat_s=scale.chunk_timeout_s / 4)
     dsp = Dsp()
 
     def make(on_message, on_exit):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from gateway.engines.chunk import ChunkSpec
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused
 from gateway.engines.order import ChunkOrder, Rank, TakeResult
 from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
@@ -236,13 +237,15 @@ class Maker:
             tenant=u.tenant,
             job_id=u.ref.job_id,
             index=chunk.index,
-            text=chunk.text,
-            voice=u.voice,
-            language=u.source.language,
-            seed=seed,
-            options=u.options,
-            finish=msgspec.json.encode(msgspec.structs.replace(self._wish, check=check)),
-            has_letters=has_speech(chunk.text),
+            spec=ChunkSpec(
+                text=chunk.text,
+                voice=u.voice,
+                language=u.source.language,
+                seed=seed,
+                options=u.options,
+                finish=msgspec.json.encode(msgspec.structs.replace(self._wish, check=check)),
+                has_letters=has_speech(chunk.text),
+            ),
         )
 
     def _seed(self, chunk: PlannedChunk, retry: int) -> int:

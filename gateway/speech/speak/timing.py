@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gateway.engines.order import Ticket
+from gateway.engines.order import ChunkTicket
 
 
 class Timing:
@@ -18,7 +18,7 @@ class Timing:
 
     def __init__(self) -> None:
         self._begun: float | None = None
-        self._tickets: set[Ticket] = set()
+        self._tickets: set[ChunkTicket] = set()
         self._held_up_s = 0.0
         self._held_up_since: float | None = None
 
@@ -48,7 +48,7 @@ class Timing:
             self._begun = at
 
     @contextmanager
-    def watching(self, ticket: Ticket) -> Iterator[None]:
+    def watching(self, ticket: ChunkTicket) -> Iterator[None]:
         """While a chunk is with a host, its dispatch is a sign of work."""
         self._tickets.add(ticket)
         ticket.on_change = self._look

@@ -9,7 +9,7 @@ import msgspec
 
 from backends.interface import ChunkRule, Voice
 from gateway.cache.keys import Source
-from gateway.engines.order import ChunkOrder, Rank, Ticket
+from gateway.engines.order import ChunkOrder, ChunkTicket, Rank
 from gateway.speech.encode.render import Rendered
 from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.take_store import JobRef
@@ -21,7 +21,7 @@ from gateway.speech.text.script import PlannedChunk
 class SpeakingHost(Protocol):
     """The part of a host that speech needs."""
 
-    def submit(self, order: ChunkOrder) -> Ticket:
+    def submit(self, order: ChunkOrder) -> ChunkTicket:
         """See `gateway.engines.host.Host.submit`."""
 
 

@@ -1,34 +1,37 @@
-"""What the host knows of one worker."""
+"""A worker as its host sees it: the chunks it holds and its time limits."""
 
 from __future__ import annotations
 
 from enum import Enum, auto
 
 from backends.interface import BackendUnavailable
-from gateway.engines.order import Ticket
+from gateway.engines.order import ChunkTicket
 from gateway.engines.process import Worker
 from gateway.engines.scale import Scale
 
 
 class Phase(Enum):
-    """Where a worker is in its life."""
+    """The phase of a worker's life."""
 
     LOADING = auto()
     READY = auto()
     CLOSING = auto()  # told to unload; gets no more chunks
-    DEAD = auto()  # killed; its exit is awaited and nothing it says counts
+    DEAD = auto()  # killed; its messages are ignored until it has exited
 
 
-class Seat:
-    """A worker, the chunks it holds, and the moments by which something must have happened.
+class HostedWorker:
+    """A worker, the chunks it holds, and the times by which it must answer. Times are monotonic seconds.
 
     Attributes:
-        held: chunks by id.
-        unacknowledged: cancelled chunks it has not dropped, and until when it may take.
-        solo: it speaks a suspect, which must stay alone.
-        loads_more: it was loaded, and gets another model before it goes on.
-        used_at: when it was loaded, or last got or ended a chunk, monotonic seconds.
-        blameless: it was killed for its slowness to cancel: that says nothing about the chunks it held.
+        loading: true until the worker is ready for the first time.
+        held: tickets by chunk id.
+        unacknowledged: by id of each cancelled chunk it has not dropped yet, the time it must be dropped by.
+        wanted: number of chunks it asked for and did not get yet.
+        waits: it does nothing until chunks come.
+        solo: it has a suspect of a crash, which must stay alone.
+        loads_more: it was ready, and loads another model.
+        used_at: when it was ready, or last got or ended a chunk.
+        counts_as_crash: its end counts against the backend and the chunks it held.
     """
 
     worker: Worker
@@ -36,7 +39,7 @@ class Seat:
     def __init__(self, now: float) -> None:
         self.phase = Phase.LOADING
         self.loading = True
-        self.held: dict[int, Ticket] = {}
+        self.held: dict[int, ChunkTicket] = {}
         self.unacknowledged: dict[int, float] = {}
         self.wanted = 0
         self.waits = False
@@ -48,26 +51,26 @@ class Seat:
         self.loading_text = ""
         self.killed: str | None = None
         self.broken: str | None = None
-        self.blameless = False
+        self.counts_as_crash = True
         self.unavailable: BackendUnavailable | None = None
 
     @property
     def room(self) -> int:
-        """Chunks it may be given now."""
+        """Number of chunks it can get now."""
         return 0 if self.loads_more or (self.solo and self.held) else self.wanted
 
-    def holds(self, ticket: Ticket) -> int | None:
-        """The id under which it has this chunk."""
+    def chunk_id_of(self, ticket: ChunkTicket) -> int | None:
+        """Return the id of a chunk it holds; None if it does not hold it."""
         return next((chunk_id for chunk_id, held in self.held.items() if held is ticket), None)
 
     def delivered(self, n: int, now: float) -> None:
-        """It got so many chunks."""
+        """Record that it got `n` chunks."""
         self.wanted -= n
         self.waits = False
         self.opened_at = self.heard_at = self.used_at = now
 
-    def release(self, chunk_id: int) -> Ticket | None:
-        """A chunk ended, well or not."""
+    def release(self, chunk_id: int) -> ChunkTicket | None:
+        """Remove a chunk that ended, by a take, a failure or a cancel."""
         self.unacknowledged.pop(chunk_id, None)
         ticket = self.held.pop(chunk_id, None)
         self.used_at = self.heard_at
@@ -76,13 +79,13 @@ class Seat:
         return ticket
 
     def load_more(self, loads_more: bool) -> None:
-        """It gets another model, or is done with that. One that holds nothing and waits keeps nobody waiting."""
+        """Record that loading another model began or ended. A worker that holds nothing and waits can take chunks."""
         self.loads_more = loads_more and (bool(self.held) or not self.waits)
         for ticket in self.held.values():
             ticket.hold_up(self.loads_more)
 
-    def take_all(self) -> list[Ticket]:
-        """Everything it held, when it died."""
+    def release_all(self) -> list[ChunkTicket]:
+        """Remove and return all chunks of a worker that died."""
         self.load_more(False)
         held = list(self.held.values())
         self.held.clear()
@@ -99,11 +102,11 @@ class Seat:
         return self.heard_at + (scale.load_timeout_s if self._loads else scale.chunk_timeout_s)
 
     def cancel_overdue(self, now: float) -> bool:
-        """Whether a cancelled chunk should have been dropped by now."""
+        """Return whether a cancelled chunk should have been dropped by now."""
         return any(now >= until for until in self.unacknowledged.values())
 
     def overdue(self, now: float, scale: Scale) -> str | None:
-        """Why it must be killed now, if so."""
+        """Return the reason to kill it now; None if there is none."""
         if self.phase is Phase.DEAD:
             return None
         if self.cancel_overdue(now):
@@ -117,7 +120,7 @@ class Seat:
         return None
 
     def due_at(self, scale: Scale) -> float | None:
-        """When to look again."""
+        """Return the next time `overdue` may give a reason; None if there is none."""
         if self.phase is Phase.DEAD:
             return None
         moments = list(self.unacknowledged.values())
