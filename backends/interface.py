@@ -1,8 +1,8 @@
-"""The contract between voxgate and a backend: what a plugin author implements.
+"""The plugin contract: the interface between voxgate and a backend.
 
-A backend turns the text of a chunk into PCM. It does not know which host runs it (event loop, worker process,
-Ray replica), how text was split, nor what becomes of its audio. Plugin authors import these names from
-`voxgate.plugin`; this module imports nothing of ours.
+A backend turns the text of a chunk into PCM. It does not know which host runs it (event loop, worker process, Ray
+replica), how the text was split, or how its audio is used. Plugin authors import these names from `voxgate.plugin`;
+this module imports no other module of voxgate.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class BackendUnavailable(Exception):
 
     Args:
         reason: what is wrong, in one sentence.
-        cure: what to do about it, as a command or a setting where there is one.
+        cure: how to fix it, if possible as a command or a setting.
     """
 
     code = "backend_unavailable"
@@ -53,7 +53,7 @@ class Limit(msgspec.Struct, frozen=True):
 
 
 class ChunkRule(msgspec.Struct, frozen=True):
-    """How long the chunks of a backend should be, in characters; `max` is never exceeded."""
+    """The length of a backend's chunks, in characters; `max` is never exceeded."""
 
     min_chars: int = 40
     target_chars: int = 240
@@ -61,7 +61,7 @@ class ChunkRule(msgspec.Struct, frozen=True):
 
 
 class Price(msgspec.Struct, frozen=True):
-    """What speech costs, in US dollars, and the day that price was read (ISO 8601)."""
+    """The price of speech in US dollars, and the day it was read (ISO 8601)."""
 
     usd: float
     per: Literal["million_characters", "second"]
@@ -74,7 +74,7 @@ class Voice(msgspec.Struct, frozen=True):
     Args:
         name: the name in a request.
         languages: BCP 47 tags it speaks.
-        content_hash: changes whenever the voice's own material changes; part of every cache key.
+        content_hash: a hash that changes whenever the voice's own material changes; part of every cache key.
     """
 
     name: str
@@ -83,11 +83,11 @@ class Voice(msgspec.Struct, frozen=True):
     description: str = ""
     gender: Literal["female", "male", "neutral", ""] = ""
     material: str = ""
-    """What the backend needs to find the voice (a path, a vendor's voice name); opaque to the gateway."""
+    """The backend's reference to the voice (a path, a vendor's voice name); opaque to the gateway."""
 
 
 class Otherwise(msgspec.Struct, frozen=True):
-    """Languages a backend would speak if one of its own settings, `key`, were `value`."""
+    """Languages a backend would speak if its setting `key` were `value`."""
 
     key: str
     value: str
@@ -95,22 +95,22 @@ class Otherwise(msgspec.Struct, frozen=True):
 
 
 class Capabilities(msgspec.Struct, frozen=True):
-    """What a backend can do; asked in the gateway, before anything is loaded.
+    """The capabilities of a backend; asked in the gateway, before anything is loaded.
 
     Args:
         languages: BCP 47 tags it speaks; `("*",)` for any.
         sample_rate: of its takes, in Hz.
-        seed: whether the same chunk with the same seed gives the same samples.
+        seed: the same chunk with the same seed gives the same samples.
         ssml: SSML elements it understands natively.
-        cloning: whether it can speak like a recording; `Voice.material` is then the path of a mono 24 kHz WAV.
-        checks: whether it now and then speaks badly, as models that sample do: its takes are then checked, and
-            flawed ones spoken again with another seed.
-        spell_out: whether it wants numbers, dates, money and abbreviations written as words.
-        host: where it runs unless the operator says otherwise.
+        cloning: it can speak with the voice of a recording; `Voice.material` is then the path of a mono 24 kHz WAV.
+        checks: its takes are sometimes flawed, as those of models that sample are: they are checked, and flawed ones
+            spoken again with another seed.
+        spell_out: it needs numbers, dates, money and abbreviations written as words.
+        host: the place it runs in.
         concurrency: chunks one worker (or the event loop, for `inline`) speaks at a time.
-        workers: worker processes unless the operator says otherwise; 0 means one for each core.
-        otherwise: what it would speak under other settings: whoever asks for a language it lacks is told.
-        most_workers: more than so many make no sense, whoever asks: one that fills a device needs one worker.
+        workers: default number of worker processes; 0 means one for each core.
+        otherwise: languages it would speak with other settings; named in the error for a language it lacks.
+        most_workers: highest number of workers an operator may set; 1 for a backend that fills a device by itself.
     """
 
     languages: tuple[str, ...]
@@ -130,10 +130,10 @@ class Capabilities(msgspec.Struct, frozen=True):
 
 
 class BackendContext(msgspec.Struct, frozen=True):
-    """What the machine offers a backend.
+    """The part of the machine and its settings that a backend may use.
 
     Args:
-        model_dir: where downloaded models are kept (MODEL_CACHE_DIR).
+        model_dir: the folder of downloaded models (MODEL_CACHE_DIR).
         device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
         threads: compute threads one worker may use.
         hf_token: token for the model hub, if any.
@@ -146,14 +146,14 @@ class BackendContext(msgspec.Struct, frozen=True):
 
 
 class Chunk(msgspec.Struct, frozen=True):
-    """What a backend speaks in one go.
+    """The text that a backend speaks in one take.
 
     Args:
-        id: unique while the chunk is in flight; events refer to it.
+        id: unique until the chunk has ended; events refer to it.
         text: plain text, without control characters or lone surrogates.
-        ssml: the same as SSML, only for backends that declare SSML elements.
+        ssml: the same text as SSML, only for backends that declare SSML elements.
         language: BCP 47.
-        seed: 0 to 2**63 - 1; equal chunks get equal seeds, whatever their position or company.
+        seed: 0 to 2**63 - 1; equal chunks get equal seeds, whatever other chunks there are.
         options: an instance of the backend's `RequestOptions`.
     """
 
@@ -176,16 +176,15 @@ class Take(msgspec.Struct, frozen=True):
 
 
 class ChunkFailed(msgspec.Struct, frozen=True):
-    """One chunk could not be spoken; its company is not affected.
+    """The failure of one chunk; other chunks are not affected.
 
     Args:
-        error: what went wrong, for the caller of the API.
-        retryable: whether another try may help.
-        kind: `too_long` makes speech split the text and ask again; `unsupported_text` and `invalid_input`
-            are the caller's to mend and are never tried again; `unavailable` is BackendUnavailable for this chunk
-            alone: a model it needs cannot be had, `error` says why and what to do, and a fallback may speak instead.
-            With `retryable`, `out_of_memory` asks for the same seed again, since nothing was wrong with the take; any
-            other failure for another one.
+        error: the reason, for the caller of the API.
+        retryable: another try may help.
+        kind: `too_long` makes the gateway split the text and ask again; `unsupported_text` and `invalid_input` are
+            errors of the caller and are never tried again; `unavailable` is BackendUnavailable for this chunk alone:
+            a model it needs is missing, `error` says why and what to do, and a fallback may speak instead. With
+            `retryable`, `out_of_memory` is tried again with the same seed, any other kind with another seed.
     """
 
     chunk_id: int
@@ -198,16 +197,16 @@ Event: TypeAlias = Take | ChunkFailed
 
 
 class Feed(Protocol):
-    """Where an engine gets its chunks. It asks whenever it has room."""
+    """The source of an engine's chunks. The engine asks whenever it has room."""
 
     def take(self, n: int, wait: bool) -> list[Chunk]:
-        """Up to `n` chunks. With `wait`, blocks until there is one; `[]` then means: no more will come, return.
+        """Return up to `n` chunks. With `wait`, block until there is one; `[]` then means the feed is closed: return.
 
-        Wait only when nothing is in the making: a chunk that was taken and has no event by then has failed.
+        Wait only when no chunk is being spoken: a chunk that was taken before and has no event then has failed.
         """
 
     def cancelled(self, chunk_id: int) -> bool:
-        """Whether nobody wants this chunk any more; ask at each step, and yield nothing for it if so."""
+        """Return whether a chunk is cancelled. Ask at each step; give no event for a cancelled chunk."""
 
 
 class AsyncFeed(Protocol):
@@ -221,15 +220,15 @@ class AsyncFeed(Protocol):
 
 
 Progress: TypeAlias = Callable[[float, str], None]
-"""Called while loading with a share in [0, 1] and what is being done.
+"""A function called while loading with a share in [0, 1] and the present step in words.
 
-A backend may keep it and call it after `load`, too, from any thread, when it needs another model in the middle of its
-work: from then on all chunks it holds count as waiting, and it is given no more, until it says a share of 1.
+A backend may keep it and call it after `load` too, from any thread, when it needs another model: from then on all
+chunks it holds count as waiting, and it gets no more, until it reports a share of 1.
 """
 
 
 class ModelFile(msgspec.Struct, frozen=True):
-    """One file of a model; `size_bytes` is None while it is not there."""
+    """One file of a model; `size_bytes` is None while the file is missing."""
 
     name: str
     size_bytes: int | None
@@ -239,10 +238,10 @@ class ModelFiles(msgspec.Struct, frozen=True):
     """The files of one model.
 
     Args:
-        source: where they come from, for people: `owner/name@commit`, or the folder the operator named.
-        folder: where they are, or will be.
-        files: all that are needed.
-        cure: what to do where some are missing; "" where the backend fetches them by itself when they are needed.
+        source: their origin, to show: `owner/name@commit`, or the folder the operator named.
+        folder: the folder they are in, or will be.
+        files: all files the model needs.
+        cure: how to get missing files; "" if the backend downloads them itself when they are needed.
     """
 
     name: str
@@ -253,47 +252,47 @@ class ModelFiles(msgspec.Struct, frozen=True):
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """Names of files that are not there."""
+        """Names of the missing files."""
         return tuple(file.name for file in self.files if file.size_bytes is None)
 
     @property
     def size_bytes(self) -> int:
-        """Of the files that are there."""
+        """Total size of the files that are present."""
         return sum(file.size_bytes or 0 for file in self.files)
 
 
 @runtime_checkable
 class ModelStore(Protocol):
-    """Optional: a backend with model files of its own, which `voxgate models` lists, fetches and checks.
+    """Optional interface of a backend with model files, which `voxgate models` lists, downloads and checks.
 
-    None of it needs `load`; `models` looks at the disk only.
+    No method needs `load`; `models` looks at the disk only.
     """
 
     def models(self) -> tuple[ModelFiles, ...]:
-        """The models its settings ask for."""
+        """List the models its settings name."""
 
     def pull(self, progress: Progress) -> None:
-        """Fetch what is missing, or newer where a moving name was asked for. Raises BackendUnavailable."""
+        """Download missing files, and newer ones if the settings name a branch. Raises BackendUnavailable."""
 
     def verify(self) -> tuple[str, ...]:
-        """Read all files; what is wrong with them, a line each, nothing when all is well."""
+        """Read all files and return their faults, one line each; empty if there is none."""
 
 
 class NoSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For a backend without settings of its own."""
+    """The settings of a backend that has none."""
 
 
 class NoOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """For a backend without request options."""
+    """The request options of a backend that has none."""
 
 
 @runtime_checkable
 class Backend(Protocol):
-    """A plugin. Its class is what the entry point names; it is built as `cls(settings, context)`.
+    """A plugin. The entry point names its class, which is built as `cls(settings, context)`.
 
-    `capabilities`, `voices` and `revision` run in the gateway: they are fast and import nothing heavy. `load`,
-    `synthesize` and `unload` run where the host puts them. After `load` the worker asks `revision` again; a
-    different answer stops the backend, since cache keys would lie.
+    `capabilities`, `voices` and `revision` run in the gateway: they must be fast and import nothing heavy. `load`,
+    `synthesize` and `unload` run in the host's worker. After `load` the worker asks for `revision` again; another
+    revision stops the backend, because cache keys would be wrong.
     """
 
     name: ClassVar[str]
@@ -304,30 +303,30 @@ class Backend(Protocol):
     def __init__(self, settings: Any, context: BackendContext) -> None: ...
 
     def capabilities(self) -> Capabilities:
-        """What the backend can do."""
+        """Return the capabilities."""
 
     def voices(self) -> tuple[Voice, ...]:
-        """The voices it has; the first one is its default."""
+        """List the voices; the first one is the default."""
 
     def revision(self) -> str:
-        """Changes whenever the same chunk could sound different: package version, model files."""
+        """Return an id that changes whenever a chunk could sound different: package version, model files."""
 
     def load(self, progress: Progress) -> None:
         """Make the engine ready. Raises BackendUnavailable."""
 
     def synthesize(self, feed: Any) -> Iterator[Event] | AsyncIterator[Event]:
-        """Speak chunks from the feed until it is closed; yield one event for every chunk not cancelled."""
+        """Speak chunks from the feed until it is closed; yield one event for each chunk that is not cancelled."""
 
     def unload(self) -> None:
-        """Give memory back."""
+        """Free the engine's memory."""
 
 
 def each(feed: Feed, speak: Callable[[Chunk], tuple[Pcm, int]]) -> Iterator[Event]:
-    """Make a simple backend of a function that speaks one chunk: `return each(feed, self.speak)`.
+    """Implement `synthesize` with a function that speaks one chunk: `return each(feed, self.speak)`.
 
     Args:
-        speak: gives the samples and their rate in Hz. Whatever it raises fails that chunk alone; a `ValueError`
-            says the text is at fault and is not tried again.
+        speak: returns the samples and their rate in Hz. An exception fails that chunk alone; a `ValueError` means that
+            the text is at fault, and is not tried again.
     """
     while chunks := feed.take(1, wait=True):
         for chunk in chunks:

@@ -1,4 +1,4 @@
-"""`python -m voxgate` is the command `voxgate`."""
+"""Runs the command `voxgate` for `python -m voxgate`."""
 
 from gateway.cli import main
 

@@ -1,4 +1,4 @@
-"""Everything a plugin author imports. See docs/plugin-authors.md."""
+"""All names a plugin author imports. See docs/plugin-authors.md."""
 
 from backends.interface import (
     API_VERSION,

@@ -1,4 +1,4 @@
-"""The embedded voice: hibari-tts, one American English voice, on the CPU, offline.
+"""The embedded voice: hibari-tts speaks with one American English voice on the CPU, offline.
 
 Source: hibari-tts 0.2.1 on PyPI (Apache-2.0; its weights are distilled from Kokoro-82M, Apache-2.0).
 """
@@ -42,7 +42,7 @@ _VOICE = "heart"
 
 
 class HibariBackend:
-    """One engine per worker process, one thread each: it scales by processes (measured: 1.9x on two cores)."""
+    """The embedded backend: one engine with one thread per worker process (measured: 1.9x on two cores)."""
 
     name = "hibari"
     api_version = 1
@@ -53,25 +53,25 @@ class HibariBackend:
         self._engine: Any = None
 
     def capabilities(self) -> Capabilities:
-        """English in 24 kHz; the model sees a sentence at once, so short chunks sound no worse and start sooner."""
+        """See Backend. Short chunks start sooner and sound no worse: the model reads one sentence at a time."""
         return Capabilities(
             languages=("en-US",), sample_rate=24_000, chunk=ChunkRule(40, 40, Limit(280)), seed=True, workers=0
         )
 
     def voices(self) -> tuple[Voice, ...]:
-        """The one voice inside the package; the others of hibari would have to be downloaded."""
+        """List the one voice inside the package; hibari's other voices would need a download."""
         known = msgspec.json.decode((_assets() / "voices.json").read_bytes())
         return (Voice(_VOICE, ("en-US",), str(known[_VOICE]["sha256"]), "American English, from hibari-tts", "female"),)
 
     def revision(self) -> str:
-        """Version of the package and the sizes of its models and lexicons."""
+        """Return the version of the package and a hash of the sizes of its models and lexicons."""
         files = sorted((path.name, path.stat().st_size) for path in _assets().iterdir() if path.is_file())
         return f"{importlib.metadata.version(_PACKAGE)}-{hashlib.sha256(repr(files).encode()).hexdigest()[:12]}"
 
     def load(self, progress: Progress) -> None:
-        """About a second: the model, the lexicons, and a first word so that the next one is not slower."""
+        """Load the model and the lexicons, and speak a word so that the first chunk is not slower. About a second."""
         progress(0.1, "importing onnxruntime")
-        # Read when it is imported. Else it keeps an id of this machine in the home folder and reports to its makers.
+        # Set before the import: onnxruntime would keep an id of this machine in the home folder and send telemetry.
         os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
         try:
             from hibari import Hibari  # type: ignore[import-untyped]
@@ -88,16 +88,16 @@ class HibariBackend:
             for chunk in chunks:
                 if feed.cancelled(chunk.id):
                     continue
-                yield self._spoken(chunk)
+                yield self._speak(chunk)
 
-    def _spoken(self, chunk: Chunk) -> Event:
+    def _speak(self, chunk: Chunk) -> Event:
         script = foreign_script(chunk.text)
         pcm: Pcm = np.zeros(0, np.float32)
         if script is None:
             try:
                 pcm = self._engine(readable(chunk.text), 1.0, seed=chunk.seed)
             except (ValueError, LookupError, TypeError) as error:
-                # What it has no rule for: the same every time. Only this chunk has failed, not the worker.
+                # The engine has no rule for this text; another try gives the same error.
                 why = f"this voice cannot read this text ({type(error).__name__}): spell out its figures and symbols"
                 return ChunkFailed(chunk.id, why, kind="unsupported_text")
         if pcm.size:
@@ -106,15 +106,15 @@ class HibariBackend:
         return ChunkFailed(chunk.id, error_text, kind="unsupported_text")
 
     def unload(self) -> None:
-        """Let go of the engine."""
+        """Free the engine."""
         self._engine = None
 
 
 def readable(text: str) -> str:
-    """The text with figures that hibari's own reading of numbers has no words for written so that it has.
+    """Rewrite numbers that hibari cannot read.
 
-    Its names of numbers end with the decillions: longer ones are read digit by digit. A raised figure is a power
-    (`10⁻⁶` is "10 to the minus 6"); it knows ² and ³ itself.
+    It has no names for numbers above the decillions: longer ones are read digit by digit. A raised figure becomes a
+    power (`10⁻⁶` is "10 to the minus 6"); hibari reads ² and ³ itself.
     """
     text = _LONG_NUMBER.sub(lambda found: " ".join(filter(str.isdigit, found[0])), text)
     return _POWER.sub(_power, text)
@@ -131,14 +131,14 @@ def _power(found: re.Match[str]) -> str:
         return found[0]
     number = ("minus " if sign == _RAISED_MINUS else "") + "".join(str(unicodedata.digit(each)) for each in figures)
     before = found.string[max(0, found.start() - 2) : found.start()].strip()
-    is_note = not before or (len(before) == 2 and before.isalpha())  # a word's footnote, or one that stands alone
+    is_note = not before or (len(before) == 2 and before.isalpha())  # a footnote mark after a word, or alone
     return f" {number} " if is_note else f" to the {number} "
 
 
 def foreign_script(text: str) -> str | None:
-    """The script of the first word that is not in Latin letters, if there is one.
+    """Name the script of the first word that is not in Latin letters; None if there is none.
 
-    A single letter is no word: a π or a µ in an English sentence is left to the engine.
+    A single letter does not count: a π or a µ in an English sentence is left to the engine.
     """
     previous: str | None = None
     for character in text:

@@ -1,1 +1,1 @@
-"""For people who write backends: the conformance kit and the scripted backend."""
+"""Tools to test backends with: the conformance kit and the scripted backend."""

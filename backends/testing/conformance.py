@@ -1,6 +1,6 @@
-"""The conformance kit: does a backend keep the contract? Run it with `voxgate backends test NAME`.
+"""The conformance kit: checks that a backend keeps the plugin contract. Run it with `voxgate backends test NAME`.
 
-It needs no gateway and no test framework. Every finding says what was checked; a failed one says what came instead.
+It needs no gateway and no test framework. Every finding names its check; a failed one says what was found instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from backends.interface import (
 from backends.testing.feeds import KitFeed, WaitingKitFeed
 
 HEAVY = ("torch", "onnxruntime", "tensorflow", "jax", "transformers", "librosa", "scipy", "grpc", "google.cloud", "ray")
-"""Modules that may be imported by `load`, never before."""
+"""Modules that only `load` may import."""
 
 ODD_TEXTS = (
     "I.",
@@ -51,12 +51,12 @@ _PLAIN = ("The first sentence of three.", "A second one follows it.", "And here 
 
 
 class Finding(msgspec.Struct, frozen=True):
-    """One thing that was checked.
+    """The result of one check.
 
     Args:
-        check: what should be so.
-        ok: whether it is.
-        detail: what was found instead, when it is not.
+        check: the statement that was checked.
+        ok: the statement is true.
+        detail: what was found instead, if it is not.
     """
 
     check: str
@@ -68,9 +68,9 @@ def check(
     backend: type[Backend],
     settings: dict[str, Any] | None = None,
     context: BackendContext | None = None,
-    watch: Callable[[str | Finding], None] = lambda begun_or_found: None,
+    watch: Callable[[str | Finding], None] = lambda name_or_finding: None,
 ) -> list[Finding]:
-    """Run all checks on a backend, in this process; loads it.
+    """Load a backend in this process and run all checks on it.
 
     Args:
         settings: of the plugin, as in `[backends.NAME]`.
@@ -113,7 +113,7 @@ class _Kit:
             ("it gives nothing for a cancelled chunk", self.cancels),
             ("it survives a chunk above its limit", self.too_long),
             ("it survives odd text", self.odd),
-            ("it keeps its promise about seeds", self.seeded),
+            ("the same seed gives the same samples", self.seeded),
             ("it unloads and loads again", self.again),
         ):
             self.expect(name, method)
@@ -127,7 +127,7 @@ class _Kit:
             finding = Finding(name, False, f"unavailable: {error}")
         except AssertionError as error:
             finding = Finding(name, False, str(error))
-        except Exception as error:  # noqa: BLE001 - whatever a backend raises is a finding
+        except Exception as error:  # noqa: BLE001 - any error of a backend is a finding
             finding = Finding(name, False, f"raised {type(error).__name__}: {error}")
         else:
             finding = Finding(name, True)
@@ -273,7 +273,7 @@ class _Kit:
         _require(told in ([], [1]), late)
 
     def answered(self, chunks: Sequence[Chunk]) -> list[Event]:
-        """Speak; every chunk must get one event, and every take must be sound."""
+        """Speak chunks; check that each has one event and that all takes are valid."""
         events = self.speak(chunks)
         answered, asked = sorted(event.chunk_id for event in events), [chunk.id for chunk in chunks]
         _require(answered == asked, f"events for chunks {answered} of {asked}")
@@ -286,7 +286,7 @@ class _Kit:
         return sorted(events, key=lambda event: event.chunk_id)
 
     def takes(self, chunks: Sequence[Chunk]) -> list[Take]:
-        """The same, and none may fail."""
+        """Speak chunks; check in addition that none fails."""
         events = self.answered(chunks)
         for event in events:
             if isinstance(event, ChunkFailed) and event.kind == "unavailable":
@@ -327,7 +327,7 @@ def _is_a(kind: Any, value: Any, what: str) -> Any:
 
 
 def _has_its_types(struct: msgspec.Struct) -> None:
-    """A Struct does not look at what it is made of; whoever reads it later does."""
+    """Check the types of a Struct's fields: its constructor does not."""
     try:
         msgspec.convert(msgspec.structs.asdict(struct), type(struct), from_attributes=True)
     except msgspec.ValidationError as error:

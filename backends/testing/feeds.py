@@ -1,4 +1,4 @@
-"""Feeds of the conformance kit: a fixed number of chunks, then closed."""
+"""Feeds of the conformance kit: they give a fixed list of chunks and are then closed."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Sequence
 
 from backends.interface import Chunk
 
-_PATIENCE = 1000
-"""How often a closed feed answers before it complains: a backend that asks on and on would never return."""
+_MAX_ASKED = 1000
+"""Number of waiting calls a closed feed answers before it fails a backend that does not return."""
 
 
 class KitFeed:
-    """Gives its chunks and then says that no more will come."""
+    """A feed that gives its chunks and is then closed."""
 
     def __init__(self, chunks: Sequence[Chunk], cancelled: set[int]) -> None:
         self._chunks = list(chunks)
         self._cancelled = cancelled
-        self._asked_in_vain = 0
+        self._asked_closed = 0
 
     def take(self, n: int, wait: bool) -> list[Chunk]:
         """See `Feed.take`."""
         if n < 1:
             raise AssertionError(f"it asked for {n} chunks")
         given, self._chunks = self._chunks[:n], self._chunks[n:]
-        self._asked_in_vain = 0 if given or not wait else self._asked_in_vain + 1
-        if self._asked_in_vain > _PATIENCE:
+        self._asked_closed = 0 if given or not wait else self._asked_closed + 1
+        if self._asked_closed > _MAX_ASKED:
             raise AssertionError("it goes on asking a closed feed instead of returning")
         return given
 
@@ -34,7 +34,7 @@ class KitFeed:
 
 
 class WaitingKitFeed:
-    """The same for a backend on the event loop."""
+    """A `KitFeed` for a backend on the event loop."""
 
     def __init__(self, feed: KitFeed) -> None:
         self._feed = feed

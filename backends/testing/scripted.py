@@ -1,6 +1,7 @@
-"""A backend that does what its options say, so that every fault can be had on purpose.
+"""The scripted backend: its settings and options choose its behaviour, so that tests can cause every fault.
 
-It loads only when VOXGATE_PLUGINS names it. Its samples are a function of text and seed, unless told otherwise.
+It loads only when VOXGATE_PLUGINS names it. Its samples are a function of text and seed, unless a
+setting changes that.
 """
 
 from __future__ import annotations
@@ -41,37 +42,37 @@ PcmKind = Literal[
     "tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing", "speech", "looped", "clipped", "hissing",
     "no_memory",
 ]  # fmt: skip
-"""`speech` is syllables of changing colour, which take checks let pass at 0.07 seconds a character; `looped`, `clipped`
-and `hissing` are the same with a flaw: one second over and over, flat tops, two seconds of hiss at the end.
-`no_memory` is no take: it fails for want of memory."""
+"""The content of a take. `speech` is syllables of changing colour, which pass take checks at 0.07 seconds a character;
+`looped`, `clipped` and `hissing` are the same with a flaw: one second repeated, flat tops, two seconds of hiss at the
+end. `nothing` gives no event; `no_memory` fails the chunk with `out_of_memory`."""
 
 _STEP_S = 0.005
-"""How often a chunk in the making is looked at: one step of an imaginary decoder."""
+"""Seconds between two looks at the active chunks: one step of an imaginary decoder."""
 
 
 class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How the backend is.
+    """The settings of the scripted backend.
 
     Args:
-        host: where it runs; `inline` makes it a backend of the event loop.
+        host: the place it runs in; `inline` makes it a backend of the event loop.
         concurrency: chunks it speaks at a time.
-        default_workers: worker processes it asks for.
-        load_s: how long loading takes.
+        default_workers: its capability `workers`.
+        load_s: duration of loading.
         load_fails: `unavailable` raises BackendUnavailable, `raise` a RuntimeError, `crash` kills the process,
             `hang` never ends.
-        revision: what it says before loading; `loaded_revision`: what it says afterwards, when not the same.
+        revision: its revision before loading; `loaded_revision`: its revision after loading, if different.
         languages, min_chars, target_chars, max_chars, rate, spell_out: its capabilities.
-        seed: whether one seed is one sound; otherwise its noise and tones are others each time.
+        seed: the same seed gives the same samples; if false, noise and tones differ each time.
         seconds_per_char: length of its takes.
         ballast_mb: memory it holds while loaded.
         record: a file that gets a line of JSON, `[text, seed]`, for every chunk it begins to speak.
-        cloning: whether it speaks like a recording: the pitch of its tone then depends on the recording's bytes.
-        curse: a file; while it holds words, a chunk with those words kills the worker. To be lifted from outside.
-        gate: a file with a number: each worker speaks so many chunks and no more until the number grows.
+        cloning: it can speak with a recording's voice: the pitch of its tone then depends on the recording's bytes.
+        curse: a file; while it holds words, a chunk with those words kills the worker.
+        gate: a file with a number: each worker speaks this many chunks, then waits until the number grows.
         later: a language with a model of its own, loaded when the first chunk in it comes; not with `inline`.
-        later_s: how long that takes; everything the worker holds waits meanwhile.
-        later_fails: that model cannot be had.
-        usd: what it costs, by `usd_per`; 0 is no price.
+        later_s: duration of loading that model; all chunks of the worker wait meanwhile.
+        later_fails: loading that model fails.
+        usd: its price per `usd_per`; 0 is no price.
     """
 
     host: Literal["process", "inline"] = "process"
@@ -102,18 +103,18 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What happens to a chunk.
+    """The behaviour of the scripted backend for one chunk.
 
     Args:
-        delay_s, chunk_delay_s: both are waited for, in every chunk; a cancel is heard meanwhile.
-        fail: answers ChunkFailed, with this message if it is one; `kind` and `retryable` go with it.
-        raises: raises out of `synthesize`, which ends the worker.
-        crash: kills its own process.
-        hang: neither speaks nor listens, for ever.
-        pcm: what the take holds; `nothing` gives no take at all.
-        takes: what the takes of one text hold, one after the other, the last of them from then on; instead of `pcm`.
-        instructions: how it is to be spoken; every wording has a tone of its own.
-        only: the options above hold for chunks with this text in them; the others are spoken as usual.
+        delay_s, chunk_delay_s: seconds to wait, added, before each chunk's event; a cancel is noticed meanwhile.
+        fail: give ChunkFailed, with this message if it is a text, and with `kind` and `retryable`.
+        raises: raise out of `synthesize`, which ends the worker.
+        crash: kill its own process.
+        hang: block for ever.
+        pcm: content of the take.
+        takes: contents of the takes of one text, in order, the last one repeated; replaces `pcm`.
+        instructions: speaking style; each wording gives another tone.
+        only: the options above apply to chunks that contain this text; others are spoken as usual.
     """
 
     delay_s: float = 0.0
@@ -131,7 +132,7 @@ class ScriptedOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ScriptedBackend:
-    """See the module."""
+    """A backend for tests, with the behaviour that its settings and options choose."""
 
     name = "scripted"
     api_version = 1
@@ -144,11 +145,11 @@ class ScriptedBackend:
         self._ballast: Any = None
         self._later_loaded = False
         self._progress: Progress = lambda _share, _text: None
-        self._told: Counter[str] = Counter()
+        self._takes_given: Counter[str] = Counter()
         self._spoken = 0
 
     def capabilities(self) -> Capabilities:
-        """As its settings say."""
+        """See Backend; taken from the settings."""
         settings = self._settings
         return Capabilities(
             languages=settings.languages,
@@ -164,19 +165,19 @@ class ScriptedBackend:
         )
 
     def voices(self) -> tuple[Voice, ...]:
-        """Two, so that a voice can be chosen: the second is an octave higher."""
+        """List two voices; the second is an octave higher."""
         return (
             Voice("low", self._settings.languages, "low-1", "a tone"),
             Voice("high", self._settings.languages, "high-1", "the same an octave higher"),
         )
 
     def revision(self) -> str:
-        """As its settings say."""
+        """See Backend; taken from the settings."""
         settings = self._settings
         return settings.loaded_revision or settings.revision if self._loaded else settings.revision
 
     def load(self, progress: Progress) -> None:
-        """In ten steps, then as its settings say."""
+        """Report ten steps of progress, then load or fail as the settings say."""
         settings = self._settings
         for step in range(10):
             progress(step / 10, "pretending")
@@ -194,11 +195,11 @@ class ScriptedBackend:
         self._progress, self._loaded = progress, True
 
     def synthesize(self, feed: Any) -> Iterator[Event] | AsyncIterator[Event]:
-        """A loop like a batching decoder's: at each step it takes what it has room for and ends what is done."""
+        """Speak as a batching decoder does: each step takes chunks up to `concurrency` and ends those that are due."""
         return self._inline(feed) if self._settings.host == "inline" else self._batch(feed)
 
     def unload(self) -> None:
-        """Let go of the ballast."""
+        """Free the ballast."""
         self._ballast, self._loaded, self._later_loaded = None, False, False
 
     def _batch(self, feed: Feed) -> Iterator[Event]:
@@ -262,7 +263,7 @@ class ScriptedBackend:
     def _speak(self, chunk: Chunk) -> Iterator[Event]:
         asked = _options(chunk)
         if self._lacks_model(chunk):
-            error = f"the model of {chunk.language} cannot be had (unset later_fails)"
+            error = f"the model of {chunk.language} cannot be loaded (unset later_fails)"
             yield ChunkFailed(chunk.id, error, kind="unavailable")
             return
         if self._settings.record:
@@ -285,8 +286,8 @@ class ScriptedBackend:
     def _kind(self, chunk: Chunk, asked: ScriptedOptions) -> PcmKind:
         if not asked.takes:
             return asked.pcm
-        nth = self._told[chunk.text]
-        self._told[chunk.text] += 1
+        nth = self._takes_given[chunk.text]
+        self._takes_given[chunk.text] += 1
         return asked.takes[min(nth, len(asked.takes) - 1)]
 
     def _is_cursed(self, text: str) -> bool:
@@ -298,8 +299,8 @@ class ScriptedBackend:
     def _pcm(self, chunk: Chunk, kind: PcmKind) -> Pcm:
         samples = max(1, round(len(chunk.text) * self._settings.seconds_per_char * self._settings.rate))
         seed = chunk.seed if self._settings.seed else os.urandom(8).hex()
-        told = f"{seed}:{chunk.text}{_options(chunk).instructions}"
-        digest = hashlib.sha256(told.encode()).digest()
+        source = f"{seed}:{chunk.text}{_options(chunk).instructions}"
+        digest = hashlib.sha256(source.encode()).digest()
         if kind == "empty":
             return np.zeros(0, np.float32)
         if kind == "silence":
@@ -351,7 +352,7 @@ def _delay_s(chunk: Chunk) -> float:
 
 
 def _append(path: str, line: bytes) -> None:
-    # One write to a file opened for appending: lines of several workers never mix, and a kill cuts none.
+    # One write in append mode: lines of several workers never mix, and a kill cuts none.
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
         os.write(file, line)

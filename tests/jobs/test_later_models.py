@@ -31,7 +31,7 @@ async def test_a_model_that_cannot_be_had_fails_its_own_jobs_and_no_others(tmp_p
         for n in range(2):
             failed = await caller.say(f"Sentence {n} is English.")
             assert failed["status"] == "FAILED"
-            assert failed["error"] == "Model not initialized: the model of en cannot be had (unset later_fails)"
+            assert failed["error"] == "Model not initialized: the model of en cannot be loaded (unset later_fails)"
             sound_of(await caller.say(f"Der Satz {n} ist deutsch.", language="de"))
         assert await restarts(caller) == 0
 
