@@ -1,4 +1,4 @@
-"""The Chatterbox plugin: what it is, and which engine speaks."""
+"""The Chatterbox plugin: describes the models, loads them and chooses the engine."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from backends.interface import (
 )
 
 DISTRIBUTIONS = ("videopython-chatterbox", "chatterbox-tts")
-"""Packages that bring the module `chatterbox`, the preferred one first."""
+"""Packages that contain the module `chatterbox`, the preferred one first."""
 
 _ENGLISH_CHUNKS = ChunkRule(40, 240, Limit(300))
 _CHUNKS = ChunkRule(40, 240, Limit(300, "utf8_bytes"))
-"""Of any language: 300 Chinese characters would be a minute of speech, and no model speaks more than 40 s."""
+"""The rule for all languages: 300 Chinese characters would be a minute of speech, and no model speaks over 40 s."""
 
 _CURE = "pip install 'voxgate[chatterbox]'"
 
@@ -50,10 +50,10 @@ class ChatterboxBackend:
         self._settings = settings
         self._context = context
         self._engine: Switch | None = None
-        self._identities: dict[str, str] = {}  # of the models, as they were when the revision was told
+        self._identities: dict[str, str] = {}  # of each model's files, at the time of `revision`
 
     def capabilities(self) -> Capabilities:
-        """The same seed gives the same tokens in any company; with `deterministic`, or on a CPU, the same bytes."""
+        """See Backend. A seed gives the same tokens in any batch; with `deterministic`, or on a CPU, the same bytes."""
         return Capabilities(
             languages=self._languages(),
             sample_rate=24_000,
@@ -72,25 +72,25 @@ class ChatterboxBackend:
         )
 
     def voices(self) -> tuple[Voice, ...]:
-        """The voice that comes with the model, and the presets of this server."""
+        """List the built-in voice of the model and the presets of this server."""
         hashes = ["" if weights.absent else weights.voice_hash() for weights in self._weights()]
         content = hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
         builtin = Voice("default", self._languages(), content, "the voice that comes with Chatterbox")
         return (builtin, *presets(self._settings.voices_dir, self._languages()))
 
     def revision(self) -> str:
-        """Version of the package, identity of the weights, and every setting that shapes the sound."""
+        """Return the package version and a hash of the weights' identity and all settings that shape the sound."""
         settings, version = self._settings, _version()
         shaping: tuple[object, ...] = (
             settings.allowed, settings.engine, settings.dtype, settings.deterministic, settings.steps,
             settings.heard_s, self._files(),
         )  # fmt: skip
-        if settings.deterministic:  # its fixed shapes, and how sums are parted, are part of its bytes
+        if settings.deterministic:  # batch shapes and the number of threads change the bytes
             shaping += (settings.slots, self._context.threads)
         return f"{version}-{hashlib.sha256(repr(shaping).encode()).hexdigest()[:12]}"
 
     def load(self, progress: Progress) -> None:
-        """Get the files, load them, build the engine."""
+        """Download missing files, load the model, build the engine."""
         _version()
         progress(0.0, "importing PyTorch")
         try:
@@ -122,14 +122,14 @@ class ChatterboxBackend:
         return self._engine.synthesize(feed)
 
     def unload(self) -> None:
-        """Let go of the model."""
+        """Free the models."""
         if self._engine is not None:
             self._engine.close()
         self._engine = None
 
     def models(self) -> tuple[ModelFiles, ...]:
-        """The files of the models that may be loaded."""
-        return tuple(inventory.listed(settings, self._context) for settings in self._each())
+        """See ModelStore."""
+        return tuple(inventory.list_files(settings, self._context) for settings in self._each())
 
     def pull(self, progress: Progress) -> None:
         """See ModelStore."""
@@ -145,7 +145,7 @@ class ChatterboxBackend:
         return tuple(f"{name}: {fault}" if several else fault for name, fault in faults)
 
     def _each(self) -> list[ChatterboxSettings]:
-        """The settings as each model that may be loaded reads them."""
+        """List the settings for each allowed model."""
         return [self._settings.of(name) for name in self._settings.allowed]
 
     def _languages(self) -> tuple[str, ...]:
@@ -153,10 +153,10 @@ class ChatterboxBackend:
         return tuple(sorted(spoken))
 
     def _weights(self) -> list[Weights]:
-        """Of each model that may be loaded; some may be absent.
+        """Locate the weights of each allowed model; some may be absent.
 
         Raises:
-            BackendUnavailable: all of them are.
+            BackendUnavailable: all are absent.
         """
         found = [locate(settings, self._context) for settings in self._each()]
         if all(weights.absent for weights in found):
@@ -164,12 +164,12 @@ class ChatterboxBackend:
         return found
 
     def _files(self) -> tuple[object, ...]:
-        """What is read from the disk."""
+        """List the identities of all files that are read."""
         words = segmenter.identity(self._context.model_dir) if "zh" in self._languages() else ()
         return *map(_identity, self._weights()), *words
 
     def _start(self, name: str, device: Any, progress: Progress) -> Engine:
-        """Get the files of a model, load them, build its engine."""
+        """Download a model's missing files, load it, build its engine."""
         from backends.chatterbox import device as devices
         from backends.chatterbox import loading
 
@@ -177,8 +177,10 @@ class ChatterboxBackend:
         settings = self._settings.of(name)
         weights = locate(settings, self._context)
         if not weights.absent and weights.identity() != self._identities[name]:
-            # What it said would be cached as the sound of the files that were there when the revision was told.
-            raise BackendUnavailable(f"the files in {weights.folder} came or changed meanwhile", "restart the server")
+            # Its takes would be cached under the revision of the old files.
+            raise BackendUnavailable(
+                f"the files in {weights.folder} have changed since the start", "restart the server"
+            )
         inventory.fetch(
             weights,
             self._context,
@@ -191,7 +193,7 @@ class ChatterboxBackend:
         return self._build(model, settings, device)
 
     def _start_later(self, name: str, device: Any, progress: Progress) -> Engine:
-        """The same in a worker that is up; what it holds waits until the end is told, however it ends."""
+        """Start a further model in a running worker; chunks wait until it reports a share of 1, also after an error."""
         try:
             return self._start(name, device, progress)
         finally:
@@ -223,7 +225,7 @@ def _part(progress: Progress, nth: int, of: int) -> Progress:
 
 
 def _version() -> str:
-    """Which package would be imported, and its version: the first on the path, where both are installed."""
+    """Return name and version of the package `chatterbox` is imported from: the first on the path, if both exist."""
     places = {str(entry): nth for nth, entry in reversed(list(enumerate(sys.path)))}
     found = []
     for name in DISTRIBUTIONS:

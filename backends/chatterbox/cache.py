@@ -1,4 +1,4 @@
-"""The key-value cache of the token decoder: allocated before it is needed, grown in blocks."""
+"""The key-value cache of the token decoder: allocated in advance, in blocks of positions."""
 
 from __future__ import annotations
 
@@ -8,27 +8,26 @@ from typing import TypeAlias
 import torch
 
 BLOCK = 64
-"""Positions it grows by; attention also looks at whole blocks, so that few shapes occur."""
+"""Positions the cache grows by; attention also reads whole blocks, so that few shapes occur."""
 
 Allocate: TypeAlias = Callable[[tuple[int, ...], torch.dtype, torch.device], torch.Tensor]
-"""Gives a tensor of zeros. A seam: tests pass one that runs out of memory."""
+"""A function that returns a tensor of zeros; tests pass one that runs out of memory."""
 
 
 def allocate_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """The allocator of PyTorch."""
+    """Allocate zeros with PyTorch."""
     return torch.zeros(shape, dtype=dtype, device=device)
 
 
 def in_blocks(positions: int) -> int:
-    """The next multiple of BLOCK."""
+    """Round up to a multiple of BLOCK."""
     return -(-positions // BLOCK) * BLOCK
 
 
 class KvCache:
     """Keys and values of `rows` sequences, one tensor (rows, heads, positions, head width) per layer.
 
-    Zeros, not rubbish, where nothing was written: masked attention weighs such a position with 0, and 0 times NaN
-    would be NaN.
+    Positions that were not written must be zero: masked attention multiplies them by 0, and 0 times NaN would be NaN.
     """
 
     def __init__(
@@ -42,11 +41,11 @@ class KvCache:
 
     @property
     def positions(self) -> int:
-        """Positions each row has room for."""
+        """Number of positions in each row."""
         return int(self.values[-1].shape[2])
 
     def reserve(self, positions: int) -> None:
-        """Make room for so many positions; what is stored stays. Layer by layer, so no more than one is there twice."""
+        """Grow to at least `positions` and keep the content. Layer by layer: only one layer exists twice at a time."""
         need = in_blocks(positions)
         for tensors in (self.keys, self.values):
             for layer, old in enumerate(tensors):
@@ -56,12 +55,12 @@ class KvCache:
                     tensors[layer] = new
 
     def move(self, source: int, target: int) -> None:
-        """Copy a row over another."""
+        """Copy row `source` to row `target`."""
         for tensor in (*self.keys, *self.values):
             tensor[target] = tensor[source]
 
     def clear(self, row: int) -> None:
-        """Forget a row, NaN included."""
+        """Set a row to zero, which also removes NaN."""
         for tensor in (*self.keys, *self.values):
             tensor[row].zero_()
 

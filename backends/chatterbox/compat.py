@@ -1,4 +1,4 @@
-"""What Chatterbox and the packages under it need to be imported and to load beside a current PyTorch, offline."""
+"""Patches that let Chatterbox and its dependencies import and load with a current PyTorch, offline."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ _SHORT_TEXT = 5
 
 
 def prepare() -> None:
-    """Make `import chatterbox.tts` work; call it first. Does nothing the second time.
+    """Make `import chatterbox.tts` work; call it before that import. A second call does nothing.
 
     Raises:
         ImportError: PyTorch or torchaudio is not installed.
     """
-    os.environ.setdefault("TQDM_DISABLE", "1")  # upstream draws a bar for each chunk into our log
+    os.environ.setdefault("TQDM_DISABLE", "1")  # upstream prints a progress bar for each chunk, into our log
     ensure_pkg_resources()
     ensure_torchaudio()
 
 
 def ensure_torchaudio() -> None:
-    """Import torchaudio without its native extension where that cannot be loaded.
+    """Import torchaudio, without its native extension if that cannot be loaded.
 
     The torchaudio 2.11 of PyPI is built for CUDA 13 and raises OSError beside a CPU build of PyTorch. Chatterbox,
     s3tokenizer and perth use its Python parts only (resampling, filter banks, spectrograms).
@@ -50,9 +50,9 @@ def ensure_torchaudio() -> None:
 
 
 def ensure_pkg_resources() -> None:
-    """Stand in for the part of pkg_resources that resemble-perth 1.0.1 needs to find its watermark model.
+    """Replace the part of pkg_resources that resemble-perth 1.0.1 needs to find its watermark model.
 
-    setuptools 81 dropped that module; perth swallows the ImportError and then has no watermarker at all.
+    setuptools 81 dropped that module; perth ignores the ImportError and then has no watermarker at all.
     """
     if importlib.util.find_spec("pkg_resources") is None:
         stub: Any = types.ModuleType("pkg_resources")
@@ -62,13 +62,13 @@ def ensure_pkg_resources() -> None:
 
 @contextlib.contextmanager
 def files_from(folder: Path) -> Iterator[None]:
-    """Let the multilingual tokenizer read its table of Chinese characters from `folder`, and fetch nothing.
+    """Make the multilingual tokenizer read its table of Chinese characters from `folder`, without downloads.
 
-    Upstream downloads the table again, at any revision, and for each language the model of a word segmenter that
-    Chinese alone needs, both into folders of their own choosing. See segmenter.py for the latter.
+    Upstream downloads the table again, at any revision, and for every language the model of a word segmenter that only
+    Chinese needs, both into folders of their own. See segmenter.py for the segmenter.
 
-    Pickled tensors come to the host first. For a GPU upstream takes them to the one they were saved from, which may
-    be another, or not there.
+    Pickled tensors are loaded to the CPU first. Upstream loads them to the GPU they were saved from, which may be
+    another one or missing.
     """
     torch: Any = importlib.import_module("torch")
     tokenizer: Any = importlib.import_module("chatterbox.models.tokenizers.tokenizer")
@@ -83,22 +83,22 @@ def files_from(folder: Path) -> Iterator[None]:
         tokenizer.hf_hub_download, converter._init_segmenter, torch.load = download, init, load
 
 
-def mend() -> None:
-    """Mend what of upstream's own code stands in the way; once it can be imported.
+def patch_upstream() -> None:
+    """Patch faults of upstream's code; call it after `prepare`.
 
     Turbo's mel decoder prints a line for each chunk. The multilingual model of chatterbox-tts 0.1.7 fails on texts
     of up to five tokens.
     """
     flow: Any = importlib.import_module("chatterbox.models.s3gen.flow_matching")
-    flow.print = _say_nothing
+    flow.print = _print_nothing
     guard_short_texts(importlib.import_module(_ANALYZER).AlignmentStreamAnalyzer)
 
 
 def guard_short_texts(analyzer: Any) -> None:
-    """Make a step of upstream's alignment analyzer work for texts of up to five tokens (upstream issue 548).
+    """Make upstream's alignment analyzer work for texts of up to five tokens (upstream issue 548).
 
-    0.1.7 looks for repetitions among all but the last five text tokens, of which there are none then: IndexError, in
-    the middle of the step. The rest of it is done here as 0.1.7.post2 does it, which leaves that one check out.
+    0.1.7 looks for repetitions among all but the last five text tokens. For such texts there are none, and the step
+    raises IndexError in its middle. The wrapper then does the rest as 0.1.7.post2 does, which omits that check.
     """
     theirs = analyzer.step
     if theirs.__module__ == __name__:
@@ -124,8 +124,8 @@ def guard_short_texts(analyzer: Any) -> None:
     analyzer.step = step
 
 
-def mend_loudness(model: Any) -> None:
-    """Let Turbo prepare a voice beside NumPy 2, where its loudness normalising turns float32 into float64."""
+def keep_float32_loudness(model: Any) -> None:
+    """Keep float32 in Turbo's loudness normalisation, which returns float64 with NumPy 2; else no voice can be made."""
     theirs = model.norm_loudness
     model.norm_loudness = lambda wav, *rest, **named: theirs(wav, *rest, **named).astype(wav.dtype, copy=False)
 
@@ -139,5 +139,5 @@ def _without_alignment(function: Any) -> Any:
     return function
 
 
-def _say_nothing(*_: Any, **__: Any) -> None:
-    """In place of `print`."""
+def _print_nothing(*_: Any, **__: Any) -> None:
+    """Replace `print`."""

@@ -1,4 +1,4 @@
-"""What a voice is to the model: tensors made of a reference recording, kept by content hash."""
+"""Voice conditionals: tensors the model computes from a voice's recording, cached by content hash."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from backends.chatterbox.device import is_lost, is_out_of_memory
 from backends.interface import Voice
 
 KEPT = 64
-"""Voices kept; one is about half a megabyte."""
+"""Number of cached voices; one is about half a megabyte."""
 
 _FRAMES_PER_TOKEN = 2
 _TOKENS_PER_S = 25
 
 
 class VoiceConds:
-    """The conditionals of one voice on the device; never changed.
+    """The conditionals of one voice on the device; they must not be changed.
 
     Args:
         key: the voice's content hash.
@@ -34,7 +34,7 @@ class VoiceConds:
         self.gen = _shorten(conds.gen, int(reference_s * _TOKENS_PER_S))
 
     def t3_cond(self, exaggeration: float) -> Any:
-        """Upstream's T3Cond with this exaggeration."""
+        """Build upstream's T3Cond with this exaggeration."""
         theirs = self.t3
         return type(theirs)(
             speaker_emb=theirs.speaker_emb,
@@ -44,11 +44,13 @@ class VoiceConds:
 
 
 class VoiceConditionals:
-    """The conditionals of the voices in use, at most KEPT of them.
+    """A cache of voice conditionals; the least recently used are dropped.
 
     Args:
-        model: upstream's; its `conds` are the built-in voice.
-        longer_than_s: a recording must be.
+        model: upstream's model; its `conds` are the built-in voice.
+        reference_s: seconds of the recording the mel decoder reads.
+        kept: number of cached voices.
+        longer_than_s: a recording must be longer than this.
     """
 
     def __init__(self, model: Any, reference_s: float = 10.0, kept: int = KEPT, *, longer_than_s: float = 0.0) -> None:
@@ -63,10 +65,10 @@ class VoiceConditionals:
         return len(self._known)
 
     def of(self, voice: Voice) -> VoiceConds:
-        """The conditionals of a voice; made on first use.
+        """Return the conditionals of a voice, computed on first use.
 
         Raises:
-            ValueError: its recording cannot be read or is too short.
+            ValueError: the voice's recording cannot be read or is too short.
         """
         found = self._known.get(voice.content_hash)
         if found is None:
@@ -82,13 +84,13 @@ class VoiceConditionals:
             return self._builtin
         recording = Path(voice.material)
         try:
-            seconds = soundfile.info(recording).duration  # librosa would go on to try every decoder of the machine
+            seconds = soundfile.info(recording).duration  # librosa would try every decoder of the machine
             if seconds > self._longer_than_s:
                 with torch.inference_mode():
                     self._model.prepare_conditionals(str(recording))
         except (OSError, RuntimeError, AssertionError, ValueError) as error:
             if is_out_of_memory(error) or is_lost(error):
-                raise  # not the recording's fault
+                raise  # a fault of the device
             kind = type(error).__name__
             raise ValueError(f"the recording of voice {voice.name!r} cannot be used ({kind})") from error
         if seconds <= self._longer_than_s:

@@ -1,4 +1,4 @@
-"""Which device a worker computes on, and what it can do there."""
+"""The device a worker computes on: choosing it, its data types, and its errors."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from backends.interface import BackendUnavailable
 
 _CPU_BUILD = "this PyTorch is a CPU build"
 _HAS_BF16 = (8, 0)
-"""CUDA's compute capability of the first GPUs that multiply in bf16; older ones emulate it, slower than fp32."""
+"""First CUDA compute capability with bf16 multiplication; older GPUs emulate it, slower than fp32."""
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto` takes the first CUDA GPU, else the CPU.
+    """Choose a device; `auto` means the first CUDA GPU, else the CPU.
 
     Raises:
-        BackendUnavailable: the device that was asked for is not there.
+        BackendUnavailable: the named device does not exist.
     """
     if wanted == "auto":
         return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
@@ -38,17 +38,17 @@ def choose_device(wanted: str) -> torch.device:
 
 
 def enter(device: torch.device) -> None:
-    """Make it the one this thread means where none is named; each thread has its own, on CUDA the first GPU.
+    """Make `device` the current CUDA device of this thread; the default is the first GPU.
 
-    What PyTorch does for a thread, pinning memory for one, it does on that one: there a worker of another GPU would
-    hold some hundred megabytes, which may be somebody else's.
+    PyTorch uses the current device for some work, such as pinning memory: a worker of another GPU would then occupy
+    some hundred megabytes on the first one.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
 
 
 def choose_dtype(settings: ChatterboxSettings, device: torch.device) -> torch.dtype:
-    """Of the token decoder; a deterministic one computes in fp32 whatever else is set."""
+    """Choose the data type of the token decoder; `deterministic` always means fp32."""
     if settings.deterministic or settings.dtype == "fp32":
         return torch.float32
     if settings.dtype == "bf16" or (device.type == "cuda" and torch.cuda.get_device_capability(device) >= _HAS_BF16):
@@ -57,7 +57,7 @@ def choose_dtype(settings: ChatterboxSettings, device: torch.device) -> torch.dt
 
 
 def fix_arithmetic(deterministic: bool) -> None:
-    """fp32 means fp32: no TF32, and for `deterministic` no search for the fastest kernel either."""
+    """Turn off TF32 and the search for the fastest kernel; with `deterministic`, use deterministic kernels only."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
@@ -77,31 +77,31 @@ _Lost: type[BaseException] | tuple[()] = getattr(torch, "AcceleratorError", ())
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocator failed, on a GPU (PyTorch's, cuBLAS's, cuDNN's, cuFFT's) or on the CPU."""
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _says(error, _OUT_OF_MEMORY)
+    """Return whether an allocator failed, on a GPU (PyTorch's, cuBLAS's, cuDNN's, cuFFT's) or on the CPU."""
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or _contains(error, _OUT_OF_MEMORY)
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether the device itself is in error: on CUDA nothing works in this process any more, so it must end.
+    """Return whether the device itself is in error: on CUDA nothing works in this process any more, so it must end.
 
-    PyTorch has a class for that since 2.8, but not for what its libraries run into.
+    PyTorch has a class for this since 2.8, but not for errors of its libraries.
     """
-    return not is_out_of_memory(error) and (isinstance(error, _Lost) or _says(error, _LOST))
+    return not is_out_of_memory(error) and (isinstance(error, _Lost) or _contains(error, _LOST))
 
 
-def _says(error: BaseException, words: tuple[str, ...]) -> bool:
+def _contains(error: BaseException, words: tuple[str, ...]) -> bool:
     return isinstance(error, RuntimeError) and any(some in str(error).lower() for some in words)
 
 
 def to_device(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A host tensor there; a GPU is not waited for."""
+    """Copy a host tensor to the device, without waiting for a GPU."""
     if device.type != "cuda":
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def release_memory(device: torch.device) -> None:
-    """Give cached blocks back to the driver."""
+    """Return PyTorch's cached blocks to the driver."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
     elif device.type == "mps":

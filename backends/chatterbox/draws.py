@@ -1,4 +1,4 @@
-"""The random numbers of one chunk: its own stream, so that its company never changes its sound."""
+"""The random numbers of one chunk: a stream of its own, so that other chunks never change its sound."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import torch
 
 
 class Draws:
-    """Generators seeded once per chunk and used by every stage in upstream's order.
+    """Random generators of one chunk, used by all stages in upstream's order.
 
-    Upstream draws from the device's default generator, and the phases of its vocoder always from the CPU's; on the
-    CPU that is one stream, and the bytes are upstream's after `torch.manual_seed(seed)`.
+    Upstream draws from the device's default generator, and the phases of its vocoder always from the CPU's. On the CPU
+    both are one stream, and the bytes equal upstream's after `torch.manual_seed(seed)`.
     """
 
     def __init__(self, seed: int, device: torch.device) -> None:
@@ -22,21 +22,21 @@ class Draws:
         self._cpu = self.generator if device.type == "cpu" else torch.Generator().manual_seed(seed)
 
     def again(self) -> Draws:
-        """The same numbers from the first one on."""
+        """Return a new stream with the same numbers, from the beginning."""
         return Draws(self.seed, self.device)
 
     def state(self) -> tuple[torch.Tensor, ...]:
-        """Where the streams are, for `restore`: work that failed is done again with the same numbers."""
+        """Return the position of the streams, for `restore`: failed work is repeated with the same numbers."""
         return self.generator.get_state(), self._cpu.get_state()
 
     def restore(self, state: tuple[torch.Tensor, ...]) -> None:
-        """Go back there."""
+        """Go back to a position from `state`."""
         self.generator.set_state(state[0])
         self._cpu.set_state(state[1])
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
-        """Code inside that draws from the default generators draws from this chunk's."""
+        """Make PyTorch's default generators draw from this chunk's streams inside the block."""
         pairs = [(_default(torch.device("cpu")), self._cpu)]
         if self._cpu is not self.generator:
             pairs.append((_default(self.device), self.generator))

@@ -1,4 +1,4 @@
-"""Getting a model's files from the Hugging Face hub, and knowing whether they are what the hub has."""
+"""Downloads a model's files from the Hugging Face hub and checks their content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from backends.chatterbox.weights import Weights
 from backends.interface import BackendUnavailable
 
 Bytes = Callable[[int, int | None], None]
-"""Called with how many bytes of a file are there, and how many it has if the hub said so."""
+"""A function called with the bytes of a file that have arrived, and its size if the hub tells it."""
 
 _BY_HAND = "check the network, or set model_path to a folder with the files"
 _BLOCK = 1 << 20
@@ -21,23 +21,23 @@ _SHA256_HEX, _GIT_HEX = 64, 40
 
 
 def offline() -> bool:
-    """Whether HF_HUB_OFFLINE forbids to ask the hub."""
+    """Return whether HF_HUB_OFFLINE forbids requests to the hub."""
     return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
 
 
 def download(weights: Weights, name: str, revision: str, token: str | None, report: Bytes) -> Path:
-    """Get one file; what the network cuts is resumed. Does nothing when it is there.
+    """Download one file, resuming after a broken connection. A file that is present is kept.
 
     Args:
         revision: a commit or a branch.
 
     Returns:
-        Where it is.
+        The path of the file.
 
     Raises:
-        BackendUnavailable: the hub does not give it, the disk does not take it, or it came changed.
+        BackendUnavailable: the hub refuses it, the disk is full or read-only, or its content is wrong.
     """
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # its cache is outside MODEL_CACHE_DIR; plain HTTP resumes too
+    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")  # Xet's cache is outside MODEL_CACHE_DIR; plain HTTP resumes too
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     try:
         import huggingface_hub
@@ -45,7 +45,7 @@ def download(weights: Weights, name: str, revision: str, token: str | None, repo
     except ImportError as error:
         raise BackendUnavailable("huggingface_hub is not installed", "pip install 'voxgate[chatterbox]'") from error
 
-    network: type[Exception] = errors.HTTPError  # of whichever client this version of the hub's library uses
+    network: type[Exception] = errors.HTTPError  # of the HTTP client that this version of the library uses
     try:
         path = Path(
             huggingface_hub.hf_hub_download(
@@ -63,16 +63,16 @@ def download(weights: Weights, name: str, revision: str, token: str | None, repo
     if not intact(path):
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        raise BackendUnavailable(f"{name} of {weights.repo} came changed from the hub", "try again")
+        raise BackendUnavailable(f"{name} of {weights.repo} arrived damaged from the hub", "try again")
     return path
 
 
 def intact(path: Path) -> bool:
-    """Whether a downloaded file has the content its name in the cache stands for; True where that cannot be told."""
+    """Return whether a downloaded file has the content of the hash in its cache name; True if it has no such name."""
     blob = path.resolve()
     wanted = blob.name
     if blob.parent.name != "blobs" or len(wanted) not in (_SHA256_HEX, _GIT_HEX):
-        return True  # a file system without links: only the size was checked, while it came
+        return True  # a file system without links: only the size was checked, by the download
     digest = hashlib.sha256()
     if len(wanted) == _GIT_HEX:
         digest = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
@@ -83,7 +83,7 @@ def intact(path: Path) -> bool:
 
 
 def _unavailable(error: Exception, errors: Any, what: str, store: Path) -> BackendUnavailable:
-    """The reason in our words, and what mends it."""
+    """Translate an error of the hub's library into a reason and a cure."""
     status = getattr(getattr(error, "response", None), "status_code", None)
     if isinstance(error, errors.LocalEntryNotFoundError):
         return BackendUnavailable(f"the hub cannot be reached for {what}", _BY_HAND)
@@ -103,7 +103,7 @@ def _unavailable(error: Exception, errors: Any, what: str, store: Path) -> Backe
 
 
 def _reporting(report: Bytes) -> type:
-    """What the hub's library takes for a progress bar; it draws nothing and tells `report`."""
+    """Build a progress bar class for the hub's library; it draws nothing and calls `report`."""
 
     class Bar:
         def __init__(self, *_: Any, total: int | None = None, initial: int = 0, **__: Any) -> None:
@@ -115,7 +115,7 @@ def _reporting(report: Bytes) -> type:
             return self
 
         def __exit__(self, *_: Any) -> None:
-            """Nothing was drawn."""
+            """Do nothing: no bar was drawn."""
 
         def update(self, n: int = 1) -> None:
             self.n += n

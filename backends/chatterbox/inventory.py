@@ -1,4 +1,4 @@
-"""The model files: which are there, getting those that are not, and whether they are whole."""
+"""Lists, downloads and checks the model files."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from backends.chatterbox.weights import PLACE, PULL, Weights, is_commit, locate,
 from backends.interface import BackendContext, BackendUnavailable, ModelFile, ModelFiles, Progress
 
 
-def listed(settings: ChatterboxSettings, context: BackendContext) -> ModelFiles:
-    """The files of the chosen model; looks at the disk only."""
+def list_files(settings: ChatterboxSettings, context: BackendContext) -> ModelFiles:
+    """List the files of the settings' model; looks at the disk only."""
     name, wanted = settings.model, MODELS[settings.model].files
     try:
         weights = locate(settings, context)
@@ -30,14 +30,14 @@ def listed(settings: ChatterboxSettings, context: BackendContext) -> ModelFiles:
 
 
 def fetch(weights: Weights, context: BackendContext, progress: Progress, *, forbidden: bool) -> None:
-    """Get the files that are missing, one after the other.
+    """Download the missing files, one after the other.
 
     Args:
-        progress: told the share of all of them, and which is coming.
-        forbidden: whether the hub may not be asked.
+        progress: gets the share of all missing files, and the name of the present one.
+        forbidden: the hub must not be asked.
 
     Raises:
-        BackendUnavailable: a file cannot be had.
+        BackendUnavailable: a file cannot be downloaded.
     """
     if forbidden or hub.offline() or not weights.commit:
         weights.require()
@@ -47,10 +47,10 @@ def fetch(weights: Weights, context: BackendContext, progress: Progress, *, forb
 
 
 def pull(settings: ChatterboxSettings, context: BackendContext, progress: Progress) -> None:
-    """Get what is missing, or newer where `hub_revision` names a branch. The setting `offline` is the server's.
+    """Download missing files, and newer ones if `hub_revision` names a branch. The setting `offline` does not apply.
 
     Raises:
-        BackendUnavailable: a file cannot be had.
+        BackendUnavailable: a file cannot be downloaded.
     """
     if settings.model_path is not None:
         locate(settings, context).require()
@@ -59,7 +59,7 @@ def pull(settings: ChatterboxSettings, context: BackendContext, progress: Progre
         raise BackendUnavailable("HF_HUB_OFFLINE forbids to ask the hub", "unset it")
     repo, revision, store = source(settings, context)
     if not is_commit(revision):
-        # Any file tells which commit the branch is at; the library notes that down where `locate` looks.
+        # Downloading any file makes the library store the branch's commit, which `locate` then reads.
         model = MODELS[settings.model]
         name = min(model.files, key=len)
         unplaced = Weights(model, store, repo, revision, store)
@@ -68,7 +68,7 @@ def pull(settings: ChatterboxSettings, context: BackendContext, progress: Progre
 
 
 def verify(settings: ChatterboxSettings, context: BackendContext) -> tuple[str, ...]:
-    """Read every file; what is wrong, a line each."""
+    """Read every file and return the faults, one line each."""
     try:
         weights = locate(settings, context)
     except BackendUnavailable as error:
@@ -122,7 +122,7 @@ class _Tensor(msgspec.Struct):
 
 
 def _safetensors_fault(path: Path) -> str:
-    """Source: the format's description, https://github.com/huggingface/safetensors."""
+    """Check header and size of a safetensors file. Source: https://github.com/huggingface/safetensors."""
     have = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -1,4 +1,4 @@
-"""The sampling options of a chunk with the model's defaults filled in."""
+"""The sampling options of a chunk, completed with the model's defaults."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from backends.chatterbox.settings import ChatterboxOptions
 
 TOKENS_PER_S = 25
 _CHAR_S = 1 / 14  # of English read aloud
-# Scripts whose characters are more than a letter: syllables, words.
+# Scripts whose characters are syllables or words.
 _SCRIPTS_S = {"CJK": 0.21, "HIRAGANA": 0.13, "KATAKANA": 0.13, "HANGUL": 0.18}
-_WORD_S = 0.38  # of a digit or a sign, where they are not spelled out
+_WORD_S = 0.38  # of a digit or a sign that is not spelled out
 _MIN_TOKENS, _MAX_TOKENS = 75, 1000
 
 
 class Knobs(msgspec.Struct, frozen=True):
-    """See ChatterboxOptions. A `top_p` of 0 always takes the likeliest token."""
+    """Sampling options; see ChatterboxOptions. A `top_p` of 0 always takes the likeliest token."""
 
     exaggeration: float = 0.5
     cfg_weight: float = 0.5
@@ -30,7 +30,7 @@ class Knobs(msgspec.Struct, frozen=True):
 
 
 def knobs_of(options: ChatterboxOptions, model: Model) -> Knobs:
-    """What a request asked for, else what upstream's `generate()` would take."""
+    """Combine a request's options with the defaults of upstream's `generate()`."""
     return Knobs(
         options.exaggeration,
         options.cfg_weight,
@@ -42,9 +42,9 @@ def knobs_of(options: ChatterboxOptions, model: Model) -> Knobs:
 
 
 def token_cap(text: str) -> int:
-    """Speech tokens after which a decoder that has not found its end is stopped: twice the usual pace and 2 s more.
+    """Return the number of speech tokens after which decoding is cut: twice the usual duration and 2 s more.
 
-    Without it a missed end speaks noise up to upstream's limit of 1000 tokens, 40 s.
+    Without it a chunk whose end token is missed is noise up to upstream's limit of 1000 tokens, 40 s.
     """
     usual = TOKENS_PER_S * sum(map(_seconds, text))
     return min(_MAX_TOKENS, max(_MIN_TOKENS, round(2 * usual) + 2 * TOKENS_PER_S))

@@ -1,4 +1,4 @@
-"""The transformer of T3 (Llama, 30 layers), without the attentions and hidden states that decoding does not need."""
+"""The transformer of T3 (Llama, 30 layers), without the attention maps and hidden states that decoding ignores."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class _Layer(NamedTuple):
 
 
 class Llama:
-    """Upstream's weights, projections that read the same input fused into one product.
+    """A Llama with upstream's weights; projections of the same input are fused into one product.
 
     Args:
         tfmr: upstream's LlamaModel; it is only read.
         dtype: of weights and activations.
-        beat: called before each layer; what it raises ends the pass.
+        beat: called before each layer; an exception aborts the pass.
     """
 
     def __init__(self, tfmr: Any, dtype: torch.dtype, beat: Callable[[], object] = lambda: None) -> None:
@@ -45,21 +45,21 @@ class Llama:
 
     @property
     def size(self) -> int:
-        """Parameters read in each step."""
+        """Number of parameters read in each step."""
         return sum(tensor.numel() for layer in self.layers for tensor in layer)
 
     def new_cache(self, rows: int, allocate: Allocate) -> KvCache:
-        """A cache that fits this model."""
+        """Allocate a cache for this model."""
         return KvCache(len(self.layers), rows, self.heads, self.width, self.dtype, self.device, allocate)
 
     def forward(self, x: torch.Tensor, at: torch.Tensor, cache: KvCache, first: int, span: int) -> torch.Tensor:
-        """Read new positions of consecutive rows, seeing all earlier ones; their keys and values go into the cache.
+        """Run new positions of consecutive rows with causal attention; store their keys and values in the cache.
 
         Args:
             x: (rows, new, hidden) embeddings.
             at: (rows, new) int64, the position of each.
-            first: the cache row of the first.
-            span: positions looked at, above all of `at`; the cache must have them.
+            first: the cache row of the first row of `x`.
+            span: number of positions attention reads, above all of `at`; the cache must have them.
 
         Returns:
             (rows, new, hidden) last hidden states, normalised.
@@ -68,7 +68,7 @@ class Llama:
         self._extend_rotary(span)
         cos, sin = self._cos[at][:, :, None, None], self._sin[at][:, :, None, None]
         unseen = torch.arange(span, device=x.device) > at[..., None]
-        # Added to the scores, and in their type: what it was in, each layer would have to make this of it.
+        # An additive mask in the scores' type: each layer would convert any other kind to this one.
         mask = torch.zeros(unseen.shape, dtype=self.dtype, device=x.device).masked_fill_(unseen, -torch.inf)[:, None]
         row = torch.arange(first, first + rows, device=x.device)[:, None]
         own = slice(first, first + rows)

@@ -1,4 +1,4 @@
-"""Load a published model, or say which file or tensor is wrong."""
+"""Loads a published model and names the file or tensor that is wrong."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CURE = "remove the file, so that it is downloaded again, or set model_path to a
 
 
 def load_model(weights: Weights, device: torch.device) -> Any:
-    """Upstream's model on the device, in eval mode.
+    """Load upstream's model to the device, in eval mode.
 
     Raises:
         BackendUnavailable: a file is missing or broken, or a tensor is missing or misshapen.
@@ -27,18 +27,18 @@ def load_model(weights: Weights, device: torch.device) -> Any:
     weights.require()
     module, name = weights.model.loader
     loader: Any = getattr(importlib.import_module(module), name)
-    compat.mend()
+    compat.patch_upstream()
     broken = _safetensors_error()
     try:
         with compat.files_from(weights.folder):
             model = loader.from_local(weights.folder, str(device))
-    except pickle.UnpicklingError as error:  # whose own advice is to trust the file
+    except pickle.UnpicklingError as error:  # its message advises to trust the file
         raise BackendUnavailable(
             f"a file of {weights.folder} cannot be loaded: it holds more than tensors", _CURE
         ) from error
     except (RuntimeError, MemoryError, KeyError, OSError, EOFError, ValueError, AssertionError, broken) as error:
         if is_lost(error):
-            raise  # not the file's fault
+            raise  # a fault of the device
         if is_out_of_memory(error):
             reason = f"there is no room for the model on {device}, or none in the host's memory on its way there"
             raise BackendUnavailable(reason, "free memory there or set DEVICE") from error
@@ -47,12 +47,12 @@ def load_model(weights: Weights, device: torch.device) -> Any:
     if model.conds is None:
         raise BackendUnavailable(f"{weights.folder}/conds.pt holds no voice", _CURE)
     if hasattr(model, "norm_loudness"):
-        compat.mend_loudness(model)
+        compat.keep_float32_loudness(model)
     return model
 
 
 def _check_mel_decoder(model: Any, weights: Weights) -> None:
-    """Upstream loads the English mel decoder leniently: a missing tensor would stay random and be heard as noise."""
+    """Check the English mel decoder's tensors: upstream ignores missing ones, which stay random and sound as noise."""
     path = weights.folder / "s3gen.safetensors"
     if path.name not in weights.model.files:
         return

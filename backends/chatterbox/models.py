@@ -1,4 +1,4 @@
-"""The published Chatterbox models: their files, where they are, what they speak."""
+"""The published Chatterbox models: their files, repositories and languages."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Model(msgspec.Struct, frozen=True):
     """One published model.
 
     Args:
-        repo: on the Hugging Face hub.
-        commit: of that repository; what this version was made for.
-        files: all of them are needed.
+        repo: its repository on the Hugging Face hub.
+        commit: the commit of that repository that this version supports.
+        files: names of all files it needs.
         loader: upstream's module and class.
         repetition_penalty, min_p, top_p: upstream's defaults.
-        longer_than_s: a recording to speak like must be.
+        longer_than_s: a voice's recording must be longer than this.
     """
 
     repo: str
@@ -74,13 +74,15 @@ MODELS = {
 
 
 def choose_model(allowed: Sequence[str], language: str, asked: str | None = None) -> str:
-    """The model of a request: the one it asks for, else the first that speaks its language.
+    """Choose the model of a request: the one it asks for, else the first one with its language.
 
     Args:
+        allowed: the models that may be loaded.
         language: BCP 47.
+        asked: the model the request asks for.
 
     Raises:
-        ValueError: no such model may be loaded, or it does not speak that language.
+        ValueError: that model may not be loaded, or no allowed model speaks the language.
     """
     primary = language.partition("-")[0].lower()
     if asked is not None and asked not in allowed:

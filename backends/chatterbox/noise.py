@@ -1,4 +1,4 @@
-"""Exponential noise for sampling: a row of it from each chunk's own stream."""
+"""Exponential noise for sampling: one row from the random stream of each chunk."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from backends.chatterbox.draws import Draws
 
 
 class Noise:
-    """Exponential(1) numbers as `Tensor.exponential_` draws them from each row's generator.
+    """Draws Exponential(1) numbers with the same bits as `Tensor.exponential_` with each row's generator.
 
-    On most CPUs PyTorch makes each of them of one uniform double, one after the other; drawing the uniforms of a row
+    On most CPUs PyTorch makes each number from one uniform double, one after the other. Drawing the uniforms of a row
     and taking the logarithms of all rows at once gives the same bits in a third of the time.
     """
 
     def __init__(self, draws: Sequence[Draws], device: torch.device) -> None:
         self._draws = draws
-        self._of_uniforms = device.type == "cpu" and _uniforms_serve()
+        self._of_uniforms = device.type == "cpu" and _uniforms_match()
         self._buffer = torch.empty(0, dtype=torch.float64 if self._of_uniforms else torch.float32, device=device)
 
     def like(self, p: torch.Tensor) -> torch.Tensor:
-        """The next numbers, (rows, any) float32 in the shape of `p`."""
+        """Draw the next numbers, (rows, any) float32 in the shape of `p`."""
         if self._buffer.shape != p.shape:
             self._buffer = self._buffer.new_empty(p.shape)
         if not self._of_uniforms:
@@ -36,8 +36,8 @@ class Noise:
 
 
 @functools.cache
-def _uniforms_serve() -> bool:
-    """Whether `exponential_` is -log(1 - u) of the generator's doubles here; on Intel's processors it is not."""
+def _uniforms_match() -> bool:
+    """Return whether `exponential_` is -log(1 - u) of the generator's doubles; on Intel's processors it is not."""
     theirs, ours = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
     expected = torch.empty(4096).exponential_(1, generator=theirs)
     made = torch.rand(4096, dtype=torch.float64, generator=ours)

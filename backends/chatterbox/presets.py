@@ -1,4 +1,4 @@
-"""Voices an operator offers to everybody: the recordings in a folder."""
+"""Preset voices: the recordings in the operator's folder `voices_dir`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SHORTEST_S, LONGEST_S = 3.0, 60.0
 
 
 def presets(folder: str | None, languages: tuple[str, ...]) -> tuple[Voice, ...]:
-    """A voice for each recording, named like its file without the ending.
+    """List a voice for each recording in a folder, named like its file without the ending.
 
     Raises:
-        BackendUnavailable: there is no such folder, or a file in it is no recording of 3 to 60 seconds.
+        BackendUnavailable: the folder does not exist, or a file in it is no recording of 3 to 60 seconds.
     """
     if folder is None:
         return ()
@@ -39,7 +39,7 @@ def presets(folder: str | None, languages: tuple[str, ...]) -> tuple[Voice, ...]
 
 @functools.lru_cache(1024)
 def _content(file: Path, size: int, changed_ns: int) -> str:
-    """Hash of a recording that was looked at; asked again only when size or time of the file change."""
+    """Check and hash a recording; the result is cached until size or time of the file change."""
     try:
         length_s = soundfile.info(file).duration
     except RuntimeError as error:

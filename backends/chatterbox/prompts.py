@@ -1,4 +1,4 @@
-"""What the token decoder reads before the text: the voice, read once and kept."""
+"""Prompts of the token decoder: the voice before the text, computed once and cached."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from backends.chatterbox.conditionals import VoiceConds
 from backends.chatterbox.llama import Llama
 
 KEPT = 16
-"""Prefixes kept; one is about 20 MB in bf16."""
+"""Number of cached prompts; one is about 20 MB in bf16."""
 
 
 class Prompt:
-    """A voice with an exaggeration, as T3 reads it.
+    """A voice with an exaggeration, as input of T3.
 
-    The unconditional prompt of any text is the voice, then bare text positions: a prefix of the longest such prompt.
-    The voice alone begins the conditional one. So one pass over voice and bare positions serves every text.
+    The unconditional prompt of a text is the voice and then text positions without text ("bare"): a prefix of the
+    longest such prompt. The conditional prompt begins with the voice. So one pass over voice and bare positions serves
+    all texts.
 
     Args:
         voice: (n, hidden) embeddings: speaker, perceiver, emotion.
         cache: keys and values of voice and bare positions in row 0.
-        bare: text positions in it.
+        bare: number of text positions in it.
     """
 
     def __init__(self, voice: torch.Tensor, cache: KvCache | None, bare: int) -> None:
@@ -36,7 +37,7 @@ class Prompt:
         return int(self.voice.shape[0])
 
     def copy_to(self, cache: KvCache, row: int, text: int) -> int:
-        """Fill a row with the voice and `text` bare positions; the number of positions written."""
+        """Fill a row with the voice and `text` bare positions; return the number of positions written."""
         assert self.cache is not None
         n = len(self) + text
         for source, target in zip((*self.cache.keys, *self.cache.values), (*cache.keys, *cache.values), strict=True):
@@ -45,11 +46,12 @@ class Prompt:
 
 
 class Prompts:
-    """The prompts in use, at most KEPT of them.
+    """A cache of prompts; the least recently used are dropped.
 
     Args:
         t3: upstream's T3.
-        reuse: keep keys and values too; without, only embeddings.
+        reuse: keep keys and values too, not only embeddings.
+        kept: number of cached prompts.
     """
 
     def __init__(self, t3: Any, llama: Llama, reuse: bool, allocate: Allocate, kept: int = KEPT) -> None:
@@ -60,7 +62,7 @@ class Prompts:
         return len(self._known)
 
     def of(self, conds: VoiceConds, exaggeration: float, text: int) -> Prompt:
-        """The prompt for a text of so many tokens."""
+        """Return the prompt of a voice for a text of `text` tokens."""
         key = (conds.key, exaggeration)
         found = self._known.get(key)
         if found is None or (self._reuse and found.bare < text):
@@ -73,7 +75,7 @@ class Prompts:
         return found
 
     def clear(self) -> None:
-        """Give the memory back."""
+        """Drop all prompts and free their memory."""
         self._known.clear()
 
     def _embed(self, conds: VoiceConds, exaggeration: float) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Signs of life, and ears for a cancel, while a model computes for long."""
+"""Heartbeats and cancel checks during long forward passes."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 INTERVAL_S = 0.1
 
 
-class Abandoned(Exception):
-    """Raised out of a model's forward pass when every chunk it worked for was cancelled."""
+class PassAborted(Exception):
+    """Raised inside a model's forward pass when all its chunks are cancelled; it aborts the pass."""
 
 
 class Pulse:
-    """Calls `listen` at most every INTERVAL_S from within the layers of some models.
+    """Calls `listen` from the layers of some models, at most once in INTERVAL_S.
 
-    A take of the full model lasts a minute on a CPU, and reading a prompt or a voice some seconds. Without this, its
-    worker would count as hung, and a cancelled chunk could only be ended by killing it.
+    A take of the full model lasts a minute on a CPU, and reading a prompt or a voice some seconds. Without these calls
+    the worker would count as hung, and a cancelled chunk would end only with a kill of the worker.
 
     Attributes:
-        listen: asks the feed about the chunks in hand; raises Abandoned when nobody wants them.
+        listen: asks the feed about the chunks of the pass; raises PassAborted when all are cancelled.
     """
 
     def __init__(self, *models: Any) -> None:
@@ -29,13 +29,13 @@ class Pulse:
         self._hooks = [layer.register_forward_pre_hook(self.beat) for model in models for layer in _layers(model)]
 
     def remove(self) -> None:
-        """Leave the models as they were."""
+        """Remove the hooks from the models."""
         for hook in self._hooks:
             hook.remove()
         self._hooks = []
 
     def beat(self, *_: Any) -> None:
-        """Listen, if it is time to; what is no module calls this itself."""
+        """Call `listen` when it is due. Code that is not a PyTorch module calls this itself."""
         now = time.monotonic()
         if self.listen is not None and now - self._last >= INTERVAL_S:
             self._last = now
@@ -43,8 +43,8 @@ class Pulse:
 
 
 def _layers(model: Any) -> list[Any]:
-    """What is in its lists of layers; of a model without such lists, its parts."""
-    from torch.nn import ModuleList  # not above: the gateway reads this module, and has no PyTorch
+    """List the layers in the model's module lists; the model's children if it has no such list."""
+    from torch.nn import ModuleList  # not above: the gateway imports this module and has no PyTorch
 
     lists = [block for block in model.modules() if isinstance(block, ModuleList)]
     return [layer for block in lists for layer in block] or list(model.children())

@@ -1,4 +1,4 @@
-"""The reference engine: upstream's `generate()`, one chunk at a time. What it says is right by definition."""
+"""The reference engine: upstream's `generate()`, one chunk at a time. Other engines are compared with it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from backends.chatterbox.conditionals import VoiceConditionals
 from backends.chatterbox.device import is_lost, is_out_of_memory
 from backends.chatterbox.knobs import Knobs, knobs_of, token_cap
 from backends.chatterbox.models import Model
-from backends.chatterbox.pulse import Abandoned, Pulse
+from backends.chatterbox.pulse import PassAborted, Pulse
 from backends.chatterbox.settings import ChatterboxSettings
-from backends.chatterbox.upstream import TokenBound, left_as_found
+from backends.chatterbox.upstream import TokenBound, restored
 from backends.interface import Chunk, ChunkFailed, Event, FailureKind, Feed, Pcm, Take
 
 _ALMOST_ZERO = 5e-324
-"""Above zero for upstream's `if cfg_weight > 0`, whose other branch crashes; zero once it is a float32 tensor."""
+"""Above zero for upstream's `if cfg_weight > 0`, whose other branch crashes; zero as a float32 tensor."""
 
 _UNSEGMENTED = (
     "not_segmented: Chinese is read without word boundaries: the segmenter's files are not in MODEL_CACHE_DIR"
@@ -30,7 +30,7 @@ class ReferenceEngine:
 
     Args:
         model: upstream's ChatterboxTTS, ChatterboxMultilingualTTS or ChatterboxTurboTTS.
-        facts: which one it is.
+        facts: the entry of that model in MODELS.
     """
 
     def __init__(self, model: Any, facts: Model, settings: ChatterboxSettings) -> None:
@@ -42,7 +42,7 @@ class ReferenceEngine:
         self._bound = TokenBound(model.t3)
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
-        """Chunk by chunk; a cancelled one is left in the middle."""
+        """Speak chunk by chunk; a cancel stops a chunk in its middle."""
         while chunks := feed.take(1, wait=True):
             for chunk in chunks:
                 if feed.cancelled(chunk.id):
@@ -52,19 +52,19 @@ class ReferenceEngine:
                     yield event
 
     def close(self) -> None:
-        """Leave the model as it was."""
+        """Remove the hooks and wrappers from the model."""
         self._pulse.remove()
         self._bound.remove()
 
     def _try(self, chunk: Chunk, feed: Feed) -> Event | None:
         def listen() -> None:
             if feed.cancelled(chunk.id):
-                raise Abandoned
+                raise PassAborted
 
         self._pulse.listen = listen
         try:
             return self._speak(chunk)
-        except Abandoned:
+        except PassAborted:
             return None
         except ValueError as error:
             return ChunkFailed(chunk.id, str(error), kind="invalid_input")
@@ -79,12 +79,12 @@ class ReferenceEngine:
     def _speak(self, chunk: Chunk) -> Take:
         knobs = knobs_of(chunk.options, self._facts)
         conds = self._voices.of(chunk.voice)
-        # A new one each time: upstream writes into the conditionals it is given.
+        # A new object each time: upstream changes the conditionals it gets.
         self._model.conds = type(self._model.conds)(conds.t3_cond(knobs.exaggeration), dict(conds.gen))
         self._bound.cap = token_cap(chunk.text)
         torch.manual_seed(chunk.seed)
-        # inference_mode also for the watermarker, which otherwise keeps its autograd graph
-        with torch.inference_mode(), left_as_found(self._model.t3):
+        # inference_mode also for the watermarker, which would keep its autograd graph
+        with torch.inference_mode(), restored(self._model.t3):
             wav = self._model.generate(chunk.text, **self._arguments(chunk, knobs))
         pcm: Pcm = np.ascontiguousarray(wav.squeeze(0).numpy(), np.float32)
         return Take(chunk.id, pcm, self._model.sr, tuple(self._warnings(chunk)))

@@ -1,7 +1,7 @@
-"""From speech tokens to sound: the mel decoder in batches of like length, the vocoder row by row.
+"""Turns speech tokens into sound: the mel decoder in batches of similar length, the vocoder row by row.
 
-Upstream runs one row at a time. Its layers are causal or masked but for one: the look-ahead of the encoder sees rows
-of padding that a bias has made non-zero, so those are set to zero again here.
+Upstream runs one row at a time. Its layers are causal or masked, except one: the look-ahead of the encoder reads
+padding that a bias has made non-zero, so the padding is set to zero again here.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from backends.chatterbox.draws import Draws
 from backends.interface import Pcm
 
 VALID_TOKENS = 6561
-"""Speech tokens below this are sounds; the others are marks."""
+"""Speech tokens below this are sounds; the others are control tokens."""
 
-_BUCKET = 64  # tokens; that much any rows of a batch may differ
+_BUCKET = 64  # tokens by which the rows of a batch may always differ
 _MELS = 80
 
 
 class Speech:
-    """The tokens of one chunk, to be heard.
+    """The speech tokens of one chunk, input of the mel decoder.
 
     Args:
-        key: the caller's name for it.
+        key: id of the chunk.
         tokens: (n,) int64, all below VALID_TOKENS, n > 0.
         gen: the voice for the mel decoder; see VoiceConds.
         draws: the chunk's random numbers after its tokens were drawn.
@@ -45,14 +45,14 @@ class Speech:
 
     @property
     def length(self) -> int:
-        """Tokens the mel decoder works on: those of the reference recording and its own."""
+        """Number of tokens the mel decoder reads: those of the voice's recording and of the chunk."""
         return int(self.gen["prompt_token"].shape[1]) + int(self.tokens.shape[0])
 
 
 def bucket(waiting: Sequence[Speech], rows: int) -> list[Speech]:
-    """The speech that waits longest, and up to `rows` - 1 others of about its length."""
+    """Choose a batch: the speech that waits longest, and up to `rows` - 1 others of similar length."""
     first = waiting[0]
-    apart = max(_BUCKET, first.length // 4)  # what rows are padded costs a quarter at most
+    apart = max(_BUCKET, first.length // 4)  # padding costs a quarter at most
     alike = [speech for speech in waiting if abs(speech.length - first.length) < apart]
     return alike[:rows]
 
@@ -60,15 +60,15 @@ def bucket(waiting: Sequence[Speech], rows: int) -> list[Speech]:
 def decode_mels(
     s3gen: Any, speeches: Sequence[Speech], steps: int = 10, allocate: Allocate = allocate_zeros
 ) -> list[torch.Tensor]:
-    """One batch through the mel decoder.
+    """Run one batch through the mel decoder.
 
     Args:
         s3gen: upstream's S3Gen.
         steps: Euler steps from noise to mel.
 
     Returns:
-        A mel (80, 2 n) for each, 50 frames a second. A batch of one has upstream's bytes after the same seed; in
-        larger ones products round differently, about 1e-6 of full scale.
+        A mel (80, 2 n) for each, 50 frames a second. A batch of one has upstream's bytes for the same seed; in larger
+        batches products round differently, by about 1e-6 of full scale.
     """
     flow, device = s3gen.flow, s3gen.device
     lengths = [speech.length for speech in speeches]
@@ -105,9 +105,9 @@ def decode_mels(
 
 
 def vocode(s3gen: Any, mel: torch.Tensor, draws: Draws) -> Pcm:
-    """The sound of one mel, faded in as upstream does; without a watermark.
+    """Turn one mel into samples, faded in as upstream does; without a watermark.
 
-    One row at a time: the vocoder's convolutions look both ways, and padding would be heard at the end.
+    One row at a time: the vocoder's convolutions read both ways, and padding would change the end of the sound.
     """
     with draws.lent():
         wave, _ = s3gen.hift_inference(mel[None])
@@ -131,16 +131,16 @@ def _encode(encoder: Any, x: torch.Tensor, counts: torch.Tensor) -> torch.Tensor
 
 
 def _mask(counts: torch.Tensor, longest: int) -> torch.Tensor:
-    """(rows, longest) bool: where there is something."""
+    """Return a mask (rows, longest) bool, true below each row's count."""
     return torch.arange(longest, device=counts.device) < counts[:, None]
 
 
 @contextlib.contextmanager
 def _masks(needed: bool) -> Iterator[None]:
-    """Let upstream's estimator make no more of its masks than it must.
+    """Save work with masks in upstream's estimator inside the block.
 
-    It looks at each of them on the host, 14 times a step, to warn of an empty row; we have none. Where no row is padded
-    the masks say nothing: attention then adds no zeros to its scores, and a GPU may take its fastest kernel.
+    Upstream reads each mask on the host, 14 times a step, to warn of an empty row; there is none. If no row is padded,
+    masks are not needed: attention then adds no zeros to its scores, and a GPU can use its fastest kernel.
     """
     decoder: Any = importlib.import_module("chatterbox.models.s3gen.decoder")
     theirs = decoder.add_optional_chunk_mask, decoder.mask_to_bias

@@ -1,4 +1,4 @@
-"""Choose the next token of every row at once, each by its own options and its own random numbers."""
+"""Samples the next token of all rows at once, each with its own options and random numbers."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from backends.chatterbox.noise import Noise
 
 
 class Sampler:
-    """The options of some rows as tensors (rows, 1).
+    """Samples tokens; it holds the options of the rows as tensors (rows, 1).
 
-    The order is upstream's: guidance, repetition penalty, temperature, min_p, top_p. The choice is the argmax of
-    p / Exponential(1), which is what `torch.multinomial` draws for one sample: the same seed gives the same token.
+    The order is upstream's: guidance, repetition penalty, temperature, min_p, top_p. The token is the argmax of
+    p / Exponential(1), as `torch.multinomial` draws one sample: the same seed gives the same token.
     """
 
     def __init__(self, knobs: Sequence[Knobs], draws: Sequence[Draws], device: torch.device) -> None:
@@ -31,14 +31,14 @@ class Sampler:
         self._noise = Noise(draws, device)
 
     def choose(self, conditional: torch.Tensor, unconditional: torch.Tensor, spoken: torch.Tensor) -> torch.Tensor:
-        """The next token of each row, -1 for a row whose logits are not finite.
+        """Choose the next token of each row, -1 for a row whose logits are not finite.
 
         Args:
             conditional, unconditional: (rows, vocabulary) float32 logits.
-            spoken: (rows, any) int64, tokens that were chosen before; any of them may be there twice.
+            spoken: (rows, any) int64, tokens that were chosen before; a token may occur more than once.
         """
         logits = (conditional - unconditional).mul_(self._cfg).add_(conditional)
-        broken = ~torch.isfinite(logits.sum(-1))  # one infinity or NaN makes the sum one
+        broken = ~torch.isfinite(logits.sum(-1))  # an infinity or NaN makes the sum not finite
         old = logits.gather(1, spoken)
         logits.scatter_(1, spoken, torch.where(old < 0, old * self._penalty, old / self._penalty))
         logits.div_(self._temperature)

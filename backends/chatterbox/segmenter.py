@@ -1,7 +1,7 @@
-"""Where words end in Chinese, which is written without spaces: upstream's segmenter, from files the operator put here.
+"""Word segmentation of Chinese, which is written without spaces: upstream's segmenter, from the operator's files.
 
-The multilingual model was trained on segmented text. Upstream gets the segmenter's model from GitHub whenever it loads,
-whatever the language. Here nothing is fetched: the files are in MODEL_CACHE_DIR, or Chinese is read unsegmented.
+The multilingual model was trained on segmented text. Upstream downloads the segmenter's model from GitHub at each load,
+for any language. Here nothing is downloaded: the files are in MODEL_CACHE_DIR, or Chinese is read unsegmented.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = "spacy_ontonotes"
-"""In MODEL_CACHE_DIR; the name of the archive of that model."""
+"""Folder of the segmenter's model in MODEL_CACHE_DIR; the name of its archive."""
 
 FILES = ("features.msgpack", "weights.npz")
 
 
 class Segmenter:
-    """Stands where upstream's is; the real one is made when the first Chinese text comes."""
+    """A replacement of upstream's segmenter, which is loaded for the first Chinese text."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._made: Any = None
 
     def cut(self, text: str) -> list[str]:
-        """The words of a text.
+        """Split a text into words.
 
         Raises:
             RuntimeError: the files cannot be loaded.
@@ -43,13 +43,13 @@ class Segmenter:
 
 
 def find_segmenter(model_dir: Path) -> Segmenter | None:
-    """The segmenter whose files are in MODEL_CACHE_DIR, if they are; loads nothing."""
+    """Return the segmenter, if its files are in MODEL_CACHE_DIR and its package is installed; loads nothing."""
     folder = model_dir / FOLDER
-    there = all((folder / name).is_file() for name in FILES)
-    return Segmenter(folder) if there and importlib.util.find_spec("spacy_pkuseg") else None
+    present = all((folder / name).is_file() for name in FILES)
+    return Segmenter(folder) if present and importlib.util.find_spec("spacy_pkuseg") else None
 
 
 def identity(model_dir: Path) -> tuple[int, ...]:
-    """Part of the revision of a model that reads Chinese: changes when the files come, go or change size."""
+    """Return the segmenter's part of the revision: the sizes of its files, or nothing if they are missing."""
     paths = [model_dir / FOLDER / name for name in FILES]
     return tuple(path.stat().st_size for path in paths) if all(path.is_file() for path in paths) else ()

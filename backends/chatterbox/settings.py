@@ -1,4 +1,4 @@
-"""What an operator may set for Chatterbox and what a request may ask of it."""
+"""The operator's settings of Chatterbox, and its request options."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ _Share = Annotated[float, Meta(ge=0.0, le=1.0)]
 
 
 class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`[backends.chatterbox]`; the device is the host's key beside them.
+    """The section `[backends.chatterbox]`; the device is a key of the host in the same section.
 
     Args:
         model: `english`, `multilingual` (23 languages) or `turbo` (English, smaller).
         models: the models requests may ask for, `["english", "multilingual"]`, as a variable `english,multilingual`;
             absent means `model` alone. `model` is loaded at the start, each other one when it is first needed.
         engine: `fast` decodes many chunks at once; `reference` calls upstream's `generate()`, one chunk at a time.
-            Multilingual and Turbo always go the second way.
+            Multilingual and Turbo always use `reference`.
         dtype: of the token decoder's weights; `auto` is bf16 on a CUDA GPU that computes in it (compute capability 8.0,
             Ampere, or newer), else fp32.
-        deterministic: the same bytes for a chunk in any company: fp32, fixed batch shapes, no shared mel batches.
+        deterministic: a chunk has the same bytes in any batch: fp32, fixed batch shapes, no shared mel batches.
         slots: chunks decoded at a time by the fast engine.
         model_path: a folder with the model's files, or with `models` one folder for each in it, named like the model;
             absent means the hub.
         repo: a repository of the hub with the same files as `model`; absent means Resemble AI's.
-        hub_revision: commit or branch of that repository; absent means the one this version was made for.
+        hub_revision: commit or branch of that repository; absent means the commit this version supports.
         offline: never ask the hub.
-        voices_dir: a folder of recordings, 3 to 60 s each (WAV, FLAC, Ogg, MP3), that everybody may speak with; a
+        voices_dir: a folder of recordings, 3 to 60 s each (WAV, FLAC, Ogg, MP3), that all tenants may use as voices; a
             voice is named like its file.
-        preset: `faithful` is upstream's sound; `fast` takes 6 flow steps and hears 5 s of the recording, for less than
+        preset: `faithful` is upstream's sound; `fast` takes 6 flow steps and reads 5 s of the recording, for less than
             half the work of the mel decoder.
         flow_steps: Euler steps from noise to mel, fewer are faster and rougher; absent means the preset's (10 or 6).
-        reference_s: seconds of the recording the mel decoder hears; absent means the preset's (10 or 5).
+        reference_s: seconds of the recording the mel decoder reads; absent means the preset's (10 or 5).
     """
 
     model: ModelName = "english"
@@ -59,7 +59,7 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     @property
     def heard_s(self) -> float:
-        """Seconds of the recording the mel decoder hears."""
+        """Seconds of the recording the mel decoder reads."""
         return self.reference_s or (10.0 if self.preset == "faithful" else 5.0)
 
     def __post_init__(self) -> None:
@@ -69,7 +69,7 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
     @property
     def batches(self) -> bool:
-        """Whether the fast engine runs."""
+        """True if the fast engine runs."""
         return self.engine == "fast" and "english" in self.allowed
 
     @property
@@ -79,7 +79,7 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
         return tuple(dict.fromkeys((self.model, *names)))
 
     def of(self, name: str) -> ChatterboxSettings:
-        """The settings as one of the allowed models reads them."""
+        """Return the settings for one of the allowed models."""
         own: dict[str, Any] = {"model": name, "models": None}
         if self.model_path is not None and len(self.allowed) > 1:
             own["model_path"] = f"{self.model_path}/{name}"
@@ -89,15 +89,15 @@ class ChatterboxSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True
 
 
 class ChatterboxOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`input.options`. An absent value is the model's own default.
+    """The request options `input.options`. An absent value means the model's default.
 
     Args:
-        model: one of the server's; absent means the first that speaks the language.
-        exaggeration: how expressive; 0.5 is neutral. Turbo ignores it.
-        cfg_weight: how closely the pace follows the text; 0 costs half the work. Turbo ignores it.
+        model: one of the server's models; absent means the first one that speaks the language.
+        exaggeration: expressiveness; 0.5 is neutral. Turbo ignores it.
+        cfg_weight: strength of guidance, by which the pace follows the text; 0 halves the work. Turbo ignores it.
         temperature: of sampling.
         min_p: tokens less likely than this share of the likeliest are never chosen; 0.05. Turbo ignores it.
-        top_p: only the likeliest tokens that together reach this probability are chosen from; 1, Turbo 0.95.
+        top_p: tokens are chosen from the likeliest that together reach this probability; 1, Turbo 0.95.
         repetition_penalty: against tokens that were already chosen; 1.2, multilingual 2.
     """
 

@@ -1,4 +1,4 @@
-"""As many slots of the token decoder as memory has room for."""
+"""Fits the number of the token decoder's slots to the memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from backends.interface import BackendUnavailable
 def build_decoder(
     t3: Any, settings: ChatterboxSettings, dtype: torch.dtype, allocate: Allocate, beat: Callable[[], object]
 ) -> T3Decoder:
-    """The decoder with the slots that were asked for, or half, or a quarter; see T3Decoder.
+    """Build the decoder with the slots of the settings, or a half or a quarter of them; see T3Decoder.
 
     Raises:
-        BackendUnavailable: not even one fits, or not all of a deterministic engine.
+        BackendUnavailable: not even one slot fits, or not all slots of a deterministic engine.
     """
     slots, fixed = settings.slots, settings.deterministic
     while True:
@@ -37,7 +37,7 @@ def build_decoder(
 
 
 def shrink(decoder: T3Decoder) -> None:
-    """Halve the slots of an empty decoder, again where that is not enough. Raises what the last one raised."""
+    """Halve the slots of an empty decoder, repeatedly if needed. Raises the last error if one slot does not fit."""
     while True:
         try:
             decoder.shrink()

@@ -1,4 +1,4 @@
-"""Several models on one device, one speaking at a time; each is loaded when the first chunk asks for it."""
+"""Runs several models on one device, one at a time; each is loaded for the first chunk that needs it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from backends.chatterbox.pulse import INTERVAL_S
 from backends.interface import BackendUnavailable, Chunk, ChunkFailed, Event, Feed
 
 RETRY_S = 30.0
-"""How long a model that could not be loaded is not tried again."""
+"""Seconds until a model that could not be loaded is tried again."""
 
 
 class Engine(Protocol):
-    """What speaks with one model."""
+    """An engine for one model."""
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
         """See Backend.synthesize."""
@@ -28,14 +28,14 @@ class Engine(Protocol):
 class Switch:
     """Gives each chunk to the engine of its model.
 
-    An engine goes on until a chunk of another model waits. Then it gets nothing new, finishes what it has, and the
-    engine of the chunk that waits longest is next: nobody starves, and the device has one user at a time.
+    An engine runs until a chunk of another model waits. Then it gets no new chunk, finishes those it has, and the
+    engine of the chunk that waits longest is next: no model starves, and one engine uses the device at a time.
 
     Args:
         name: of the model that is loaded.
         engine: its engine.
         make: loads another model; raises BackendUnavailable. Called from a thread.
-        choose: the model of a chunk; raises ValueError where none may speak it.
+        choose: returns the model of a chunk; raises ValueError if no model may speak it.
     """
 
     def __init__(
@@ -53,33 +53,33 @@ class Switch:
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
         """See Backend.synthesize."""
-        desk = _Desk(feed, self._choose)
+        queue = _ModelQueue(feed, self._choose)
         name = self._first
         while True:
             if name not in self._engines:
-                yield from self._load(name, desk)
+                yield from self._load(name, queue)
             if name in self._engines:
-                yield from self._engines[name].synthesize(_Line(desk, name))
-            yield from desk.refused()
-            if desk.closed and not desk.waiting:
+                yield from self._engines[name].synthesize(_ModelFeed(queue, name))
+            yield from queue.refused()
+            if queue.closed and not queue.waiting:
                 return
-            name = desk.waiting[0][0] if desk.waiting else name if name in self._engines else self._first
+            name = queue.waiting[0][0] if queue.waiting else name if name in self._engines else self._first
 
     def close(self) -> None:
-        """Let go of all engines."""
+        """Close all engines."""
         for engine in self._engines.values():
             engine.close()
 
-    def _load(self, name: str, desk: _Desk) -> Generator[Event]:
+    def _load(self, name: str, queue: _ModelQueue) -> Generator[Event]:
         until, error = self._broken.get(name, (0.0, ""))
         if time.monotonic() >= until:
-            error = self._load_meanwhile(name, desk)
+            error = self._load_in_thread(name, queue)
         if error:
-            for chunk in desk.pick(name):
+            for chunk in queue.pick(name):
                 yield ChunkFailed(chunk.id, error, kind="unavailable")
 
-    def _load_meanwhile(self, name: str, desk: _Desk) -> str:
-        """Load a model and show signs of life, which a worker that holds chunks must; what went wrong, if it did."""
+    def _load_in_thread(self, name: str, queue: _ModelQueue) -> str:
+        """Load a model in a thread and send heartbeats meanwhile; return the error, "" if there is none."""
         failures: list[str] = []
 
         def load() -> None:
@@ -87,26 +87,26 @@ class Switch:
                 self._engines[name] = self._make(name)
             except BackendUnavailable as error:
                 failures.append(str(error))
-            except Exception as error:  # noqa: BLE001 - the models that are loaded go on
+            except Exception as error:  # noqa: BLE001 - the loaded models go on speaking
                 failures.append(f"{type(error).__name__}: {error}")
 
         thread = threading.Thread(target=load, name=f"load-{name}")
         thread.start()
         while thread.is_alive():
-            desk.listen()
+            queue.listen()
             thread.join(INTERVAL_S)
         if failures:
-            gc.collect()  # parts of it may hold each other, and the memory that the other models need
+            gc.collect()  # reference cycles of the failed model may keep memory that other models need
             self._broken[name] = (time.monotonic() + RETRY_S, failures[0])
         return "".join(failures)
 
 
-class _Desk:
-    """Where chunks wait for the engine of their model, in the order they came.
+class _ModelQueue:
+    """The chunks that wait for the engine of their model, in the order they arrived.
 
     Attributes:
-        waiting: model and chunk.
-        closed: no more will come.
+        waiting: pairs of model and chunk.
+        closed: the feed is closed.
     """
 
     def __init__(self, feed: Feed, choose: Callable[[Chunk], str]) -> None:
@@ -117,10 +117,10 @@ class _Desk:
         self.closed = False
 
     def take(self, name: str, n: int, wait: bool) -> list[Chunk]:
-        """Up to `n` chunks of a model. None once another's wait, so that its engine comes to an end."""
+        """Return up to `n` chunks of a model; none once chunks of another model wait, so that its engine returns."""
         while True:
-            if mine := self.pick(name, n):
-                return mine
+            if picked := self.pick(name, n):
+                return picked
             if self.waiting or self._errors:
                 return []
             chunks = self._feed.take(n, wait)
@@ -134,37 +134,37 @@ class _Desk:
                     self._errors.append(ChunkFailed(chunk.id, str(error), kind="invalid_input"))
 
     def pick(self, name: str, n: int | None = None) -> list[Chunk]:
-        """The first `n` chunks, or all, that wait for a model."""
-        mine = [chunk for model, chunk in self.waiting if model == name][:n]
-        ids = {chunk.id for chunk in mine}
+        """Remove and return the first `n` chunks, or all, that wait for a model."""
+        picked = [chunk for model, chunk in self.waiting if model == name][:n]
+        ids = {chunk.id for chunk in picked}
         self.waiting = [(model, chunk) for model, chunk in self.waiting if chunk.id not in ids]
-        return mine
+        return picked
 
     def refused(self) -> list[ChunkFailed]:
-        """What no model may speak, once."""
+        """Remove and return the failures of chunks that no model may speak."""
         errors, self._errors = self._errors, []
         return errors
 
     def cancelled(self, chunk_id: int) -> bool:
-        """See Feed.cancelled; asks for those that wait here too."""
+        """See Feed.cancelled; also drops cancelled chunks that wait here, when that is due."""
         if time.monotonic() - self._listened >= INTERVAL_S:
             self.listen()
         return self._feed.cancelled(chunk_id)
 
     def listen(self) -> None:
-        """Let go of what waits here and nobody wants."""
+        """Drop cancelled chunks that wait here."""
         self._listened = time.monotonic()
         self.waiting = [(model, chunk) for model, chunk in self.waiting if not self._feed.cancelled(chunk.id)]
 
 
-class _Line:
-    """The feed of one engine."""
+class _ModelFeed:
+    """The feed of one model's engine."""
 
-    def __init__(self, desk: _Desk, name: str) -> None:
-        self._desk, self._name = desk, name
+    def __init__(self, queue: _ModelQueue, name: str) -> None:
+        self._queue, self._name = queue, name
 
     def take(self, n: int, wait: bool) -> list[Chunk]:
-        return self._desk.take(self._name, n, wait)
+        return self._queue.take(self._name, n, wait)
 
     def cancelled(self, chunk_id: int) -> bool:
-        return self._desk.cancelled(chunk_id)
+        return self._queue.cancelled(chunk_id)

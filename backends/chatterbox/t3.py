@@ -1,7 +1,7 @@
-"""The batched token decoder: many chunks, one forward pass a step, each chunk at its own place.
+"""The batched token decoder: one forward pass per step for many chunks, each at its own position.
 
-A chunk with guidance has two rows (conditional, unconditional), one without has one. The rows in use are always the
-first ones of the cache, so a step reads them without gathering: when a chunk leaves, the last rows move into its place.
+A chunk with guidance has two rows (conditional, unconditional), a chunk without has one. The rows in use are always the
+first rows of the cache, so a step reads them without gathering: when a chunk ends, the last rows move into its place.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ from backends.chatterbox.prompts import Prompts
 from backends.chatterbox.sampling import Sampler
 
 MAX_TEXT = 512
-"""Text tokens of one chunk; 300 characters have 300 at most, and a few more where punctuation is spelled out."""
+"""Most text tokens of one chunk; 300 characters have at most 300, and a few more if punctuation is spelled out."""
 
 
 PREALLOCATED = 640
-"""Positions of each row that a GPU keeps ready: voice, a long text, 18 s of speech. A CPU takes them as they come."""
+"""Positions of each row allocated in advance on a GPU: voice, a long text, 18 s of speech. A CPU grows on demand."""
 
 
 class TooLong(ValueError):
-    """A text has more tokens than a decoder with room for MAX_TEXT takes."""
+    """The text has more than MAX_TEXT tokens."""
 
 
 class ChunkDecoding:
-    """One chunk to be turned into speech tokens.
+    """One chunk to decode into speech tokens.
 
     Args:
-        key: the caller's name for it.
+        key: id of the chunk.
         text: (n,) int64 text tokens with start and end.
         draws: its random numbers; used up by decoding.
-        max_tokens: it is cut there.
+        max_tokens: number of speech tokens at which it is cut.
     """
 
     def __init__(
@@ -56,17 +56,17 @@ class ChunkDecoding:
         self.max_tokens = max_tokens
 
     def again(self) -> ChunkDecoding:
-        """The same job before anything was drawn for it."""
+        """Return the same decoding with its random numbers at the beginning."""
         return ChunkDecoding(self.key, self.text, self.conds, self.knobs, self.draws.again(), self.max_tokens)
 
 
 class Decoded:
-    """What became of a job.
+    """The result of one decoding.
 
     Attributes:
-        tokens: speech tokens, the end token not among them.
-        ended: whether it said its end; False when it was cut.
-        broken: its logits were not finite; `tokens` are those before.
+        tokens: speech tokens without the end token.
+        ended: the end token came; False if the decoding was cut.
+        broken: the logits were not finite; `tokens` are those before.
     """
 
     def __init__(self, job: ChunkDecoding, tokens: list[int], ended: bool, broken: bool = False) -> None:
@@ -83,12 +83,12 @@ class _Slot:
         self.job = job
         self.rows: list[int] = []
         self.prompt = 0
-        self.fed = 0  # tokens that went back in
+        self.fed = 0  # number of its tokens that were fed back
         self.tokens: list[int] = []
 
     @property
     def written(self) -> int:
-        """Positions of its rows that hold something."""
+        """Number of written positions of its rows."""
         return self.prompt + self.fed
 
 
@@ -96,11 +96,11 @@ class T3Decoder:
     """Decodes up to `slots` chunks at a time. Call under `torch.inference_mode()`, from one thread.
 
     Args:
-        t3: upstream's T3 (the Llama one); only its embeddings and its conditioning encoder are used after this.
-        fixed: every step computes with the same shapes and every prompt alone, so company cannot change a bit.
-        max_tokens: no chunk speaks more.
-        beat: called before each layer; what it raises leaves `add` undone, and after `step` only `finished` and
-            `clear` may be called.
+        t3: upstream's T3 with Llama; later only its embeddings and its conditioning encoder are used.
+        fixed: every step has the same shapes and every prompt is read alone, so other chunks cannot change a bit.
+        max_tokens: most speech tokens of a chunk.
+        beat: called before each layer; an exception undoes `add`, and after `step` only `finished` and `clear` may be
+            called.
     """
 
     def __init__(
@@ -118,60 +118,60 @@ class T3Decoder:
         self._fixed, self._allocate, self._max_tokens = fixed, allocate, max_tokens
         self._llama = Llama(t3.tfmr, dtype, beat)
         self.device = self._llama.device
-        self._head = t3.speech_head.weight.detach().float()  # logits are fp32 whatever the weights are
+        self._head = t3.speech_head.weight.detach().float()  # logits are always fp32
         self._prompts = Prompts(t3, self._llama, not fixed, allocate)
         # 34 voice positions, the text, two BOS, the speech.
         self._longest = in_blocks(64 + MAX_TEXT + max_tokens)
         self.slots = slots
         self._active: list[_Slot] = []
-        self._owners: list[_Slot] = []  # of each row in use
-        self._over: list[Decoded] = []  # ended and not given out yet
+        self._owners: list[_Slot] = []  # the slot of each row in use
+        self._over: list[Decoded] = []  # ended and not returned yet
         self._reserve(slots)
 
-    # -- what the engine calls ------------------------------------------------------------------
+    # -- public ---------------------------------------------------------------------------------
     @property
     def active(self) -> int:
-        """Chunks being decoded."""
+        """Number of chunks being decoded."""
         return len(self._active)
 
     @property
     def keys(self) -> set[int]:
-        """Of the jobs being decoded."""
+        """Keys of the chunks being decoded."""
         return {slot.job.key for slot in self._active}
 
     @property
     def room(self) -> int:
-        """Chunks that may be added."""
+        """Number of chunks that can be added."""
         return self.slots - len(self._active)
 
     @property
     def rows(self) -> int:
-        """Rows of the cache in use: two for a chunk with guidance, one for a chunk without."""
+        """Number of cache rows in use: two for a chunk with guidance, one for a chunk without."""
         return len(self._owners)
 
     def hidden(self, key: int) -> torch.Tensor:
-        """(1 or 2, hidden) last hidden states of a job, from which its next token will be drawn."""
+        """Return the (1 or 2, hidden) last hidden states of a chunk, from which its next token is drawn."""
         slot = next(slot for slot in self._active if slot.job.key == key)
         return self._hidden[slot.rows]
 
     @property
     def prompts_kept(self) -> int:
-        """Voices, each with an exaggeration, that need not be read again."""
+        """Number of cached prompts: voices, each with an exaggeration."""
         return len(self._prompts)
 
     @property
     def parameters(self) -> int:
-        """Parameters read in each step."""
+        """Number of parameters read in each step."""
         return self._llama.size + int(self._head.numel())
 
     def batches(self, jobs: Sequence[ChunkDecoding]) -> list[list[ChunkDecoding]]:
-        """Jobs whose prompts are read together."""
+        """Group decodings whose prompts are read together."""
         if self._fixed:
             return [[job] for job in jobs]
         return [list(jobs)] if jobs else []
 
     def add(self, jobs: Sequence[ChunkDecoding]) -> None:
-        """Read the prompts of some jobs, at most `room` of them. Where it raises, none of them is here."""
+        """Add at most `room` decodings and read their prompts. If it raises, none of them is added."""
         assert len(jobs) <= self.room
         before = len(self._active)
         try:
@@ -185,7 +185,7 @@ class T3Decoder:
             self._arrange()
 
     def drop(self, keys: Collection[int]) -> None:
-        """Forget jobs; their slots are free at once."""
+        """Remove chunks; their slots are free at once."""
         leaving = [slot for slot in self._active if slot.job.key in keys]
         for slot in leaving:
             self._release(slot)
@@ -193,16 +193,16 @@ class T3Decoder:
             self._arrange()
 
     def step(self) -> list[Decoded]:
-        """One more token for every job; the jobs that ended with it, which are no longer here.
+        """Decode one more token of every chunk; remove and return those that ended.
 
-        Where it raises, those that ended with it are `finished`; the others are good for `clear` only.
+        If it raises, those that ended are in `finished`; the others can only be cleared.
         """
         if not self._active:
             return self.finished()
         logits = F.linear(self._hidden[: self._rows_read].float(), self._head)
         spoken = self._spoken[: len(self._active), : 1 + max(slot.fed for slot in self._active)]
         chosen = self._sampler.choose(logits[self._conditional], logits[self._unconditional], spoken)
-        numbers: list[int] = chosen.tolist()  # the one wait for the device in a step
+        numbers: list[int] = chosen.tolist()  # the only wait for the device in a step
         over: list[tuple[_Slot, Decoded]] = []
         for slot, token in zip(self._active, numbers, strict=True):
             if token >= 0:
@@ -211,7 +211,7 @@ class T3Decoder:
             if ended or token < 0 or len(slot.tokens) >= min(slot.job.max_tokens, self._max_tokens):
                 tokens = slot.tokens[:-1] if ended else slot.tokens
                 over.append((slot, Decoded(slot.job, tokens, ended, token < 0)))
-        self._over += [decoded for _, decoded in over]  # what raises below does not concern them
+        self._over += [decoded for _, decoded in over]  # kept here in case the code below raises
         if over:
             for slot, decoded in over:
                 self._release(slot, wipe=decoded.broken)
@@ -223,12 +223,12 @@ class T3Decoder:
         return self.finished()
 
     def finished(self) -> list[Decoded]:
-        """The jobs that ended and were not given out, as a `step` that raised leaves them."""
+        """Remove and return the results that no `step` returned, because it raised."""
         over, self._over = self._over, []
         return over
 
     def clear(self) -> list[ChunkDecoding]:
-        """Stop everything; the jobs that were here, whose random numbers are used up."""
+        """Remove and return all decodings; their random numbers are used up."""
         jobs = [slot.job for slot in self._active]
         self._active = []
         self._owners = []
@@ -236,18 +236,18 @@ class T3Decoder:
         return jobs
 
     def shrink(self) -> bool:
-        """Go on with half the slots and a new, smaller cache; False when there is only one. Must be empty."""
+        """Halve the slots and make a new, smaller cache; False if there is only one slot. Must be empty."""
         if self.slots == 1:
             return False
         self.resize(max(1, self.slots // 2))
         return True
 
     def resize(self, slots: int) -> None:
-        """Go on with so many slots and a new cache. Must be empty."""
+        """Change the number of slots and make a new cache. Must be empty."""
         assert not self._active
         self._prompts.clear()
-        if hasattr(self, "_cache"):  # not where the last try found no room either
-            del self._cache  # before the new one is made: there may not be room for both
+        if hasattr(self, "_cache"):  # there is none if the last try ran out of memory
+            del self._cache  # before the new one is made: memory may not hold both
         self._reserve(slots)
 
     # -- rows -----------------------------------------------------------------------------------
@@ -261,7 +261,7 @@ class T3Decoder:
         elif self.device.type == "cuda":
             self._cache.reserve(PREALLOCATED)
         self._hidden = torch.zeros(rows, self._head.shape[1], dtype=self._llama.dtype, device=self.device)
-        # The tokens of each chunk, BOS before them and in every place not reached yet.
+        # The tokens of each chunk, with BOS before them and in every later place.
         self._spoken = torch.full((slots, 1 + self._max_tokens), self._hp.start_speech_token, device=self.device)
 
     def _release(self, slot: _Slot, wipe: bool = False) -> None:
@@ -284,11 +284,11 @@ class T3Decoder:
         self._active.pop()
 
     def _arrange(self) -> None:
-        """Put on the device where everybody is; only when somebody came or left."""
+        """Copy the rows and positions of all chunks to the device; called only when a chunk was added or removed."""
         if not self._active:
             return
         active = self._active
-        # A fixed shape computes unused rows too: they read the first chunk's token at position 0 and nobody looks.
+        # A fixed shape computes unused rows too: they read the first chunk's token at position 0 and are ignored.
         self._rows_read = 2 * self.slots if self._fixed else len(self._owners)
         index = {id(slot): number for number, slot in enumerate(active)}
         owners = [index[id(owner)] for owner in self._owners]
@@ -307,13 +307,13 @@ class T3Decoder:
         self._sampler = Sampler([s.job.knobs for s in active], [s.job.draws for s in active], self.device)
 
     def _on_device(self, *numbers: list[int]) -> tuple[torch.Tensor, ...]:
-        """One copy for all of them, which the host does not wait for."""
+        """Copy several lists to the device in one copy, without waiting for it."""
         flat = torch.tensor([number for some in numbers for number in some], dtype=torch.int64)
         return tuple(to_device(flat, self.device).split_with_sizes([len(some) for some in numbers]))
 
     # -- forward passes -------------------------------------------------------------------------
     def _read(self, tokens: torch.Tensor) -> None:
-        """Feed the chosen tokens back."""
+        """Feed the chosen tokens back and compute the next hidden states."""
         self._spoken[self._slot_numbers, self._next_step] = tokens
         positions = self._t3.speech_pos_emb.emb.weight
         x = (self._t3.speech_emb.weight[tokens] + positions[self._next_step]).to(self._llama.dtype)
@@ -358,7 +358,7 @@ class T3Decoder:
             ]
             if guided:
                 self._begin(first + len(slots), starts, [bos] * len(guided))
-        # Nothing above changed who is here: had it failed, the decoder would be as before.
+        # The state changes only here, so an error above leaves the decoder unchanged.
         for slot in [*slots, *guided]:
             slot.rows.append(len(self._owners))
             self._owners.append(slot)
@@ -367,7 +367,7 @@ class T3Decoder:
             self._active.append(slot)
 
     def _begin(self, first: int, starts: list[int], parts: list[torch.Tensor]) -> None:
-        """Read the rest of some prompts, padded on the right; what the padding writes is written over later."""
+        """Read the rest of some prompts, padded on the right; later tokens overwrite the padding in the cache."""
         new = max(part.shape[0] for part in parts)
         begin, ends = self._on_device(starts, [part.shape[0] - 1 for part in parts])
         x = torch.zeros(len(parts), new, self._hidden.shape[1], dtype=self._llama.dtype, device=self.device)
@@ -390,6 +390,6 @@ class T3Decoder:
         return positions.to(self._llama.dtype)
 
     def _bos(self) -> torch.Tensor:
-        """Upstream begins with two of them, both at speech position 0."""
+        """Return the two BOS embeddings upstream begins with, both at speech position 0."""
         one = self._t3.speech_emb.weight[self._hp.start_speech_token] + self._t3.speech_pos_emb.emb.weight[0]
         return one.to(self._llama.dtype).expand(2, -1)

@@ -1,4 +1,4 @@
-"""Upstream's `generate()` kept within bounds: it stops in time, and leaves the model as it found it."""
+"""Limits for upstream's `generate()`: a cap on its tokens, and the model restored after it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ _MAX_TOKENS = 1000
 
 
 class TokenBound:
-    """Stops a T3 at so many speech tokens; upstream's `generate()` has no argument for that and takes 1000, 40 s.
+    """Limits the speech tokens of a T3; upstream's `generate()` has no argument for that and takes 1000, 40 s.
 
     Args:
-        t3: upstream's; its `inference` and `inference_turbo` are wrapped until `remove`.
+        t3: upstream's T3; its `inference` and `inference_turbo` are wrapped until `remove`.
 
     Attributes:
-        cap: for the next text.
-        cut: whether the last text was stopped there, without an end of its own.
+        cap: the limit for the next text.
+        cut: the last text was cut at the limit, before its end token.
     """
 
     def __init__(self, t3: Any) -> None:
@@ -28,7 +28,7 @@ class TokenBound:
         t3.inference, t3.inference_turbo = self._bounded, self._bounded_turbo
 
     def remove(self) -> None:
-        """Leave the T3 as it was."""
+        """Remove the wrappers from the T3."""
         for name in ("inference", "inference_turbo"):
             self._t3.__dict__.pop(name, None)
 
@@ -38,17 +38,17 @@ class TokenBound:
         return tokens
 
     def _bounded_turbo(self, **named: Any) -> Any:
-        # The first token is not counted, the end not returned.
+        # Upstream does not count the first token and does not return the end token.
         tokens = self._inference_turbo(**{**named, "max_gen_len": self.cap - 1})
         self.cut = tokens.shape[1] >= self.cap
         return tokens
 
 
 @contextlib.contextmanager
-def left_as_found(t3: Any) -> Iterator[None]:
-    """Undo what the multilingual model's alignment analyzer does to a T3 each time it speaks.
+def restored(t3: Any) -> Iterator[None]:
+    """Undo the changes of the multilingual model's alignment analyzer to a T3 after the block.
 
-    It hooks three attention layers, never to let go, and turns attention to the slow kind for good.
+    For each text it adds hooks to three attention layers, which it never removes, and switches to slow attention.
     """
     config = t3.tfmr.config
     output, kind = config.output_attentions, config._attn_implementation
@@ -57,9 +57,9 @@ def left_as_found(t3: Any) -> Iterator[None]:
         yield
     finally:
         for module, known in before.items():
-            # Only upstream's: transformers hooks modules too when they first speak, and counts on it.
-            ours = [key for key, hook in module._forward_hooks.items() if hook.__module__.startswith("chatterbox.")]
-            for key in set(ours) - known:
+            # Only upstream's hooks: transformers adds hooks at the first pass and needs them.
+            theirs = [key for key, hook in module._forward_hooks.items() if hook.__module__.startswith("chatterbox.")]
+            for key in set(theirs) - known:
                 del module._forward_hooks[key]
         config.output_attentions = output
         config._attn_implementation = kind

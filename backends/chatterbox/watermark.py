@@ -1,4 +1,4 @@
-"""Upstream's watermark, put on takes in threads of their own while the next chunks are decoded."""
+"""Adds upstream's watermark to takes, in threads, while the next chunks are decoded."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from backends.interface import Pcm
 
 
 class WatermarkPool:
-    """Marks takes; NumPy, SciPy and PyTorch let go of the interpreter, so decoding goes on meanwhile.
+    """A thread pool that watermarks takes; NumPy, SciPy and PyTorch release the GIL, so decoding goes on meanwhile.
 
     Args:
         watermarker: upstream's perth watermarker, on the CPU.
@@ -25,15 +25,15 @@ class WatermarkPool:
         self._pool = ThreadPoolExecutor(threads, "watermark")
 
     def submit(self, pcm: Pcm) -> Future[Pcm]:
-        """The marked take, in a while."""
+        """Return a future of the marked take."""
         return self._pool.submit(self._mark, pcm)
 
     def close(self) -> None:
-        """Drop what waits and end the threads."""
+        """Cancel waiting takes and end the threads."""
         self._pool.shutdown(cancel_futures=True)
 
     def _mark(self, pcm: Pcm) -> Pcm:
-        with torch.inference_mode():  # a thread's own; without it perth keeps the graph of every take
+        with torch.inference_mode():  # per thread; without it perth keeps the autograd graph of every take
             marked: Pcm = np.ascontiguousarray(
                 self._watermarker.apply_watermark(pcm, sample_rate=self._rate), np.float32
             )

@@ -1,4 +1,4 @@
-"""Where the files of a model are, how to get them, and what they are called in a cache key."""
+"""Locates the files of a model and computes their identity for cache keys."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from backends.interface import BackendContext, BackendUnavailable
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 PULL = "run: voxgate models pull chatterbox"
 PLACE = (
-    "put them there and restart the server; its setting `model_path` says where they are looked for, `model` and "
-    "`models` of which models"
+    "put them there and restart the server; its setting `model_path` names the folder, `model` and `models` the models"
 )
 
 
@@ -25,10 +24,10 @@ class Weights(msgspec.Struct, frozen=True):
     """The files of one model, on disk or still on the hub.
 
     Args:
-        folder: where they are or will be.
-        repo: on the hub; "" for a local folder.
+        folder: the folder they are in, or will be.
+        repo: their repository on the hub; "" for a local folder.
         commit: of that repository; "" for a local folder.
-        store: the folder of that repository in MODEL_CACHE_DIR; `folder` itself for a local one.
+        store: the folder of that repository in MODEL_CACHE_DIR; `folder` itself for a local folder.
     """
 
     model: Model
@@ -38,16 +37,16 @@ class Weights(msgspec.Struct, frozen=True):
     store: Path
 
     def missing(self) -> list[str]:
-        """Names of files that are not there."""
+        """List the names of the missing files."""
         return [name for name in self.model.files if not (self.folder / name).is_file()]
 
     @property
     def absent(self) -> bool:
-        """Whether files are missing that nobody will fetch: those of a local folder."""
+        """True if files of a local folder are missing: they cannot be downloaded."""
         return not self.commit and bool(self.missing())
 
     def identity(self) -> str:
-        """Changes when the files do: the hub's commit, or names, sizes and tensor headers of a local folder.
+        """Return an id of the files: the hub's commit, or a hash of names, sizes and tensor headers of a local folder.
 
         Raises:
             BackendUnavailable: files of a local folder are missing.
@@ -58,14 +57,14 @@ class Weights(msgspec.Struct, frozen=True):
         return hashlib.sha256(repr([_stamp(self.folder / name) for name in self.model.files]).encode()).hexdigest()
 
     def voice_hash(self) -> str:
-        """Content hash of the built-in voice."""
+        """Return the content hash of the built-in voice."""
         if self.commit:
             return hashlib.sha256(f"{self.identity()}/conds.pt".encode()).hexdigest()
         self.require()
         return hashlib.sha256((self.folder / "conds.pt").read_bytes()).hexdigest()
 
     def require(self) -> None:
-        """Raises BackendUnavailable when files are missing."""
+        """Raise BackendUnavailable if files are missing."""
         if missing := self.missing():
             where = f"{self.folder} lacks {', '.join(missing)}"
             if self.commit:
@@ -74,10 +73,10 @@ class Weights(msgspec.Struct, frozen=True):
 
 
 def locate(settings: ChatterboxSettings, context: BackendContext) -> Weights:
-    """Where the files of the chosen model are; looks at the disk only.
+    """Locate the files of the settings' model; looks at the disk only.
 
     Raises:
-        BackendUnavailable: `hub_revision` names a branch that was never downloaded, so nobody knows its commit.
+        BackendUnavailable: `hub_revision` names a branch that was never downloaded, so its commit is unknown.
     """
     model = MODELS[settings.model]
     if settings.model_path is not None:
@@ -94,7 +93,7 @@ def locate(settings: ChatterboxSettings, context: BackendContext) -> Weights:
 
 
 def source(settings: ChatterboxSettings, context: BackendContext) -> tuple[str, str, Path]:
-    """Repository, commit or branch, and the repository's folder in MODEL_CACHE_DIR."""
+    """Return repository, commit or branch, and the repository's folder in MODEL_CACHE_DIR."""
     model = MODELS[settings.model]
     repo = settings.repo or model.repo
     store = context.model_dir / f"models--{repo.replace('/', '--')}"
@@ -102,7 +101,7 @@ def source(settings: ChatterboxSettings, context: BackendContext) -> tuple[str, 
 
 
 def is_commit(revision: str) -> bool:
-    """Whether it can only ever mean the same files."""
+    """Return whether a revision is a commit, which always means the same files."""
     return _COMMIT.fullmatch(revision) is not None
 
 

@@ -101,7 +101,7 @@ def test_a_mel_batch_that_does_not_fit_is_split(upstream: Any, alone: Any) -> No
 def test_slots_come_back_when_memory_does(upstream: Any, alone: Any, monkeypatch: Any) -> None:
     from backends.chatterbox import engine as module
 
-    monkeypatch.setattr(module, "_TRY_AGAIN", 2)
+    monkeypatch.setattr(module, "_GROW_AFTER", 2)
     scarce = Scarce(CACHE)
     engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=4), allocate=scarce)
     scarce.limit = 2 * 4 * 16 * 192  # one chunk at a time
@@ -121,7 +121,7 @@ def test_slots_come_back_when_memory_does(upstream: Any, alone: Any, monkeypatch
 def test_slots_that_do_not_come_back_yet_are_done_without(upstream: Any, alone: Any, monkeypatch: Any) -> None:
     from backends.chatterbox import engine as module
 
-    monkeypatch.setattr(module, "_TRY_AGAIN", 1)
+    monkeypatch.setattr(module, "_GROW_AFTER", 1)
     refused = 0
 
     def allocate(shape: Any, *rest: Any) -> Any:

@@ -178,7 +178,7 @@ TROUBLES: list[tuple[Callable[[Hub], None], str, str]] = [
     (repo_is_gone, f"the hub refuses conds.pt of {REPO} at 0123456789 (404)", "set HF_TOKEN"),
     (file_is_gone, f"the hub has no {MODEL} of {REPO} at 0123456789", "check repo and hub_revision"),
     (down, "the hub cannot be reached for ", "check the network"),
-    (changed, f"{MODEL} of {REPO} came changed from the hub", "try again"),
+    (changed, f"{MODEL} of {REPO} arrived damaged from the hub", "try again"),
 ]
 
 
