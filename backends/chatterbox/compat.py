@@ -100,14 +100,14 @@ def guard_short_texts(analyzer: Any) -> None:
     0.1.7 looks for repetitions among all but the last five text tokens. For such texts there are none, and the step
     raises IndexError in its middle. The wrapper then does the rest as 0.1.7.post2 does, which omits that check.
     """
-    theirs = analyzer.step
-    if theirs.__module__ == __name__:
+    original = analyzer.step
+    if original.__module__ == __name__:
         return
 
-    @functools.wraps(theirs, assigned=())
+    @functools.wraps(original, assigned=())
     def step(self: Any, logits: Any, next_token: int | None = None) -> Any:
         try:
-            return theirs(self, logits, next_token)
+            return original(self, logits, next_token)
         except IndexError:
             if self.alignment.shape[1] > _SHORT_TEXT:
                 raise
@@ -126,8 +126,8 @@ def guard_short_texts(analyzer: Any) -> None:
 
 def keep_float32_loudness(model: Any) -> None:
     """Keep float32 in Turbo's loudness normalisation, which returns float64 with NumPy 2; else no voice can be made."""
-    theirs = model.norm_loudness
-    model.norm_loudness = lambda wav, *rest, **named: theirs(wav, *rest, **named).astype(wav.dtype, copy=False)
+    original = model.norm_loudness
+    model.norm_loudness = lambda wav, *rest, **named: original(wav, *rest, **named).astype(wav.dtype, copy=False)
 
 
 def _resource_filename(package: str, name: str) -> str:

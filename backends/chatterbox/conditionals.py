@@ -35,11 +35,11 @@ class VoiceConds:
 
     def t3_cond(self, exaggeration: float) -> Any:
         """Build upstream's T3Cond with this exaggeration."""
-        theirs = self.t3
-        return type(theirs)(
-            speaker_emb=theirs.speaker_emb,
-            cond_prompt_speech_tokens=theirs.cond_prompt_speech_tokens,
-            emotion_adv=exaggeration * torch.ones(1, 1, 1, device=theirs.speaker_emb.device),
+        original = self.t3
+        return type(original)(
+            speaker_emb=original.speaker_emb,
+            cond_prompt_speech_tokens=original.cond_prompt_speech_tokens,
+            emotion_adv=exaggeration * torch.ones(1, 1, 1, device=original.speaker_emb.device),
         )
 
 

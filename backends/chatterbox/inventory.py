@@ -132,5 +132,5 @@ def _safetensors_fault(path: Path) -> str:
             tensors = msgspec.json.decode(file.read(length), type=dict[str, _Tensor])
         except msgspec.DecodeError:
             return "is no safetensors file"
-    wants = 8 + length + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
-    return "" if have == wants else f"has {have} bytes instead of {wants}"
+    expected = 8 + length + max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
+    return "" if have == expected else f"has {have} bytes instead of {expected}"

@@ -79,8 +79,8 @@ class Llama:
             keys[row, :, at] = turned[:, :, 1]
             values[row, :, at] = qkv[:, :, 2]
             query = turned[:, :, 0].transpose(1, 2)
-            heard = F.scaled_dot_product_attention(query, keys[own, :, :span], values[own, :, :span], attn_mask=mask)
-            x = x + F.linear(heard.transpose(1, 2).reshape(rows, new, hidden), layer.out)
+            attended = F.scaled_dot_product_attention(query, keys[own, :, :span], values[own, :, :span], attn_mask=mask)
+            x = x + F.linear(attended.transpose(1, 2).reshape(rows, new, hidden), layer.out)
             gate, up = F.linear(self._normed(x, layer.norm_mid), layer.gate_up).chunk(2, -1)
             x = x + F.linear(F.silu(gate) * up, layer.down)
         return self._normed(x, self._norm)

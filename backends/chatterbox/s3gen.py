@@ -83,8 +83,8 @@ def decode_mels(
     reference = allocate((rows, _MELS, frames), mu.dtype, device)
     noise = allocate((rows, _MELS, frames), mu.dtype, device)
     for row, speech in enumerate(speeches):
-        heard = speech.gen["prompt_feat"][0].T
-        reference[row, :, : heard.shape[1]] = heard
+        prompt = speech.gen["prompt_feat"][0].T
+        reference[row, :, : prompt.shape[1]] = prompt
         own = 2 * lengths[row]
         noise[row, :, :own] = torch.randn(
             1, _MELS, own, generator=speech.draws.generator, device=device, dtype=mu.dtype
@@ -143,11 +143,11 @@ def _masks(needed: bool) -> Iterator[None]:
     masks are not needed: attention then adds no zeros to its scores, and a GPU can use its fastest kernel.
     """
     decoder: Any = importlib.import_module("chatterbox.models.s3gen.decoder")
-    theirs = decoder.add_optional_chunk_mask, decoder.mask_to_bias
+    original = decoder.add_optional_chunk_mask, decoder.mask_to_bias
     decoder.add_optional_chunk_mask = lambda _, masks, *rest: masks
     if not needed:
         decoder.mask_to_bias = lambda *_: None
     try:
         yield
     finally:
-        decoder.add_optional_chunk_mask, decoder.mask_to_bias = theirs
+        decoder.add_optional_chunk_mask, decoder.mask_to_bias = original

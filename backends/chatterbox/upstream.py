@@ -58,8 +58,8 @@ def restored(t3: Any) -> Iterator[None]:
     finally:
         for module, known in before.items():
             # Only upstream's hooks: transformers adds hooks at the first pass and needs them.
-            theirs = [key for key, hook in module._forward_hooks.items() if hook.__module__.startswith("chatterbox.")]
-            for key in set(theirs) - known:
+            added = [key for key, hook in module._forward_hooks.items() if hook.__module__.startswith("chatterbox.")]
+            for key in set(added) - known:
                 del module._forward_hooks[key]
         config.output_attentions = output
         config._attn_implementation = kind

@@ -269,8 +269,8 @@ class _Kit:
 
     def ended_loading(self) -> None:
         self.reported()
-        told, late = self.shares[-1:], "it reported progress after load and never a share of 1: nothing would reach it"
-        _require(told in ([], [1]), late)
+        last, late = self.shares[-1:], "it reported progress after load and never a share of 1: nothing would reach it"
+        _require(last in ([], [1]), late)
 
     def answered(self, chunks: Sequence[Chunk]) -> list[Event]:
         """Speak chunks; check that each has one event and that all takes are valid."""

@@ -1,4 +1,4 @@
-"""The Chatterbox suite runs where PyTorch is installed; elsewhere nothing here is collected."""
+"""Fixtures of the Chatterbox suite; its tests are collected only if PyTorch is installed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ if INSTALLED:
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """English, ends after 24 speech tokens."""
+    """An English model that ends after 24 speech tokens."""
     return make_english(tmp_path_factory.mktemp("chatterbox") / "english")
 
 
 @pytest.fixture(scope="session")
 def upstream(checkpoint: Path) -> Iterator[Any]:
-    """Upstream's own model, which every engine is compared with."""
+    """Upstream's own model, with which every engine is compared."""
     with tiny_chatterbox():
         from chatterbox.tts import ChatterboxTTS
 
@@ -40,7 +40,7 @@ def upstream(checkpoint: Path) -> Iterator[Any]:
 
 @pytest.fixture(scope="session")
 def alone(upstream: Any) -> Any:
-    """Each text spoken by the fast engine with nobody else there: samples by number."""
+    """Samples of each text, by number, spoken alone by the fast engine."""
     from support.chatterbox_feed import ListFeed, chunk, run
 
     from backends.chatterbox import ChatterboxSettings
@@ -55,11 +55,11 @@ def alone(upstream: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def multilingual_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All 23 languages, ends after 12 speech tokens at the latest."""
+    """A model of all 23 languages that ends after 12 speech tokens at the latest."""
     return make_multilingual(tmp_path_factory.mktemp("chatterbox") / "multilingual")
 
 
 @pytest.fixture(scope="session")
 def turbo_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """English, ends at a position: those of the voice come first, then the letters of the text, then speech tokens."""
+    """An English model that ends at a position, counted over the voice, the letters of the text and speech tokens."""
     return make_turbo(tmp_path_factory.mktemp("chatterbox") / "turbo")

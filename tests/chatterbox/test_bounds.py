@@ -1,4 +1,4 @@
-"""What is kept for voices is bounded, and does not change what they sound like when it is made again."""
+"""The caches of voices are bounded, and a voice computed again sounds the same."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A recording becomes a voice that Chatterbox speaks with, from the upload to the sound."""
+"""Tests of cloning: an uploaded recording becomes a voice that Chatterbox speaks with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chatterbox imports beside what is installed: a torchaudio without its extension, no pkg_resources."""
+"""Chatterbox can be imported with a torchaudio without its extension, and without pkg_resources."""
 
 from __future__ import annotations
 

@@ -16,5 +16,5 @@ from benchmarks.tiny import TinyChatterbox
 def test_every_check_of_the_kit_passes(checkpoint: Path, settings: dict[str, Any]) -> None:
     context = BackendContext(Path("unused"), "cpu")
     findings = check(TinyChatterbox, {"model_path": str(checkpoint), **settings}, context)
-    # The kit asks a fresh interpreter what is imported before loading; the tiny one's wrapper is a test's own.
+    # The kit checks in a new interpreter what is imported before loading; this test's wrapper does not exist there.
     assert [finding for finding in findings if not finding.ok] == []

@@ -1,4 +1,4 @@
-"""What a worker makes of its device, where that is a GPU; told without one."""
+"""Tests of GPU devices that need no GPU."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_gpu_that_only_emulates_bf16_gets_it_when_asked_to(
 
 
 def test_every_thread_that_loads_a_model_is_on_the_devices_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On CUDA each thread has a GPU of its own that it means where none is named, the first unless told."""
+    """On CUDA each thread has a current GPU, the first one by default."""
     current, at_load = {}, []
 
     def load_model(*_: Any) -> Any:
@@ -86,7 +86,7 @@ def _fail_quietly(made: Any) -> None:
 
 
 class _Part:
-    """Of a model; holds itself."""
+    """A part of a model in a reference cycle with itself."""
 
     def __init__(self) -> None:
         self.itself = self
@@ -106,7 +106,7 @@ def test_a_model_that_does_not_fit_gives_its_memory_back_at_once() -> None:
             return iter(())
 
         def close(self) -> None:
-            """Nothing to end."""
+            """Do nothing."""
 
     gc.disable()
     try:

@@ -1,4 +1,4 @@
-"""Which package the module `chatterbox` comes from: the suite runs with the fork and with upstream's own."""
+"""The package that contains the module `chatterbox`: the suite runs with the fork and with upstream's package."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cancel is heard wherever its chunk is, and costs the company nothing."""
+"""A cancel works at every stage of a chunk and does not change the other chunks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_cancelled_chunk_frees_its_slot_within_two_steps(upstream: Any, alone:
     asked: dict[str, int] = {}
 
     def on_ask(ask: int) -> None:
-        if ask == 8:  # all are in the middle: their end comes at step 24
+        if ask == 8:  # all chunks are in their middle: they end at step 24
             feed.unwanted.add(2)
         if 2 in feed.told and "free" not in asked and engine.decoding < 8:
             asked["free"] = ask
@@ -34,7 +34,7 @@ def test_a_cancelled_chunk_frees_its_slot_within_two_steps(upstream: Any, alone:
     ticking = feed.cancelled
 
     def cancelled(chunk_id: int) -> bool:
-        # A full engine has no reason to ask for more, so the test looks whenever it asks about a cancel.
+        # A full engine does not ask for more chunks, so the test acts when it asks about a cancel.
         if chunk_id == 0:
             feed.asks += 1
             on_ask(feed.asks)
@@ -75,7 +75,7 @@ def test_the_reference_engine_leaves_a_cancelled_chunk_in_the_middle(upstream: A
     def cancelled(chunk_id: int) -> bool:
         nonlocal heard
         heard += chunk_id == 0
-        if heard == 3:  # the first time is before it begins
+        if heard == 3:  # the first call is before it begins
             feed.unwanted.add(0)
         return plain(chunk_id)
 

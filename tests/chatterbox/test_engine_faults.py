@@ -1,4 +1,4 @@
-"""What goes wrong with one chunk stays with that chunk."""
+"""An error of one chunk fails that chunk only."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ALL = range(8)
 
 
 class Choking:
-    """Upstream's tokenizer, which chokes on one text."""
+    """Upstream's tokenizer, which raises for one text."""
 
     def __init__(self, tokenizer: Any, poison: str, tokens: Any = None) -> None:
         self._tokenizer, self._poison, self._tokens = tokenizer, poison, tokens
@@ -98,7 +98,7 @@ def test_an_end_that_is_not_found_is_cut_and_said(upstream: Any, monkeypatch: An
 
 
 def failing_for(key: int, function: Any) -> Any:
-    """The function, which fails for one job."""
+    """Wrap a function so that it fails for one chunk."""
 
     def failing(job: Any) -> Any:
         if job.key == key:
@@ -147,5 +147,5 @@ def test_a_chunk_that_the_engine_loses_fails_instead_of_being_waited_for(
 
 
 def bounded(ask: int) -> None:
-    """An engine that goes on asking while nothing is done is stuck."""
+    """A feed that fails an engine that asks again and again without an event."""
     assert ask < 1000

@@ -1,4 +1,4 @@
-"""Short of memory, the engine does less at a time; what does not fit even alone fails alone."""
+"""When memory runs out the engine speaks fewer chunks at a time; a chunk that does not fit even alone fails alone."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ CACHE, MEL = 4, 3
 
 
 class Scarce:
-    """An allocator with room for so many numbers in one buffer of a kind."""
+    """An allocator that refuses a buffer of a kind with more numbers than its limit."""
 
     def __init__(self, kind: int, limit: int = 10**9) -> None:
         self.kind = kind
@@ -64,7 +64,7 @@ class Scarce:
 def test_short_of_memory_for_all_the_engine_goes_on_with_fewer_slots(upstream: Any, alone: Any) -> None:
     scarce = Scarce(CACHE)
     engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=8), allocate=scarce)
-    # 16 rows of 4 heads of 16 fit at 64 positions, not at 128: found out in the middle of decoding.
+    # 16 rows of 4 heads of 16 fit at 64 positions, not at 128: memory runs out in the middle of decoding.
     scarce.limit = 16 * 4 * 16 * 127
     takes, failures = run(engine, ListFeed([chunk(n, TEXTS[n]) for n in ALL]))
     assert not failures
@@ -175,7 +175,7 @@ def test_a_chunk_that_ends_in_the_step_that_finds_no_memory_is_spoken(
     def read(tokens: Any) -> None:
         nonlocal most, refused
         most = max(most, decoder.active)
-        if decoder.active < most and not refused:  # somebody left in this very step
+        if decoder.active < most and not refused:  # a chunk ended in this step
             refused += 1
             raise torch.OutOfMemoryError("scarce")
         reading(tokens)

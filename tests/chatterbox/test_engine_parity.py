@@ -1,4 +1,4 @@
-"""What the fast engine gives is what upstream's `generate()` gives: the bytes, and the watermark."""
+"""The fast engine gives the same bytes and watermark as upstream's `generate()`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a step of the fast engine must not wait for."""
+"""A step of the fast engine waits for the GPU only once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GUARD_S = 120.0
 
 
 class Waits(TorchDispatchMode):
-    """Counts what makes the host wait for a GPU: numbers read from the device, shapes that depend on them."""
+    """Counts operations that make the host wait for a GPU: reads of numbers, and shapes that depend on numbers."""
 
     OPERATORS = ("_local_scalar_dense", "nonzero", "masked_select", "_unique", "equal")
 
@@ -44,7 +44,7 @@ def test_a_step_waits_for_the_device_once(upstream: Any, monkeypatch: Any) -> No
         true = getattr(torch.Tensor, name)
         monkeypatch.setattr(torch.Tensor, name, lambda self, *args, true=true: reads.append(1) or true(self, *args))
     counts = []
-    with torch.no_grad():  # under inference_mode, operators would come by more names
+    with torch.no_grad():  # under inference_mode, operators have more names
         decoder.add([engine._job(chunk(n, TEXTS[n], cfg_weight=0.5 * (n != 1))) for n in range(3)])
         steps = 0
         while decoder.active:

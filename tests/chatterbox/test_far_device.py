@@ -1,4 +1,4 @@
-"""The fast engine on a device that is not the CPU: every tensor it makes is there, and a step sends nothing."""
+"""The fast engine on a device that is not the CPU: it makes all tensors there, and a step copies nothing to it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TWO_S = torch.Size([1, 48_000])
 
 @pytest.fixture
 def far(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Upstream's model there, and numbers where the host reads some: each chunk says sounds until it is cut."""
+    """Upstream's model on that device, with numbers where the host reads them: each chunk speaks until it is cut."""
     true_cpu, true_istft = torch.Tensor.cpu, torch.istft
 
     def cpu(tensor: torch.Tensor) -> torch.Tensor:
@@ -32,7 +32,7 @@ def far(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
         if named["window"].device != FAR:  # the watermark's, on the CPU
             return true_istft(*args, **named)
         assert args[0].device == FAR
-        return torch.empty(TWO_S, device=FAR)  # PyTorch's own looks at numbers there, to check the window
+        return torch.empty(TWO_S, device=FAR)  # PyTorch's function reads numbers there, to check the window
 
     monkeypatch.setattr(module, "Draws", FarDraws)
     monkeypatch.setattr(module, "token_cap", lambda text: TOKENS + len(text) % 3)
@@ -43,7 +43,7 @@ def far(upstream: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def chunks(n: int) -> list[Any]:
-    """With and without guidance, top_p and min_p."""
+    """Chunks with and without guidance, top_p and min_p."""
     return [
         chunk(i, TEXTS[i], cfg_weight=0.5 * (i % 2), top_p=0.9 if i == 2 else 1.0, min_p=0.05 * (i != 3))
         for i in range(n)
@@ -69,7 +69,7 @@ def test_every_tensor_is_on_the_models_device(
 def test_a_step_in_which_nobody_comes_or_leaves_sends_nothing_to_the_device(far: Any) -> None:
     engine = FastEngine(far, ENGLISH, ChatterboxSettings(slots=3), dtype=torch.bfloat16)
     decoder, strict, sent = engine._decoder, Strict(), []
-    with torch.no_grad(), strict:  # under inference_mode, operators would come by more names
+    with torch.no_grad(), strict:  # under inference_mode, operators have more names
         decoder.add([engine._job(one) for one in chunks(3)])
         assert strict.sent
         while decoder.active:

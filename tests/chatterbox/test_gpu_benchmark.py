@@ -1,4 +1,4 @@
-"""The program that measures a GPU does all its steps on a CPU, too, and counts its floor right."""
+"""The GPU benchmark runs all its steps on a CPU too, and computes its lower bound correctly."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_every_step_runs_and_every_token_is_upstreams(tmp_path: Any, monkeypatch
 
 @pytest.mark.parametrize(("chunks", "expected"), [(1, 3095), (8, 17922), (32, 36826)])
 def test_the_floor_is_weights_and_keys_over_bandwidth(chunks: int, expected: int) -> None:
-    # Reckoned by hand for an H100: 511.8 million bf16 weights, 0.246 MB for each of 240 positions of a chunk.
+    # Computed by hand for an H100: 511.8 million bf16 weights, 0.246 MB for each of 240 positions of a chunk.
     config = SimpleNamespace(num_hidden_layers=30, hidden_size=1024)
     model = SimpleNamespace(t3=SimpleNamespace(tfmr=SimpleNamespace(config=config)))
     found = chatterbox_gpu.floor_per_s(511_800_000, chunks, 280, 2, chatterbox_gpu.VENDOR_GB_PER_S["H100"], model)

@@ -1,4 +1,4 @@
-"""Chatterbox in the gateway's own host: a worker process that loads it and is fed."""
+"""Chatterbox in a worker process of the gateway's host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files from the hub: the library's real download code against a stand-in, in the real worker of a real gateway."""
+"""Downloads from the hub: the library's real code against a stand-in hub, in the real worker of a real gateway."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def published(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 def hub(published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     with hub_of(published) as found:
         monkeypatch.setenv("HF_ENDPOINT", found.url)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "nobody"))  # no token and no cache of whoever runs this
+        monkeypatch.setenv("HF_HOME", str(tmp_path / "nobody"))  # no token and no cache of the user
         monkeypatch.delenv("HF_TOKEN", raising=False)
         monkeypatch.setattr("backends.chatterbox.ChatterboxBackend", TinyChatterbox)
         yield found
@@ -71,7 +71,7 @@ async def health(caller: Caller) -> dict[str, Any]:
 
 
 async def spoken_in_the_end(caller: Caller) -> dict[str, Any]:
-    """Ask until the backend has tried again: jobs in its pause are refused at once."""
+    """Submit until the backend has tried again: jobs during its pause are refused at once."""
     async with asyncio.timeout(GUARD_S):
         while True:
             job = await caller.say(TEXT)
@@ -132,7 +132,7 @@ async def test_a_job_says_which_further_model_is_downloaded_and_that_time_is_del
         told = await health(caller)
         assert told["state"] == "loading" and "downloading t3_mtl" in told["reason"]
         assert 5 <= told["loading_percent"] < 40
-        await asyncio.sleep(3)  # of a download that takes at least so long
+        await asyncio.sleep(3)  # less than the download takes
         gate.set()
         for job in (german, english):
             spoken = await caller.until(job, within_s=GUARD_S)
@@ -198,7 +198,7 @@ def test_what_the_hub_does_not_give_is_said_with_its_cure_and_had_later(
 
 def test_a_file_cut_twice_is_resumed_where_it_was_cut(hub: Hub, tmp_path: Path) -> None:
     size = (hub.folder / "s3gen.safetensors").stat().st_size
-    block = 10 * 1024 * 1024  # what the library keeps of what it got
+    block = 10 * 1024 * 1024  # the library keeps whole blocks of this size
     assert size > 2 * block, "the tiny model has become too small for this test"
     hub.cut_after["s3gen.safetensors"] = [block + 1000, 2 * block + 1000]
     backend(tmp_path).pull(lambda *_: None)

@@ -1,4 +1,4 @@
-"""A model that nobody needs costs nothing: seen from outside, in the process table."""
+"""An idle model frees all its memory, as the process table shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MB = 1_000_000
 
 
 def resident() -> dict[int, int]:
-    """Bytes of memory held by each process that this one started, directly or not."""
+    """Return the resident bytes of each descendant process."""
     parents: dict[int, int] = {}
     held: dict[int, int] = {}
     for folder in Path("/proc").iterdir():
@@ -63,7 +63,7 @@ async def test_an_idle_worker_is_gone_with_its_memory_and_the_next_job_starts_on
                 await asyncio.sleep(0.01)
             [first] = running_now
             peak = 0
-            while first in (now := resident()):  # until it has spoken, idled and gone
+            while first in (now := resident()):  # until the worker has spoken, was idle and ended
                 peak = max(peak, now[first])
                 await asyncio.sleep(0.05)
         assert (await caller.status(job))["status"] == "COMPLETED"

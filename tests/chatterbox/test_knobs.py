@@ -1,4 +1,4 @@
-"""How many speech tokens a text may take before it counts as endless."""
+"""Tests of `token_cap`: the number of speech tokens at which a text is cut."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading a model: what is there, what is not, and what is wrong with it."""
+"""Tests of loading a model from whole, missing and broken files."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def copy(checkpoint: Path, tmp_path: Path) -> Path:
 
 
 def rewrite(path: Path, **tensors: torch.Tensor | None) -> None:
-    """Replace tensors, or leave them out."""
+    """Replace or remove tensors."""
     held = load_file(path)
     for name, tensor in tensors.items():
         held.pop(name)

@@ -1,4 +1,4 @@
-"""A take whose end the model missed is spoken again, through the whole gateway."""
+"""The gateway speaks a take again if the model missed its end."""
 
 from __future__ import annotations
 

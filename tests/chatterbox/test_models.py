@@ -29,7 +29,7 @@ FOREIGN = {"de": "Ein Satz auf Deutsch.", "ja": "これは日本の歌です。"
 
 
 def refuse_network(patch: pytest.MonkeyPatch) -> None:
-    """Whoever asks for an address is told off."""
+    """Fail each look-up of an address."""
 
     def refuse(*args: Any, **_: Any) -> Any:
         raise AssertionError(f"asked for the network: {args[0]}")
@@ -86,7 +86,7 @@ def refusal(backend: TinyChatterbox, text: str = TEXT, **rest: Any) -> Any:
 
 
 class Upstream:
-    """Upstream's own model. Its token decoder is a fresh one each time: the multilingual one does not forget."""
+    """Upstream's own model, with a new token decoder each time: the multilingual one keeps state."""
 
     def __init__(self, name: str, folder: Path) -> None:
         module, loader = MODELS[name].loader
@@ -156,7 +156,7 @@ def test_the_shortest_texts_are_spoken(multilingual: TinyChatterbox, text: str) 
 @pytest.mark.parametrize("tokens", [3, 4, 5, 6])
 @pytest.mark.parametrize("vocabulary", [2, 50])
 def test_the_shortest_texts_end_alike_with_either_distribution(tokens: int, vocabulary: int) -> None:
-    """chatterbox-tts 0.1.7 lacks one guard of 0.1.7.post2, without which its alignment analyzer fails on them."""
+    """Without one check of 0.1.7.post2, the alignment analyzer of chatterbox-tts 0.1.7 fails on such texts."""
     mended, original = analyzers()
     compat.guard_short_texts(original)
     logits = analysed(mended, tokens, vocabulary)
@@ -170,7 +170,7 @@ def test_without_the_guard_a_short_text_fails() -> None:
 
 
 def analyzers() -> tuple[Any, Any]:
-    """Upstream's alignment analyzer with and without the guard, whichever is installed."""
+    """Upstream's alignment analyzer with and without the guard, for any installed version."""
     compat.prepare()
     from chatterbox.models.t3.inference import alignment_stream_analyzer as module
 
@@ -184,7 +184,7 @@ def analyzers() -> tuple[Any, Any]:
 
 
 def analysed(analyzer_class: Any, tokens: int, vocabulary: int) -> torch.Tensor:
-    """The logits an analyzer makes of random ones in 16 steps, while attention goes through the text and stays."""
+    """Return an analyzer's logits for random logits in 16 steps, while attention moves through the text and stays."""
     layers = [SimpleNamespace(self_attn=torch.nn.Identity()) for _ in range(14)]
     analyzer = analyzer_class(SimpleNamespace(layers=layers), None, text_tokens_slice=(4, 4 + tokens), eos_idx=-1)
     random = torch.Generator().manual_seed(tokens)
@@ -207,7 +207,7 @@ def test_a_language_nobody_knows_is_refused_with_those_that_are_known(multilingu
 # -- Chinese ------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def segmenter_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A segmenter that takes each character for a word: MODEL_CACHE_DIR with its files."""
+    """A folder MODEL_CACHE_DIR with a segmenter that makes each character a word."""
     import srsly
 
     folder = tmp_path_factory.mktemp("models") / "spacy_ontonotes"

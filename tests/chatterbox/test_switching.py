@@ -1,4 +1,4 @@
-"""English, German and what cannot be loaded in one feed: each chunk sounds as its model alone says it."""
+"""Chunks of two models and of one that cannot be loaded, in one feed: each sounds as with its model alone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ GERMAN = "Ein Satz auf Deutsch."
 def folders(
     checkpoint: Path, multilingual_checkpoint: Path, turbo_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
-    """One for each model; Turbo's files are there and empty."""
+    """A folder for each model; Turbo's files are empty."""
     made = tmp_path_factory.mktemp("models")
     (made / "english").symlink_to(checkpoint)
     (made / "multilingual").symlink_to(multilingual_checkpoint)
@@ -115,7 +115,7 @@ async def test_where_the_endpoint_allows_it_another_backend_speaks_what_needs_a_
 # -- a folder without the files of one of them ----------------------------------------------------
 @pytest.fixture
 def half(checkpoint: Path, tmp_path: Path) -> Path:
-    """The English model's folder, and one of the multilingual model with nothing in it."""
+    """A folder with the English model's files and an empty one for the multilingual model."""
     made = tmp_path / "half"
     made.mkdir()
     (made / "english").symlink_to(checkpoint)
@@ -139,9 +139,9 @@ def test_a_model_whose_files_are_not_there_leaves_the_others_alone(
     assert "put them there and restart the server" in failures[1].error
     np.testing.assert_array_equal(takes[0].pcm, alone(half, "english", feed[0]).pcm)
     folder.rmdir()
-    folder.symlink_to(multilingual_checkpoint)  # the cache's keys speak of a model that is missing
+    folder.symlink_to(multilingual_checkpoint)  # cache keys were made while this model was missing
     assert made.revision() != said
-    made._engine._broken.clear()  # type: ignore[union-attr] - the half minute after which it is tried again
+    made._engine._broken.clear()  # type: ignore[union-attr] - end the 30 s until it is tried again
     _, failures = spoken(made.synthesize(ListFeed(feed[1:2])))
     assert failures[1].error == f"the files in {folder} have changed since the start (restart the server)"
     made.unload()

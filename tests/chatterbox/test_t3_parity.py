@@ -1,4 +1,4 @@
-"""The batched decoder says what upstream's loop says: token for token, whatever the batch."""
+"""The batched decoder gives the same tokens as upstream's loop, in any batch."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SAMPLED = Knobs()
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Without a built-in end, so that rows run long and their logits are those of chance."""
+    """A model without a built-in end: rows run long and their logits are random."""
     folder: Path = make_english(tmp_path_factory.mktemp("chatterbox") / "endless", eos_at=None)
     with tiny_chatterbox():
         from chatterbox.tts import ChatterboxTTS
@@ -51,7 +51,7 @@ def test_tokens_are_upstreams_at_every_batch_size(model: Any, expected: Any, siz
 def test_tokens_stay_upstreams_while_slots_are_refilled(
     model: Any, expected: Any, slots: int, order: Any, knobs: Knobs
 ) -> None:
-    # Rows of different lengths, so that somebody leaves and somebody comes in the middle of others' sentences.
+    # Rows of different lengths: chunks end and join in the middle of others.
     most = {n: 12 + 7 * n % 29 for n in order}
     jobs = [job(model, n, TEXTS[n], knobs, 100 + n, most[n]) for n in order]
     done = run(T3Decoder(model.t3, slots=slots), jobs, arrivals=[3 * place for place in range(8)])
@@ -159,5 +159,5 @@ def test_a_text_beyond_the_room_is_refused_before_it_is_read(model: Any) -> None
 
 
 def _again(model: Any, jobs: list[Any]) -> list[Any]:
-    """The same jobs with their random numbers at the beginning."""
+    """Return the same decodings with their random numbers at the beginning."""
     return [job(model, old.key, TEXTS[old.key], old.knobs, 100 + old.key, old.max_tokens) for old in jobs]
