@@ -179,7 +179,7 @@ class ChatterboxBackend:
         if not weights.absent and weights.identity() != self._identities[name]:
             # Its takes would be cached under the revision of the old files.
             raise BackendUnavailable(
-                f"the files in {weights.folder} have changed since the start", "restart the server"
+                f"the files in {weights.folder} appeared or changed after the start", "restart the server"
             )
         inventory.fetch(
             weights,

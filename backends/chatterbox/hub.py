@@ -63,7 +63,7 @@ def download(weights: Weights, name: str, revision: str, token: str | None, repo
     if not intact(path):
         path.resolve().unlink(missing_ok=True)
         path.unlink(missing_ok=True)
-        raise BackendUnavailable(f"{name} of {weights.repo} arrived damaged from the hub", "try again")
+        raise BackendUnavailable(f"{name} of {weights.repo} arrived with another hash from the hub", "try again")
     return path
 
 
@@ -96,7 +96,7 @@ def _unavailable(error: Exception, errors: Any, what: str, store: Path) -> Backe
         return BackendUnavailable(f"the hub refuses {what} ({status})", cure)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         cure = f"free some space in {store.parent}, or set MODEL_CACHE_DIR"
-        return BackendUnavailable(f"no room on the disk for {what}", cure)
+        return BackendUnavailable(f"no space on the disk for {what}", cure)
     if isinstance(error, PermissionError):
         return BackendUnavailable(f"{store.parent} cannot be written", "set MODEL_CACHE_DIR to a folder of yours")
     return BackendUnavailable(f"{what} cannot be downloaded: {_first_line(error)}", _BY_HAND)

@@ -40,7 +40,7 @@ def load_model(weights: Weights, device: torch.device) -> Any:
         if is_lost(error):
             raise  # a fault of the device
         if is_out_of_memory(error):
-            reason = f"there is no room for the model on {device}, or none in the host's memory on its way there"
+            reason = f"there is not enough memory for the model on {device}, or on the host while it loads"
             raise BackendUnavailable(reason, "free memory there or set DEVICE") from error
         raise BackendUnavailable(f"the model in {weights.folder} cannot be loaded: {_brief(error)}", _CURE) from error
     _check_mel_decoder(model, weights)

@@ -178,7 +178,7 @@ TROUBLES: list[tuple[Callable[[Hub], None], str, str]] = [
     (repo_is_gone, f"the hub refuses conds.pt of {REPO} at 0123456789 (404)", "set HF_TOKEN"),
     (file_is_gone, f"the hub has no {MODEL} of {REPO} at 0123456789", "check repo and hub_revision"),
     (down, "the hub cannot be reached for ", "check the network"),
-    (changed, f"{MODEL} of {REPO} arrived damaged from the hub", "try again"),
+    (changed, f"{MODEL} of {REPO} arrived with another hash from the hub", "try again"),
 ]
 
 
@@ -215,7 +215,7 @@ def test_a_file_that_never_comes_whole_is_given_up_and_not_kept(hub: Hub, tmp_pa
 
 
 def test_a_full_disk_is_named_with_its_cure(hub: Hub, tmp_path: Path) -> None:
-    full = pytest.raises(BackendUnavailable, match=r"no room on the disk for .*free some space in")
+    full = pytest.raises(BackendUnavailable, match=r"no space on the disk for .*free some space in")
     with disk(tmp_path / "models", size_mb=1) as small, full:
         backend(small.path).pull(lambda *_: None)
 
@@ -250,7 +250,7 @@ async def test_a_full_disk_fails_jobs_until_there_is_room(hub: Hub, tmp_path: Pa
         async with gateway(tmp_path) as caller:
             job = await caller.say(TEXT)
             assert job["status"] == "FAILED"
-            assert "Model not initialized: no room on the disk for ve.safetensors" in job["error"]
+            assert "Model not initialized: no space on the disk for ve.safetensors" in job["error"]
             small.clear()
             await spoken_in_the_end(caller)
 

@@ -130,7 +130,7 @@ def test_files_are_not_blamed_where_memory_is_short(checkpoint: Path, monkeypatc
         raise RuntimeError("CUDA error: out of memory")
 
     monkeypatch.setattr("torch.nn.Module.to", scarce)
-    with pytest.raises(BackendUnavailable, match="no room for the model on cpu") as raised:
+    with pytest.raises(BackendUnavailable, match="not enough memory for the model on cpu") as raised:
         backend(checkpoint).load(lambda *_: None)
     assert raised.value.cure == "free memory there or set DEVICE"
 

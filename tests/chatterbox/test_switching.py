@@ -143,7 +143,7 @@ def test_a_model_whose_files_are_not_there_leaves_the_others_alone(
     assert made.revision() != said
     made._engine._broken.clear()  # type: ignore[union-attr] - end the 30 s until it is tried again
     _, failures = spoken(made.synthesize(ListFeed(feed[1:2])))
-    assert failures[1].error == f"the files in {folder} have changed since the start (restart the server)"
+    assert failures[1].error == f"the files in {folder} appeared or changed after the start (restart the server)"
     made.unload()
     assert len({voice.content_hash for voice in made.voices()}) == 1
 
