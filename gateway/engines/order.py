@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -28,42 +28,35 @@ class ChunkOrder(msgspec.Struct, frozen=True):
     lane: Lane = Lane.LONG
 
 
-class TakeResult(msgspec.Struct, frozen=True, array_like=True):
-    """The take of one chunk.
+class FinishedTake(msgspec.Struct, frozen=True, array_like=True):
+    """A take as the post function returns it.
 
     Args:
         file: the take as the engine spoke it, a 16-bit audio file.
-        samples: number of samples of that take.
-        rate: in Hz.
+        samples: of that take.
         pcm: the finished take (trimmed, stretched), int16 little-endian bytes.
-        gain_db: gain applied so that the take fits into 16 bits; 0.0 unless its peak was above 1.
-        engine_s: seconds from the engine taking the chunk to the engine giving its samples.
+        gain_db: gain that was applied so that the take fits into 16 bits; 0.0 unless its peak was above 1.
         report: the post function's report about the take, opaque here.
     """
 
     file: bytes
     samples: int
-    rate: int
     pcm: bytes
     gain_db: float
-    warnings: tuple[str, ...]
-    engine_s: float
     report: bytes = b""
 
 
-class FinishedTake(Protocol):
-    """The result of a post function; see `TakeResult` for the fields."""
+class TakeResult(FinishedTake, frozen=True, array_like=True, kw_only=True):
+    """A finished take with what its engine says about it; the result of a chunk.
 
-    @property
-    def file(self) -> bytes: ...  # noqa: D102
-    @property
-    def samples(self) -> int: ...  # noqa: D102
-    @property
-    def pcm(self) -> bytes: ...  # noqa: D102
-    @property
-    def gain_db(self) -> float: ...  # noqa: D102
-    @property
-    def report(self) -> bytes: ...  # noqa: D102
+    Args:
+        rate: in Hz.
+        engine_s: seconds between the engine taking the chunk and giving its samples.
+    """
+
+    rate: int
+    warnings: tuple[str, ...]
+    engine_s: float
 
 
 Post = Callable[[Any, int, bytes, bool], FinishedTake]

@@ -21,8 +21,8 @@ import msgspec
 from backends.interface import Backend, BackendContext, BackendUnavailable, Chunk, ChunkFailed, Event, Take
 from gateway.engines import wire
 from gateway.engines.child import bind_to_parent
-from gateway.engines.finishing import Outcome, finish
-from gateway.engines.order import Post, TakeResult
+from gateway.engines.finishing import Refusal, finish
+from gateway.engines.order import FinishedTake, Post, TakeResult
 
 
 class WorkerSpec(msgspec.Struct, frozen=True):
@@ -217,14 +217,14 @@ def malformed_take(chunk_id: int, error: Exception) -> wire.Failed:
     return wire.Failed(chunk_id, "failed", f"the backend gave no take that can be used: {error_place(error)}", False)
 
 
-def take_message(chunk_id: int, outcome: Outcome, take: Take, engine_s: float) -> wire.TakeMessage | wire.Failed:
+def take_message(
+    chunk_id: int, outcome: FinishedTake | Refusal, take: Take, engine_s: float
+) -> wire.TakeMessage | wire.Failed:
     """Build the message for a finished or refused take."""
-    if outcome.failed is not None:
-        return wire.Failed(chunk_id, outcome.failed.kind, outcome.failed.error, outcome.failed.retryable)
-    result = TakeResult(
-        outcome.file, outcome.samples, take.rate, outcome.pcm, outcome.gain_db, take.warnings, engine_s, outcome.report
-    )
-    return wire.TakeMessage(chunk_id, result)
+    if isinstance(outcome, Refusal):
+        return wire.Failed(chunk_id, outcome.kind, outcome.error, outcome.retryable)
+    finished = msgspec.structs.asdict(outcome)
+    return wire.TakeMessage(chunk_id, TakeResult(**finished, rate=take.rate, warnings=take.warnings, engine_s=engine_s))
 
 
 def _read(connection: wire.MessageSocket, feed: WorkerFeed) -> None:

@@ -180,7 +180,7 @@ def test_the_worker_reports_flaws_only_where_checks_are_wanted(voice):
 
 
 def result(report: bytes = b"", warnings: tuple[str, ...] = (), engine_s: float = 1.0) -> TakeResult:
-    return TakeResult(b"", 1, RATE, b"", 0.0, warnings, engine_s, report)
+    return TakeResult(b"", 1, b"", 0.0, report, rate=RATE, warnings=warnings, engine_s=engine_s)
 
 
 def test_an_engine_may_say_itself_that_it_found_no_end():

@@ -1,20 +1,13 @@
-"""A post function for tests of the hosts: checks as little and does as little as one can."""
+"""A post function for tests of the hosts, with as few checks as possible."""
 
 from __future__ import annotations
 
 import io
 
-import msgspec
 import numpy as np
 import soundfile
 
-
-class Posted(msgspec.Struct, frozen=True):
-    file: bytes
-    samples: int
-    pcm: bytes
-    gain_db: float
-    report: bytes = b""
+from gateway.engines.order import FinishedTake
 
 
 class Rejected(Exception):
@@ -22,7 +15,7 @@ class Rejected(Exception):
     retryable = False
 
 
-def post(pcm, rate: int, finish: bytes, has_letters: bool) -> Posted:
+def post(pcm, rate: int, finish: bytes, has_letters: bool) -> FinishedTake:
     if pcm.ndim != 1 or pcm.size == 0:
         raise Rejected("no samples")
     if not np.isfinite(pcm).all():
@@ -32,4 +25,4 @@ def post(pcm, rate: int, finish: bytes, has_letters: bool) -> Posted:
     whole = np.round(pcm * 32767).astype("<i2")
     file = io.BytesIO()
     soundfile.write(file, whole, rate, format="FLAC")
-    return Posted(file.getvalue(), len(whole), whole.tobytes(), 0.0)
+    return FinishedTake(file.getvalue(), len(whole), whole.tobytes(), 0.0)

@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from gateway.engines.order import FinishedTake
 from gateway.speech.sound.checks import Check, judge
 from gateway.speech.sound.stretch import stretch
 from gateway.speech.sound.take import Pcm16, read_take, settle, to_flac, to_wav
@@ -30,24 +31,6 @@ class Finish(msgspec.Struct, frozen=True):
     pack: bool = True
 
 
-class PostResult(msgspec.Struct, frozen=True):
-    """A take and its finished form.
-
-    Args:
-        file: the take as spoken, a 16-bit FLAC file, or WAV; see `Finish.pack`.
-        samples: of that take.
-        pcm: the finished samples, int16 little-endian.
-        gain_db: see `Settled`.
-        report: the flaws that were found, as JSON of `Flaw`s; empty without any.
-    """
-
-    file: bytes
-    samples: int
-    pcm: bytes
-    gain_db: float
-    report: bytes = b""
-
-
 _decode_finish = msgspec.json.Decoder(Finish).decode
 
 
@@ -66,21 +49,24 @@ def finish_file(file: bytes, finish: Finish) -> tuple[Pcm16, int]:
     return finish_take(pcm, rate, finish), rate
 
 
-def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool) -> PostResult:
-    """Settle, store and finish what an engine gave; the hook that hosts run in their workers.
+def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool) -> FinishedTake:
+    """Check, round, pack and finish an engine's samples; hosts run it in their workers.
 
     Args:
         pcm: as the engine gave it, at `rate` Hz.
         finish_json: a `Finish` as JSON; empty for the default.
 
+    Returns:
+        `file` is FLAC, or WAV (see `Finish.pack`); `report` is a JSON list of `Flaw`s, empty if there are none.
+
     Raises:
-        TakeRejected: it is no speech.
+        TakeRejected: the samples cannot be used.
     """
     finish = _decode_finish(finish_json) if finish_json else Finish()
     settled = settle(pcm, has_letters)
     flaws = judge(settled.wide, rate, finish.check) if finish.check is not None else ()
     finished = _finish(settled.pcm, settled.wide, rate, finish)
-    return PostResult(
+    return FinishedTake(
         file=to_flac(settled.pcm, rate) if finish.pack else to_wav(settled.pcm, rate),
         samples=settled.pcm.size,
         pcm=finished.astype("<i2", copy=False).tobytes(),

@@ -151,7 +151,9 @@ class Maker:
         if stored is None or file is None:
             return None
         self._timing.begin(time.monotonic())
-        take = TakeResult(file, stored.samples, stored.sample_rate, b"", stored.gain_db, stored.warnings, 0.0)
+        take = TakeResult(
+            file, stored.samples, b"", stored.gain_db, rate=stored.sample_rate, warnings=stored.warnings, engine_s=0.0
+        )
         return Made(take, None, "stored")
 
     async def _new(self, chunk: PlannedChunk, rank: Rank) -> Made:
