@@ -24,7 +24,7 @@ from gateway.speech.request import SpeechRequest
 from gateway.speech.text.length import most_samples
 from gateway.speech.text.lexicon import Lexicon
 from gateway.speech.text.plan import Plan, Segment, Speak, make_plan
-from gateway.speech.text.script import PlannedChunk, lines
+from gateway.speech.text.script import PlannedChunk, planned_chunks
 from gateway.speech.text.written import as_written
 
 T = TypeVar("T")
@@ -136,7 +136,7 @@ def planned(order: PlanOrder) -> Planned:
     plan = make_plan(text, order.language, order.rule, spelled_out=order.spelled_out)
     if respelled is not None:
         plan = as_written(plan, respelled)
-    return Planned(plan, lines(plan, order.source, order.seed), most_samples(plan, order.speed, order.rate))
+    return Planned(plan, planned_chunks(plan, order.source, order.seed), most_samples(plan, order.speed, order.rate))
 
 
 def respelled_key(source: Source, recipe: Recipe, lexicon: Lexicon | None) -> tuple[str, bool]:
@@ -155,7 +155,7 @@ class _Slab(msgspec.Struct, frozen=True, array_like=True):
     """Some segments of a plan; for each that is spoken its nth, its seed and the key of its take."""
 
     segments: tuple[Segment, ...]
-    lines: tuple[tuple[int, int, str], ...]
+    chunks: tuple[tuple[int, int, str], ...]
 
 
 _decode_slab = msgspec.msgpack.Decoder(_Slab).decode
@@ -184,7 +184,7 @@ async def _joined(pieces: list[Any]) -> Planned:
         slab = _decode_slab(data)
         segments += slab.segments
         speaks = (segment for segment in slab.segments if isinstance(segment, Speak))
-        for speak, (nth, seed, key) in zip(speaks, slab.lines, strict=True):
+        for speak, (nth, seed, key) in zip(speaks, slab.chunks, strict=True):
             script.append(PlannedChunk(len(script), speak.text, nth, seed, key))
         await asyncio.sleep(0)
     return Planned(Plan(tuple(segments)), tuple(script), samples)

@@ -105,14 +105,14 @@ async def test_a_text_that_no_wav_can_hold_is_refused_before_a_word_is_spoken(tm
 async def test_what_happens_while_the_takes_of_an_answered_job_are_stored_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, meanwhile: str
 ) -> None:
-    keep, begun, go_on = StoredTakes.keep, asyncio.Event(), asyncio.Event()
+    store, begun, go_on = StoredTakes.store, asyncio.Event(), asyncio.Event()
 
     async def slowly(self: StoredTakes, *args: Any) -> None:
         begun.set()
         await go_on.wait()
-        await keep(self, *args)
+        await store(self, *args)
 
-    monkeypatch.setattr(StoredTakes, "keep", slowly)
+    monkeypatch.setattr(StoredTakes, "store", slowly)
     async with running(tmp_path, shutdown_grace_s=0.1) as caller:
         job = await caller.say("Only one chunk.")
         assert job["status"] == "COMPLETED"

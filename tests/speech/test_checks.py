@@ -11,7 +11,7 @@ import pytest
 from support.sentences import SENTENCES
 
 from gateway.engines.order import TakeResult
-from gateway.speech.sound.checks import Check, Flaw, judge, score
+from gateway.speech.sound.checks import Check, Flaw, find_flaws, score
 from gateway.speech.sound.finish import Finish, post
 from gateway.speech.speak.retakes import best_take, flaws_of
 from gateway.speech.text.pace import repeated_seconds, seconds_to_speak
@@ -35,7 +35,7 @@ def spoken(voice, request) -> tuple[str, np.ndarray]:
 
 
 def flaws(pcm: np.ndarray, text: str, rate: int = RATE) -> set[str]:
-    found = judge((pcm * 32767).astype(np.float32), rate, Check(text))
+    found = find_flaws((pcm * 32767).astype(np.float32), rate, Check(text))
     assert all(0 < flaw.severity <= 1 and flaw.detail for flaw in found)
     assert not any(word in flaw.detail for flaw in found for word in ("sun", "woman", "horizon"))
     return {flaw.name for flaw in found}
@@ -108,7 +108,7 @@ def test_good_speech_is_left_alone(voice, capsys):
     for speed in (0.75, 1.0, 1.4):
         for text in SENTENCES:
             takes += 1
-            found = judge(voice(text, speed, seed=takes) * np.float32(32767), RATE, Check(text))
+            found = find_flaws(voice(text, speed, seed=takes) * np.float32(32767), RATE, Check(text))
             alarms += [(speed, text[:40], flaw) for flaw in found]
     with capsys.disabled():
         print(f"\nfalse alarms: {len(alarms)} in {takes} takes", *alarms, sep="\n  ")
@@ -145,7 +145,7 @@ def test_most_loops_are_found_in_any_text(voice, capsys):
 
 @pytest.mark.parametrize("pcm", [np.zeros(5000), np.zeros(3), np.ones(1), np.full(100, 0.5), np.zeros(RATE)])
 def test_a_scrap_of_sound_is_judged_and_breaks_nothing(pcm: np.ndarray):
-    judge(pcm.astype(np.float32), RATE, Check("Hello, how are you?"))
+    find_flaws(pcm.astype(np.float32), RATE, Check("Hello, how are you?"))
 
 
 @pytest.mark.parametrize(

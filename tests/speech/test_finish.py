@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from gateway.speech.sound.finish import Finish, finish_file, finish_take, post
-from gateway.speech.sound.take import TakeRejected, read_take, settle
+from gateway.speech.sound.take import TakeRejected, check_take, read_take
 
 RATE = 24000
 
@@ -20,7 +20,7 @@ def words(lead_ms: int, tail_ms: int, pause_ms: int = 400) -> np.ndarray:
 
 
 def test_edges_are_cut_to_twenty_and_sixty_milliseconds():
-    finished = finish_take(settle(words(300, 440)).pcm, RATE, Finish())
+    finished = finish_take(check_take(words(300, 440)).pcm, RATE, Finish())
     speech = np.flatnonzero(finished)
     assert finished.size == pytest.approx(RATE * 1.08, abs=RATE * 0.02)
     assert speech[0] == pytest.approx(RATE * 0.02, abs=RATE * 0.011)
@@ -28,22 +28,22 @@ def test_edges_are_cut_to_twenty_and_sixty_milliseconds():
 
 
 def test_a_pause_inside_is_never_cut():
-    short, long = (finish_take(settle(words(100, 100, pause)).pcm, RATE, Finish()).size for pause in (400, 3000))
+    short, long = (finish_take(check_take(words(100, 100, pause)).pcm, RATE, Finish()).size for pause in (400, 3000))
     assert long - short == RATE * 2600 // 1000
 
 
 def test_a_take_without_silence_around_is_left_as_it_is():
-    pcm = settle(words(0, 0)).pcm
+    pcm = check_take(words(0, 0)).pcm
     assert np.array_equal(finish_take(pcm, RATE, Finish()), pcm)
     assert np.array_equal(
-        finish_take(settle(words(500, 500)).pcm, RATE, Finish(trim=False)), settle(words(500, 500)).pcm
+        finish_take(check_take(words(500, 500)).pcm, RATE, Finish(trim=False)), check_take(words(500, 500)).pcm
     )
 
 
 def test_cut_edges_fade_and_the_take_itself_is_not_written_to():
     hiss = np.random.default_rng(3).normal(0, 1e-4, RATE * 2).astype(np.float32)
     hiss[RATE : RATE + 6000] += words(0, 0)[:6000]
-    pcm = settle(hiss).pcm
+    pcm = check_take(hiss).pcm
     before = pcm.copy()
     finished = finish_take(pcm, RATE, Finish())
     assert finished.size < pcm.size
@@ -60,11 +60,11 @@ def test_a_resumed_take_is_finished_to_the_same_samples(speed: float):
     assert rate == RATE
     assert resumed.astype("<i2").tobytes() == live.pcm
     assert live.samples == words(200, 300).size
-    assert np.array_equal(read_take(live.file)[0], settle(words(200, 300)).pcm)
+    assert np.array_equal(read_take(live.file)[0], check_take(words(200, 300)).pcm)
 
 
 def test_speed_changes_the_trimmed_length_exactly():
-    pcm = settle(words(300, 440)).pcm
+    pcm = check_take(words(300, 440)).pcm
     trimmed = finish_take(pcm, RATE, Finish()).size
     for speed in (0.5, 0.8, 1.25, 2.0):
         assert finish_take(pcm, RATE, Finish(speed=speed)).size == round(trimmed / speed)

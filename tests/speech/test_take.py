@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from gateway.speech.sound.take import TakeRejected, packed, read_take, settle, to_flac, to_wav
+from gateway.speech.sound.take import TakeRejected, check_take, packed, read_take, to_flac, to_wav
 
 
 def tone(seconds: float = 0.5, rate: int = 24000, level: float = 0.5) -> np.ndarray:
@@ -18,30 +18,30 @@ def tone(seconds: float = 0.5, rate: int = 24000, level: float = 0.5) -> np.ndar
 @pytest.mark.parametrize("shape", [(-1,), (1, -1), (-1, 1)])
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 def test_floats_of_any_width_are_rounded_to_sixteen_bits(shape: tuple[int, ...], dtype: type):
-    settled = settle(tone().astype(dtype).reshape(shape))
-    assert settled.pcm.dtype == np.int16
-    assert settled.pcm.shape == (12000,)
-    assert np.abs(settled.pcm / 32767 - tone()).max() < (1e-3 if dtype == np.float16 else 1e-4)
-    assert settled.gain_db == 0.0
-    assert settled.peak == pytest.approx(0.5, abs=1e-3)
-    assert settled.rms == pytest.approx(0.5 / np.sqrt(2), abs=1e-3)
-    assert np.array_equal(settled.wide, settled.pcm)
+    checked = check_take(tone().astype(dtype).reshape(shape))
+    assert checked.pcm.dtype == np.int16
+    assert checked.pcm.shape == (12000,)
+    assert np.abs(checked.pcm / 32767 - tone()).max() < (1e-3 if dtype == np.float16 else 1e-4)
+    assert checked.gain_db == 0.0
+    assert checked.peak == pytest.approx(0.5, abs=1e-3)
+    assert checked.rms == pytest.approx(0.5 / np.sqrt(2), abs=1e-3)
+    assert np.array_equal(checked.wide, checked.pcm)
 
 
 def test_sixteen_bits_pass_unchanged():
     pcm = (tone() * 32767).astype(np.int16)
-    assert np.array_equal(settle(pcm).pcm, pcm)
+    assert np.array_equal(check_take(pcm).pcm, pcm)
 
 
 def test_a_peak_above_full_scale_costs_one_recorded_gain_and_no_clipping():
-    settled = settle(tone(level=2.0))
-    assert settled.gain_db == pytest.approx(-6.02, abs=0.01)
-    assert settled.pcm.max() == 32767
-    assert np.abs(settled.pcm / 32767 - tone(level=1.0)).max() < 1e-4
+    checked = check_take(tone(level=2.0))
+    assert checked.gain_db == pytest.approx(-6.02, abs=0.01)
+    assert checked.pcm.max() == 32767
+    assert np.abs(checked.pcm / 32767 - tone(level=1.0)).max() < 1e-4
 
 
 @pytest.mark.parametrize(
-    ("pcm", "flaw", "kind", "retryable"),
+    ("pcm", "reason", "kind", "retryable"),
     [
         (np.zeros(0, np.float32), "empty", "unsupported_text", False),
         (np.zeros(24000, np.float32), "silent", "failed", True),
@@ -55,17 +55,17 @@ def test_a_peak_above_full_scale_costs_one_recorded_gain_and_no_clipping():
     ],
 )
 def test_what_is_no_speech_is_rejected_and_the_reason_survives_the_pipe(
-    pcm: np.ndarray, flaw: str, kind: str, retryable: bool
+    pcm: np.ndarray, reason: str, kind: str, retryable: bool
 ):
     with pytest.raises(TakeRejected) as caught:
-        settle(pcm)
+        check_take(pcm)
     error = pickle.loads(pickle.dumps(caught.value))
-    assert (error.flaw, error.kind, error.retryable) == (flaw, kind, retryable)
+    assert (error.reason, error.kind, error.retryable) == (reason, kind, retryable)
     assert str(error).startswith("the backend gave ")
 
 
 def test_silence_is_right_where_there_was_nothing_to_say():
-    assert settle(np.zeros(2400, np.float32), has_letters=False).pcm.size == 2400
+    assert check_take(np.zeros(2400, np.float32), has_letters=False).pcm.size == 2400
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 4095, 4096, 100_001])

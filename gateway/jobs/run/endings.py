@@ -21,7 +21,7 @@ from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
 from gateway.settings import Settings
 from gateway.settings.logs import get_logger
-from gateway.speech.speak.tally import Led
+from gateway.speech.speak.tally import BilledTakes
 from gateway.speech.speak.utterance import SpokenUtterance
 from storage.errors import (
     BlobMissing,
@@ -87,7 +87,7 @@ class Endings:
         encoded = spoken.rendered.encoded
         blob = await self._audio.put_file(encoded.path, f".{request.format}")
         audio_ms = round(encoded.samples * 1000 / encoded.rate)
-        cost = _cost(arm.capabilities.price, spoken.led)
+        cost = _cost(arm.capabilities.price, spoken.billed)
         sound_warnings = tuple(OutputWarning(code, message) for code, message in spoken.warnings)
         own_warnings = tuple(OutputWarning(code, message) for code, message in assignment.warnings)
         output, hit = stored(
@@ -332,7 +332,7 @@ def _log_end(
     )
 
 
-def _cost(price: Price | None, led: Led) -> float:
+def _cost(price: Price | None, billed: BilledTakes) -> float:
     if price is None:
         return 0.0
-    return price.usd * (led.chars / 1_000_000 if price.per == "million_characters" else led.audio_s)
+    return price.usd * (billed.chars / 1_000_000 if price.per == "million_characters" else billed.audio_s)

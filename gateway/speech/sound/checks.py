@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from gateway.speech.text.pace import repeated_seconds, seconds_to_speak
 
-TakeFlaw: TypeAlias = Literal["too_short", "too_long", "dead_air", "clipped", "looped", "missed_eos"]
+FlawName: TypeAlias = Literal["too_short", "too_long", "dead_air", "clipped", "looped", "missed_eos"]
 
 CHECKS_VERSION = "1"
 """Part of every cache key of checked takes: goes up whenever a check may judge otherwise."""
@@ -67,7 +67,7 @@ class Flaw(msgspec.Struct, frozen=True):
         detail: for people; without a word of the text.
     """
 
-    name: TakeFlaw
+    name: FlawName
     severity: float
     detail: str
 
@@ -77,7 +77,7 @@ def score(flaws: tuple[Flaw, ...]) -> float:
     return 1.0 - sum(flaw.severity for flaw in flaws)
 
 
-def judge(pcm: npt.NDArray[np.float32], rate: int, check: Check) -> tuple[Flaw, ...]:
+def find_flaws(pcm: npt.NDArray[np.float32], rate: int, check: Check) -> tuple[Flaw, ...]:
     """What is wrong with a take; usually nothing.
 
     Args:

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.engines.order import FinishedTake
-from gateway.speech.sound.checks import Check, judge
+from gateway.speech.sound.checks import Check, find_flaws
 from gateway.speech.sound.stretch import stretch
-from gateway.speech.sound.take import Pcm16, read_take, settle, to_flac, to_wav
+from gateway.speech.sound.take import Pcm16, check_take, read_take, to_flac, to_wav
 from gateway.speech.sound.trim import fade, speech_span
 
 
@@ -63,14 +63,14 @@ def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool
         TakeRejected: the samples cannot be used.
     """
     finish = _decode_finish(finish_json) if finish_json else Finish()
-    settled = settle(pcm, has_letters)
-    flaws = judge(settled.wide, rate, finish.check) if finish.check is not None else ()
-    finished = _finish(settled.pcm, settled.wide, rate, finish)
+    checked = check_take(pcm, has_letters)
+    flaws = find_flaws(checked.wide, rate, finish.check) if finish.check is not None else ()
+    finished = _finish(checked.pcm, checked.wide, rate, finish)
     return FinishedTake(
-        file=to_flac(settled.pcm, rate) if finish.pack else to_wav(settled.pcm, rate),
-        samples=settled.pcm.size,
+        file=to_flac(checked.pcm, rate) if finish.pack else to_wav(checked.pcm, rate),
+        samples=checked.pcm.size,
         pcm=finished.astype("<i2", copy=False).tobytes(),
-        gain_db=settled.gain_db,
+        gain_db=checked.gain_db,
         report=msgspec.json.encode(flaws) if flaws else b"",
     )
 

@@ -19,7 +19,7 @@ from gateway.errors import SynthesisFailed
 Pcm16: TypeAlias = npt.NDArray[np.int16]
 """Mono samples, shape (n,)."""
 
-Flaw: TypeAlias = Literal["malformed", "empty", "not_finite", "silent"]
+RejectionReason: TypeAlias = Literal["malformed", "empty", "not_finite", "silent"]
 
 _SILENT_PEAK = 0.001  # -60 dBFS: no voice is that soft, while some engines dither
 _WAV = struct.Struct("<4sI8sIHHIIHH4sI")
@@ -30,7 +30,7 @@ class TakeRejected(SynthesisFailed):
     """What an engine gave is no speech.
 
     Args:
-        flaw: what is wrong with it.
+        reason: what is wrong with it.
 
     Attributes:
         kind: the same in the words of the plugin contract; nothing at all for text with letters means that the
@@ -38,11 +38,11 @@ class TakeRejected(SynthesisFailed):
         retryable: whether another seed may mend it.
     """
 
-    def __init__(self, flaw: Flaw, message: str) -> None:
-        super().__init__(flaw, message)
-        self.flaw = flaw
-        self.kind: FailureKind = "unsupported_text" if flaw == "empty" else "failed"
-        self.retryable = flaw in ("not_finite", "silent")
+    def __init__(self, reason: RejectionReason, message: str) -> None:
+        super().__init__(reason, message)
+        self.reason = reason
+        self.kind: FailureKind = "unsupported_text" if reason == "empty" else "failed"
+        self.retryable = reason in ("not_finite", "silent")
 
     def __str__(self) -> str:
         return str(self.args[1])
@@ -66,7 +66,7 @@ class CheckedTake(msgspec.Struct, frozen=True):
     rms: float
 
 
-def settle(pcm: npt.NDArray[Any], has_letters: bool = True) -> CheckedTake:
+def check_take(pcm: npt.NDArray[Any], has_letters: bool = True) -> CheckedTake:
     """Check the samples of an engine and round them to 16 bits.
 
     Args:

@@ -9,7 +9,7 @@ from gateway.speech.sound.finish import Finish
 
 
 class FreshTakes:
-    """Holds each take from its engine until its row is committed, when the shelf has it.
+    """Holds each take from its engine until its row is committed, when the take_store has it.
 
     Args:
         told: called with the key of every take that comes.

@@ -49,7 +49,7 @@ class Reader:
         plan: Plan,
         script: tuple[PlannedChunk, ...],
         speed: float,
-        shelf: StoredTakes,
+        take_store: StoredTakes,
         finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
         spoken_by: str | None = None,
         fresh: FreshTakes | None = None,
@@ -58,7 +58,7 @@ class Reader:
         self._pauses = _pauses(plan)
         self._speed = speed
         self._shown = [speak.shown for speak in plan.speaks]
-        self._shelf = shelf
+        self._take_store = take_store
         self._finished = finished
         self._spoken_by = spoken_by
         self._fresh = fresh
@@ -90,25 +90,25 @@ class Reader:
         """The next chunk; None while its take is not there, or when all have been read."""
         if self.done:
             return None
-        line = self._script[self._next]
-        fresh = self._fresh.get(line.key) if self._fresh is not None and self._spoken_by is None else None
+        chunk = self._script[self._next]
+        fresh = self._fresh.get(chunk.key) if self._fresh is not None and self._spoken_by is None else None
         if fresh is not None:
             take, finish = fresh
             if finish.speed == self._speed and take.pcm:
-                return self._part(line, np.frombuffer(take.pcm, "<i2"), take.rate)
-            return self._part(line, await self._finished(take.file, Finish(speed=self._speed)), take.rate)
-        return await self._from_shelf(line)
+                return self._part(chunk, np.frombuffer(take.pcm, "<i2"), take.rate)
+            return self._part(chunk, await self._finished(take.file, Finish(speed=self._speed)), take.rate)
+        return await self._from_store(chunk)
 
-    async def _from_shelf(self, line: PlannedChunk) -> ChunkAudio | None:
-        take = self._known.pop(line.key, None) or await self._find(line)
+    async def _from_store(self, chunk: PlannedChunk) -> ChunkAudio | None:
+        take = self._known.pop(chunk.key, None) or await self._find(chunk)
         if take is None:
             return None
-        flac = await self._shelf.read(take)
+        flac = await self._take_store.read(take)
         if flac is None:
             return None
-        return self._part(line, await self._finished(flac, Finish(speed=self._speed)), take.sample_rate)
+        return self._part(chunk, await self._finished(flac, Finish(speed=self._speed)), take.sample_rate)
 
-    def _part(self, line: PlannedChunk, speech: Pcm16, rate: int) -> ChunkAudio:
+    def _part(self, chunk: PlannedChunk, speech: Pcm16, rate: int) -> ChunkAudio:
         silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
         start = self._samples + silence
         self._next += 1
@@ -117,13 +117,13 @@ class Reader:
         pcm = speech
         if silence or after:
             pcm = np.concatenate((np.zeros(silence, np.int16), speech, np.zeros(after, np.int16)))
-        return ChunkAudio(line.index, self._shown[line.index], pcm, rate, start, self._samples)
+        return ChunkAudio(chunk.index, self._shown[chunk.index], pcm, rate, start, self._samples)
 
-    async def _find(self, line: PlannedChunk) -> TakeRecord | None:
+    async def _find(self, chunk: PlannedChunk) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
-        found = await self._shelf.find(keys)
+        found = await self._take_store.find(keys)
         self._known = {key: take for key, take in found.items() if self._spoken_by in (None, take.job_id)}
-        return self._known.get(line.key)
+        return self._known.get(chunk.key)
 
 
 def _pauses(plan: Plan) -> list[list[Pause]]:

@@ -27,7 +27,7 @@ from gateway.speech.sound.loudness import LevelMeter, gain_for
 from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.progress import Progress
 from gateway.speech.speak.retakes import FLAW_WARNING
-from gateway.speech.speak.take_maker import Made, Maker
+from gateway.speech.speak.take_maker import ChunkTake, TakeMaker
 from gateway.speech.speak.take_store import StoredTakes
 from gateway.speech.speak.take_writer import TakeWriter
 from gateway.speech.speak.timing import Timing
@@ -55,15 +55,15 @@ class Speaker:
     """Speaks utterances; one for the whole process, so that equal chunks in flight are spoken once."""
 
     def __init__(
-        self, shelf: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, take_retries: int
+        self, take_store: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, take_retries: int
     ) -> None:
-        self._shelf = shelf
+        self._take_store = take_store
         self._fresh = fresh
         self._dsp = dsp
         self._metrics = metrics
         self._window = window
         self._take_retries = take_retries
-        self._flights: Flights[Made] = Flights()
+        self._flights: Flights[ChunkTake] = Flights()
 
     async def speak(
         self,
@@ -73,7 +73,7 @@ class Speaker:
         timing: Timing,
         listener: Listener,
     ) -> SpokenUtterance:
-        """Speak, join and encode. Its takes may still be on their way to the shelf: see `SpokenUtterance.kept`.
+        """Speak, join and encode. Its takes may still be on their way to the take_store: see `SpokenUtterance.kept`.
 
         Args:
             spool: where the encoded file is written.
@@ -83,17 +83,17 @@ class Speaker:
             SynthesisFailed: the engine is.
             BackendUnavailable: it cannot be loaded.
         """
-        work = _Work(self, utterance, host, timing, listener)
+        synthesis = _Synthesis(self, utterance, host, timing, listener)
         try:
-            return await work.run(spool)
+            return await synthesis.run(spool)
         except BaseException:
-            await work.close()
+            await synthesis.close()
             raise
 
-    # What follows is used by `_Work` and its `Maker`.
+    # What follows is used by `_Synthesis` and its `TakeMaker`.
 
     @property
-    def flights(self) -> Flights[Made]:
+    def flights(self) -> Flights[ChunkTake]:
         """Takes that are being made."""
         return self._flights
 
@@ -103,9 +103,9 @@ class Speaker:
         return self._take_retries
 
     @property
-    def shelf(self) -> StoredTakes:
+    def take_store(self) -> StoredTakes:
         """Where takes rest."""
-        return self._shelf
+        return self._take_store
 
     @property
     def fresh(self) -> FreshTakes:
@@ -131,7 +131,7 @@ class Speaker:
         return pcm
 
 
-class _Work:
+class _Synthesis:
     """One utterance under way."""
 
     def __init__(
@@ -146,31 +146,31 @@ class _Work:
         self.utterance = utterance
         self.timing = timing
         own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
-        self._lines = utterance.script
-        at_once = len(self._lines) > 1 or not utterance.waited_for
-        self._progress = Progress((each.key for each in self._lines), listener.counted)
-        self.keeper = TakeWriter(
-            speaker.shelf, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
+        self._script = utterance.script
+        at_once = len(self._script) > 1 or not utterance.waited_for
+        self._progress = Progress((each.key for each in self._script), listener.counted)
+        self.take_writer = TakeWriter(
+            speaker.take_store, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
         )
-        self._maker = Maker(speaker, utterance, host, self.keeper, timing, listener.took)
+        self._maker = TakeMaker(speaker, utterance, host, self.take_writer, timing, listener.took)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[_FinishedChunk]] = {}
-        self._news = asyncio.Event()
-        self._heard_of: set[int] = set()
+        self._task_ended = asyncio.Event()
+        self._begun: set[int] = set()
         self._spoken = 0
         self._warnings: dict[tuple[str, str], None] = {}
 
     async def run(self, spool: Path) -> SpokenUtterance:
         request = self.utterance.request
-        left = len(self._lines)
+        left = len(self._script)
         if not left:
             raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
-        self._stored = await self._maker.look(self._lines)
+        self._stored = await self._maker.find_stored(self._script)
         gain = 1.0
         if request.loudness is not None:
             gain = await self._measure(request.loudness)
         rendered: Rendered | None = None
-        opening = asyncio.create_task(self._open(spool, gain))
+        opening = asyncio.create_task(self._open_renderer(spool, gain))
         try:
             async for part in self._in_order():
                 renderer = await asyncio.shield(opening)
@@ -186,22 +186,22 @@ class _Work:
                 opening.result().abandon()
             raise
         assert rendered is not None  # the last part completes it
-        self.keeper.check()
+        self.take_writer.check()
         if not self.utterance.waited_for:
-            self.keeper.hurry()
+            self.take_writer.flush()
         tally = self._maker.tally
         return SpokenUtterance(
             rendered=rendered,
-            chunks=len(self._lines),
+            chunks=len(self._script),
             chunks_spoken=self._spoken,
-            led=tally.led,
+            billed=tally.billed,
             engine_s=tally.engine_s,
             warnings=tuple(self._warnings),
             takes_retried=tally.retried,
-            kept=self.keeper.kept,
+            kept=self.take_writer.wait_stored,
         )
 
-    async def _open(self, spool: Path, gain: float) -> Renderer:
+    async def _open_renderer(self, spool: Path, gain: float) -> Renderer:
         """The file's beginning, made while the engine speaks."""
         utterance, request = self.utterance, self.utterance.request
         return await asyncio.to_thread(
@@ -217,11 +217,11 @@ class _Work:
 
     async def close(self) -> None:
         """Withdraw what is still with the host; takes already spoken are stored all the same."""
-        self.keeper.hurry()  # also where we are cancelled once more while we wait
+        self.take_writer.flush()  # also where we are cancelled once more while we wait
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await self.keeper.settled()
+        await self.take_writer.wait_ended()
 
     async def _measure(self, loudness: float) -> float:
         """Speak everything once into the store and measure its level; the takes are then read again in order."""
@@ -230,44 +230,44 @@ class _Work:
             if meter is None:
                 meter = LevelMeter(part.rate)
             meter.add(part.pcm)
-        await self.keeper.kept()
-        self._stored = await self._maker.look(self._lines)
+        await self.take_writer.wait_stored()
+        self._stored = await self._maker.find_stored(self._script)
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
 
     async def _in_order(self) -> AsyncIterator[_FinishedChunk]:
         """The finished chunks in the order of the text, `window` of them under way."""
         self._tasks.clear()
         ahead = 0
-        for index in range(len(self._lines)):
-            while ahead < len(self._lines) and ahead < index + self.speaker.window:
+        for index in range(len(self._script)):
+            while ahead < len(self._script) and ahead < index + self.speaker.window:
                 task = self._tasks[ahead] = asyncio.create_task(self._chunk(ahead))
-                task.add_done_callback(self._hear)
+                task.add_done_callback(self._on_task_done)
                 ahead += 1
-            part = await self._first_trouble(index)
+            part = await self._next_chunk(index)
             del self._tasks[index]
             yield part
 
-    def _hear(self, _task: asyncio.Task[_FinishedChunk]) -> None:
-        self._news.set()
+    def _on_task_done(self, _task: asyncio.Task[_FinishedChunk]) -> None:
+        self._task_ended.set()
 
-    async def _first_trouble(self, index: int) -> _FinishedChunk:
+    async def _next_chunk(self, index: int) -> _FinishedChunk:
         """The part that is due; a later chunk that has failed fails the utterance now, not when its turn comes."""
         due = self._tasks[index]
         while not due.done():
-            self._news.clear()
-            await self._news.wait()
+            self._task_ended.clear()
+            await self._task_ended.wait()
             for task in self._tasks.values():
                 if task.done():
                     task.result()
-            self.keeper.check()
+            self.take_writer.check()
         return due.result()
 
     async def _chunk(self, index: int) -> _FinishedChunk:
-        due = self._lines[index]
-        first = index not in self._heard_of  # of two passes, if its level was measured
-        self._heard_of.add(index)
+        due = self._script[index]
+        first = index not in self._begun  # of two passes, if its level was measured
+        self._begun.add(index)
         stored = self._stored.get(due.key)
-        flac = None if stored is None else await self.speaker.shelf.read(stored)
+        flac = None if stored is None else await self.speaker.take_store.read(stored)
         if stored is not None and flac is not None:
             self.timing.begin(time.monotonic())
             if first:
@@ -275,9 +275,9 @@ class _Work:
                 self._progress.add((due.key,))
             self._note(stored.warnings, index)
             return _FinishedChunk(await self.speaker.finished(flac, self._maker.finish), stored.sample_rate)
-        return await self._heard(due, await self._maker.make(due))
+        return await self._finished_chunk(due, await self._maker.make(due))
 
-    async def _heard(self, chunk: PlannedChunk, made: Made) -> _FinishedChunk:
+    async def _finished_chunk(self, chunk: PlannedChunk, made: ChunkTake) -> _FinishedChunk:
         """A take as this utterance wants it."""
         take = made.take
         self._note(take.warnings, chunk.index)

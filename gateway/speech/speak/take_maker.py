@@ -24,7 +24,7 @@ from gateway.speech.speak.timing import Timing
 from gateway.speech.speak.utterance import SpeakingHost, Utterance
 from gateway.speech.text.cleaning import has_speech
 from gateway.speech.text.plan import split_again
-from gateway.speech.text.script import PlannedChunk, line
+from gateway.speech.text.script import PlannedChunk, planned_chunk
 from gateway.speech.text.seeds import chunk_seed, occurrences
 from storage.records import TakeRecord
 
@@ -37,10 +37,10 @@ PAUSES_S = (0.1, 0.5)
 RETRIES = len(PAUSES_S)
 """Further tries of a chunk that failed in a way another try may mend; each has its own seed."""
 
-Origin: TypeAlias = Literal["spoken", "pieces", "stored", "shared"]
+TakeOrigin: TypeAlias = Literal["spoken", "pieces", "stored", "shared"]
 
 
-class Made(msgspec.Struct, frozen=True):
+class ChunkTake(msgspec.Struct, frozen=True):
     """The take of a chunk.
 
     Args:
@@ -50,14 +50,14 @@ class Made(msgspec.Struct, frozen=True):
 
     take: TakeResult
     finish: Finish | None
-    origin: Origin
+    origin: TakeOrigin
 
 
-class Maker:
+class TakeMaker:
     """Makes the takes of one utterance. Equal chunks of all utterances of a server are one piece of work.
 
     Args:
-        keeper: stores them.
+        take_writer: stores them.
         timing: told when the work began.
         took: called whenever a take is there, also that of a piece.
     """
@@ -67,39 +67,39 @@ class Maker:
         speaker: Speaker,
         utterance: Utterance,
         host: SpeakingHost,
-        keeper: TakeWriter,
+        take_writer: TakeWriter,
         timing: Timing,
         took: Callable[[], None],
     ) -> None:
         self._speaker = speaker
-        self._keeper = keeper
+        self._take_writer = take_writer
         self._utterance = utterance
         self._host = host
         self._timing = timing
         self._took = took
         self.finish = Finish(speed=utterance.request.speed)
-        self._wish = msgspec.structs.replace(self.finish, pack=keeper.at_once)
+        self._order_finish = msgspec.structs.replace(self.finish, pack=take_writer.at_once)
         self.tally = Tally()
         self._checked = utterance.source.checks != ""
-        self._looked: set[str] = set()
-        self._changes = 0
+        self._searched: set[str] = set()
+        self._seen_changes = 0
 
-    async def look(self, script: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
+    async def find_stored(self, script: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
         """The stored takes of the utterance's chunks, by key. What others make from now on is found by `make`."""
-        self._changes = self._others_changes  # before the look: what comes meanwhile may be missed by it
+        self._seen_changes = self._others_changes  # before the look: what comes meanwhile may be missed by it
         found = await self._stored(script)
-        self._looked = {each.key for each in script}
+        self._searched = {each.key for each in script}
         return found
 
     @property
     def _others_changes(self) -> int:
         """Grows whenever a take of another utterance of this server comes or is stored."""
-        return self._speaker.fresh.changes - self._keeper.changes
+        return self._speaker.fresh.changes - self._take_writer.changes
 
     async def _stored(self, wanted: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
         """The stored takes of these chunks that the utterance may use, by key."""
         job_id = self._utterance.ref.job_id
-        found = await self._speaker.shelf.find([each.key for each in wanted], job_id)
+        found = await self._speaker.take_store.find([each.key for each in wanted], job_id)
         if self._utterance.own_takes:
             found = {key: take for key, take in found.items() if take.job_id == job_id}
         for each in wanted:
@@ -108,7 +108,7 @@ class Maker:
                 self.tally.found(each.key, each.text, take.samples / take.sample_rate)
         return found
 
-    async def make(self, chunk: PlannedChunk, rank: Rank | None = None) -> Made:
+    async def make(self, chunk: PlannedChunk, rank: Rank | None = None) -> ChunkTake:
         """The take of a chunk; it is stored, or on its way to the store.
 
         Args:
@@ -120,45 +120,45 @@ class Maker:
             BackendUnavailable: it cannot be loaded.
         """
 
-        async def fly(flight: Rank) -> Made:
-            return await self._found(chunk) or await self._new(chunk, flight)
+        async def make_take(flight: Rank) -> ChunkTake:
+            return await self._found(chunk) or await self._synthesize(chunk, flight)
 
-        made, led = await self._speaker.flights.join(chunk.key, fly, rank or self._utterance.rank)
+        made, led = await self._speaker.flights.join(chunk.key, make_take, rank or self._utterance.rank)
         if not led:
             made = msgspec.structs.replace(made, origin="shared")
         if made.origin == "shared":
-            self._keeper.use(chunk.key)
+            self._take_writer.pin(chunk.key)
         self.count(made.origin)
         return made
 
-    def count(self, origin: Origin) -> None:
+    def count(self, origin: TakeOrigin) -> None:
         """A take is there."""
         if origin != "pieces":  # each of which was counted
             self._speaker.metrics.takes.labels(self._utterance.source.backend, origin).inc()
         self._took()
 
-    async def _found(self, chunk: PlannedChunk) -> Made | None:
+    async def _found(self, chunk: PlannedChunk) -> ChunkTake | None:
         """What another utterance has made since this one looked; nobody else makes it at this moment."""
         fresh = self._speaker.fresh
         known = None if self._utterance.own_takes else fresh.get(chunk.key)
         if known is not None:
             self._timing.begin(time.monotonic())
-            return Made(*known, "shared")
-        if chunk.key in self._looked and self._others_changes == self._changes:
+            return ChunkTake(*known, "shared")
+        if chunk.key in self._searched and self._others_changes == self._seen_changes:
             return None
         stored = (await self._stored((chunk,))).get(chunk.key)
-        file = None if stored is None else await self._speaker.shelf.read(stored)
+        file = None if stored is None else await self._speaker.take_store.read(stored)
         if stored is None or file is None:
             return None
         self._timing.begin(time.monotonic())
         take = TakeResult(
             file, stored.samples, b"", stored.gain_db, rate=stored.sample_rate, warnings=stored.warnings, engine_s=0.0
         )
-        return Made(take, None, "stored")
+        return ChunkTake(take, None, "stored")
 
-    async def _new(self, chunk: PlannedChunk, rank: Rank) -> Made:
+    async def _synthesize(self, chunk: PlannedChunk, rank: Rank) -> ChunkTake:
         """A take from the host, tried again where that may help, made of pieces where the chunk is too long."""
-        origin: Origin = "spoken"
+        origin: TakeOrigin = "spoken"
         try:
             take = await self._spoken(chunk, rank)
         except ChunkRefused as refusal:
@@ -168,9 +168,9 @@ class Maker:
         except ChunkPoisoned as poisoned:
             self._note_failure("poisoned")
             raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
-        self._keeper.keep(chunk.key, take, self.finish)
-        await self._keeper.room()
-        return Made(take, self.finish, origin)
+        self._take_writer.add(chunk.key, take, self.finish)
+        await self._take_writer.wait_for_room()
+        return ChunkTake(take, self.finish, origin)
 
     async def _spoken(self, chunk: PlannedChunk, rank: Rank) -> TakeResult:
         seed = chunk.seed
@@ -222,10 +222,11 @@ class Maker:
         texts = split_again(whole.text, utterance.source.language, utterance.chunk_rule)
         if len(texts) < 2:
             raise _named(refusal, whole.text) from refusal
-        takes = [
-            (await self.make(line(whole.index, text, nth, utterance.source, utterance.request.seed), rank)).take
+        pieces = [
+            planned_chunk(whole.index, text, nth, utterance.source, utterance.request.seed)
             for text, nth in zip(texts, occurrences(texts), strict=True)
         ]
+        takes = [(await self.make(piece, rank)).take for piece in pieces]
         joined = await asyncio.to_thread(_join, takes)
         self.tally.joined(whole.key)
         finished = await self._speaker.finished(joined.file, self.finish)
@@ -245,7 +246,7 @@ class Maker:
                 language=u.source.language,
                 seed=seed,
                 options=u.options,
-                finish=msgspec.json.encode(msgspec.structs.replace(self._wish, check=check)),
+                finish=msgspec.json.encode(msgspec.structs.replace(self._order_finish, check=check)),
                 has_letters=has_speech(chunk.text),
             ),
         )

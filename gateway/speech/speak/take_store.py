@@ -38,7 +38,7 @@ class StoredTakes:
             await self._takes.touch(found, job_id)
         return found
 
-    async def use(self, keys: list[str], job_id: str) -> None:
+    async def pin(self, keys: list[str], job_id: str) -> None:
         """Pin takes that this job uses and another one stores, whether they are here yet or not."""
         await self._takes.touch(keys, job_id)
 
@@ -49,7 +49,7 @@ class StoredTakes:
         except BlobMissing:
             return None
 
-    async def keep(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef, progress: tuple[int, int]) -> None:
+    async def store(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef, progress: tuple[int, int]) -> None:
         """Store takes with their files, as FLAC; when this returns they survive the process, and so does `progress`:
         chunks of the job that are done with them, and chunks there are.
         """

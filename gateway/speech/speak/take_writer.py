@@ -25,14 +25,14 @@ BATCH = 16
 
 
 class TakeWriter:
-    """Takes on their way to the shelf.
+    """Takes on their way to the take_store.
 
     Args:
         fresh: where takes are heard until they are stored.
         progress: of the utterance; the job's row has it with the takes.
-        on_kept: called whenever takes are committed.
+        on_stored: called whenever takes are committed.
         own_voice: tenant and content hash, where the tenant's own voice speaks.
-        at_once: False where the first take is the last: it is stored when somebody waits for that (`settled`), so
+        at_once: False where the first take is the last: it is stored when somebody waits for that (`wait_ended`), so
             that it does not compete for disk and writer with the file its caller is waiting for.
 
     Attributes:
@@ -42,11 +42,11 @@ class TakeWriter:
 
     def __init__(
         self,
-        shelf: StoredTakes,
+        take_store: StoredTakes,
         fresh: FreshTakes,
         ref: JobRef,
         progress: Progress,
-        on_kept: Callable[[], None],
+        on_stored: Callable[[], None],
         own_voice: tuple[str, str] | tuple[None, None] = (None, None),
         at_once: bool = True,
     ) -> None:
@@ -54,19 +54,19 @@ class TakeWriter:
         self.changes = 0
         self._progress = progress
         self._own_voice = own_voice
-        self._shelf = shelf
+        self._take_store = take_store
         self._fresh = fresh
         self._ref = ref
-        self._on_kept = on_kept
+        self._on_stored = on_stored
         self._waiting: list[tuple[TakeRecord, bytes]] = []
-        self._used: list[str] = []
+        self._to_pin: list[str] = []
         self._task: asyncio.Task[None] | None = None
-        self._hurry = asyncio.Event()
-        self._roomy = asyncio.Event()
+        self._flush_now = asyncio.Event()
+        self._has_room = asyncio.Event()
         self._closing = False
         self.error: BaseException | None = None
 
-    def keep(self, key: str, result: TakeResult, finish: Finish) -> None:
+    def add(self, key: str, result: TakeResult, finish: Finish) -> None:
         """Begin to store a take, its samples finished in this way; it can be heard from now on."""
         self._fresh.add(key, result, finish)
         self.changes += 1
@@ -84,81 +84,81 @@ class TakeWriter:
         )
         self._waiting.append((take, result.file))
         if len(self._waiting) >= BATCH:
-            self._hurry.set()
+            self._flush_now.set()
         self._begin()
 
-    def use(self, key: str) -> None:
+    def pin(self, key: str) -> None:
         """The utterance uses a take that another one stores: it must find it, too, if it begins again."""
-        self._used.append(key)
+        self._to_pin.append(key)
         self._begin()
 
-    async def room(self) -> None:
+    async def wait_for_room(self) -> None:
         """Wait while two batches wait: a disk slower than the engine must not fill the memory with takes."""
         while len(self._waiting) >= 2 * BATCH and self.error is None:
-            self._roomy.clear()
-            await self._roomy.wait()
+            self._has_room.clear()
+            await self._has_room.wait()
 
     def check(self) -> None:
         """Raise what kept a take from being stored."""
         if self.error is not None:
             raise self.error
 
-    def hurry(self) -> None:
+    def flush(self) -> None:
         """Nothing more will come: store what waits for company now."""
         self._closing = True
-        self._hurry.set()
-        if self._waiting or self._used:
+        self._flush_now.set()
+        if self._waiting or self._to_pin:
             self._begin()
 
-    async def kept(self) -> None:
+    async def wait_stored(self) -> None:
         """Wait until every take is committed, and raise what kept one from it."""
-        await self.settled()
+        await self.wait_ended()
         self.check()
 
-    async def settled(self) -> None:
+    async def wait_ended(self) -> None:
         """Wait until every take is stored or could not be; nothing lingers any more."""
-        self.hurry()
+        self.flush()
         if self._task is not None:
             await asyncio.wait({self._task})
 
     def _begin(self) -> None:
         if self._task is None and (self.at_once or self._closing):
-            self._task = asyncio.create_task(self._store())
+            self._task = asyncio.create_task(self._run())
 
-    async def _store(self) -> None:
+    async def _run(self) -> None:
         try:
-            while self._waiting or self._used:
+            while self._waiting or self._to_pin:
                 batch, self._waiting = self._waiting, []
-                used, self._used = self._used, []
-                self._roomy.set()
+                to_pin, self._to_pin = self._to_pin, []
+                self._has_room.set()
                 try:
                     if batch:
-                        await self._keep(batch)
+                        await self._store_batch(batch)
                 finally:
                     self._drop(batch)
-                if used:
-                    await self._shelf.use(used, self._ref.job_id)
-                await self._linger()
+                if to_pin:
+                    await self._take_store.pin(to_pin, self._ref.job_id)
+                await self._wait_for_more()
         except Exception as error:  # noqa: BLE001 - it is the utterance that fails; `check` raises it there
             self.error = error
             self._drop(self._waiting)
         finally:
             self._task = None
-            self._roomy.set()
+            self._has_room.set()
 
-    async def _keep(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
+    async def _store_batch(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
         keys = [take.key for take, _ in batch]
-        await self._shelf.keep(batch, self._ref, self._progress.after(keys))
+        await self._take_store.store(batch, self._ref, self._progress.after(keys))
         self._progress.add(keys)
-        self._on_kept()
+        self._on_stored()
 
     def _drop(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
         for take, _ in batch:
             self._fresh.drop(take.key)
             self.changes += 1
 
-    async def _linger(self) -> None:
+    async def _wait_for_more(self) -> None:
         if not self._closing:
-            await set_within(self._hurry, LINGER_S)
+            await set_within(self._flush_now, LINGER_S)
             if not self._closing:
-                self._hurry.clear()
+                self._flush_now.clear()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 
-class Led(msgspec.Struct, frozen=True):
+class BilledTakes(msgspec.Struct, frozen=True):
     """What is paid for an utterance: the takes its job led.
 
     Args:
@@ -30,9 +30,9 @@ class Tally:
         self.retried = 0
 
     @property
-    def led(self) -> Led:
+    def billed(self) -> BilledTakes:
         """What is paid for."""
-        return Led(self._chars, self._audio_s)
+        return BilledTakes(self._chars, self._audio_s)
 
     def spoken(self, key: str, text: str, audio_s: float, engine_s: float) -> None:
         """An engine gave a take; one that is spoken again is paid again."""

@@ -13,7 +13,7 @@ from gateway.engines.order import ChunkOrder, ChunkTicket, Rank
 from gateway.speech.encode.render import Rendered
 from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.take_store import JobRef
-from gateway.speech.speak.tally import Led
+from gateway.speech.speak.tally import BilledTakes
 from gateway.speech.text.plan import Plan
 from gateway.speech.text.script import PlannedChunk
 
@@ -79,7 +79,7 @@ class SpokenUtterance(msgspec.Struct, frozen=True):
     rendered: Rendered
     chunks: int
     chunks_spoken: int
-    led: Led
+    billed: BilledTakes
     engine_s: float
     warnings: tuple[tuple[str, str], ...]
     takes_retried: int

@@ -28,16 +28,16 @@ class PlannedChunk(msgspec.Struct, frozen=True):
     key: str
 
 
-def lines(plan: Plan, source: Source, request_seed: int | None) -> tuple[PlannedChunk, ...]:
+def planned_chunks(plan: Plan, source: Source, request_seed: int | None) -> tuple[PlannedChunk, ...]:
     """The script of a plan on one arm."""
     texts = [speak.text for speak in plan.speaks]
     return tuple(
-        line(index, text, nth, source, request_seed)
+        planned_chunk(index, text, nth, source, request_seed)
         for index, (text, nth) in enumerate(zip(texts, occurrences(texts), strict=True))
     )
 
 
-def line(index: int, text: str, nth: int, source: Source, request_seed: int | None) -> PlannedChunk:
+def planned_chunk(index: int, text: str, nth: int, source: Source, request_seed: int | None) -> PlannedChunk:
     """One line: its seed and key come from its text, never from its position."""
     seed = chunk_seed(request_seed or 0, text, nth, 0)
     return PlannedChunk(index, text, nth, seed, take_key(source, text, None, seed))
