@@ -1,4 +1,4 @@
-"""From the JSON of `input` to a SpeechRequest, or to a message one can act on."""
+"""Decodes the JSON of `input` to a SpeechRequest, or raises an error that says what to change."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ _PARTS = Parts((*_KNOWN, "input"), "text")
 
 
 def decode_request(raw: bytes | msgspec.Raw, defaults: Mapping[str, Any] | None = None) -> SpeechRequest:
-    """Decode and check what a caller asks for.
+    """Decode and check the `input` of a request.
 
-    A key that is null counts as absent. An `input` that was wrapped twice is unwrapped. Nothing unknown is dropped:
-    a mistyped key would change the sound without a word. The text comes back cleaned.
+    A key that is null counts as absent. An `input` inside `input` is unwrapped. An unknown key is an error, since a
+    mistyped key would change the audio unnoticed. The text is cleaned.
 
     Args:
         raw: the JSON object.
         defaults: for keys that are absent, in the same form.
 
     Raises:
-        InvalidInput: says what was wrong, and what is allowed.
+        InvalidInput: the input is wrong; says what is wrong and what is allowed.
     """
     given = _parse(raw) if len(bytes(raw)) <= MAX_VALUE_BYTES else _parse_large(raw)
     if not isinstance(given, dict):
@@ -67,8 +67,8 @@ def _parse(raw: bytes | msgspec.Raw) -> Any:
     try:
         return msgspec.json.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        # The standard parser also takes what JavaScript sends for half an emoji (a lone surrogate), NaN and 1e999,
-        # so that the answer can be about the value and not about the parser.
+        # The standard parser also accepts lone surrogates (JavaScript sends them for half an emoji), NaN and 1e999,
+        # so that the error can be about the value and not about the parser.
         try:
             return json.loads(bytes(raw), parse_int=_number)
         except (ValueError, RecursionError) as error:
@@ -76,11 +76,11 @@ def _parse(raw: bytes | msgspec.Raw) -> Any:
 
 
 def _parse_large(raw: bytes | msgspec.Raw, *, wrapped: bool = False) -> Any:
-    """The same of an object whose text may be all there is to it, key by key."""
+    """Parse an object with a large text key by key."""
     try:
         parts = _PARTS.read(raw)
         if parts is None:
-            return []  # any kind that is no object
+            return []  # any value that is no object
         if not wrapped and parts.keys() == {"input"} and bytes(parts["input"])[:1] == b"{":
             return _parse_large(parts["input"], wrapped=True)
         return {
@@ -92,7 +92,7 @@ def _parse_large(raw: bytes | msgspec.Raw, *, wrapped: bool = False) -> Any:
 
 
 def _number(digits: str) -> int | float:
-    """A whole number; one that Python would refuse to read becomes infinity, which is out of every range."""
+    """Return a whole number; one with too many digits for Python becomes infinity, which is out of every range."""
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
@@ -130,7 +130,7 @@ def _between(name: str, low: float, high: float) -> Callable[[Any], float]:
     def check(value: Any) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise InvalidInput(f"{name} must be a number between {low} and {high}, got {_shown(value)}")
-        # Compared before it is converted: an integer may be too large for a float. NaN is in no range.
+        # Compared before the conversion, since an integer may be too large for a float. NaN is in no range.
         if not low <= value <= high:
             raise InvalidInput(f"{name} must be between {low} and {high}, got {_shown(value)}")
         return float(value)
@@ -182,7 +182,7 @@ def _options(value: Any) -> dict[str, Any]:
 
 
 def _is_deeper(value: Any, levels: int) -> bool:
-    """Whether lists and objects are nested deeper; whoever reads the job later may have less room to nest."""
+    """Return whether lists and objects are nested deeper; code that reads the job later may have a lower limit."""
     row = [value]
     for _ in range(levels):
         row = [inner for each in row if isinstance(each, dict | list) for inner in _within(each)]
@@ -243,7 +243,7 @@ def _unknown(key: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as the caller wrote it, clipped."""
+    """Return a value as the caller wrote it, clipped, for an error message."""
     if isinstance(value, dict):
         return "an object"
     if isinstance(value, list):

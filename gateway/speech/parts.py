@@ -1,4 +1,4 @@
-"""A large JSON object, read key by key: only its text may be large."""
+"""Reads a large JSON object key by key; only the value of one key may be large."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from gateway.errors import InvalidInput
 from gateway.speech.text.surrogates import without_lone_surrogates
 
 MAX_VALUE_BYTES = 100_000
-"""Most bytes of JSON that a value beside the text may have. Millions of empty lists are decoded in seconds, during
-which the interpreter does nothing else."""
+"""Most bytes of JSON of a value other than the text. Decoding millions of empty lists would block the interpreter for
+seconds."""
 
 _MANY_KEYS = 10_000
 _decode_each = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -20,11 +20,11 @@ _STANDS_FOR: dict[bytes, Any] = {b"[": [], b"{": {}}
 
 
 class Parts:
-    """Reads objects with these keys.
+    """Splits objects with known keys into raw values.
 
     Args:
         known: the keys.
-        text: the one of them whose value may be of any length.
+        text: the key whose value may have any length.
     """
 
     def __init__(self, known: Iterable[str], text: str) -> None:
@@ -33,29 +33,30 @@ class Parts:
         self._text = text
 
     def read(self, raw: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
-        """The value of each key as JSON, the first unknown one alone where there are very many; None for no object.
+        """Return the value of each key as JSON, or only the first unknown key if there are very many; None if `raw` is
+        no object.
 
         Raises:
-            msgspec.DecodeError, RecursionError: no JSON.
+            msgspec.DecodeError, RecursionError: `raw` is no JSON.
         """
         try:
             parts = self._decode(raw)
         except msgspec.ValidationError as error:
             _, unknown, rest = str(error).partition("unknown field `")
             if not unknown:
-                msgspec.json.decode(raw, type=msgspec.Raw)  # says what is wrong with it if it is no JSON at all
+                msgspec.json.decode(raw, type=msgspec.Raw)  # raises if it is no JSON
                 return None
-            if bytes(raw).count(b'":') > _MANY_KEYS:  # one look, where to read them all would take seconds
+            if bytes(raw).count(b'":') > _MANY_KEYS:  # decoding all keys would take seconds
                 return {rest[:-1]: msgspec.Raw(b"true")}
             return _decode_each(raw)
         return {name: value for name in parts.__struct_fields__ if (value := getattr(parts, name)) is not msgspec.UNSET}
 
     def value(self, name: str, raw: msgspec.Raw) -> Any:
-        """What one of the values says; an empty list or object for a text that is a large one.
+        """Decode one of the values; if the text is a large list or object, return an empty one.
 
         Raises:
-            InvalidInput: it is too large.
-            msgspec.DecodeError, UnicodeDecodeError: no JSON.
+            InvalidInput: the value is too large.
+            msgspec.DecodeError, UnicodeDecodeError: the value is no JSON.
         """
         data = bytes(raw)
         if len(data) <= MAX_VALUE_BYTES:

@@ -1,8 +1,8 @@
-"""Reads and plans texts: short ones where it is called, long ones in processes of their own.
+"""Reads and plans texts: short ones in the calling process, long ones in worker processes.
 
-Reading a text means decoding and cleaning it, applying a dictionary, hashing it and cutting it into chunks. All of it
-takes linear time, but some steps hold the interpreter's lock until a whole text is through, and a server whose loop
-stands still loses its leases. A tenant's long texts are read one after the other; those of several tenants take turns.
+Reading a text means decoding and cleaning it, applying a dictionary, hashing it and cutting it into chunks. All steps
+take linear time, but some hold the interpreter's lock for the whole text, and a server whose event loop is blocked
+loses its leases. A tenant's long texts are read one after the other; those of several tenants take turns.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from gateway.speech.text.written import as_written
 T = TypeVar("T")
 
 LONG_BYTES = 200_000
-"""A longer input is decoded and cleaned in a process: these take up to 35 ns a byte, with the lock held."""
+"""Longer inputs are decoded and cleaned in a process: this takes up to 35 ns per byte and holds the lock."""
 
 LONG_CHARS = 20_000
-"""A longer text is planned in a process: the slowest ones take 1 microsecond a character."""
+"""Longer texts are planned in a process: the slowest ones take 1 microsecond per character."""
 
 SPELLING_COSTS = 20
-"""So many times as long takes a text that is spelled out, or searched for the entries of a dictionary."""
+"""Factor by which planning is slower for a text that is spelled out or searched for the entries of a dictionary."""
 
 _SLAB = 2_000  # segments of a plan that are decoded at once
 _CALL_S = 600.0
@@ -49,10 +49,10 @@ class PlanOrder(msgspec.Struct, frozen=True):
 
     Args:
         language: BCP 47, of the arm.
-        lexicon: the dictionary that respells it; None where that changes nothing.
-        source: who speaks, in the words of the takes' keys.
+        lexicon: the dictionary that respells the text; None if it changes nothing.
+        source: backend, voice and options, as take keys have them.
         seed: of the request.
-        rate: of what will be heard, in Hz.
+        rate: of the finished audio, in Hz.
     """
 
     text: str
@@ -67,13 +67,13 @@ class PlanOrder(msgspec.Struct, frozen=True):
 
     @property
     def long(self) -> bool:
-        """Whether planning it would hold up the event loop."""
+        """Return whether planning it would block the event loop."""
         slow = self.spelled_out or self.lexicon is not None
         return len(self.text) > (LONG_CHARS // SPELLING_COSTS if slow else LONG_CHARS)
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """A plan, its script, and about how many samples it has at most when it is spoken."""
+    """A plan, its script, and an upper estimate of its samples when it is spoken."""
 
     plan: Plan
     script: tuple[PlannedChunk, ...]
@@ -81,7 +81,7 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Planner:
-    """Plans texts, and reads long ones, away from the event loop where they could hold it up."""
+    """Reads and plans texts; long ones in worker processes, so that they do not block the event loop."""
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._pool = ProcessPool(__name__, limits or PoolLimits(default_processes(), call_timeout_s=_CALL_S, keep=1))
@@ -91,25 +91,25 @@ class Planner:
         await self._pool.stop()
 
     async def decode(self, raw: bytes, defaults: Mapping[str, Any] | None, tenant: str) -> SpeechRequest:
-        """See `decode_request`; for an input above LONG_BYTES.
+        """Decode an input above LONG_BYTES; see `decode_request`.
 
         Raises:
-            InvalidInput: what was wrong, what is allowed.
+            InvalidInput: the input is wrong; says what is wrong and what is allowed.
             ReadingFailed: the process that read it died.
         """
         return await self._run(tenant, decode_request, raw, None if defaults is None else dict(defaults))
 
     async def key(self, source: Source, recipe: Recipe, lexicon: Lexicon | None, tenant: str) -> tuple[str, bool]:
-        """The key of a long text's audio, and whether the dictionary changes the text.
+        """Return the cache key of a long text, and whether the dictionary changes the text.
 
         Raises:
-            InvalidInput: the dictionary would make it many times as long.
+            InvalidInput: the dictionary would make the text many times as long.
             ReadingFailed: the process that read it died.
         """
         return await self._run(tenant, respelled_key, source, recipe, lexicon)
 
     async def plan(self, order: PlanOrder, tenant: str) -> Planned:
-        """The plan of a text of any length.
+        """Plan a text of any length.
 
         Raises:
             ReadingFailed: the process that planned it died.
@@ -124,13 +124,13 @@ class Planner:
             return await self._pool.run(function, *args, owner=tenant)
         except CallLost as error:
             raise ReadingFailed(
-                f"the process that read this text {error}. Other texts are not concerned. Send it again; should that "
-                "fail too, send it in smaller parts, and see to it that the server has memory left"
+                f"the process that read this text {error}. Other texts are not affected. Send it again; if that fails, "
+                "too, send it in smaller parts, and check that the server has free memory"
             ) from error
 
 
 def planned(order: PlanOrder) -> Planned:
-    """The plan of a text, made here."""
+    """Plan a text in this process."""
     respelled = None if order.lexicon is None else order.lexicon.respell(order.text)
     text = order.text if respelled is None else respelled.text
     plan = make_plan(text, order.language, order.rule, spelled_out=order.spelled_out)
@@ -140,10 +140,10 @@ def planned(order: PlanOrder) -> Planned:
 
 
 def respelled_key(source: Source, recipe: Recipe, lexicon: Lexicon | None) -> tuple[str, bool]:
-    """The key of a text's audio, and whether the dictionary changes the text.
+    """Return the cache key of a text, and whether the dictionary changes the text.
 
     Raises:
-        InvalidInput: the dictionary would make it many times as long.
+        InvalidInput: the dictionary would make the text many times as long.
     """
     respelled = None if lexicon is None else lexicon.respell(recipe.text)
     if respelled is not None:
@@ -152,7 +152,7 @@ def respelled_key(source: Source, recipe: Recipe, lexicon: Lexicon | None) -> tu
 
 
 class _Slab(msgspec.Struct, frozen=True, array_like=True):
-    """Some segments of a plan; for each that is spoken its nth, its seed and the key of its take."""
+    """Some segments of a plan, and for each chunk its nth, seed and take key."""
 
     segments: tuple[Segment, ...]
     chunks: tuple[tuple[int, int, str], ...]
@@ -163,19 +163,19 @@ _encode = msgspec.msgpack.encode
 
 
 def _in_slabs(order: PlanOrder) -> Iterator[bytes | int]:
-    """A plan in pieces, each of which is decoded in a millisecond or two, and its most samples."""
+    """Yield a plan in slabs that are decoded in a millisecond or two each, then its most samples."""
     made = planned(order)
     script = iter(made.script)
     for start in range(0, len(made.plan.segments), _SLAB):
         segments = made.plan.segments[start : start + _SLAB]
         chunks = sum(isinstance(segment, Speak) for segment in segments)
-        # The text of a line is its segment's: it travels, and is kept, once.
+        # The text of a chunk is in its segment, so it is sent and kept once.
         yield _encode(_Slab(segments, tuple((each.nth, each.seed, each.key) for each in islice(script, chunks))))
     yield made.most_samples
 
 
 async def _joined(pieces: list[Any]) -> Planned:
-    """The plan again; the event loop has its turns in between."""
+    """Join the slabs to a plan; the event loop can run between them."""
     *slabs, samples = pieces
     pieces.clear()
     segments: list[Segment] = []

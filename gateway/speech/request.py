@@ -1,4 +1,4 @@
-"""The one request every surface decodes into."""
+"""The speech request that every surface decodes into."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Delivery: TypeAlias = Literal["inline", "url"]
 
 
 class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What a caller wants to hear; `input` of the job API.
+    """A request for speech: the `input` of the job API.
 
     Args:
         text: any length, not empty.
@@ -22,10 +22,10 @@ class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
         seed: 0 to 2**63 - 1; absent means 0.
         options: the backend's own request options, checked against its `RequestOptions`.
         bitrate: of MP3, Opus and AAC in kbit/s; absent means the format's default.
-        loudness: one gain for the whole request that brings its gated level to this many dBFS (-40 to -10).
-        normalize: whether numbers, dates, money and abbreviations are spelled out before they are spoken; `auto`
-            does it for backends that want it.
-        strict: makes an error of every warning about something that could not be honoured.
+        loudness: the gated level of the audio in dBFS (-40 to -10), reached with one gain for the whole request.
+        normalize: spell out numbers, dates, money and abbreviations before they are spoken; `auto` does so for
+            backends that want it.
+        strict: a feature of the request that cannot be honoured is an error instead of a warning.
     """
 
     text: str

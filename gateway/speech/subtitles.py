@@ -1,8 +1,8 @@
-"""Subtitles from chunk times: SubRip and WebVTT.
+"""Makes subtitles from chunk times: SubRip and WebVTT.
 
-A chunk is as long as an engine likes it, a cue as long as an eye does: at most two lines of 42 columns (as
-broadcasters have it; East Asian characters take two). A longer chunk is split between words, and each part gets its
-share of the time. Cues never overlap, and each lasts at least a millisecond.
+A cue has at most two lines of 42 columns, as broadcasters use (East Asian characters take two columns). A longer chunk
+is split between words, and each part gets its share of the time. Cues never overlap, and each lasts at least a
+millisecond.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from gateway.speech.text.graphemes import cut_before
 
 LINE = 42
 LINES = 2
-"""The width of a line in columns, and how many lines a cue has."""
+"""The columns of a line, and the most lines of a cue."""
 
 _SENTENCE_ENDS = ".!?…。！？।؟"
 _CLAUSE_ENDS = ",;:–—、，；："
 
 
 class Cue(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Words on the screen from `start_ms` to `end_ms`; `speaker` may be empty."""
+    """A cue: text that is shown from `start_ms` to `end_ms`; `speaker` may be empty."""
 
     start_ms: int
     end_ms: int
@@ -32,13 +32,13 @@ class Cue(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def split(cues: Iterable[Cue]) -> tuple[Cue, ...]:
-    """Cues as they are shown: the lines of each are separated by a newline. Those that are short already stay.
+    """Split cues to the size of the screen; the lines of a cue are separated by a newline. Short cues stay as they are.
 
     Args:
         cues: in the order of their times, of any length.
     """
     found: list[Cue] = []
-    free = 0  # the first moment nobody has taken
+    free = 0  # end of the last cue, in ms
     for cue in cues:
         parts = list(_parts(cue.text))
         widths = [sum(map(width, part)) for part in parts]
@@ -55,18 +55,18 @@ def split(cues: Iterable[Cue]) -> tuple[Cue, ...]:
 
 
 def srt(cues: Iterable[Cue]) -> str:
-    """A SubRip file of the cues, split."""
+    """Write the cues, split, as a SubRip file."""
     named = (Cue(c.start_ms, c.end_ms, f"{c.speaker}: {c.text}") if c.speaker else c for c in cues)
     parts = []
     for number, cue in enumerate(split(named), 1):
-        # SubRip has no escapes; an arrow in the words would be read as times.
+        # SubRip has no escapes, and an arrow in the text would be read as times.
         words = cue.text.replace("-->", "→")
         parts.append(f"{number}\n{_time(cue.start_ms, ',')} --> {_time(cue.end_ms, ',')}\n{words}\n")
     return "\n".join(parts)
 
 
 def vtt(cues: Iterable[Cue]) -> str:
-    """A WebVTT file (W3C, 2019) of the cues, split; speakers are voice spans."""
+    """Write the cues, split, as a WebVTT file (W3C, 2019); speakers are voice spans."""
     parts = ["WEBVTT\n"]
     for cue in split(cues):
         words = _escaped(cue.text)
@@ -77,7 +77,7 @@ def vtt(cues: Iterable[Cue]) -> str:
 
 
 def width(text: str) -> int:
-    """Columns a text takes; wide characters take two, combining marks none."""
+    """Return the columns a text takes; wide characters take two, combining marks none."""
     if text.isascii():
         return len(text)
     return sum(
@@ -86,14 +86,14 @@ def width(text: str) -> int:
 
 
 class _Word(msgspec.Struct, frozen=True):
-    """A word, or a piece of one that is glued to the piece before it."""
+    """A word, or a piece of a word that follows the last piece without a space (`glued`)."""
 
     text: str
     glued: bool = False
 
 
 def _parts(text: str) -> Iterator[tuple[str, ...]]:
-    """The lines of each cue of a chunk."""
+    """Yield the lines of each cue of a chunk."""
     lines = list(_lines(_words(text)))
     while lines:
         take = min(LINES, len(lines))
@@ -104,7 +104,7 @@ def _parts(text: str) -> Iterator[tuple[str, ...]]:
 
 
 def _words(text: str) -> Iterator[_Word]:
-    """Words; one wider than a line is cut between characters, as scripts without spaces are."""
+    """Yield words; one wider than a line is cut between characters, as in scripts without spaces."""
     for word in text.split():
         glued = False
         while width(word) > LINE:
@@ -115,7 +115,7 @@ def _words(text: str) -> Iterator[_Word]:
 
 
 def _cut(word: str) -> int:
-    """Where to cut a word wider than a line: behind a mark in the second half of the line, else where the line ends."""
+    """Return where to cut a word wider than a line: after a mark in the second half of the line, else at its end."""
     columns = 0
     end = len(word)
     for at, char in enumerate(word):
@@ -144,7 +144,7 @@ def _lines(words: Iterator[_Word]) -> Iterator[list[_Word]]:
 
 
 def _balanced(lines: Sequence[list[_Word]]) -> tuple[str, ...]:
-    """The same words in the same number of lines, as even as they go."""
+    """Distribute the words over the same number of lines, with widths as equal as possible."""
     words = [word for line in lines for word in line]
     if len(lines) < LINES:
         return (_joined(words),)

@@ -91,7 +91,7 @@ async def test_the_death_of_a_process_fails_the_text_it_had_and_no_other(planner
     behind = asyncio.ensure_future(planner.plan(order(PROSE * 1_000), "anna"))
     beside = asyncio.ensure_future(planner.plan(order(PROSE * 1_000), "bert"))
     os.kill(pid, signal.SIGKILL)
-    with pytest.raises(ReadingFailed, match=r"killed by SIGKILL.*Other texts are not concerned.*smaller parts"):
+    with pytest.raises(ReadingFailed, match=r"killed by SIGKILL.*Other texts are not affected.*smaller parts"):
         await poisonous
     assert (await behind).plan == (await beside).plan == planned(order(PROSE * 1_000)).plan
 

@@ -1,4 +1,4 @@
-"""From finished samples to a file: one encoder per format, all with the same three verbs."""
+"""Encodes finished samples to a file: one encoder per format, all with the same methods."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ ENCODERS: dict[AudioFormat, type[Encoder]] = {
 }
 
 BITRATES: dict[AudioFormat, tuple[int, ...]] = {"mp3": MP3_BITRATES, "opus": OPUS_BITRATES, "aac": AAC_BITRATES}
-"""In kbit/s, of the formats that have one."""
+"""Allowed bitrates in kbit/s of the formats that have one."""
 
 
 def missing(format: AudioFormat) -> str | None:  # noqa: A002
-    """What has to be installed before this server can write the format, with the command; None for nothing."""
+    """Return what must be installed before this server can write the format, with the command; None if nothing."""
     return aac_missing() if format == "aac" else None
 
 
 def open_encoder(format: AudioFormat, path: Path, rate: int, bitrate: int | None = None) -> Encoder:  # noqa: A002
-    """Begin a file.
+    """Open an encoder that writes a file.
 
     Args:
         path: is created or overwritten.
@@ -58,7 +58,7 @@ def open_encoder(format: AudioFormat, path: Path, rate: int, bitrate: int | None
 
 
 def check_size(format: AudioFormat, samples: int) -> None:  # noqa: A002
-    """Refuse a file its format cannot hold, before anything is spoken.
+    """Refuse a file that is too long for its format, before anything is spoken.
 
     Args:
         samples: expected, mono.
@@ -75,10 +75,10 @@ def check_size(format: AudioFormat, samples: int) -> None:  # noqa: A002
 
 
 def default_bitrate(format: AudioFormat) -> int | None:  # noqa: A002
-    """The bitrate in kbit/s of a file whose caller asked for none; None for formats without one."""
+    """Return the default bitrate in kbit/s; None for formats without one."""
     return ENCODERS[format].default_bitrate
 
 
 def encoder_identity(format: AudioFormat) -> str:  # noqa: A002
-    """What shapes the bytes of a file beside samples, rate and bitrate; part of the cache key."""
+    """Return the name of codec, version and settings, on which the bytes of a file depend; part of the cache key."""
     return ENCODERS[format].identity

@@ -1,4 +1,4 @@
-"""AAC in ADTS by PyAV, of the extra `codecs`: FFmpeg's libraries are a hundred megabytes."""
+"""Encodes AAC in ADTS with PyAV, which is in the extra `codecs`, since FFmpeg's libraries have a hundred megabytes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INSTALL = "pip install 'voxgate[codecs]', then restart"
 
 _RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 _DEFAULT_BITRATE = 64
-_PRIMING = 1024  # samples FFmpeg's encoder puts in front; ADTS has no place to say so
+_PRIMING = 1024  # samples that FFmpeg's encoder puts in front; ADTS has no field for them
 
 
 def _version() -> str | None:
@@ -37,12 +37,12 @@ _AV = _version()
 
 
 def aac_missing() -> str | None:
-    """What to do before this server can encode AAC; None where it can."""
+    """Return what to do before this server can encode AAC; None if it can."""
     return None if _AV is not None else f"aac needs PyAV, which is not installed: {INSTALL}; or use mp3 or opus"
 
 
 class AacFrames:
-    """One AAC encoder: samples in, ADTS frames out; decoded they are longer than what went in.
+    """Encodes samples to ADTS frames; decoded, they are longer than the input.
 
     Raises:
         InvalidInput: PyAV is not installed, or AAC cannot have this rate or bitrate.
@@ -58,7 +58,7 @@ class AacFrames:
         if bitrate not in AAC_BITRATES:
             known = ", ".join(map(str, AAC_BITRATES))
             raise InvalidInput(f"bitrate of aac must be one of {known} kbit/s, got {bitrate}")
-        import av  # not at the top: it takes a quarter of a second, and most servers never need it
+        import av  # not at the top: the import takes a quarter of a second, and most servers never need it
 
         self._frame = av.AudioFrame
         self._rate = rate
@@ -70,7 +70,7 @@ class AacFrames:
         self._stream.bit_rate = bitrate * 1000
 
     def encode(self, pcm: Pcm16) -> bytes:
-        """What is ready after these samples, shape (n,), n > 0."""
+        """Encode samples, shape (n,), n > 0; return the bytes that are ready."""
         frame = self._frame.from_ndarray(np.ascontiguousarray(pcm).reshape(1, -1), format="s16", layout="mono")
         frame.sample_rate = self._rate
         frame.pts = self._samples
@@ -79,7 +79,7 @@ class AacFrames:
         return self._out.take()
 
     def flush(self) -> bytes:
-        """The rest; nothing can be encoded afterwards."""
+        """Return the last bytes; nothing can be encoded afterwards."""
         if self._samples:
             self._container.mux(self._stream.encode(None))
         self._container.close()
@@ -110,7 +110,7 @@ class AacEncoder(Encoder):
 
 
 def read_aac(path: Path, begin: int, end: int | None) -> Pcm16:
-    """Samples `begin` to `end` (None: the last) of a finished file, as they were before it was encoded.
+    """Read samples `begin` to `end` (None: the last) of a finished file, counted without the encoder's priming.
 
     Raises:
         InvalidInput: PyAV is not installed.
@@ -137,17 +137,17 @@ def read_aac(path: Path, begin: int, end: int | None) -> Pcm16:
 
 
 class _Collector:
-    """What FFmpeg writes to; it never seeks in ADTS."""
+    """A file object that collects what FFmpeg writes; FFmpeg never seeks in ADTS."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
 
     def write(self, data: bytes) -> int:
-        """Keep what is written."""
+        """Append `data`."""
         self._parts.append(bytes(data))
         return len(data)
 
     def take(self) -> bytes:
-        """What was written since the last call."""
+        """Return the bytes written since the last call."""
         taken, self._parts = b"".join(self._parts), []
         return taken

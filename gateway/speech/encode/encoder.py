@@ -1,4 +1,4 @@
-"""What every encoder has in common."""
+"""The base class of the encoders, and their result."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Encoded(msgspec.Struct, frozen=True):
     """A finished file.
 
     Args:
-        samples: it decodes to exactly these, with no lag.
+        samples: the file decodes to exactly this many, with no lag.
         rate: in Hz.
     """
 
@@ -39,11 +39,11 @@ class Encoder(ABC):
 
     mimetype: ClassVar[str]
     identity: ClassVar[str]
-    """Names codec, version and settings."""
+    """Name of codec, version and settings."""
     default_bitrate: ClassVar[int | None] = None
     """In kbit/s; None for formats without one."""
     max_samples: ClassVar[int | None] = None
-    """The most a file of this format can hold."""
+    """The most samples a file of this format can hold."""
 
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         self.path = path
@@ -66,7 +66,7 @@ class Encoder(ABC):
 
         Raises:
             OSError: the disk is full.
-            SynthesisFailed: nothing was written; a file without sound is never an answer.
+            SynthesisFailed: no samples were written; an empty file is never returned.
         """
         if self.samples == 0:
             self.abandon()
@@ -75,8 +75,8 @@ class Encoder(ABC):
         return Encoded(self.path, self.samples, self.rate, self.mimetype, self.path.stat().st_size)
 
     def abandon(self) -> None:
-        """Close the file as it is; harmless after `finish`. Whoever gave the path removes it."""
-        with suppress(OSError):  # nobody wants this file, and the full disk that ended it may still be full
+        """Close the file as it is; harmless after `finish`. The caller removes the file."""
+        with suppress(OSError):  # the file is not needed, and the disk may be full
             self._close()
 
     @abstractmethod

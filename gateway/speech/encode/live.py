@@ -1,7 +1,7 @@
-"""Encoders for audio that is sent while it is being spoken: samples in, bytes out, nothing is gone back to.
+"""Encodes audio that is sent while it is being spoken; bytes that were returned are never changed.
 
-What they give is what the file encoders give, but for what can only be known at the end: WAV and FLAC do not say how
-long they are, and MP3 has no Info frame, so that decoders add some milliseconds, as they do to AAC.
+The streams are equal to the files of the file encoders, except for what is known only at the end: WAV and FLAC have no
+length, and MP3 has no Info frame, so decoders add some milliseconds to MP3, as they do to AAC.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from gateway.speech.request import AudioFormat
 from gateway.speech.sound.take import Pcm16
 
 _UNKNOWN_SIZE = 0xFFFFFFFF
-"""The size of what has no known end, as FFmpeg writes it into WAV for a pipe."""
+"""The size field for an unknown size, as FFmpeg writes it into WAV for a pipe."""
 
 MAY_ADD_MS = 60
-"""What decoders may add to an MP3 or AAC stream at 24 kHz that ends in silence."""
+"""The most milliseconds that decoders may add to an MP3 or AAC stream at 24 kHz that ends in silence."""
 
 _SFC_SET_OGG_PAGE_LATENCY_MS = 0x1302
 _OGG_PAGE_MS = 100.0
-"""A page costs 27 bytes and more: these make a stream 5 % larger."""
+"""Length of an Ogg page. A page header has at least 27 bytes; pages of this length make a stream 5 % larger."""
 
 _QUIET = 328
-"""One hundredth of full scale."""
+"""Level below which samples count as silent: one hundredth of full scale."""
 
 
 class LiveEncoder(ABC):
@@ -50,18 +50,18 @@ class LiveEncoder(ABC):
 
     mimetype: ClassVar[str]
     in_thread: ClassVar[bool] = False
-    """Whether a second of speech takes too long for an event loop."""
+    """True if encoding a second of speech takes too long for the event loop."""
 
     @abstractmethod
     def __init__(self, rate: int, bitrate: int | None = None) -> None: ...
 
     @abstractmethod
     def encode(self, pcm: Pcm16) -> bytes:
-        """What is ready to be sent after these samples, shape (n,); may be empty."""
+        """Encode samples, shape (n,); return the bytes that are ready, which may be none."""
 
     @abstractmethod
     def finish(self) -> bytes:
-        """The rest. Nothing can be encoded afterwards."""
+        """Return the last bytes. Nothing can be encoded afterwards."""
 
 
 class PcmLive(LiveEncoder):
@@ -83,7 +83,7 @@ class PcmLive(LiveEncoder):
 
 
 class WavLive(PcmLive):
-    """RIFF whose sizes say that they are not known."""
+    """RIFF with unknown sizes."""
 
     mimetype = WavEncoder.mimetype
 
@@ -98,16 +98,17 @@ class WavLive(PcmLive):
 
 
 class _Framed(LiveEncoder):
-    """A codec of whole frames that decodes to more than went in: a lead, and what fills the last frame.
+    """A codec with frames of fixed length, which decodes to more samples than the input: a lead, and the padding of the
+    last frame.
 
-    Where that would be more than MAY_ADD_MS, the samples that only just begin a frame are left to the padding of the
-    one before it, provided they are as good as silent; the end of an utterance is.
+    If that is more than MAY_ADD_MS and the samples in the last, incomplete frame are nearly silent, they are left out,
+    and the frame with them.
     """
 
     frame: int
     """Samples of a frame."""
     lead: int
-    """Samples the codec adds beside filling the last frame."""
+    """Samples that the codec adds beside the padding of the last frame."""
 
     def __init__(self, rate: int, bitrate: int | None = None) -> None:
         self._may_add = MAY_ADD_MS * rate // 1000
@@ -176,7 +177,7 @@ class AacLive(_Framed):
 
 
 class FlacLive(LiveEncoder):
-    """FLAC whose header does not say how long it is, which it allows."""
+    """FLAC without a length in its header, which the format allows."""
 
     mimetype = FlacEncoder.mimetype
 
@@ -199,7 +200,7 @@ class FlacLive(LiveEncoder):
 
 
 class OpusLive(FlacLive):
-    """Opus in Ogg, a page for each tenth of a second: only what has not filled one waits for the next chunk."""
+    """Opus in Ogg with a page for each tenth of a second; samples of an incomplete page wait for the next chunk."""
 
     mimetype = OpusEncoder.mimetype
     in_thread = True
@@ -213,7 +214,7 @@ class OpusLive(FlacLive):
 def _shorten_pages(file: sf.SoundFile) -> None:
     """Have libsndfile (1.1 and later) end Ogg pages after _OGG_PAGE_MS instead of after a second.
 
-    soundfile has no public name for it. Where its private ones are others, pages stay a second long.
+    soundfile has no public function for this. If its private names differ, pages stay a second long.
     """
     with contextlib.suppress(AttributeError, TypeError):
         latency = sf._ffi.new("double *", _OGG_PAGE_MS)
@@ -231,7 +232,7 @@ LIVE: dict[AudioFormat, type[LiveEncoder]] = {
 
 
 def open_live(format: AudioFormat, rate: int, bitrate: int | None = None) -> LiveEncoder:  # noqa: A002
-    """Begin a stream.
+    """Open an encoder for a stream.
 
     Raises:
         InvalidInput: the format cannot have this rate or bitrate.
@@ -240,7 +241,7 @@ def open_live(format: AudioFormat, rate: int, bitrate: int | None = None) -> Liv
 
 
 class _Forward:
-    """A file that is only appended to: what libsndfile goes back to correct is on its way already, and left out."""
+    """A file object for libsndfile that drops corrections of bytes that were sent already."""
 
     def __init__(self) -> None:
         self._at = 0
@@ -249,16 +250,16 @@ class _Forward:
         self._kept = bytearray()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Move; what is written before the end of what was taken is dropped."""
+        """Move the position; bytes written before the end of the sent part are dropped."""
         self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
         return self._at
 
     def tell(self) -> int:
-        """Where the next byte goes."""
+        """Return the position."""
         return self._at
 
     def write(self, data: bytes) -> int:
-        """Keep what is behind the end of what was taken."""
+        """Write `data`, except the part before the end of the sent bytes."""
         fresh = bytes(data)[max(0, self._taken - self._at) :]
         begin = max(self._at - self._taken, 0)
         self._kept[begin : begin + len(fresh)] = fresh
@@ -267,10 +268,10 @@ class _Forward:
         return len(data)
 
     def flush(self) -> None:
-        """There is nothing between this and its reader."""
+        """Do nothing; libsndfile expects this method."""
 
     def take(self) -> bytes:
-        """What was appended since the last call."""
+        """Return the bytes that were appended since the last call."""
         taken = bytes(self._kept)
         self._taken += len(taken)
         self._kept.clear()

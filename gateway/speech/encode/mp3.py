@@ -1,4 +1,4 @@
-"""MP3 by LAME, constant bitrate, with an Info frame in front so that decoders give back exactly what went in."""
+"""Encodes MP3 with LAME, constant bitrate, with an Info frame in front, so that decoders return exactly the input."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.speech.encode.encoder import Encoder
 from gateway.speech.sound.take import Pcm16
 
 MP3_BITRATES = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
-"""In kbit/s; those that every sample rate from 16 kHz knows."""
+"""In kbit/s; those that exist for every sample rate from 16 kHz."""
 
 _DEFAULT_BITRATE = 64
 _QUALITY = 5  # 2 costs the embedded engine 54 % more CPU, 5 only 25 %, and speech at 64 kbit/s hardly differs
-_ENCODER_DELAY = 576  # samples; decoders add their own 529 to what the Info frame says
+_ENCODER_DELAY = 576  # samples; decoders add 529 to the number in the Info frame
 _RATES = {  # version bits, sample rate bits
     44100: (3, 0), 48000: (3, 1), 32000: (3, 2),
     22050: (2, 0), 24000: (2, 1), 16000: (2, 2),
@@ -28,7 +28,7 @@ _TAG_BYTES = 156  # "Info" to the end of the LAME extension
 
 
 class Mp3Encoder(Encoder):
-    """One LAME encoder per file. Two threads must never use one at a time: LAME ends the process."""
+    """Writes MP3 with a LAME encoder per file. Two threads must never use one encoder at a time: LAME would crash."""
 
     mimetype = "audio/mpeg"
     identity = f"lameenc-{version('lameenc')}-q{_QUALITY}-cbr-info"
@@ -37,12 +37,12 @@ class Mp3Encoder(Encoder):
     def __init__(self, path: Path, rate: int, bitrate: int | None = None) -> None:
         bitrate = bitrate or _DEFAULT_BITRATE
         self._lame = lame_encoder(rate, bitrate)
-        self._lame.encode(b"")  # it prepares itself now, while nobody waits for it, rather than at its first samples
+        self._lame.encode(b"")  # LAME initialises now and not at its first samples, when the caller waits
         super().__init__(path, rate, bitrate)
         self._kbps = bitrate
         self._info_bytes = len(_info_frame(rate, bitrate, 0, 0, 0))
         self._file = path.open("wb")
-        self._file.write(bytes(self._info_bytes))  # its numbers are known at the end
+        self._file.write(bytes(self._info_bytes))  # overwritten at the end, when the numbers are known
         self._audio_bytes = 0
 
     def _write(self, pcm: Pcm16) -> None:
@@ -62,12 +62,12 @@ class Mp3Encoder(Encoder):
         self._file.write(data)
 
     def _frames(self) -> int:
-        """At a constant bitrate, padding keeps the bytes within one of the exact share of every frame."""
+        """Return the number of frames: at a constant bitrate, padding keeps each within a byte of its exact size."""
         return round(self._audio_bytes * self.rate / (_samples_per_frame(self.rate) * self._kbps * 125))
 
 
 def lame_encoder(rate: int, bitrate: int | None) -> lameenc.Encoder:
-    """LAME as we use it: mono, constant bitrate in kbit/s (None: the default), at the rate of its input in Hz.
+    """Make a LAME encoder: mono, constant bitrate in kbit/s (None: the default), at the rate of its input in Hz.
 
     Raises:
         InvalidInput: MP3 cannot have this rate or bitrate.
@@ -81,7 +81,7 @@ def lame_encoder(rate: int, bitrate: int | None) -> lameenc.Encoder:
     lame.silence()
     lame.set_channels(1)
     lame.set_in_sample_rate(rate)
-    lame.set_out_sample_rate(rate)  # else 24 kHz becomes 22.05 kHz at 32 kbit/s
+    lame.set_out_sample_rate(rate)  # else LAME resamples 24 kHz to 22.05 kHz at 32 kbit/s
     lame.set_bit_rate(bitrate)
     lame.set_quality(_QUALITY)
     return lame
@@ -92,7 +92,7 @@ def _samples_per_frame(rate: int) -> int:
 
 
 def _info_frame(rate: int, kbps: int, frames: int, audio_bytes: int, samples: int) -> bytes:
-    """A silent frame that carries the Info tag with LAME's extension.
+    """Make a silent frame with the Info tag and LAME's extension.
 
     Source: "Mp3 Info Tag rev 1", gabriel.mp3-tech.org; fields 15 = frames, bytes, table of contents, quality.
     """
@@ -100,7 +100,7 @@ def _info_frame(rate: int, kbps: int, frames: int, audio_bytes: int, samples: in
     table = _BITRATES_V1 if version_bits == 3 else _BITRATES_V2
     per_frame = _samples_per_frame(rate)
     side_info = 17 if version_bits == 3 else 9
-    # The tag must fit into its frame, so a low bitrate is raised in this one.
+    # The tag must fit into its frame, so this frame has a higher bitrate if needed.
     carrier = next(k for k in table if k >= kbps and per_frame * k * 125 // rate >= 4 + side_info + _TAG_BYTES)
     size = per_frame * carrier * 125 // rate
     header = struct.pack(

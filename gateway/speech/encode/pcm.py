@@ -1,4 +1,4 @@
-"""Bare samples, 16 bit little-endian, as OpenAI's `pcm` is."""
+"""Writes raw samples, 16 bit little-endian, like OpenAI's `pcm`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from gateway.speech.sound.take import Pcm16
 
 
 class PcmEncoder(Encoder):
-    """No header; the rate travels beside the file."""
+    """Writes samples without a header; the rate is reported beside the file."""
 
     mimetype = "audio/pcm"
     identity = "pcm-s16le"

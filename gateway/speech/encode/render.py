@@ -1,4 +1,4 @@
-"""Joining finished takes and pauses into one file, and keeping the times of both."""
+"""Joins finished takes and pauses into one file, and records the times of chunks and marks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SILENCE_BLOCK = 1 << 16
 
 
 class ChunkTime(msgspec.Struct, frozen=True):
-    """When a chunk is heard, counted in output samples."""
+    """The time of a chunk in the finished audio, from counted output samples."""
 
     text: str
     start_ms: int
@@ -25,14 +25,14 @@ class ChunkTime(msgspec.Struct, frozen=True):
 
 
 class MarkTime(msgspec.Struct, frozen=True):
-    """When a mark is passed."""
+    """The time of a mark in the finished audio."""
 
     name: str
     ms: int
 
 
 class Rendered(msgspec.Struct, frozen=True):
-    """A finished utterance."""
+    """The finished audio of an utterance, with the times of its chunks and marks."""
 
     encoded: Encoded
     chunks: tuple[ChunkTime, ...]
@@ -41,12 +41,12 @@ class Rendered(msgspec.Struct, frozen=True):
 
 
 class Renderer:
-    """Writes an utterance to a file, take by take; the whole of its PCM is never in memory.
+    """Writes an utterance to a file, take by take, so that its whole PCM is never in memory.
 
     Args:
         plan: takes are added in the order of its chunks.
-        speed: natural pauses get shorter by it, exact ones do not.
-        path: where the file is spooled.
+        speed: divides natural pauses; exact ones keep their length.
+        path: of the file to write.
         rate: of all takes, in Hz.
         bitrate: in kbit/s; None means the format's default.
         gain: a factor for the whole utterance.
@@ -81,7 +81,7 @@ class Renderer:
             pcm: shape (n,).
 
         Raises:
-            ValueError: the plan has no further chunk.
+            ValueError: the plan has no more chunks.
         """
         speak = self._advance()
         if speak is None:
@@ -92,10 +92,10 @@ class Renderer:
         self._chunks.append(ChunkTime(speak.shown, start_ms, self._now_ms()))
 
     def finish(self) -> Rendered:
-        """Write what follows the last chunk and complete the file.
+        """Write the pauses and marks after the last chunk and complete the file.
 
         Raises:
-            ValueError: a chunk has got no take.
+            ValueError: a chunk has no take.
             SynthesisFailed: nothing was spoken.
         """
         if self._advance() is not None:
@@ -104,7 +104,7 @@ class Renderer:
         return Rendered(encoded, tuple(self._chunks), tuple(self._marks), encoded.samples)
 
     def abandon(self) -> None:
-        """Close the unfinished file; whoever gave the path removes it."""
+        """Close the unfinished file; the caller removes it."""
         self._encoder.abandon()
 
     def _advance(self) -> Speak | None:

@@ -1,4 +1,4 @@
-"""FLAC and Ogg Opus by libsndfile."""
+"""Encodes FLAC and Ogg Opus with libsndfile."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _DEFAULT_OPUS_BITRATE = 32
 
 
 class _Target:
-    """The file that libsndfile writes to by our hand, since of an error of the disk it does not say which it was."""
+    """A file object that libsndfile writes to; keeps the OSError of the disk, which libsndfile does not report."""
 
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
@@ -29,7 +29,7 @@ class _Target:
         self.error: OSError | None = None
 
     def write(self, data: bytes) -> int:
-        """Write all of it, or keep the error and write nothing any more."""
+        """Write all of `data`; after an error, keep the error and write nothing more."""
         left = memoryview(data)
         try:
             while left and self.error is None:
@@ -51,7 +51,7 @@ class _SndfileEncoder(Encoder):
 
     @classmethod
     def options_for(cls, rate: int, bitrate: int | None) -> dict[str, Any]:
-        """What libsndfile is told.
+        """Return the options for libsndfile.
 
         Raises:
             InvalidInput: the format cannot have this rate or bitrate.
@@ -71,7 +71,7 @@ class _SndfileEncoder(Encoder):
 
     @contextmanager
     def _system_errors(self) -> Iterator[None]:
-        """Whatever libsndfile makes of what the disk refuses, or makes nothing of; callers know OSError."""
+        """Raise the OSError of the disk, which libsndfile reports without its cause or not at all."""
         try:
             yield
         except sf.LibsndfileError as error:
@@ -100,7 +100,7 @@ class OpusEncoder(_SndfileEncoder):
 
     @classmethod
     def options_for(cls, rate: int, bitrate: int | None) -> dict[str, Any]:
-        """Those of Ogg Opus at this bitrate in kbit/s; None means the default."""
+        """Return the options of Ogg Opus at this bitrate in kbit/s; None means the default."""
         bitrate = bitrate or _DEFAULT_OPUS_BITRATE
         if rate not in _OPUS_RATES:
             rates = ", ".join(map(str, _OPUS_RATES))

@@ -1,4 +1,4 @@
-"""WAV, 16 bit."""
+"""Writes WAV, 16 bit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _HEADER_BYTES = 44
 
 
 class WavEncoder(Encoder):
-    """RIFF with sizes of 32 bits; RF64, which goes further, is read by too few players."""
+    """Writes RIFF with sizes of 32 bits; RF64 allows more, but too few players read it."""
 
     mimetype = "audio/wav"
     identity = "wav-pcm16"

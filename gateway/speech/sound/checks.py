@@ -1,10 +1,10 @@
-"""What is audibly wrong with a take: checked where it was spoken, so that it can be spoken again with another seed.
+"""Checks a take for audible flaws, in the worker that spoke it, so that it can be spoken again with another seed.
 
-A neural voice samples what it says, and now and then it samples badly: it stops early, says a phrase over and over,
-goes on humming when the text has ended. Each check knows one such flaw. They are made to be cheap (docs/quality.md
-says how cheap) and to stay silent on good speech: another try costs more than a take that is slightly odd.
+A neural voice samples its speech, and sometimes it samples badly: it stops early, repeats a phrase, or hums after the
+end of the text. Each check finds one such flaw. The checks are cheap (docs/quality.md has the figures) and find nothing
+in good speech, since a retry costs more than a take that is slightly odd.
 
-All levels are relative to the take's own, so that a soft voice is judged like a loud one.
+All levels are relative to the take's own level, so that soft and loud voices are checked alike.
 """
 
 from __future__ import annotations
@@ -22,49 +22,45 @@ from gateway.speech.text.pace import repeated_seconds, seconds_to_speak
 FlawName: TypeAlias = Literal["too_short", "too_long", "dead_air", "clipped", "looped", "missed_eos"]
 
 CHECKS_VERSION = "1"
-"""Part of every cache key of checked takes: goes up whenever a check may judge otherwise."""
+"""Part of every cache key of checked takes; raised whenever a check may give another result."""
 
 _SHORTEST, _SHORTEST_OFFSET_S = 0.4, 0.1
 _LONGEST, _LONGEST_OFFSET_S = 2.2, 1.5
-# Speech is louder than this, relative to the loud tenth of the take. Softer than that is silence.
+# Frames below this level are silence; the level is relative to the loudest tenth of the take.
 _SILENCE_DB = -40.0
 _FRAME_MS = 10
-_DEAD_AIR_S = 2.0  # nobody pauses so long within one chunk: the plan's own pauses lie between chunks
-_SILENT_TAIL_S = 3.0  # trimmed anyway, so only what tells of a decoder that found no end
+_DEAD_AIR_S = 2.0  # no pause within a chunk is so long: the plan's pauses are between chunks
+_SILENT_TAIL_S = 3.0  # shorter ones are trimmed; longer ones show that the decoder found no end
 _STEADY_TAIL_S = 0.8
 _STEADY_DB = 2.0  # speech moves by more than 5 dB within 0.8 s: syllables
 _STEADY_BLOCK_MS = 40
 _CLIPPED_SHARE = 0.001
 _CLIPPED_RUN = 4
 _TOP = 0.9985
-_LOOP_RATE = 4000  # Hz, about: what makes one syllable unlike another is below 2 kHz, or folds to there
+_LOOP_RATE = 4000  # Hz, about: the differences between syllables are below 2 kHz, or fold to there
 _LOOP_HOP = 128  # samples: 32 ms; two of them are a frame
 _LOOP_WINDOW = 16  # frames that do not overlap: 1 s
-_LOOP_STEP = 7  # so about every quarter of a second; odd, since every second frame is in step with a repetition
-_LOOP_LEAST_LAG = 8  # 256 ms, a syllable that comes again and again
+_LOOP_STEP = 7  # about a quarter of a second; odd, since every second frame is in phase with a repetition
+_LOOP_LEAST_LAG = 8  # 256 ms: one repeated syllable
 _LOOP_LIKE = 0.78
-_SAID_TWICE, _SAID_TWICE_OFFSET_S = 2.5, 0.5  # a slow voice; words that only sound alike
-_TONES_HZ = (90, 1890, 75)  # first, last, step: as far apart as a window of 32 ms can tell
-_TONES_A_BAND = (1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)  # the ear hears low tones apart and high ones together
+_SAID_TWICE, _SAID_TWICE_OFFSET_S = 2.5, 0.5  # for slow voices; for different words that sound alike
+_TONES_HZ = (90, 1890, 75)  # first, last, step: the resolution of a window of 32 ms
+_TONES_A_BAND = (1, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)  # bands widen with frequency, as in the ear
 
 
 class Check(msgspec.Struct, frozen=True):
-    """What a take is checked against.
-
-    Args:
-        text: that was spoken.
-    """
+    """The text that a take is checked against."""
 
     text: str
 
 
 class Flaw(msgspec.Struct, frozen=True):
-    """One thing that is wrong with a take.
+    """One flaw of a take.
 
     Args:
         name: of the check.
         severity: above 0, at most 1.
-        detail: for people; without a word of the text.
+        detail: a message for people; contains no word of the text.
     """
 
     name: FlawName
@@ -73,12 +69,12 @@ class Flaw(msgspec.Struct, frozen=True):
 
 
 def score(flaws: tuple[Flaw, ...]) -> float:
-    """How good a take with these flaws is: 1.0 without any, and less the more and the worse they are."""
+    """Return the score of a take with these flaws: 1.0 without any, minus the severity of each."""
     return 1.0 - sum(flaw.severity for flaw in flaws)
 
 
 def find_flaws(pcm: npt.NDArray[np.float32], rate: int, check: Check) -> tuple[Flaw, ...]:
-    """What is wrong with a take; usually nothing.
+    """Return the flaws of a take.
 
     Args:
         pcm: shape (n,) at `rate` Hz, any scale, before anything is trimmed.
@@ -86,7 +82,7 @@ def find_flaws(pcm: npt.NDArray[np.float32], rate: int, check: Check) -> tuple[F
     levels = _levels_db(pcm, rate)
     loud = np.flatnonzero(levels > _SILENCE_DB)
     if loud.size == 0:
-        return ()  # silence is refused where the take is settled, if its text has letters
+        return ()  # `check_take` rejects silence for a text with letters
     first, last = int(loud[0]), int(loud[-1]) + 1
     gaps = np.diff(loud) - 1
     silences_s = gaps[gaps >= 100] * (_FRAME_MS / 1000)
@@ -104,7 +100,7 @@ def find_flaws(pcm: npt.NDArray[np.float32], rate: int, check: Check) -> tuple[F
 
 
 def _levels_db(pcm: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
-    """Level of each frame of 10 ms, relative to the loud tenth of the take."""
+    """Return the level of each frame of 10 ms in dB, relative to the loudest tenth of the take."""
     frame = max(1, rate * _FRAME_MS // 1000)
     if pcm.size < frame:
         return np.zeros(0, np.float32)
@@ -117,7 +113,7 @@ def _levels_db(pcm: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float3
 
 
 def _wrong_length(heard_s: float, silences_s: npt.NDArray[np.float64], text: str) -> Iterator[Flaw]:
-    """Long silences are no speech: they make no short take longer, and are a flaw of their own."""
+    """Compare the length of the speech, long silences left out, with the length expected for the text."""
     heard_s -= float(silences_s.sum())
     expected_s = seconds_to_speak(text)
     least_s = _SHORTEST * expected_s - _SHORTEST_OFFSET_S
@@ -142,9 +138,9 @@ def _silent_tail(silent_s: float) -> Iterator[Flaw]:
 
 
 def _steady_tail(levels: npt.NDArray[np.float32]) -> Iterator[Flaw]:
-    """A hum or a hiss of one level after the last word: the decoder found no end."""
+    """Find a hum or hiss of constant level after the last word; the decoder found no end."""
     per_block = _STEADY_BLOCK_MS // _FRAME_MS
-    blocks = levels.size // per_block - 1  # the very last one holds an edge
+    blocks = levels.size // per_block - 1  # without the last block, which has an edge
     if blocks * per_block < _STEADY_TAIL_S * 1000 / _FRAME_MS:
         return
     tail = levels[: blocks * per_block : per_block][::-1].tolist()
@@ -163,10 +159,10 @@ def _steady_tail(levels: npt.NDArray[np.float32]) -> Iterator[Flaw]:
 
 
 def _clipped(pcm: npt.NDArray[np.float32], sparse: npt.NDArray[np.float32]) -> Iterator[Flaw]:
-    """Flat tops at the take's own peak; a wave that was not cut touches it with a sample or two.
+    """Find flat tops at the peak of the take; an unclipped wave has only a sample or two there.
 
     Args:
-        sparse: some of its samples, which are asked first.
+        sparse: some of its samples, for a cheap first test.
     """
     loudness = np.abs(sparse)
     if np.count_nonzero(loudness >= _TOP * float(loudness.max())) < sparse.size * _CLIPPED_SHARE / 2:
@@ -181,12 +177,12 @@ def _clipped(pcm: npt.NDArray[np.float32], sparse: npt.NDArray[np.float32]) -> I
 
 
 def _looped(sparse: npt.NDArray[np.float32], rate: int, text: str) -> Iterator[Flaw]:
-    """Sound that comes again, by the likeness of a second of coarse spectra with every later second.
+    """Find repeated sound: compare the coarse spectra of each second with every later second.
 
-    After Foote's self-similarity matrix (ACM Multimedia, 1999). What the text itself says twice may sound alike.
+    After Foote's self-similarity matrix (ACM Multimedia, 1999). Words that the text repeats may sound alike.
 
     Args:
-        sparse: at `rate` Hz. It need not be filtered: what folds over does so in every repetition.
+        sparse: at `rate` Hz. No low-pass filter is needed: aliasing is the same in every repetition.
     """
     spectra = _spectra(sparse, rate)
     count = spectra.shape[0] - 2 * (_LOOP_WINDOW - 1)
@@ -207,7 +203,7 @@ def _looped(sparse: npt.NDArray[np.float32], rate: int, text: str) -> Iterator[F
 
 
 def _spectra(sparse: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float32]:
-    """Shape (frames, bands): every 32 ms the shape of 64 ms, as a vector of length 1; of length 0 in silence."""
+    """Return the normalised log spectrum of 64 ms at every 32 ms, shape (frames, bands); zero vectors for silence."""
     hops = sparse.size // _LOOP_HOP
     if hops < 2:
         return np.zeros((0, 1), np.float32)
@@ -227,9 +223,9 @@ def _spectra(sparse: npt.NDArray[np.float32], rate: int) -> npt.NDArray[np.float
 
 @lru_cache(maxsize=8)
 def _filters(rate: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Two matrices: from the samples of a hop to cosines and sines, and from their squares to bands.
+    """Return two matrices: from the samples of a hop to cosines and sines, and from their squares to bands.
 
-    For so few tones this is a third of the time of a Fourier transform.
+    For so few tones this takes a third of the time of a Fourier transform.
     """
     first, last, step = _TONES_HZ
     hz = np.arange(first, last + 1, step)

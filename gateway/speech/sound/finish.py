@@ -1,4 +1,4 @@
-"""From a take to its finished form: edges trimmed, tempo changed. Runs in the worker that made the take."""
+"""Finishes a take: trims its edges and changes its tempo. Runs in the worker that spoke the take."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from gateway.speech.sound.trim import fade, speech_span
 
 
 class Finish(msgspec.Struct, frozen=True):
-    """What is done to every take before it is joined.
+    """The settings with which every take of an utterance is finished before it is joined.
 
     Args:
         speed: 0.5 to 2.0; 2.0 halves the duration.
-        trim: cut the silence around the speech, so that pauses are the plan's.
-        check: what a new take is checked against; None checks nothing.
-        pack: compress the take here and now; else it comes as WAV, and whoever stores it compresses it.
+        trim: cut the silence around the speech, so that only the plan's pauses remain.
+        check: the text a new take is checked against; None: no checks.
+        pack: compress the take at once; else it is WAV, and `StoredTakes` compresses it.
     """
 
     speed: float = 1.0
@@ -35,7 +35,7 @@ _decode_finish = msgspec.json.Decoder(Finish).decode
 
 
 def finish_take(pcm: Pcm16, rate: int, finish: Finish) -> Pcm16:
-    """Trim and stretch a take; the same samples give the same result wherever this runs.
+    """Trim and stretch a take; the same samples give the same result on every machine.
 
     Args:
         pcm: shape (n,) at `rate` Hz.
@@ -44,7 +44,7 @@ def finish_take(pcm: Pcm16, rate: int, finish: Finish) -> Pcm16:
 
 
 def finish_file(file: bytes, finish: Finish) -> tuple[Pcm16, int]:
-    """A stored take, finished, and its rate in Hz."""
+    """Decode and finish a stored take; return its samples and their rate in Hz."""
     pcm, rate = read_take(file)
     return finish_take(pcm, rate, finish), rate
 
@@ -76,7 +76,7 @@ def post(pcm: npt.NDArray[Any], rate: int, finish_json: bytes, has_letters: bool
 
 
 def _finish(pcm: Pcm16, wide: npt.NDArray[np.float32], rate: int, finish: Finish) -> Pcm16:
-    """`wide` holds the very values of `pcm`, so that a take read from the store is finished like a new one."""
+    """Trim and stretch; `wide` has the same values as `pcm`, so stored and new takes are finished alike."""
     begin, end = speech_span(wide, rate) if finish.trim else (0, pcm.size)
     cut_begin, cut_end = begin > 0, end < pcm.size
     if finish.speed == 1.0:
@@ -89,6 +89,6 @@ def _finish(pcm: Pcm16, wide: npt.NDArray[np.float32], rate: int, finish: Finish
     np.rint(sound, out=sound)
     np.clip(sound, -32768, 32767, out=sound)
     stretched = sound.astype(np.int16)
-    # The last window may end up to 8 ms off, so its end is faded like a cut.
+    # The last window may end up to 8 ms early or late, so its end is faded like a cut.
     fade(stretched, rate, cut_begin, True)
     return stretched

@@ -1,4 +1,4 @@
-"""How loud speech is, and the one gain that brings it where it was asked to be."""
+"""Measures the loudness of speech and computes the gain for a wanted loudness."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FULL_SCALE = 32768.0
 
 
 class LevelMeter:
-    """The gated RMS level of speech that arrives in pieces.
+    """Measures the gated RMS level of speech that arrives in pieces.
 
-    Blocks of 100 ms below -60 dBFS, then those 10 dB below the mean of the others, do not count: pauses do not make
-    a voice softer. It follows ITU-R BS.1770 without the frequency weighting, which needs a recursive filter.
+    Blocks of 100 ms below -60 dBFS are left out, then those 10 dB below the mean of the others, so that pauses do not
+    lower the level. As in ITU-R BS.1770, without the frequency weighting, which needs a recursive filter.
     """
 
     def __init__(self, rate: int) -> None:
@@ -29,11 +29,11 @@ class LevelMeter:
 
     @property
     def peak(self) -> float:
-        """The largest sample so far; 1.0 is full scale."""
+        """Return the largest sample so far; 1.0 is full scale."""
         return self._peak
 
     def add(self, pcm: Pcm16) -> None:
-        """Count further samples."""
+        """Measure further samples."""
         if pcm.size == 0:
             return
         x = pcm.astype(np.float32) * np.float32(1 / _FULL_SCALE)
@@ -45,7 +45,7 @@ class LevelMeter:
         self._rest = x[whole * self._block :]
 
     def level(self) -> float:
-        """In dBFS, where a full-scale square wave has 0; -inf when there was no speech."""
+        """Return the level in dBFS (0 for a full-scale square wave); -inf if there was no speech."""
         powers = np.concatenate(self._powers) if self._powers else np.zeros(0, np.float32)
         if powers.size == 0 and self._rest.size:
             powers = np.array([np.mean(np.square(self._rest))])
@@ -57,7 +57,7 @@ class LevelMeter:
 
 
 def gain_for(level: float, target: float, peak: float) -> float:
-    """The factor that brings `level` to `target` (both dBFS), lowered where a sample would clip.
+    """Return the factor that brings `level` to `target` (both in dBFS), lowered if a sample would clip.
 
     Args:
         peak: the largest sample, 1.0 is full scale; after the gain it is at most -1 dBFS.
@@ -66,5 +66,5 @@ def gain_for(level: float, target: float, peak: float) -> float:
         return 1.0
     ceiling = 10 ** (-1 / 20)
     wanted = float(10 ** ((target - level) / 20))
-    # Speech that came in above the ceiling is not lowered by a request to be louder.
+    # A request for louder audio does not lower speech that is above the ceiling already.
     return min(wanted, max(ceiling / peak, 1.0))

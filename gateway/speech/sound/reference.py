@@ -1,9 +1,9 @@
-"""Recordings that a voice is made of: decoded, checked and brought into one form.
+"""Decodes and checks the recording of a voice, and converts it to one form.
 
 Runs in the signal-processing worker: a caller's file is never decoded in the process that answers requests. The
-header is read first, so that a small file that claims ten hours is refused before a sample of it is decoded. Some
-headers know no length, since their file was made for a pipe, and MP3's is an estimate: those are decoded to their end,
-or to the longest that is allowed.
+header is read first, so that a small file that claims ten hours is refused before any sample is decoded. Some headers
+have no length, since the file was written to a pipe, and MP3's is an estimate: those files are decoded to their end,
+or to the longest allowed length.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _UNKNOWN_FRAMES = 1 << 48
 
 
 class _Recording(sf.SoundFile):  # type: ignore[misc] # the library has no types
-    """A file that is read once, from its beginning: seeking fails where the header does not know the length."""
+    """A file that is read once, from its beginning: seeking fails if the header has no length."""
 
     def seekable(self) -> bool:
         return False
@@ -47,7 +47,7 @@ class Reference(msgspec.Struct, frozen=True):
     Args:
         duration_s: after the silence around the speech was cut.
         level_dbfs: gated level, see `LevelMeter`.
-        warnings: what is not good about it, though usable.
+        warnings: faults that lower the quality of the voice.
     """
 
     duration_s: float
@@ -63,7 +63,7 @@ def prepare_reference(source: Path, target: Path) -> Reference:
         source: WAV, FLAC, OGG or MP3 of 3 to 60 seconds.
 
     Raises:
-        InvalidInput: what is wrong with the recording, and what is allowed.
+        InvalidInput: the recording cannot be used; says why, and what is allowed.
     """
     pcm, rate = _decode(source)
     warnings = []
@@ -92,16 +92,16 @@ def prepare_reference(source: Path, target: Path) -> Reference:
     if float(np.mean(np.abs(samples) >= 32_700)) > CLIPPED_SHARE:
         warnings.append("more than 1 % of its samples are clipped: the voice will sound distorted")
     fade(samples, RATE, begin=True, end=True)
-    # By way of memory: the library does not say why a file could not be written, and a full disk is to be told.
+    # Encoded in memory, since the library does not say why it cannot write a file, and a full disk must be reported.
     target.write_bytes(to_wav(samples, RATE))
     return Reference(round(seconds, 2), round(level, 1), rate, tuple(warnings))
 
 
 def resample(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np.float32]:
-    """Band-limited resampling through spectra of four seconds each; exact length `round(n * to / rate)`.
+    """Resample, band-limited, with a spectrum for each four seconds; exact length `round(n * to / rate)`.
 
-    A spectrum treats its piece as periodic, so half a second of what is beside it, at the edges of its mirror image, is
-    put around each piece first and cut off afterwards. The spectrum of a whole minute would take 400 MB.
+    A spectrum treats its piece as periodic, so half a second of the neighbouring samples (mirrored at the edges) is put
+    around each piece first and cut off afterwards. The spectrum of a whole minute would take 400 MB.
     """
     if rate == to or pcm.size == 0:
         return pcm
@@ -118,7 +118,7 @@ def resample(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np
 
 
 def _resampled(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np.float32]:
-    # A length whose image is a whole number, so that the two grids meet at the ends.
+    # Padded to a length that is a whole number at both rates, so that the two grids meet at the ends.
     step = rate // math.gcd(rate, to)
     padded = np.pad(pcm.astype(np.float64), (0, -pcm.size % step), mode="edge")
     spectrum = np.fft.rfft(padded)
@@ -142,7 +142,7 @@ def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
             claimed = file.frames / rate
             if claimed > MAX_S and _knows_length(file):
                 raise InvalidInput(f"the recording lasts {claimed:.0f} s; it needs {MIN_S:g} to {MAX_S:g} s")
-            # A header may lie: whatever it says, no more than this is decoded.
+            # The header may be wrong, so no more than this is decoded.
             limit = int(MAX_S * rate) + 1
             pcm = _mono(file, limit)
     except sf.SoundFileError as error:
@@ -157,12 +157,12 @@ def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
 
 
 def _knows_length(file: sf.SoundFile) -> bool:
-    """Whether a length beyond the longest allowed is one: MP3's may be an estimate, and FLAC may say 'unknown'."""
+    """Return whether the length in the header can be trusted: MP3's is an estimate, and FLAC's may be 'unknown'."""
     return CONTAINERS[file.format] != "mp3" and file.frames < _UNKNOWN_FRAMES
 
 
 def _mend_length(source: Path) -> None:
-    """Fill in the data size of a WAV file that was made for a pipe and says 0 (0xFFFFFFFF is understood as it is)."""
+    """Fill in the data size of a WAV file that was written to a pipe and says 0 (0xFFFFFFFF can be read as it is)."""
     with source.open("r+b") as file:
         if file.read(4) != b"RIFF":
             return
@@ -180,7 +180,7 @@ def _mend_length(source: Path) -> None:
 
 
 def _mono(file: sf.SoundFile, limit: int) -> npt.NDArray[np.float32]:
-    """At most `limit` frames, their channels mixed second by second: eight of them at 192 kHz would be 370 MB."""
+    """Read at most `limit` frames and mix their channels, a second at a time: 8 channels at 192 kHz take 370 MB."""
     pcm = np.empty(limit, np.float32)
     have = 0
     while have < limit:

@@ -1,4 +1,4 @@
-"""Change of tempo by WSOLA: windows of speech moved in time, each to where it best continues the last one.
+"""Changes the tempo of speech by WSOLA: moves windows in time, each to where it best continues the last one.
 
 Verhelst and Roelands, "An overlap-add technique based on waveform similarity (WSOLA)", ICASSP 1993.
 """
@@ -48,10 +48,10 @@ def stretch(pcm: npt.NDArray[np.float32], rate: int, speed: float) -> npt.NDArra
 def _starts(
     x: npt.NDArray[np.float32], lead: int, hop: int, search: int, hops: int, speed: float, rate: int
 ) -> npt.NDArray[np.intp]:
-    """Where in `x` the window of each hop begins.
+    """Return the position in `x` at which the window of each hop begins.
 
-    The natural continuation of the last window is compared, by normalised cross-correlation, with every place
-    within `search` of where the tempo wants the next one: first decimated, then sample by sample.
+    The natural continuation of the last window is compared, by normalised cross-correlation, with every position
+    within `search` of the one that the tempo asks for: first decimated, then sample by sample.
     """
     step = max(1, rate // _COARSE_RATE)
     window = 2 * hop
@@ -78,7 +78,7 @@ def _starts(
                 score = np.correlate(span, ref)
                 e = c_energy[low + c_window : low + c_window + score.size] - c_energy[low : low + score.size]
                 score /= np.sqrt(e + floor)
-                # `natural` is not on the coarse grid; its remainder goes along.
+                # `natural` is not on the coarse grid, so its remainder is added.
                 guess = (low + int(score.argmax())) * step + natural % step
                 first = max(wanted - search, guess - step)
                 final = min(wanted + search, guess + step)
@@ -91,7 +91,7 @@ def _starts(
 
 
 def _decimate(x: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
-    """Means of `step` samples; a rough low-pass is enough for a search that is refined afterwards."""
+    """Return the means of `step` samples; a rough low-pass is enough, since the search is refined afterwards."""
     if step == 1:
         return x
     whole = x.size // step
@@ -100,7 +100,7 @@ def _decimate(x: npt.NDArray[np.float32], step: int) -> npt.NDArray[np.float32]:
 
 
 def _overlap_add(x: npt.NDArray[np.float32], starts: npt.NDArray[np.intp], hop: int) -> npt.NDArray[np.float32]:
-    """Join the windows under a periodic Hann, whose halves add up to one; the first begins without a fade."""
+    """Join the windows with a periodic Hann, whose halves add up to one; the first begins without a fade."""
     rise = (0.5 - 0.5 * np.cos(np.pi * np.arange(hop) / hop)).astype(np.float32)
     falling_from = np.concatenate((starts[:1], starts[:-1] + hop))
     out = np.empty((starts.size, hop), np.float32)

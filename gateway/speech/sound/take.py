@@ -1,4 +1,4 @@
-"""A take as it arrives: checked, rounded to 16 bits once, stored as FLAC."""
+"""Checks a new take, rounds it to 16 bits once, and writes it as FLAC or WAV."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ _FLAC_LEVEL = 0.0  # the fastest; a take is read once or twice and then evicted
 
 
 class TakeRejected(SynthesisFailed):
-    """What an engine gave is no speech.
+    """The engine's samples cannot be used as a take.
 
     Args:
-        reason: what is wrong with it.
+        reason: of the rejection.
 
     Attributes:
-        kind: the same in the words of the plugin contract; nothing at all for text with letters means that the
-            voice does not know the script.
-        retryable: whether another seed may mend it.
+        kind: the reason as a failure kind of the plugin contract; `empty` means that the voice does not know the
+            script.
+        retryable: True if another seed may help.
     """
 
     def __init__(self, reason: RejectionReason, message: str) -> None:
@@ -49,12 +49,12 @@ class TakeRejected(SynthesisFailed):
 
 
 class CheckedTake(msgspec.Struct, frozen=True):
-    """A take in 16 bits.
+    """A take that was checked and rounded to 16 bits.
 
     Args:
         pcm: shape (n,).
-        wide: the same whole numbers as float32, for what is computed next.
-        gain_db: what was applied to bring a peak above full scale down to it, else 0.0.
+        wide: the same whole numbers as float32, for the next computations.
+        gain_db: gain that lowered a peak above full scale to full scale, else 0.0.
         peak: before that gain; 1.0 is full scale.
         rms: before that gain.
     """
@@ -71,10 +71,10 @@ def check_take(pcm: npt.NDArray[Any], has_letters: bool = True) -> CheckedTake:
 
     Args:
         pcm: floats nominally in [-1, 1], or int16; shape (n,), or (1, n) or (n, 1) as tensors often are.
-        has_letters: whether the text had anything to say, so that silence is a fault.
+        has_letters: the text has letters or digits, so silence is an error.
 
     Raises:
-        TakeRejected: not samples, none at all, NaN or infinite ones, or silence where there should be speech.
+        TakeRejected: not mono samples, no samples, NaN or infinite samples, or silence for a text with letters.
     """
     if pcm.ndim != 1:
         if pcm.ndim == 2 and 1 in pcm.shape:
@@ -105,14 +105,14 @@ def check_take(pcm: npt.NDArray[Any], has_letters: bool = True) -> CheckedTake:
 
 
 def to_flac(pcm: Pcm16, rate: int) -> bytes:
-    """The take as a 16-bit FLAC file; `rate` in Hz."""
+    """Return the take as a 16-bit FLAC file; `rate` in Hz."""
     file = io.BytesIO()
     sf.write(file, pcm, rate, format="FLAC", subtype="PCM_16", compression_level=_FLAC_LEVEL)
     return file.getvalue()
 
 
 def to_wav(pcm: Pcm16, rate: int) -> bytes:
-    """As `to_flac`, in a tenth of the time and twice the bytes: for a take that somebody waits for."""
+    """Return the take as a WAV file: a tenth of the time of `to_flac` and twice the bytes."""
     size = 2 * pcm.size
     return _WAV.pack(b"RIFF", 36 + size, b"WAVEfmt ", 16, 1, 1, rate, 2 * rate, 2, 16, b"data", size) + (
         pcm.astype("<i2", copy=False).tobytes()
@@ -120,20 +120,20 @@ def to_wav(pcm: Pcm16, rate: int) -> bytes:
 
 
 def packed(file: bytes) -> bytes:
-    """A take's file as FLAC, which is how takes are stored."""
+    """Return a take's file as FLAC, the format of stored takes."""
     return file if is_packed(file) else to_flac(*read_take(file))
 
 
 def is_packed(file: bytes) -> bool:
-    """Whether a take's file is FLAC already."""
+    """Return whether a take's file is FLAC already."""
     return file.startswith(b"fLaC")
 
 
 def read_take(file: bytes | Path) -> tuple[Pcm16, int]:
-    """The very samples given to `to_flac` or `to_wav`, and their rate in Hz.
+    """Return the samples that were given to `to_flac` or `to_wav`, and their rate in Hz.
 
     Raises:
-        soundfile.LibsndfileError: neither of the two.
+        soundfile.LibsndfileError: the file is neither FLAC nor WAV.
     """
     pcm, rate = sf.read(io.BytesIO(file) if isinstance(file, bytes) else str(file), dtype="int16")
     return pcm, int(rate)

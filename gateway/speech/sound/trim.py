@@ -1,4 +1,4 @@
-"""Where the speech in a take begins and ends."""
+"""Finds the first and the last speech in a take, and fades cut edges."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _FADE_MS = 5
 
 
 def speech_span(pcm: npt.NDArray[np.float32], rate: int) -> tuple[int, int]:
-    """First and last + 1 sample to keep: frames of 10 ms within 45 dB of the loudest, 20 ms before, 60 ms after.
+    """Return the first and last + 1 sample to keep: the frames of 10 ms within 45 dB of the loudest one, with 20 ms
+    before and 60 ms after them.
 
     Args:
-        pcm: shape (n,), finite, any scale. Pauses within are never looked at. Silence is kept whole.
+        pcm: shape (n,), finite, any scale. Inner pauses do not matter. A silent take is kept whole.
     """
     frame = max(1, rate * _FRAME_MS // 1000)
     whole = pcm.size // frame
@@ -37,7 +38,7 @@ def speech_span(pcm: npt.NDArray[np.float32], rate: int) -> tuple[int, int]:
 
 
 def _energies(pcm: npt.NDArray[np.floating], frame: int, whole: int) -> npt.NDArray[np.floating]:
-    """Of each frame, and of the rest after the `whole` ones, as if it were as long as they are."""
+    """Return the energy of each of the `whole` frames, and of the rest scaled to the length of a frame."""
     frames = pcm[: whole * frame].reshape(whole, frame)
     energies: npt.NDArray[np.floating] = np.einsum("ij,ij->i", frames, frames)
     rest = pcm[whole * frame :]
@@ -47,7 +48,7 @@ def _energies(pcm: npt.NDArray[np.floating], frame: int, whole: int) -> npt.NDAr
 
 
 def fade(pcm: npt.NDArray[np.int16], rate: int, begin: bool, end: bool) -> None:
-    """Raised-cosine fades of 5 ms, in place, at the edges that were cut."""
+    """Apply raised-cosine fades of 5 ms, in place, at the edges that were cut."""
     n = min(rate * _FADE_MS // 1000, pcm.size)
     if n == 0:
         return

@@ -1,1 +1,1 @@
-"""Speaks a plan: which takes exist, who speaks the others, where they are stored."""
+"""Speaks a plan: finds stored takes, has the others spoken, and stores them."""

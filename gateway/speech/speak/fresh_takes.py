@@ -1,4 +1,4 @@
-"""Takes that were spoken and are not stored yet: somebody who listens need not wait for a disk."""
+"""Takes that were spoken and are not stored yet. A stream reads them from here and need not wait for the disk."""
 
 from __future__ import annotations
 
@@ -9,29 +9,29 @@ from gateway.speech.sound.finish import Finish
 
 
 class FreshTakes:
-    """Holds each take from its engine until its row is committed, when the take_store has it.
+    """Holds each take in memory from the moment it is spoken until its row is committed.
 
     Args:
-        told: called with the key of every take that comes.
+        on_take: called with the key of each take that is added.
     """
 
-    def __init__(self, told: Callable[[str], None]) -> None:
-        self._told = told
+    def __init__(self, on_take: Callable[[str], None]) -> None:
+        self._on_take = on_take
         self._takes: dict[str, tuple[TakeResult, Finish]] = {}
         self.changes = 0
-        """Grows whenever a take comes or goes: while it stands still, nothing more has been spoken here."""
+        """Counts takes added and removed. If it has not changed, this server has spoken nothing more."""
 
     def add(self, key: str, take: TakeResult, finish: Finish) -> None:
-        """A take has come, its samples finished in this way."""
+        """Add a take whose samples were finished with `finish`."""
         self._takes[key] = (take, finish)
         self.changes += 1
-        self._told(key)
+        self._on_take(key)
 
     def get(self, key: str) -> tuple[TakeResult, Finish] | None:
-        """The take, and how its samples were finished."""
+        """Return the take and the `Finish` of its samples; None if it is not here."""
         return self._takes.get(key)
 
     def drop(self, key: str) -> None:
-        """The take is stored, or nobody could store it."""
+        """Remove a take that is stored or could not be stored."""
         self.changes += 1
         self._takes.pop(key, None)

@@ -1,4 +1,4 @@
-"""How far an utterance is: its chunks are counted as their takes come to be there, each once."""
+"""Progress of an utterance: the number of its chunks whose takes exist."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterable
 class Progress:
     """Counts the chunks of an utterance that are done.
 
-    A chunk is done once its take is there: stored, or on its way to the store for another job. It is one chunk however
-    it was spoken (again, or in pieces), and however often it is read.
+    A chunk is done when its take is stored, or is being stored for another job. Each chunk counts once, even if it is
+    spoken again, spoken in pieces, or read several times.
 
     Args:
-        keys: of the takes of all its chunks; takes under other keys, as those of pieces, count for nothing.
-        counted: called with (chunks done, chunks in all) whenever one more is done.
+        keys: of the takes of all chunks; takes under other keys (of pieces) are not counted.
+        counted: called with (chunks done, chunks in total) each time the count grows.
     """
 
     def __init__(self, keys: Iterable[str], counted: Callable[[int, int], None]) -> None:
@@ -22,11 +22,11 @@ class Progress:
         self._counted = counted
 
     def after(self, keys: Iterable[str]) -> tuple[int, int]:
-        """Chunks done once these takes are there, too, and chunks in all."""
+        """Return (chunks done, chunks in total) as they will be when these takes are stored, too."""
         return self._total - len(self._left.difference(keys)), self._total
 
     def add(self, keys: Iterable[str]) -> None:
-        """These takes are there."""
+        """Count the chunks of these takes as done."""
         before = len(self._left)
         self._left.difference_update(keys)
         if len(self._left) < before:

@@ -1,7 +1,7 @@
-"""Reads an utterance while it is being spoken, from its stored takes; any server can.
+"""Reads the stored takes of an utterance while it is being spoken, on any server.
 
-What it gives are the finished chunks in order, each with the pause before it, so that one after the other they are
-the finished audio, sample by sample.
+It returns the finished chunks in order, each with the pause before it. Joined, they are the finished audio, sample by
+sample.
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
 
 AHEAD = 32
-"""Takes looked up at once."""
+"""Takes that are looked up in one query."""
 
 
 class ChunkAudio(msgspec.Struct, frozen=True):
-    """One chunk with the pause before it, the last one also with what follows it; samples of the whole are counted."""
+    """The audio of one chunk with the pause before it; the last chunk also has the silence after it.
+
+    Args:
+        start: position of its speech in the utterance, after the pause, in samples.
+        end: position of its end, in samples.
+    """
 
     index: int
     text: str
     pcm: Pcm16
     rate: int
     start: int
-    """Where its speech begins, after the pause."""
     end: int
 
 
@@ -39,9 +43,9 @@ class Reader:
     """Reads one utterance from its beginning.
 
     Args:
-        finished: makes finished samples of a stored take's FLAC.
-        fresh: takes are heard before they are stored; None waits until they are.
-        spoken_by: the job whose takes alone are this utterance's (see `Utterance.own_takes`); None: anybody's.
+        finished: decodes and finishes the FLAC of a stored take.
+        fresh: takes that are not stored yet and are read, too; None reads stored takes only.
+        spoken_by: only takes of this job are read (see `Utterance.own_takes`); None: of any job.
     """
 
     def __init__(
@@ -68,26 +72,26 @@ class Reader:
 
     @property
     def index(self) -> int:
-        """The chunk that comes next."""
+        """Return the index of the next chunk."""
         return self._next
 
     @property
     def done(self) -> bool:
-        """Whether every chunk has been read."""
+        """Return whether every chunk has been read."""
         return self._next >= len(self._script)
 
     @property
     def awaited(self) -> str | None:
-        """The key of the take that comes next."""
+        """Return the key of the next take; None after the last chunk."""
         return None if self.done else self._script[self._next].key
 
     def seek(self, index: int, samples: int) -> None:
-        """Go on with chunk `index`, which `samples` of the whole come before."""
+        """Continue at chunk `index`; `samples` samples of the utterance come before it."""
         self._next, self._samples = index, samples
         self._known = {}
 
     async def next(self) -> ChunkAudio | None:
-        """The next chunk; None while its take is not there, or when all have been read."""
+        """Return the next chunk; None if its take does not exist yet, or after the last chunk."""
         if self.done:
             return None
         chunk = self._script[self._next]
@@ -127,7 +131,7 @@ class Reader:
 
 
 def _pauses(plan: Plan) -> list[list[Pause]]:
-    """The pauses before each chunk, then those after the last."""
+    """Return the pauses before each chunk, then those after the last."""
     before: list[list[Pause]] = [[]]
     for segment in plan.segments:
         match segment:

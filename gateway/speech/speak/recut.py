@@ -1,4 +1,4 @@
-"""Cuts finished audio into its chunks again: for utterances whose takes are gone, or were never this job's."""
+"""Cuts finished audio into its chunks, for utterances whose takes were deleted or belong to other jobs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from gateway.speech.speak.reader import ChunkAudio
 
 
 def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> ChunkAudio:
-    """Chunk `index` of a finished file, with the pause before it; the last one has what follows it, too.
+    """Read chunk `index` of a finished file with the pause before it; the last chunk has the silence after it, too.
 
     Args:
         path: a finished file of any format; `.pcm` is read as 16-bit little-endian.
-        times: of all its chunks.
+        times: of all chunks of the file.
         rate: of its PCM, in Hz.
     """
     begin = round(times[index - 1].end_ms * rate / 1000) if index else 0
@@ -29,7 +29,7 @@ def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> Ch
         pcm = read_aac(path, begin, end)
     else:
         with sf.SoundFile(path) as file:
-            # Opus decodes at 48 kHz, whatever went in.
+            # Opus always decodes at 48 kHz.
             scale = file.samplerate / rate
             file.seek(round(begin * scale))
             pcm = file.read(-1 if end is None else round((end - begin) * scale), dtype="int16")

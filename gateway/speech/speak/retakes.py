@@ -1,4 +1,4 @@
-"""Speak again what was spoken badly, and keep the best of it."""
+"""Speaks a chunk again when its take has flaws, and keeps the best take."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gateway.engines.order import TakeResult
 from gateway.speech.sound.checks import Flaw, score
 
 FLAW_WARNING = "take_flaw"
-"""Code of the warning about a flaw of a take that was kept."""
+"""Code of the warning about a flaw in the take that was kept."""
 
 _UNENDED = "missed_eos: "
 _UNENDED_SEVERITY = 0.5
@@ -21,15 +21,15 @@ _decode = msgspec.json.Decoder(tuple[Flaw, ...]).decode
 async def best_take(
     speak: Callable[[int], Awaitable[TakeResult]], retries: int, on_flaws: Callable[[tuple[Flaw, ...]], None]
 ) -> tuple[TakeResult, int]:
-    """The first take without a flaw, else the least flawed; and how often it was spoken again.
+    """Return the first take without a flaw, else the one with the best score; and the number of retries.
 
     Args:
-        speak: gives a take; called with 0, then with 1, 2, … for other seeds.
-        retries: at most so often.
-        on_flaws: told the flaws of each take that has any.
+        speak: speaks one take; called with 0, then with 1, 2, … for other seeds.
+        retries: the most retries.
+        on_flaws: called with the flaws of each take that has any.
 
-    The take comes back with its flaws among its warnings, and the engine's time for all of them. An error of the
-    first try is raised; a flawed take is better than the error of a later one.
+    The take that is returned has its flaws among its warnings, and the engine's time for all tries. An error of the
+    first try is raised; after an error of a later try the best take so far is returned.
     """
     best: TakeResult | None = None
     best_flaws: tuple[Flaw, ...] = ()
@@ -58,7 +58,7 @@ async def best_take(
 
 
 def flaws_of(take: TakeResult) -> tuple[Flaw, ...]:
-    """What the checks found, and what the engine itself says: that it was cut off before it found an end."""
+    """Return the flaws that the checks found and the one the engine reports: it was cut off before it found an end."""
     found = _decode(take.report) if take.report else ()
     unended = [warning.removeprefix(_UNENDED) for warning in take.warnings if warning.startswith(_UNENDED)]
     if unended and all(flaw.name != "missed_eos" for flaw in found):

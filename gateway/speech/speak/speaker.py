@@ -1,8 +1,8 @@
-"""One utterance, from plan to finished file: which takes exist, who speaks the others, in which order they are joined.
+"""Speaks an utterance, from its plan to the finished file: finds stored takes, has the others spoken, joins them.
 
 At most `window` chunks of an utterance are between a backend and the file at any time, so a text of a megabyte needs
-no more memory than a page. Every take is stored as soon as it is spoken, whatever its place; the file is written in
-order. An utterance that begins again finds its takes and speaks only what is missing.
+no more memory than a page. Takes are stored as they are spoken, in any order; the file is written in the order of the
+text. A further attempt of a job finds the stored takes and speaks only the missing ones.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
 
 IN_THREAD_S = 0.5
-"""Finished takes with at least this much sound are encoded in a thread, so that the event loop goes on."""
+"""Finished takes of at least this many seconds are encoded in a thread, so that the event loop is not blocked."""
 
 _CODE = re.compile(r"[a-z][a-z0-9_]*")
-"""What a backend's warning must begin with, before `: `, to have a code of its own."""
+"""Pattern of a warning's code; a backend's warning has one if it begins with it and `: `."""
 
 Samples = npt.NDArray[np.int16]
 
 
 class _FinishedChunk(msgspec.Struct, frozen=True):
-    """A chunk's finished samples and their rate."""
+    """The finished samples of a chunk and their rate in Hz."""
 
     pcm: Samples
     rate: int
 
 
 class Speaker:
-    """Speaks utterances; one for the whole process, so that equal chunks in flight are spoken once."""
+    """Speaks utterances. There is one per process, so that equal chunks in flight are spoken once."""
 
     def __init__(
         self, take_store: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, take_retries: int
@@ -73,15 +73,15 @@ class Speaker:
         timing: Timing,
         listener: Listener,
     ) -> SpokenUtterance:
-        """Speak, join and encode. Its takes may still be on their way to the take_store: see `SpokenUtterance.kept`.
+        """Speak, join and encode. Some takes may not be stored yet when it returns: see `SpokenUtterance.kept`.
 
         Args:
-            spool: where the encoded file is written.
+            spool: path of the encoded file.
 
         Raises:
-            InvalidInput, UnsupportedText: the text or an option is at fault.
-            SynthesisFailed: the engine is.
-            BackendUnavailable: it cannot be loaded.
+            InvalidInput, UnsupportedText: the text or an option cannot be used.
+            SynthesisFailed: the engine failed.
+            BackendUnavailable: the backend cannot be loaded.
         """
         synthesis = _Synthesis(self, utterance, host, timing, listener)
         try:
@@ -90,40 +90,40 @@ class Speaker:
             await synthesis.close()
             raise
 
-    # What follows is used by `_Synthesis` and its `TakeMaker`.
+    # Used by `_Synthesis` and its `TakeMaker`.
 
     @property
     def flights(self) -> Flights[ChunkTake]:
-        """Takes that are being made."""
+        """Return the flights: the takes that are being made."""
         return self._flights
 
     @property
     def take_retries(self) -> int:
-        """How often a flawed take is spoken again."""
+        """Return the most retries of a flawed take."""
         return self._take_retries
 
     @property
     def take_store(self) -> StoredTakes:
-        """Where takes rest."""
+        """Return the store of takes."""
         return self._take_store
 
     @property
     def fresh(self) -> FreshTakes:
-        """Where takes are until they rest."""
+        """Return the takes that are not stored yet."""
         return self._fresh
 
     @property
     def window(self) -> int:
-        """Chunks of one utterance between backend and file."""
+        """Return the most chunks of one utterance between backend and file."""
         return self._window
 
     @property
     def metrics(self) -> Metrics:
-        """The server's counters."""
+        """Return the server's metrics."""
         return self._metrics
 
     async def finished(self, flac: bytes, finish: Finish) -> Samples:
-        """A stored take, finished; away from the event loop."""
+        """Decode and finish a stored take, outside the event loop."""
         if finish.speed == 1.0:
             pcm, _ = await asyncio.to_thread(finish_file, flac, finish)
         else:
@@ -132,7 +132,7 @@ class Speaker:
 
 
 class _Synthesis:
-    """One utterance under way."""
+    """The work on one utterance."""
 
     def __init__(
         self,
@@ -202,7 +202,7 @@ class _Synthesis:
         )
 
     async def _open_renderer(self, spool: Path, gain: float) -> Renderer:
-        """The file's beginning, made while the engine speaks."""
+        """Open the output file, while the engine speaks."""
         utterance, request = self.utterance, self.utterance.request
         return await asyncio.to_thread(
             Renderer,
@@ -216,15 +216,15 @@ class _Synthesis:
         )
 
     async def close(self) -> None:
-        """Withdraw what is still with the host; takes already spoken are stored all the same."""
-        self.take_writer.flush()  # also where we are cancelled once more while we wait
+        """Cancel the chunks that the host still has; takes that were spoken are stored."""
+        self.take_writer.flush()  # first, since this may be cancelled while it waits below
         for task in self._tasks.values():
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         await self.take_writer.wait_ended()
 
     async def _measure(self, loudness: float) -> float:
-        """Speak everything once into the store and measure its level; the takes are then read again in order."""
+        """Speak every chunk into the store and return the gain that brings their level to `loudness`."""
         meter: LevelMeter | None = None
         async for part in self._in_order():
             if meter is None:
@@ -235,7 +235,7 @@ class _Synthesis:
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
 
     async def _in_order(self) -> AsyncIterator[_FinishedChunk]:
-        """The finished chunks in the order of the text, `window` of them under way."""
+        """Yield the finished chunks in the order of the text; up to `window` of them are made at a time."""
         self._tasks.clear()
         ahead = 0
         for index in range(len(self._script)):
@@ -251,7 +251,7 @@ class _Synthesis:
         self._task_ended.set()
 
     async def _next_chunk(self, index: int) -> _FinishedChunk:
-        """The part that is due; a later chunk that has failed fails the utterance now, not when its turn comes."""
+        """Wait for chunk `index`; raise at once if a later chunk fails."""
         due = self._tasks[index]
         while not due.done():
             self._task_ended.clear()
@@ -264,7 +264,7 @@ class _Synthesis:
 
     async def _chunk(self, index: int) -> _FinishedChunk:
         due = self._script[index]
-        first = index not in self._begun  # of two passes, if its level was measured
+        first = index not in self._begun  # there is a second pass after the level was measured
         self._begun.add(index)
         stored = self._stored.get(due.key)
         flac = None if stored is None else await self.speaker.take_store.read(stored)
@@ -278,31 +278,31 @@ class _Synthesis:
         return await self._finished_chunk(due, await self._maker.make(due))
 
     async def _finished_chunk(self, chunk: PlannedChunk, made: ChunkTake) -> _FinishedChunk:
-        """A take as this utterance wants it."""
+        """Finish a take as this utterance needs it, and count it."""
         take = made.take
         self._note(take.warnings, chunk.index)
         if take.gain_db and made.origin != "stored":
             gain = f"take_gain: a take peaked above full scale and was lowered by {-take.gain_db:.1f} dB"
             self._note((gain,), chunk.index)
         if made.origin in ("spoken", "pieces"):
-            self._spoken += 1  # done when its take is kept
+            self._spoken += 1  # counted as done when its take is stored
         else:
             self._progress.add((chunk.key,))
         if made.finish == self._maker.finish:
             return _FinishedChunk(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
-        # Whoever asked first wanted another speed.
+        # The take was finished for another speed.
         return _FinishedChunk(await self.speaker.finished(take.file, self._maker.finish), take.rate)
 
     def _note(self, warnings: tuple[str, ...], index: int) -> None:
         for warning in warnings:
             code, _, message = warning.partition(": ")
-            if code == FLAW_WARNING:  # takes are shared, so only here is it known which chunk it is
+            if code == FLAW_WARNING:  # takes are shared between jobs, so the chunk's index is known only here
                 message = f"chunk {index}: {message}"
             self._warnings[(code, message) if message and _CODE.fullmatch(code) else ("backend", warning)] = None
 
 
 async def _rendered(renderer: Renderer, part: _FinishedChunk, *, last: bool) -> Rendered | None:
-    """Append a part; with the last one, complete the file in the same turn of a thread."""
+    """Append a chunk; after the last one, complete the file in the same call of the thread."""
 
     def render() -> Rendered | None:
         renderer.add(part.pcm)

@@ -1,4 +1,4 @@
-"""The take of each chunk: found, shared with whoever asks for the same, spoken, tried again, or made of pieces."""
+"""Makes the take of each chunk: finds it, shares it with other utterances, has it spoken with retries, or in pieces."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ if TYPE_CHECKING:
     from gateway.speech.speak.speaker import Speaker
 
 PAUSES_S = (0.1, 0.5)
-"""Before each further try of a chunk: a vendor that is overloaded is not mended within a millisecond."""
+"""Seconds to wait before each retry of a chunk, so that an overloaded vendor can recover."""
 
 RETRIES = len(PAUSES_S)
-"""Further tries of a chunk that failed in a way another try may mend; each has its own seed."""
+"""Retries of a chunk that failed with a retryable error; each has another seed."""
 
 TakeOrigin: TypeAlias = Literal["spoken", "pieces", "stored", "shared"]
 
 
 class ChunkTake(msgspec.Struct, frozen=True):
-    """The take of a chunk.
+    """The take of a chunk, and where it comes from.
 
     Args:
-        finish: how its samples (`take.pcm`) were finished; None where only its file is there.
-        origin: `spoken` here, joined of `pieces` that were, `stored`, or `shared` with another job.
+        finish: the settings with which its samples (`take.pcm`) were finished; None if it has only its file.
+        origin: `spoken` for this job, joined from `pieces`, `stored` before, or `shared` with another job.
     """
 
     take: TakeResult
@@ -54,12 +54,12 @@ class ChunkTake(msgspec.Struct, frozen=True):
 
 
 class TakeMaker:
-    """Makes the takes of one utterance. Equal chunks of all utterances of a server are one piece of work.
+    """Makes the takes of one utterance. Equal chunks of all utterances of a server are spoken once.
 
     Args:
-        take_writer: stores them.
-        timing: told when the work began.
-        took: called whenever a take is there, also that of a piece.
+        take_writer: stores the takes.
+        timing: is told when the work began.
+        took: called for each take, also of a piece.
     """
 
     def __init__(
@@ -85,19 +85,19 @@ class TakeMaker:
         self._seen_changes = 0
 
     async def find_stored(self, script: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
-        """The stored takes of the utterance's chunks, by key. What others make from now on is found by `make`."""
-        self._seen_changes = self._others_changes  # before the look: what comes meanwhile may be missed by it
+        """Return the stored takes of the chunks, by key. Takes that other utterances make later are found by `make`."""
+        self._seen_changes = self._others_changes  # before the query, which may miss takes that are stored meanwhile
         found = await self._stored(script)
         self._searched = {each.key for each in script}
         return found
 
     @property
     def _others_changes(self) -> int:
-        """Grows whenever a take of another utterance of this server comes or is stored."""
+        """Return a count that grows when another utterance of this server makes or stores a take."""
         return self._speaker.fresh.changes - self._take_writer.changes
 
     async def _stored(self, wanted: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
-        """The stored takes of these chunks that the utterance may use, by key."""
+        """Return the stored takes of these chunks that the utterance may use, by key."""
         job_id = self._utterance.ref.job_id
         found = await self._speaker.take_store.find([each.key for each in wanted], job_id)
         if self._utterance.own_takes:
@@ -109,15 +109,15 @@ class TakeMaker:
         return found
 
     async def make(self, chunk: PlannedChunk, rank: Rank | None = None) -> ChunkTake:
-        """The take of a chunk; it is stored, or on its way to the store.
+        """Return the take of a chunk; it is stored or being stored.
 
         Args:
-            rank: of the chunk that this one is a piece of; None is the utterance's.
+            rank: of the chunk that this one is a piece of; None: the rank of the utterance.
 
         Raises:
-            InvalidInput, UnsupportedText: the text or an option is at fault.
-            SynthesisFailed: the engine is.
-            BackendUnavailable: it cannot be loaded.
+            InvalidInput, UnsupportedText: the text or an option cannot be used.
+            SynthesisFailed: the engine failed.
+            BackendUnavailable: the backend cannot be loaded.
         """
 
         async def make_take(flight: Rank) -> ChunkTake:
@@ -132,13 +132,13 @@ class TakeMaker:
         return made
 
     def count(self, origin: TakeOrigin) -> None:
-        """A take is there."""
-        if origin != "pieces":  # each of which was counted
+        """Count a take in the metrics and report it to the listener."""
+        if origin != "pieces":  # each piece was counted
             self._speaker.metrics.takes.labels(self._utterance.source.backend, origin).inc()
         self._took()
 
     async def _found(self, chunk: PlannedChunk) -> ChunkTake | None:
-        """What another utterance has made since this one looked; nobody else makes it at this moment."""
+        """Return a take that another utterance has made since `find_stored`. Called as the leader of the flight."""
         fresh = self._speaker.fresh
         known = None if self._utterance.own_takes else fresh.get(chunk.key)
         if known is not None:
@@ -157,7 +157,7 @@ class TakeMaker:
         return ChunkTake(take, None, "stored")
 
     async def _synthesize(self, chunk: PlannedChunk, rank: Rank) -> ChunkTake:
-        """A take from the host, tried again where that may help, made of pieces where the chunk is too long."""
+        """Have the host speak a take: with retries, and in pieces if the chunk is too long for the engine."""
         origin: TakeOrigin = "spoken"
         try:
             take = await self._spoken(chunk, rank)
@@ -179,7 +179,7 @@ class TakeMaker:
                 return await self._checked_take(chunk, seed, rank)
             except ChunkRefused as refusal:
                 self._note_failure(refusal.kind)
-                # Short of memory, the same seed was tried again already; another one would be other sound.
+                # After out_of_memory the same seed was already retried; another seed would change the audio.
                 if not refusal.retryable or refusal.kind in ("out_of_memory", "too_long") or attempt == RETRIES:
                     raise
                 await asyncio.sleep(PAUSES_S[attempt])
@@ -217,7 +217,7 @@ class TakeMaker:
         return take
 
     async def _in_pieces(self, whole: PlannedChunk, refusal: ChunkRefused, rank: Rank) -> TakeResult:
-        """A chunk its engine calls too long, spoken in pieces; their takes joined are its take."""
+        """Speak a chunk that is too long for its engine in pieces, and join their takes."""
         utterance = self._utterance
         texts = split_again(whole.text, utterance.source.language, utterance.chunk_rule)
         if len(texts) < 2:
@@ -233,7 +233,7 @@ class TakeMaker:
         return msgspec.structs.replace(joined, pcm=finished.astype("<i2", copy=False).tobytes())
 
     def _order(self, chunk: PlannedChunk, seed: int) -> ChunkOrder:
-        """What the host is asked to speak."""
+        """Return the order for the host."""
         u = self._utterance
         check = Check(chunk.text) if self._checked else None
         return ChunkOrder(
@@ -252,7 +252,7 @@ class TakeMaker:
         )
 
     def _seed(self, chunk: PlannedChunk, retry: int) -> int:
-        """Another seed for a chunk whose take was refused (1 to RETRIES) or flawed (above)."""
+        """Return the seed of a retry: 1 to RETRIES after a refusal, above that after a flawed take."""
         return chunk_seed(self._utterance.request.seed or 0, chunk.text, chunk.nth, retry)
 
     def _note_failure(self, kind: str) -> None:
@@ -264,7 +264,7 @@ class TakeMaker:
 
 
 def _join(takes: list[TakeResult]) -> TakeResult:
-    """Takes one after the other, as one take."""
+    """Join takes to one take."""
     pcm = np.concatenate([read_take(take.file)[0] for take in takes])
     return TakeResult(
         file=to_flac(pcm, takes[0].rate),
@@ -278,7 +278,7 @@ def _join(takes: list[TakeResult]) -> TakeResult:
 
 
 def _about(error: Exception, text: str) -> str:
-    """The error with the text it is about: a caller with a hundred paragraphs must know which one."""
+    """Return the error's message with the chunk's text, so that the caller finds the place in a long text."""
     excerpt = text if len(text) <= 80 else f"{text[:77]}..."
     return f"{error} (text: {excerpt!r})"
 

@@ -1,4 +1,4 @@
-"""Where takes rest: audio first, then the row; a chunk is finished when its row is committed."""
+"""Stores takes: first the audio file, then the row. A chunk is finished when its row is committed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from storage.takes import TakeStore
 
 
 class JobRef(msgspec.Struct, frozen=True):
-    """The attempt that speaks: its writes are void once another attempt has begun."""
+    """The attempt that speaks. Its writes have no effect after another attempt of the job has begun."""
 
     job_id: str
     owner: str
@@ -23,14 +23,14 @@ class JobRef(msgspec.Struct, frozen=True):
 
 
 class StoredTakes:
-    """Finished takes by key, as FLAC."""
+    """Stores and finds takes by key, as FLAC files with a row each."""
 
     def __init__(self, takes: TakeStore, audio: AudioStore) -> None:
         self._takes = takes
         self._audio = audio
 
     async def find(self, keys: list[str], job_id: str | None = None) -> dict[str, TakeRecord]:
-        """The takes there are under these keys; finding them pins them for the job that means to use them."""
+        """Return the stored takes of these keys, and pin them for the job that will use them."""
         found: dict[str, TakeRecord] = {}
         for start in range(0, len(keys), 256):
             found.update(await self._takes.get_many(keys[start : start + 256]))
@@ -39,19 +39,21 @@ class StoredTakes:
         return found
 
     async def pin(self, keys: list[str], job_id: str) -> None:
-        """Pin takes that this job uses and another one stores, whether they are here yet or not."""
+        """Pin takes that this job uses and another job stores; they need not be stored yet."""
         await self._takes.touch(keys, job_id)
 
     async def read(self, take: TakeRecord) -> bytes | None:
-        """The FLAC of a take, or None if its file is gone or damaged: then it is spoken again."""
+        """Return the FLAC of a take; None if its file is missing or damaged, and the chunk must be spoken again."""
         try:
             return await self._audio.read(take.blob_hash)
         except BlobMissing:
             return None
 
     async def store(self, takes: Sequence[tuple[TakeRecord, bytes]], ref: JobRef, progress: tuple[int, int]) -> None:
-        """Store takes with their files, as FLAC; when this returns they survive the process, and so does `progress`:
-        chunks of the job that are done with them, and chunks there are.
+        """Store takes with their files, as FLAC, and the job's progress; all of it is committed when this returns.
+
+        Args:
+            progress: (chunks done, chunks in total) of the job, these takes included.
         """
         files = [file for _, file in takes]
         if not all(is_packed(file) for file in files):

@@ -1,7 +1,7 @@
-"""Stores an utterance's takes while the next ones are spoken and these are encoded.
+"""Stores the takes of an utterance in batches while the next ones are spoken.
 
-The first take is stored at once; those after it wait a moment for company. One transaction and one turn of a thread
-for ten takes cost a fifth of what ten cost, and a take that was not stored yet is spoken again after a kill.
+The first take is stored at once; later ones wait up to LINGER_S for others. One transaction for ten takes costs a fifth
+of ten transactions. A take that is not stored yet is spoken again after a kill.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from gateway.speech.speak.take_store import JobRef, StoredTakes
 from storage.records import TakeRecord
 
 LINGER_S = 0.25
-"""How long a take may wait for others, in seconds; what a kill may cost an utterance beside the chunk being spoken."""
+"""The longest time in seconds that a take waits for others. A kill loses this much beside the chunk being spoken."""
 
 BATCH = 16
-"""So many takes are stored at once, however fast they come."""
+"""Takes that are stored without waiting for more."""
 
 
 class TakeWriter:
-    """Takes on their way to the take_store.
+    """Writes the takes of one utterance to the take store, in the background.
 
     Args:
-        fresh: where takes are heard until they are stored.
-        progress: of the utterance; the job's row has it with the takes.
+        fresh: holds each take until it is stored, for streams.
+        progress: of the utterance; written to the job's row with the takes.
         on_stored: called whenever takes are committed.
-        own_voice: tenant and content hash, where the tenant's own voice speaks.
-        at_once: False where the first take is the last: it is stored when somebody waits for that (`wait_ended`), so
-            that it does not compete for disk and writer with the file its caller is waiting for.
+        own_voice: tenant and content hash if the tenant's own voice speaks.
+        at_once: False for an utterance of one take whose caller waits: the take is stored at `flush`, so that it does
+            not compete for disk and database with the file the caller waits for.
 
     Attributes:
-        error: why a take could not be stored, if so; the utterance cannot be finished then.
-        changes: how many of `FreshTakes.changes` are its own.
+        error: the reason why a take could not be stored; the utterance cannot be finished then.
+        changes: the part of `FreshTakes.changes` that this writer caused.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class TakeWriter:
         self.error: BaseException | None = None
 
     def add(self, key: str, result: TakeResult, finish: Finish) -> None:
-        """Begin to store a take, its samples finished in this way; it can be heard from now on."""
+        """Begin to store a take whose samples were finished with `finish`; streams can read it from now on."""
         self._fresh.add(key, result, finish)
         self.changes += 1
         tenant, voice_hash = self._own_voice
@@ -88,35 +88,39 @@ class TakeWriter:
         self._begin()
 
     def pin(self, key: str) -> None:
-        """The utterance uses a take that another one stores: it must find it, too, if it begins again."""
+        """Pin a take that another utterance stores, so that a further attempt of this job finds it."""
         self._to_pin.append(key)
         self._begin()
 
     async def wait_for_room(self) -> None:
-        """Wait while two batches wait: a disk slower than the engine must not fill the memory with takes."""
+        """Wait while two batches are waiting, so that a slow disk does not fill the memory with takes."""
         while len(self._waiting) >= 2 * BATCH and self.error is None:
             self._has_room.clear()
             await self._has_room.wait()
 
     def check(self) -> None:
-        """Raise what kept a take from being stored."""
+        """Raise the error of a take that could not be stored."""
         if self.error is not None:
             raise self.error
 
     def flush(self) -> None:
-        """Nothing more will come: store what waits for company now."""
+        """Store the waiting takes now; no more will be added."""
         self._closing = True
         self._flush_now.set()
         if self._waiting or self._to_pin:
             self._begin()
 
     async def wait_stored(self) -> None:
-        """Wait until every take is committed, and raise what kept one from it."""
+        """Wait until every take is committed.
+
+        Raises:
+            StorageError: a take could not be stored.
+        """
         await self.wait_ended()
         self.check()
 
     async def wait_ended(self) -> None:
-        """Wait until every take is stored or could not be; nothing lingers any more."""
+        """Flush, and wait until every take is stored or has failed."""
         self.flush()
         if self._task is not None:
             await asyncio.wait({self._task})

@@ -1,4 +1,4 @@
-"""What an attempt had engines speak: its characters, its seconds of sound, the time it took."""
+"""Counts the characters and the seconds of audio that engines spoke for an attempt, and the time this took."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import msgspec
 
 
 class BilledTakes(msgspec.Struct, frozen=True):
-    """What is paid for an utterance: the takes its job led.
+    """The takes of an utterance that its job pays for: those that were spoken for this job.
 
     Args:
         chars: characters of their texts.
-        audio_s: seconds of sound in them, as the engine spoke them.
+        audio_s: seconds of audio in them, as the engine spoke them.
     """
 
     chars: int
@@ -18,8 +18,8 @@ class BilledTakes(msgspec.Struct, frozen=True):
 
 
 class Tally:
-    """Adds up what a job has led: every take that an engine gave to this attempt, and once each that an earlier attempt
-    of the job has left behind. Takes of other jobs are theirs.
+    """Adds up the takes a job pays for: every take an engine spoke for this attempt, and each take of an earlier
+    attempt of the job once. Takes that other jobs had spoken are not counted.
     """
 
     def __init__(self) -> None:
@@ -31,20 +31,20 @@ class Tally:
 
     @property
     def billed(self) -> BilledTakes:
-        """What is paid for."""
+        """Return the sum so far."""
         return BilledTakes(self._chars, self._audio_s)
 
     def spoken(self, key: str, text: str, audio_s: float, engine_s: float) -> None:
-        """An engine gave a take; one that is spoken again is paid again."""
+        """Count a take that an engine spoke; a take that is spoken again counts again."""
         self._add(key, text, audio_s)
         self.engine_s += engine_s
 
     def joined(self, key: str) -> None:
-        """A take was made of others, which are counted."""
+        """Do not count this take: it was joined from pieces, which are counted."""
         self._known.add(key)
 
     def found(self, key: str, text: str, audio_s: float) -> None:
-        """A take of the job's own was found: of an earlier attempt, unless this one has it from its engine."""
+        """Count a stored take of this job, unless this attempt has spoken it."""
         if key not in self._known:
             self._add(key, text, audio_s)
 

@@ -1,4 +1,4 @@
-"""When the work on an utterance really began, and how long it went on."""
+"""Measures the execution time of an utterance, without the time it waits for a worker or a model."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from gateway.engines.order import ChunkTicket
 
 
 class Timing:
-    """When the work began: the first chunk in an engine's hands, or the first stored take.
+    """Measures from the first chunk that an engine has taken, or the first stored take that was found.
 
-    Waiting for a worker, or for its model, is delay and not execution; only the speaker knows the difference. So is the
-    time in which every chunk in an engine's hands waits for a further model of that engine.
+    Waiting for a worker or for its model is delay and not execution. So is the time during which every chunk that an
+    engine has taken waits while the engine loads another model.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Timing:
 
     @property
     def started(self) -> float | None:
-        """In monotonic seconds; None while everything waits."""
+        """Return the start of the work in monotonic seconds; None before it."""
         signs = [ticket.dispatched_at for ticket in self._tickets if ticket.dispatched_at is not None]
         if self._begun is not None:
             signs.append(self._begun)
@@ -32,24 +32,24 @@ class Timing:
 
     @property
     def held_up(self) -> bool:
-        """Whether what was begun waits for a model."""
+        """Return whether all chunks that were begun wait for a model."""
         return self._held_up_since is not None
 
     def worked_s(self) -> float | None:
-        """Seconds of work so far; None while everything waits."""
+        """Return the seconds of work so far; None before it began."""
         if (started := self.started) is None:
             return None
         now = time.monotonic()
         return now - started - self._held_up_s - (now - (self._held_up_since or now))
 
     def begin(self, at: float | None) -> None:
-        """Note a sign of work; the earliest counts."""
+        """Record that work was seen at this time, in monotonic seconds; the earliest counts. None is ignored."""
         if at is not None and (self._begun is None or at < self._begun):
             self._begun = at
 
     @contextmanager
     def watching(self, ticket: ChunkTicket) -> Iterator[None]:
-        """While a chunk is with a host, its dispatch is a sign of work."""
+        """Watch a chunk while a host has it; its dispatch counts as work."""
         self._tickets.add(ticket)
         ticket.on_change = self._look
         self._look()  # it may be dispatched already
@@ -62,7 +62,7 @@ class Timing:
             self._look()
 
     def _look(self) -> None:
-        """Note when everything that was begun comes to wait for a model, and when it goes on."""
+        """Record when all chunks that were begun start to wait for a model, and when they continue."""
         begun = [ticket.held_up for ticket in self._tickets if ticket.dispatched_at is not None]
         held_up = bool(begun) and all(begun)
         if held_up and self._held_up_since is None:

@@ -1,4 +1,4 @@
-"""What is spoken, and what came of it."""
+"""The utterance that is spoken, and its result."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ class SpeakingHost(Protocol):
 
 
 class Utterance(msgspec.Struct, frozen=True):
-    """What is spoken, by whom and for whom.
+    """The text to speak, with the voice that speaks it and the job it is for.
 
     Args:
         script: the plan's chunks with seeds and keys.
-        rank: its lane; lifted while it is spoken, its chunks are.
-        source: who speaks, in the words of the cache key.
-        rate: of what will be heard, in Hz.
-        own_takes: what other jobs have spoken is spoken again.
-        own_voice: the voice is one the tenant uploaded.
-        waited_for: its caller waits for the whole, and nobody listens to it chunk by chunk from its stored takes.
+        rank: its lane; when it is lifted during the work, the chunks are lifted, too.
+        source: backend, voice and options, as the cache key has them.
+        rate: of the finished audio, in Hz.
+        own_takes: do not use takes of other jobs; speak those chunks again.
+        own_voice: the tenant uploaded the voice.
+        waited_for: the caller waits for the whole file, and no stream reads the takes.
     """
 
     ref: JobRef
@@ -55,25 +55,25 @@ class Utterance(msgspec.Struct, frozen=True):
 
 
 class Listener(Protocol):
-    """Told how an utterance gets on."""
+    """Receives the progress of an utterance."""
 
     def took(self) -> None:
-        """A take is there, of a chunk or of a piece of one."""
+        """Called for each take, of a chunk or of a piece of one."""
 
     def counted(self, done: int, total: int) -> None:
-        """One more chunk is done."""
+        """Called when one more chunk is done."""
 
     def kept(self) -> None:
-        """Takes were committed."""
+        """Called when takes were committed."""
 
 
 class SpokenUtterance(msgspec.Struct, frozen=True):
-    """A finished utterance: its file and what became of its chunks.
+    """A finished utterance: its file, and counts of its chunks.
 
     Args:
-        chunks_spoken: chunks that were spoken by this attempt and for this job.
-        led: what is paid for; also for takes that an earlier attempt of the job has left.
-        kept: waits until its takes are committed; the file does not need them.
+        chunks_spoken: chunks that this attempt had spoken for this job.
+        billed: takes the job pays for, those of its earlier attempts included.
+        kept: waits until the takes are committed; the file does not depend on them.
     """
 
     rendered: Rendered

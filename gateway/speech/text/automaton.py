@@ -1,25 +1,25 @@
-"""Finds many phrases in a long row in one pass, however many they are and however they begin alike.
+"""Finds many phrases in a sequence of tokens in one pass, in linear time for any number of phrases.
 
-After Aho and Corasick, "Efficient string matching" (Communications of the ACM 18, 1975), with everything turned
-round: phrases and row are read from their ends, so that each place of the row is told the phrases that begin there.
+After Aho and Corasick, "Efficient string matching" (Communications of the ACM 18, 1975), reversed: phrases and tokens
+are read from their ends, so that the phrases that begin at each place are found.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Sequence
 
-_WINDOW = 20_000  # places whose phrases are told at once
+_WINDOW = 20_000  # places that are searched at once
 
 
 class Automaton:
-    """Phrases, each a row of tokens (or the characters of a string); their numbers are their places among them.
+    """Finds phrases, each a sequence of tokens (or the characters of a string); a phrase's number is its index.
 
     Attributes:
         lengths: of each phrase, in tokens.
     """
 
     def __init__(self, phrases: Iterable[Sequence[Hashable]]) -> None:
-        """Of several equal phrases the last one is found."""
+        """Build the automaton; of several equal phrases the last one is found."""
         self._next: list[dict[Hashable, int]] = [{}]
         self._longest = [-1]
         self.lengths: list[int] = []
@@ -37,10 +37,10 @@ class Automaton:
         self._fall = self._falls()
 
     def _falls(self) -> list[int]:
-        """For each state the one of its longest proper ending; states without a phrase of their own get that one's."""
+        """Return for each state the state of its longest proper ending; states without a phrase take its phrase."""
         fall = [0] * len(self._next)
         row = list(self._next[0].values())
-        for state in row:  # grows, level by level
+        for state in row:  # the list grows during the loop, level by level
             for token, following in self._next[state].items():
                 row.append(following)
                 back = fall[state]
@@ -52,7 +52,7 @@ class Automaton:
         return fall
 
     def longest(self, row: Sequence[Hashable]) -> list[int]:
-        """For each place of a row the number of the longest phrase that begins there, -1 where none does."""
+        """Return for each place the number of the longest phrase that begins there, -1 if there is none."""
         found = [-1] * len(row)
         following, fall, longest = self._next, self._fall, self._longest
         state = 0
@@ -67,7 +67,7 @@ class Automaton:
         return found
 
     def spans(self, row: Sequence[Hashable]) -> Iterator[tuple[int, int]]:
-        """Begin and end of the phrases in a row that do not overlap: of those that do the first, then the longest."""
+        """Yield begin and end of the phrases; of phrases that overlap the first one is taken, then the longest."""
         start = 0
         while start < len(row):
             window = row[start : start + _WINDOW + max(self.lengths, default=0)]

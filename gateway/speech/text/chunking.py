@@ -1,4 +1,4 @@
-"""Chunks: pieces of a paragraph that an engine speaks in one go."""
+"""Cuts a paragraph into chunks: pieces that an engine speaks at once."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from gateway.speech.text.cleaning import has_speech
 from gateway.speech.text.graphemes import cut_before
 
 Ending: TypeAlias = Literal["paragraph", "sentence", "clause", "phrase"]
-"""What ended a chunk; the pause after it depends on it."""
+"""The kind of boundary that ended a chunk; it decides the pause after the chunk."""
 
-# A comma between digits or a colon in a clock time is no clause: Western marks need white space after them.
+# Western marks end a clause only before white space: a comma between digits or a colon in a time ends none.
 _CLAUSE = re.compile(
     r"(?P<strong>[;:!?…؛]+['\"”’)\]»]*(?=\s)|[；：—]|\s[–-](?=\s))|[,،၊]['\"”’)\]»]*(?=\s)|[，、]|[)\]»”](?=\s)"
 )
@@ -24,9 +24,9 @@ _NO_SPACE_AFTER = "。！？．｡」』）】…"
 def chunk_paragraph(sentences: Iterable[str], rule: ChunkRule) -> Iterator[tuple[str, Ending]]:
     """Group the sentences of one paragraph into chunks that obey the rule.
 
-    A sentence shorter than `min_chars` takes the next one along; others are filled up to `target_chars`. A
-    sentence longer than `max` is split at clauses, else at words, else between grapheme clusters. Yields each
-    text with what ended it; the last one ends the paragraph. Linear in the length of the text.
+    A chunk shorter than `min_chars` takes the next sentence, too; others are filled up to `target_chars`. A sentence
+    longer than `max` is split at clauses, else at words, else between grapheme clusters. Yields each text with its
+    ending; the last one is `paragraph`. Takes linear time.
     """
     waiting: tuple[str, Ending] | None = None
     for piece, ending in _merge(sentences, rule):
@@ -38,7 +38,7 @@ def chunk_paragraph(sentences: Iterable[str], rule: ChunkRule) -> Iterator[tuple
 
 
 def split_text(text: str, rule: ChunkRule) -> Iterator[tuple[str, Ending]]:
-    """Split one text so that no piece exceeds `rule.max`; a text that fits comes back whole, as a sentence."""
+    """Split one text so that no piece exceeds `rule.max`; a text that fits is one piece that ends as a sentence."""
     start, end = 0, len(text)
     while not _fits(text, start, rule.max):
         limit = _reach(text, start, rule.max) - start
@@ -67,7 +67,7 @@ def _merge(sentences: Iterable[str], rule: ChunkRule) -> Iterator[tuple[str, End
             wanted = (
                 chars < rule.min_chars
                 or chars + len(gap) + len(sentence) <= rule.target_chars
-                or not has_speech(sentence)  # a lone dash or quote is no chunk
+                or not has_speech(sentence)  # a dash or quote alone is no chunk
             )
             if room and wanted:
                 current += (gap, sentence)
@@ -91,8 +91,8 @@ def _gap(before: str, after: str) -> str:
 
 
 def _best_cut(text: str, start: int, limit: int, ideal: int) -> tuple[int, Ending]:
-    """Where to end a piece that begins at `start`: near `ideal` characters, at most `limit`."""
-    window = text[start : start + limit + 1]  # one more, to see the white space after a mark
+    """Return the end of a piece that begins at `start`: near `ideal` characters, at most `limit`."""
+    window = text[start : start + limit + 1]  # one more character, for the white space after a mark
     best, best_cost = 0, math.inf
     for mark in _CLAUSE.finditer(window, max(1, ideal // 3)):
         if mark.end() > limit:
@@ -127,7 +127,7 @@ def _fits(text: str, start: int, limit: Limit) -> bool:
 
 
 def _reach(text: str, start: int, limit: Limit) -> int:
-    """The furthest end of a piece from `start`; at least one character."""
+    """Return the furthest end of a piece from `start`; at least one character."""
     end = start + limit.n
     if limit.unit == "chars":
         return end

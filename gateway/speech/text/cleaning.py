@@ -1,4 +1,4 @@
-"""Text as engines may see it: no control characters, no lone surrogates, no phoneme overrides."""
+"""Cleans text for engines: removes control characters, lone surrogates and phoneme overrides."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import unicodedata
 
 _ANSI = re.compile("\x1b\\[[0-9;?]*[ -/]*[@-~]")
 _NEWLINE = re.compile("\r\n?|[\x0b\x0c\x85\u2028]")
-# Controls, soft hyphen, direction marks, invisible operators, byte order mark, lone surrogates, noncharacters:
-# none is heard, and each has made some engine fail. ZWJ and ZWNJ stay: they shape emoji, Persian and Indic words.
+# Controls, soft hyphen, direction marks, invisible operators, byte order mark, lone surrogates, noncharacters: they
+# have no sound, and each has made some engine fail. ZWJ and ZWNJ stay: emoji, Persian and Indic words need them.
 _UNHEARD = re.compile(
     "[\x00-\x08\x0e-\x1f\x7f-\x9f\xad\u061c\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ufffe\uffff"
     "\ud800-\udfff]+"
@@ -21,9 +21,9 @@ _MAX_MARKS = 30  # of the Stream-Safe Text Format, Unicode Standard Annex 15
 
 
 def clean(text: str) -> str:
-    """Text with everything removed that an engine could stumble over, in Unicode's composed form (NFC).
+    """Return the text without characters that make engines fail, in Unicode's composed form (NFC).
 
-    Newlines stay, since they carry the paragraphs; other line separators become newlines. `[word](/phonemes/)`
+    Newlines stay, since they separate paragraphs; other line separators become newlines. `[word](/phonemes/)`
     becomes `word`, so that a caller's text is never read as an engine's markup. Takes linear time.
     """
     if "\x1b" in text:
@@ -33,7 +33,7 @@ def clean(text: str) -> str:
         text = text.replace("\u2029", "\n\n")
     text = _UNHEARD.sub("", text)
     if not text.isascii():
-        # Ordering a run of combining marks takes quadratic time, so a hostile run is shortened first.
+        # Normalising a run of combining marks takes quadratic time, so a long run is shortened first.
         text = _MARK_RUN.sub(_shorten_marks, text)
         text = unicodedata.normalize("NFC", text)
     if "](/" in text:
@@ -42,7 +42,7 @@ def clean(text: str) -> str:
 
 
 def has_speech(text: str) -> bool:
-    """Whether there is any letter or digit, in any script; without one there is nothing to say."""
+    """Return whether the text has a letter or digit, in any script; a text without one has nothing to speak."""
     return _SPOKEN.search(text) is not None
 
 

@@ -1,4 +1,4 @@
-"""Where text may be cut without tearing what a reader sees as one character."""
+"""Finds places where text can be cut without splitting a grapheme cluster, which a reader sees as one character."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ _ZWNJ, _ZWJ = "\u200c", "\u200d"
 
 
 def is_boundary(text: str, at: int, start: int = 0) -> bool:
-    """Whether a cut before `text[at]` keeps grapheme clusters whole, as Unicode Standard Annex 29 has them.
+    """Return whether a cut before `text[at]` keeps grapheme clusters (Unicode Standard Annex 29) whole.
 
     Args:
         at: start < at < len(text).
-        start: where the piece begins; flags (pairs of regional indicators) are counted from there.
+        start: begin of the piece; flags (pairs of regional indicators) are counted from there.
     """
     before, after = text[at - 1], text[at]
     if before < "\u0300" and after < "\u0300":
@@ -30,7 +30,7 @@ def is_boundary(text: str, at: int, start: int = 0) -> bool:
 
 
 def cut_before(text: str, at: int, start: int) -> int:
-    """The last boundary in (start, at], or `at` itself where one cluster fills all of it."""
+    """Return the last boundary in (start, at], or `at` itself if one cluster fills all of it."""
     if at >= len(text):
         return len(text)
     for place in range(at, start, -1):
@@ -53,7 +53,7 @@ def _is_flag_letter(char: str) -> bool:
 
 
 def _hangul_goes_on(before: str, after: str) -> bool:
-    """Syllables written as separate jamo: L (L | V | LV | LVT), (V | LV) (V | T), (T | LVT) T."""
+    """Return whether two jamo belong to one syllable: L (L | V | LV | LVT), (V | LV) (V | T), (T | LVT) T."""
     if "\u1100" <= before <= "\u115f":
         return "\u1100" <= after <= "\u11a7" or "\uac00" <= after <= "\ud7a3"
     if "\u1160" <= before <= "\u11a7":

@@ -1,4 +1,4 @@
-"""Language tags, compared as BCP 47 means them."""
+"""Normalises and compares BCP 47 language tags."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ _LONGEST = 35  # RFC 5646, 4.4.1
 
 
 class UnknownLanguage(InvalidInput):
-    """No language tag; whoever knows which languages are spoken here adds them."""
+    """The value is no language tag. The caller of this module adds the languages that are spoken here."""
 
 
 @lru_cache(maxsize=1024)
 def normalize_language(tag: str) -> str:
-    """The usual spelling of a tag: `EN_us` is `en-US`, `eng` is `en`, `iw` is `he`.
+    """Return the usual spelling of a tag: `EN_us` is `en-US`, `eng` is `en`, `iw` is `he`.
 
     Raises:
-        UnknownLanguage: not a tag.
+        UnknownLanguage: it is no tag.
     """
     try:
         if len(tag) > _LONGEST or not langcodes.tag_is_valid(tag):
@@ -35,14 +35,14 @@ def normalize_language(tag: str) -> str:
 
 @lru_cache(maxsize=4096)
 def language_matches(asked: str, have: str) -> bool:
-    """Whether a voice that speaks `have` will do for who asked for `asked`.
+    """Return whether a voice that speaks `have` can be used for the language `asked`.
 
-    The languages must be the same; script and region must only where both tags name one: `en` and `en-US` match
-    each other, `en-GB` and `en-US` do not. Norwegian without more words is Bokmål, as in CLDR: `nb` and `no` match each
-    other, and either reads `nn`, but no voice for Nynorsk reads Bokmål. `*` has every language.
+    The languages must be the same. Script and region must be the same if both tags name one: `en` and `en-US` match,
+    `en-GB` and `en-US` do not. `no` means Bokmål, as in CLDR: `nb` and `no` match each other, and both can be used for
+    `nn`, but a voice for `nn` cannot be used for Bokmål. `*` matches every language.
 
     Raises:
-        UnknownLanguage: not a tag.
+        UnknownLanguage: one of them is no tag.
     """
     if have == "*":
         return True

@@ -1,4 +1,4 @@
-"""How long a plan becomes when it is spoken, before anybody has spoken it."""
+"""Estimates the length of a plan's audio before it is spoken."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from gateway.speech.text.pace import seconds_to_speak
 from gateway.speech.text.plan import Pause, Plan, Speak
 
 _SLOWER = 1.1
-"""A voice may be a tenth slower than the common pace: better another format now than nothing after hours."""
+"""Margin for voices that are a tenth slower than usual, so that a file too long for its format is refused early."""
 
 
 def most_samples(plan: Plan, speed: float, rate: int) -> int:
-    """About as many samples at `rate` Hz as a slow voice makes of a plan, pauses included."""
+    """Estimate the samples at `rate` Hz that a slow voice needs for a plan, pauses included."""
     speech_s = sum(seconds_to_speak(segment.text) for segment in plan.segments if isinstance(segment, Speak))
     silence = sum(segment.samples(speed, rate) for segment in plan.segments if isinstance(segment, Pause))
     return round(speech_s * _SLOWER / speed * rate) + silence

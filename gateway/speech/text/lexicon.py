@@ -1,9 +1,9 @@
-"""How words are spoken that are written otherwise: a dictionary applied to text.
+"""Applies a pronunciation dictionary to text: replaces words by their respellings.
 
-A text is read as tokens: words, the space between them, single marks. An entry is a run of tokens, so it matches whole
-words only, and where several match, the longest. Words that begin no entry are passed over; from one that does, the
-tokens are read as far as entries know them, and an automaton tells in one pass which entries begin where: linear time,
-whatever the text and however many entries.
+A text is read as tokens: words, the space between them, single marks. An entry is a sequence of tokens, so it matches
+whole words only; the longest match is taken. Words that begin no entry are skipped. From a word that begins one, tokens
+are read as long as they occur in some entry, and an automaton finds the entries among them in one pass. This takes
+linear time for any text and any number of entries.
 
 Words are runs of letters, digits and their combining marks, with the apostrophes within (`don't`); a possessive `'s`
 is a token of its own. Scripts that put no space between words (Han, Hiragana, Thai, Lao, Khmer, Myanmar) have one
@@ -27,15 +27,15 @@ MAX_ENTRIES = 2_000
 MAX_PHRASE_CHARS = 100
 MAX_RESPELLING_CHARS = 200
 MAX_GROWTH = 4
-"""So many times as long as it was written may a text become, beyond some room for short ones."""
+"""The most times a text may grow, beyond _ROOM_CHARS."""
 _ROOM_CHARS = 10_000
 ANY = "*"
-_RUN_TOKENS = 20_000  # of a text that are read ahead at once
-_FOLDED_FROM = 4  # so many letters become one at most when case and composition are undone
+_RUN_TOKENS = 20_000  # tokens that are searched at once
+_FOLDED_FROM = 4  # case folding and composition make one letter of at most this many
 
 
 def _marks() -> str:
-    """The combining marks of the blocks that have any, as the inside of a character class."""
+    """Return the combining marks of the blocks that have any, as the inside of a character class."""
     blocks = ((0x0300, 0x2000), (0x20D0, 0x2100), (0xA600, 0xAC00), (0x10A00, 0x11FFF))
     marks = [c for lo, hi in blocks for c in range(lo, hi) if unicodedata.category(chr(c)) in ("Mn", "Mc", "Me")]
     ranges: list[list[int]] = []
@@ -63,8 +63,8 @@ class Pronunciation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One entry of a dictionary.
 
     Args:
-        phrase: a word or several, as they are written.
-        respelling: what is spoken instead, in the letters of the language.
+        phrase: one or more words, as they are written.
+        respelling: the text that is spoken instead, in the letters of the language.
         language: BCP 47; `*` for every language.
     """
 
@@ -74,7 +74,7 @@ class Pronunciation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Replaced(msgspec.Struct, frozen=True):
-    """A place in the spoken text, from `start` to before `end`, and what was written there."""
+    """A replacement: the text from `start` to before `end` is spoken instead of `written`."""
 
     start: int
     end: int
@@ -82,17 +82,17 @@ class Replaced(msgspec.Struct, frozen=True):
 
 
 class Respelled(msgspec.Struct, frozen=True):
-    """A text as it is spoken, and where it differs from what was written, in order."""
+    """A text as it is spoken, with its replacements in order."""
 
     text: str
     replaced: tuple[Replaced, ...]
 
 
 def checked(entry: Pronunciation) -> Pronunciation:
-    """An entry in its usual form: cleaned, single spaces, the language's usual tag.
+    """Return an entry in its usual form: cleaned, single spaces, the language's usual tag.
 
     Raises:
-        InvalidInput: what is wrong with it, and what is allowed.
+        InvalidInput: the entry is not allowed; says why, and what is allowed.
     """
     phrase, respelling = " ".join(clean(entry.phrase).split()), " ".join(clean(entry.respelling).split())
     for name, value, most in (("phrase", phrase, MAX_PHRASE_CHARS), ("respelling", respelling, MAX_RESPELLING_CHARS)):
@@ -105,26 +105,28 @@ def checked(entry: Pronunciation) -> Pronunciation:
 
 
 def identity(entry: Pronunciation) -> tuple[str, bool, tuple[str, ...]]:
-    """What makes two entries the same one: their language and what they match."""
+    """Return the identity of an entry: its language and the tokens it matches."""
     exact = has_capitals_within(entry.phrase)
     return entry.language, exact, _path(entry.phrase, exact)
 
 
 def has_capitals_within(phrase: str) -> bool:
-    """Whether a word of it has a capital behind its first letter (`NaCl`, `US`): such an entry minds the case."""
+    """Return whether a word has a capital after its first letter (`NaCl`, `US`): such an entry is case-sensitive."""
     return any(any(char.isupper() for char in word[1:]) for word in phrase.split())
 
 
 class Lexicon:
-    """Dictionary entries of one language, ready to be applied. It travels to other processes as its entries.
+    """Dictionary entries of one language, ready to be applied. Pickled as its entries.
+
+    Args:
+        entries: as returned by `checked`; of several entries for the same words the last one is used.
 
     Attributes:
-        entries: as they were given.
-        deepest: tokens of the longest one.
+        entries: all entries.
+        deepest: tokens of the longest entry.
     """
 
     def __init__(self, entries: Iterable[Pronunciation]) -> None:
-        """Entries as `checked` gives them; of several for the same words the last one holds."""
         self.entries = tuple(entries)
         self._folded = _Entries(entry for entry in self.entries if not has_capitals_within(entry.phrase))
         self._exact = _Entries((entry for entry in self.entries if has_capitals_within(entry.phrase)), exact=True)
@@ -137,13 +139,13 @@ class Lexicon:
         return Lexicon, (self.entries,)
 
     def respell(self, text: str) -> Respelled | None:
-        """The text with every match replaced; None where there is none.
+        """Return the text with every match replaced; None if nothing matches.
 
         Args:
             text: cleaned, of any length.
 
         Raises:
-            InvalidInput: the replacements would make it many times as long.
+            InvalidInput: the replacements make it more than MAX_GROWTH times as long.
         """
         parts: list[str] = []
         replaced: list[Replaced] = []
@@ -164,7 +166,7 @@ class Lexicon:
     def _matches(self, text: str) -> Iterator[tuple[int, int, str]]:
         if not self.entries:
             return
-        # Most words begin no entry, so words are looked at one by one and what follows only where one does.
+        # Most words begin no entry, so other tokens are read only after a word that does.
         pattern = _TOKEN if self._from_marks else _WORD
         at: int | None = 0
         while at is not None:
@@ -183,7 +185,7 @@ class Lexicon:
         return _plain(token) in self._exact.first or _fold(token) in self._folded.first
 
     def known(self, match: re.Match[str]) -> tuple[str | None, str | None]:
-        """A token as entries that do not mind the case have it, and as those that do; None where none has it."""
+        """Return a token as it is in case-insensitive and in case-sensitive entries; None if no entry has it."""
         if match.end() - match.start() > self._longest_token and match.lastgroup not in ("space", "paragraph"):
             return None, None
         folded, plain = _token(match, exact=False), _token(match, exact=True)
@@ -193,16 +195,16 @@ class Lexicon:
         )
 
     def longest(self, folded: list[str | None], exact: list[str | None]) -> list[tuple[int, str]]:
-        """For each place of a run the length in tokens and the respelling of the longest entry, (0, "") where none is.
+        """Return for each place of a run the length in tokens and the respelling of the longest entry, else (0, "").
 
-        Of two that are equally long the one that minds the case holds.
+        Of two entries of the same length the case-sensitive one is used.
         """
         other = self._exact.longest(exact)
         return [max(one, two, key=_length) for one, two in zip(other, self._folded.longest(folded), strict=True)]
 
 
 class _Entries:
-    """The entries that mind the case, or those that do not."""
+    """The case-sensitive entries, or the others."""
 
     def __init__(self, entries: Iterable[Pronunciation], exact: bool = False) -> None:
         held = list(entries)
@@ -213,20 +215,20 @@ class _Entries:
         self.deepest = max(map(len, paths), default=0)
         self.longest_token = max(map(len, self.tokens), default=0)
         self._automaton = Automaton(paths)
-        self._told = [(len(path), entry.respelling) for path, entry in zip(paths, held, strict=True)]
-        self._told.append((0, ""))  # the number of none is -1
+        self._results = [(len(path), entry.respelling) for path, entry in zip(paths, held, strict=True)]
+        self._results.append((0, ""))  # for the number -1: no entry
 
     def longest(self, tokens: list[str | None]) -> list[tuple[int, str]]:
-        """For each token the length and the respelling of the longest entry that begins there."""
-        told = self._told
-        return [told[number] for number in self._automaton.longest(tokens)]
+        """Return for each token the length and the respelling of the longest entry that begins there."""
+        results = self._results
+        return [results[number] for number in self._automaton.longest(tokens)]
 
 
 class _Run:
-    """A row of tokens of a text each of which occurs in some entry: every match lies within one.
+    """A run of tokens that all occur in some entry; every match is inside one run.
 
     Attributes:
-        end: where the text is looked at next.
+        end: position in the text at which the search continues.
     """
 
     def __init__(self, lexicon: Lexicon, text: str, first: re.Match[str]) -> None:
@@ -238,7 +240,7 @@ class _Run:
         match: re.Match[str] | None = _TOKEN.match(text, first.start())
         while match is not None:
             if len(self._spans) == _RUN_TOKENS + lexicon.deepest:
-                self._whole = False  # what begins behind the first _RUN_TOKENS is looked at again
+                self._whole = False  # tokens after the first _RUN_TOKENS are read again
                 break
             folded, exact = lexicon.known(match)
             if folded is None and exact is None:
@@ -250,7 +252,7 @@ class _Run:
         self.end = self._spans[-1][1]
 
     def matches(self) -> Iterator[tuple[int, int, str]]:
-        """Begin, end and respelling of each match, in order."""
+        """Yield begin, end and respelling of each match, in order."""
         longest = self._lexicon.longest(self._folded, self._exact)
         place, end = 0, len(self._spans) if self._whole else _RUN_TOKENS
         while place < end:
@@ -261,8 +263,8 @@ class _Run:
         self.end = self._spans[place - 1][1]
 
 
-def _length(told: tuple[int, str]) -> int:
-    return told[0]
+def _length(result: tuple[int, str]) -> int:
+    return result[0]
 
 
 def _token(match: re.Match[str], exact: bool) -> str:
@@ -289,7 +291,7 @@ def _path(phrase: str, exact: bool) -> tuple[str, ...]:
 
 
 def for_language(entries: Iterable[Pronunciation], language: str) -> Lexicon:
-    """The entries that hold for a language, those of the narrower tag over those of the wider one."""
+    """Return the entries for a language; an entry with a narrower tag replaces one with a wider tag."""
     holding = [entry for entry in entries if entry.language == ANY or language_matches(language, entry.language)]
     holding.sort(key=lambda entry: 0 if entry.language == ANY else 1 + entry.language.count("-"))
     return Lexicon(holding)

@@ -1,4 +1,4 @@
-"""How long it takes to say a text, by its characters: a rough figure, right within a factor of two."""
+"""Estimates the duration of a spoken text from its characters, within a factor of two."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ import unicodedata
 from functools import lru_cache
 
 _LETTER_S = 0.065
-# Seconds for one character that holds more than a Latin letter. Languages differ little in the syllables they speak a
-# second (5 to 8: Pellegrino, Coupé and Marsico, Language 87, 2011); scripts differ in the syllables of a character.
+# Seconds for one character of scripts whose characters stand for more sound than a Latin letter. Languages differ
+# little in syllables per second (5 to 8: Pellegrino, Coupé and Marsico, Language 87, 2011); scripts differ in syllables
+# per character.
 _SCRIPTS_S = {
     "CJK": 0.21,
     "HIRAGANA": 0.13,
@@ -18,9 +19,9 @@ _SCRIPTS_S = {
     "ARABIC": 0.09,  # short vowels are not written
     "HEBREW": 0.09,
 }
-_DIGIT_S = 0.38  # a word, and in long numbers its place as well
+_DIGIT_S = 0.38  # one word, and in long numbers the word of its place, too
 _SIGN_S = 0.4  # %, €, @, +: a word each
-_CAPITAL_S = 0.12  # on top: letters of an acronym may be spelled
+_CAPITAL_S = 0.12  # extra time: letters of an acronym may be spelled
 _PAUSES_S = {
     ",": 0.2,
     ";": 0.25,
@@ -33,14 +34,14 @@ _PAUSES_S = {
     "。": 0.35,
     "、": 0.2,
 }
-_TELLING = 4  # letters of a word that is heard as the same again, unlike "the" or "of"
+_TELLING = 4  # letters of a word whose repetition can be heard, unlike "the" or "of"
 _ACRONYM = re.compile(r"[A-Z]{2,}")
 _WORD = re.compile(r"\w+")
 _MORE_MARKS = re.compile(r"(?<=[.,;:!?…])[.,;:!?…]+")
 
 
 def seconds_to_speak(text: str) -> float:
-    """About how many seconds a voice of common pace needs for a text, its inner pauses included."""
+    """Estimate the seconds a voice of usual pace needs for a text, inner pauses included."""
     spelled = sum(len(run) for run in _ACRONYM.findall(text))
     return sum(map(_seconds, _MORE_MARKS.sub("", text))) + spelled * _CAPITAL_S
 
@@ -58,7 +59,7 @@ def _seconds(char: str) -> float:
 
 
 def repeated_seconds(text: str) -> float:
-    """About how many seconds of a reading sound like what was said before, since the text says it again."""
+    """Estimate the seconds of speech that repeat earlier words, since the text repeats them."""
     words = _WORD.findall(text.lower())
     seen: set[str | tuple[str, str]] = set()
     again_s = 0.0

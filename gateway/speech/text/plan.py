@@ -1,4 +1,4 @@
-"""The plan of an utterance: what is spoken, in which pieces, with which pauses."""
+"""Makes the plan of an utterance: its chunks, pauses and marks in order."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from gateway.speech.text.segmenter import paragraph_sentences, paragraphs, sente
 from gateway.speech.text.spell import SPELL_VERSION, spell_out
 
 PLANNER_VERSION = f"1+sentencex-{version('sentencex')}"
-"""Part of every cache key. Its number goes up whenever the same text and the same takes would become other audio:
-other cuts, other pauses, another way to trim or to change the tempo."""
+"""Part of every cache key. Its number is raised whenever the same text and takes would give other audio: after a change
+of cuts, pauses, trimming or stretching."""
 
 PAUSE_MS: dict[Ending, int] = {"paragraph": 600, "sentence": 300, "clause": 150, "phrase": 20}
 _LONGEST_NATURAL_PAUSE_MS = 2000
 _SMALLEST_MAX_CHARS = 20
 MAX_CHUNKS = 300_000
-"""Of one utterance: of 10 MB of prose an engine that wants short chunks makes about 250,000."""
+"""Most chunks of one utterance. 10 MB of prose give about 250,000 chunks for an engine that wants short ones."""
 
 
 class Speak(msgspec.Struct, frozen=True, tag="speak", omit_defaults=True):
-    """One chunk.
+    """A segment that is spoken: one chunk.
 
     Args:
         text: as the engine gets it.
-        written: what its author wrote, where a dictionary respelled it; None means the text.
-        ssml: the same for engines that read SSML.
+        written: the author's words if a dictionary respelled them; None means `text`.
+        ssml: the same text for engines that read SSML.
         voice: None means the request's.
         language: BCP 47; None means the request's.
         rate: multiplies the request's speed.
         gain: in dB.
-        kind: what ended it.
+        kind: the kind of boundary that ended it.
     """
 
     text: str
@@ -50,23 +50,23 @@ class Speak(msgspec.Struct, frozen=True, tag="speak", omit_defaults=True):
 
     @property
     def shown(self) -> str:
-        """The words of its author."""
+        """Return the author's words, for subtitles and chunk times."""
         return self.text if self.written is None else self.written
 
 
 class Pause(msgspec.Struct, frozen=True, tag="pause"):
-    """Silence; an exact one is kept to the millisecond, a natural one scales with 1/speed."""
+    """A pause. An exact one keeps its length; a natural one scales with 1/speed."""
 
     ms: int
     exact: bool = False
 
     def samples(self, speed: float, rate: int) -> int:
-        """Its length in finished audio at `rate` Hz."""
+        """Return its length in samples of the finished audio at `rate` Hz."""
         return round(self.ms / 1000 / (1.0 if self.exact else speed) * rate)
 
 
 class Mark(msgspec.Struct, frozen=True, tag="mark"):
-    """A place whose time the caller wants to know."""
+    """A named place whose time is reported to the caller."""
 
     name: str
 
@@ -75,32 +75,32 @@ Segment: TypeAlias = Speak | Pause | Mark
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """The segments of an utterance in order; at least one of them is `Speak`."""
+    """The plan of an utterance: its segments in order, at least one of them `Speak`."""
 
     segments: tuple[Segment, ...]
 
     @property
     def speaks(self) -> tuple[Speak, ...]:
-        """The chunks in order."""
+        """Return the chunks in order."""
         return tuple(segment for segment in self.segments if isinstance(segment, Speak))
 
     @property
     def chars(self) -> int:
-        """Characters to be spoken, which is what is counted and paid."""
+        """Return the characters to be spoken, which usage and cost count."""
         return sum(len(speak.text) for speak in self.speaks)
 
 
 def planner_version(spelled_out: bool) -> str:
-    """What made a plan, for its cache key."""
+    """Return the version of the planner, for the cache key."""
     return f"{PLANNER_VERSION}+spell-{SPELL_VERSION}" if spelled_out else PLANNER_VERSION
 
 
 def make_plan(
     text: str, language: str, rule: ChunkRule, max_chars: int | None = None, *, spelled_out: bool = False
 ) -> Plan:
-    """Plan plain text. Linear in its length; a text without letter or digit gives a plan without chunks.
+    """Plan plain text. Takes linear time; a text without letter or digit gives a plan without chunks.
 
-    A paragraph never shares a chunk. What has no letter or digit (a row of stars) becomes a longer pause.
+    A chunk never spans two paragraphs. A piece without letter or digit (a row of stars) becomes a longer pause.
 
     Args:
         language: BCP 47.
@@ -109,7 +109,7 @@ def make_plan(
         spelled_out: numbers and abbreviations become words first; the chunks hold these words.
 
     Raises:
-        InvalidInput: it has more than MAX_CHUNKS.
+        InvalidInput: the text has more than MAX_CHUNKS chunks.
     """
     rule, _ = clamp_max_chars(rule, max_chars)
     segments: list[Segment] = []
@@ -135,9 +135,9 @@ def make_plan(
 
 
 def split_again(text: str, language: str, rule: ChunkRule) -> list[str]:
-    """The pieces of a chunk its engine called too long, each at most about half of it.
+    """Split a chunk that its engine calls too long into pieces, each at most about half of it.
 
-    One piece comes back when the text cannot be divided any further; the engine then has to refuse it.
+    Returns one piece if the text cannot be split further.
     """
     half = max(1, -(-len(text) // 2))
     smaller = ChunkRule(min_chars=min(rule.min_chars, half), target_chars=half, max=Limit(half))
@@ -147,7 +147,7 @@ def split_again(text: str, language: str, rule: ChunkRule) -> list[str]:
 
 
 def clamp_max_chars(rule: ChunkRule, asked: int | None) -> tuple[ChunkRule, str | None]:
-    """The backend's rule under MAX_CHARS_PER_CHUNK, and a warning where that could not be had.
+    """Return the backend's rule limited by MAX_CHARS_PER_CHUNK, and a warning if the setting was out of range.
 
     The setting lowers the maximum. It cannot raise it, since the engine would cut off or refuse the text.
     """
@@ -164,6 +164,6 @@ def clamp_max_chars(rule: ChunkRule, asked: int | None) -> tuple[ChunkRule, str 
         warning = f"max_chars_per_chunk {asked} is too small to hold a phrase; {wanted} is used"
     if wanted == limit.n:
         return rule, warning
-    # Bytes are never fewer than characters, so a byte limit lowered to `wanted` keeps both promises.
+    # A text never has fewer bytes than characters, so a byte limit of `wanted` also limits the characters.
     lowered = ChunkRule(min(rule.min_chars, wanted), min(rule.target_chars, wanted), Limit(wanted, limit.unit))
     return lowered, warning

@@ -1,6 +1,6 @@
-"""The script of an utterance: each chunk with the seed and the key of its take.
+"""Makes the script of an utterance: its chunks, each with the seed and the key of its take.
 
-Whoever knows request, plan and arm knows the script: the speaker, and any server that reads an utterance's takes.
+The script follows from request, plan and arm, so any server can compute it and read the utterance's takes.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from gateway.speech.text.seeds import chunk_seed, occurrences
 
 
 class PlannedChunk(msgspec.Struct, frozen=True):
-    """One chunk to be spoken.
+    """One chunk of a script.
 
     Args:
-        index: its place in the utterance.
-        nth: how often the same text came before; with it a chunk keeps its seed wherever it stands.
+        index: of the chunk in the utterance.
+        nth: number of earlier chunks with the same text; the seed depends on it and not on `index`.
         key: of its take.
     """
 
@@ -29,7 +29,7 @@ class PlannedChunk(msgspec.Struct, frozen=True):
 
 
 def planned_chunks(plan: Plan, source: Source, request_seed: int | None) -> tuple[PlannedChunk, ...]:
-    """The script of a plan on one arm."""
+    """Return the script of a plan on one arm."""
     texts = [speak.text for speak in plan.speaks]
     return tuple(
         planned_chunk(index, text, nth, source, request_seed)
@@ -38,6 +38,6 @@ def planned_chunks(plan: Plan, source: Source, request_seed: int | None) -> tupl
 
 
 def planned_chunk(index: int, text: str, nth: int, source: Source, request_seed: int | None) -> PlannedChunk:
-    """One line: its seed and key come from its text, never from its position."""
+    """Return one chunk of a script; seed and key depend on its text and never on its position."""
     seed = chunk_seed(request_seed or 0, text, nth, 0)
     return PlannedChunk(index, text, nth, seed, take_key(source, text, None, seed))

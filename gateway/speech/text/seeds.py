@@ -1,4 +1,4 @@
-"""The seed of a chunk, which depends on what is said and never on position or company."""
+"""Computes the seed of a chunk from its text; position and neighbouring chunks do not change it."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from collections.abc import Iterable
 
 
 def chunk_seed(request_seed: int, text: str, nth: int, retry: int = 0) -> int:
-    """The seed an engine gets for one chunk, 0 to 2**63 - 1.
+    """Return the seed an engine gets for one chunk, 0 to 2**63 - 1.
 
     Args:
-        request_seed: of the caller; 0 when there is none.
+        request_seed: the caller's seed; 0 if there is none.
         text: of the chunk.
-        nth: how often this very text came before in the same plan, so that a refrain is not a copy.
-        retry: 0 at first, counted up when a take was rejected and another one is wanted.
+        nth: number of earlier chunks with the same text in the plan, so that repeated lines sound different.
+        retry: 0 for the first try; one more for each retry.
     """
     digest = hashlib.sha256(f"voxgate-seed-1\n{request_seed}\n{nth}\n{retry}\n{text}".encode()).digest()
     return int.from_bytes(digest[:8]) >> 1
 
 
 def occurrences(texts: Iterable[str]) -> list[int]:
-    """For each text, how often the same text came before it: the `nth` of `chunk_seed`."""
+    """Return for each text the number of equal texts before it: the `nth` of `chunk_seed`."""
     seen: Counter[str] = Counter()
     counts = []
     for text in texts:

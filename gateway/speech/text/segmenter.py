@@ -1,4 +1,4 @@
-"""Paragraphs and sentences of plain text."""
+"""Splits plain text into paragraphs and sentences."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import sentencex  # type: ignore[import-untyped]
 from gateway.speech.text.cleaning import has_speech
 from gateway.speech.text.joints import ends_sentence
 
-# Characters the segmenter sees at once, and the most where it finds no end of a sentence: its time is quadratic on
-# Chinese text and on unpaired quotes, and it holds the interpreter's lock meanwhile.
+# Characters given to the segmenter at once, and the most if it finds no end of a sentence: it takes quadratic time on
+# Chinese text and on unpaired quotes, and holds the interpreter's lock.
 _WINDOW = 1024
 _WIDEST = 2048
 _ENDED = ".!?…:;,。！？：；，\"'”’»)]"
-_WRAP_WIDTH = 60  # lines shorter than this are verses, titles or list items, not wrapped prose
+_WRAP_WIDTH = 60  # shorter lines are verses, titles or list items, not wrapped prose
 
 
 def paragraphs(text: str) -> Iterator[list[str]]:
-    """Split at blank lines; a line without letter or digit (a row of stars) stands alone.
+    """Split text at blank lines; a line without letter or digit (a row of stars) is a paragraph of its own.
 
-    Yields the runs of each paragraph, white space collapsed: lines that only a text editor broke are joined to
+    Yields the runs of each paragraph, white space collapsed: lines that were wrapped by a text editor are joined to
     one run; verses, titles and list items stay runs of their own.
     """
     lines: list[str] = []
@@ -39,21 +39,21 @@ def paragraphs(text: str) -> Iterator[list[str]]:
 
 
 def sentences(run: str, language: str) -> Iterator[str]:
-    """The sentences of a run, without surrounding white space and never empty.
+    """Yield the sentences of a run, without surrounding white space and never empty.
 
-    Takes linear time. A sentence may have any length; its end is looked for window by window.
+    Takes linear time. A sentence may have any length; its end is searched window by window.
 
     Args:
         language: BCP 47; a language the segmenter has no rules for falls back to general ones.
     """
     primary = language.partition("-")[0].lower()
-    begin = start = 0  # of the sentence, and of what is looked at
+    begin = start = 0  # of the sentence, and of the window
     size = _WINDOW
     while start < len(run):
         window = run[start : start + size]
         pieces = sentencex.segment(primary, window)
         if start + size < len(run):
-            pieces = pieces[:-1]  # it may go on behind the window
+            pieces = pieces[:-1]  # the last one may continue after the window
             if not pieces:
                 if size < _WIDEST:
                     size *= 2
@@ -71,9 +71,9 @@ def sentences(run: str, language: str) -> Iterator[str]:
 
 
 def paragraph_sentences(runs: list[str], language: str) -> Iterator[str]:
-    """The sentences of a paragraph; one that ends with its line but without a mark keeps the line break.
+    """Yield the sentences of a paragraph; one that ends with its line but without a mark keeps the line break.
 
-    An engine may then pause after a title or a list item that shares a chunk with what follows.
+    The engine can then pause after a title or a list item that shares a chunk with the next sentence.
     """
     for nth, run in enumerate(runs, 1):
         if nth == len(runs) or run[-1] in _ENDED:
@@ -88,13 +88,13 @@ def paragraph_sentences(runs: list[str], language: str) -> Iterator[str]:
 
 
 def _cut(window: str) -> int:
-    """Where the next window begins behind one without an end of a sentence: not within a word, if that can be had."""
+    """Return the begin of the next window after one without an end of a sentence: at a space if there is one."""
     space = window.rfind(" ", len(window) // 2)
     return space if space > 0 else len(window)
 
 
 def _unwrap(lines: list[str]) -> list[str]:
-    """Join lines that were broken to fit a width: the next word had no room, or goes on in lower case."""
+    """Join lines that were wrapped: the next word had no room, or continues in lower case."""
     if len(lines) == 1:
         return lines
     width = max(len(line) for line in lines)

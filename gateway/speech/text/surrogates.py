@@ -1,7 +1,7 @@
-r"""Lone surrogates (`"\ud83d"`) in JSON: half an emoji, which JavaScript sends and no parser of ours takes.
+r"""Removes lone surrogates (`"\ud83d"`) from JSON: JavaScript sends them for half an emoji, and parsers refuse them.
 
-They are cut from the bytes by a scan that is linear, and that can be made in slices: the parser of the standard library
-takes seconds for some bodies of 18 MB, and holds the interpreter's lock meanwhile.
+The scan takes linear time and can run in slices. The parser of the standard library takes seconds for some bodies of
+18 MB, and holds the interpreter's lock meanwhile.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ _LONE = re.compile(
 )
 _IN_UTF8 = re.compile(rb"\xed[\xa0-\xbf][\x80-\xbf]")
 _REST_OF_ESCAPES = re.compile(_HEX + rb"{0,4}(?:" + _LOW + rb")?")
-_BACKSLASH, _STAND_IN = rb"\\", b"\0\0"  # NUL stands in no JSON: a parser refuses a body that has one
+_BACKSLASH, _STAND_IN = rb"\\", b"\0\0"  # valid JSON has no NUL
 
 
 def without_lone_surrogates(json: bytes) -> bytes:
-    """The same JSON without lone surrogates, be they escaped or in UTF-8."""
+    """Return the JSON without lone surrogates, both escaped ones and those in UTF-8."""
     return b"".join(cut_in_slices(json, len(json)))
 
 
 def cut_in_slices(json: bytes, slice_bytes: int) -> Iterator[bytes]:
-    """The same, a slice at a time, for callers who have other things to do in between.
+    """Yield the JSON without lone surrogates slice by slice, so that the caller can do other work in between.
 
     Args:
         slice_bytes: about the size of a slice, at least 2.
@@ -35,19 +35,19 @@ def cut_in_slices(json: bytes, slice_bytes: int) -> Iterator[bytes]:
     begin = 0
     while begin < len(json):
         end = _end_of_slice(json, begin, begin + slice_bytes)
-        # An escaped backslash may stand before "ud83d": out of sight, it leaves only those that begin an escape.
+        # An escaped backslash may stand before "ud83d", so it is replaced first; the others begin an escape.
         seen = _IN_UTF8.sub(b"", json[begin:end]).replace(_BACKSLASH, _STAND_IN)
         yield _LONE.sub(b"", seen).replace(_STAND_IN, _BACKSLASH)
         begin = end
 
 
 def _end_of_slice(json: bytes, begin: int, end: int) -> int:
-    """Where a slice that should end at `end` may end: not within an escape, and not within a pair of them."""
+    """Return the end of a slice near `end` that is not inside an escape or a pair of escapes."""
     if end >= len(json):
         return len(json)
     piece = json[begin:end]
     if (len(piece) - len(piece.rstrip(b"\\"))) % 2:
         end -= 1
     found = _REST_OF_ESCAPES.match(json, end)
-    assert found is not None  # it may match nothing
+    assert found is not None  # the pattern also matches an empty string
     return found.end()

@@ -1,4 +1,4 @@
-"""What was written where something else was spoken: a plan's chunks with the words of their author."""
+"""Gives the chunks of a respelled plan the words of their author."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from gateway.speech.text.plan import Plan, Speak
 
 
 def as_written(plan: Plan, respelled: Respelled) -> Plan:
-    """The plan of a respelled text, each chunk with what was written in its place. Takes linear time.
+    """Return the plan of a respelled text with `Speak.written` filled in. Takes linear time.
 
-    A plan holds no places in its text, so respellings are found again in the chunks: every occurrence of one in the
-    text has its counterpart there, in the same order. Where that is not so (one was cut in two, or became other words
-    as numbers were spelled out) the chunks say what is spoken.
+    A plan has no positions in its text, so the respellings are searched in the chunks: each occurrence in the text must
+    have one in the chunks, in the same order. If not (a respelling was cut in two, or changed when numbers were
+    spelled out), the plan is returned as it is.
     """
     words = Automaton({respelled.text[place.start : place.end] for place in respelled.replaced})
     written = {(place.start, place.end): place.written for place in respelled.replaced}
@@ -39,8 +39,8 @@ def as_written(plan: Plan, respelled: Respelled) -> Plan:
             parts += (speak.text[read:start], instead)
             read = end
         texts.append("".join((*parts, speak.text[read:])))
-    told = iter(texts)
-    return Plan(tuple(_with(each, next(told)) if isinstance(each, Speak) else each for each in plan.segments))
+    written_texts = iter(texts)
+    return Plan(tuple(_with(each, next(written_texts)) if isinstance(each, Speak) else each for each in plan.segments))
 
 
 def _with(speak: Speak, written: str) -> Speak:

@@ -1,7 +1,8 @@
-"""Text as it is read aloud: numbers, dates, times, money and abbreviations as words.
+"""Spells out text: writes numbers, dates, times, money and abbreviations as words.
 
-For voices that learned from spoken words and stumble over figures. English is done with care, other languages have
-their numbers, decimals and percentages read; what no rule knows stays as it is written. Every rule takes linear time.
+For voices that were trained on words and cannot read figures well. English has rules for all of these; other languages
+have rules for numbers, decimals and percentages. Text that no rule matches stays as it is. Every rule takes linear
+time.
 """
 
 from __future__ import annotations
@@ -17,23 +18,23 @@ SPELL_VERSION = f"1+rbnf-{NUMERALS_VERSION}"
 """Part of every cache key of spelled out text."""
 
 _PIECE_CHARS = 4000
-# Every rule needs a digit, a mark or a fraction (which counts as a letter): of short lines without any there are many.
+# Every rule needs a digit, a mark or a fraction (which counts as a letter), and many short lines have none.
 _LETTERS_ONLY = re.compile(r"(?:[^\W\d_\u00bc-\u00be\u2150-\u215e\u2189]|\s)*+")
 
 __all__ = ["SPELL_VERSION", "can_spell_out", "spell_out"]
 
 
 def can_spell_out(language: str) -> bool:
-    """Whether there are words for the numbers of this language."""
+    """Return whether numbers of this language can be spelled out."""
     return has_numerals(language)
 
 
 def spell_out(text: str, language: str) -> str:
-    """The text as it is read aloud; newlines stay where they are.
+    """Return the text spelled out; newlines stay where they are.
 
     Args:
         text: cleaned.
-        language: BCP 47; a text in a language without rules comes back as it is.
+        language: BCP 47; a text in a language without rules is returned as it is.
     """
     if not has_numerals(language):
         return text
@@ -49,7 +50,7 @@ def _spell(text: str, language: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """Lines, long ones cut between sentences, else between words: a rule holds up other threads for one piece only."""
+    """Yield lines; long ones are cut between sentences, else between words, since a rule blocks other threads."""
     for line in text.splitlines(keepends=True):
         start = 0
         while len(line) - start > _PIECE_CHARS:

@@ -1,7 +1,7 @@
-"""English: abbreviations, addresses of the net, dates, times, money, measures, ordinals, years, fractions.
+"""Spells out English: abbreviations, web addresses, dates, times, money, measures, ordinals, years, fractions.
 
-The order of the rules matters: each takes away what a later one would misread. Numbers themselves are left to
-`gateway.speech.text.spell.figures` wherever a plain cardinal will do.
+The order of the rules matters: each replaces text that a later rule would misread. Plain cardinal numbers are left to
+`gateway.speech.text.spell.figures`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _AMOUNT = r"\d{1,3}(?:,\d{3})+|\d+"
 
 
 def spell_english(text: str, language: str) -> str:
-    """The text with everything but plain numbers as words; `language` says whether days come before months."""
+    """Return the text with everything but plain numbers as words; `language` decides whether days precede months."""
     day_first = language.replace("_", "-").upper().split("-")[-1] in _DAY_FIRST
     for pattern, reading in _US_RULES if not day_first else _GB_RULES:
         text = pattern.sub(reading, text)
@@ -104,7 +104,7 @@ def _net(match: re.Match[str]) -> str:
 
 
 def _ended(match: re.Match[str], full: str) -> str:
-    """An abbreviation's dot may be the sentence's as well: before a new sentence, or nothing, it stays."""
+    """Return the full form of an abbreviation, with its dot if the dot also ends the sentence."""
     return full + ("." if match["end"] is not None else "")
 
 
@@ -259,7 +259,7 @@ def _rules(day_first: bool) -> tuple[_Rule, ...]:
         (re.compile(r"(?<=\d) ?\+ ?(?=\d)"), " plus "),
         (re.compile(r"(?<=[\w.]) ?= ?(?=\w)"), " equals "),
         (re.compile(r"(?<=\w) ?& ?(?=\w)"), " and "),
-        # Streets first: what follows a name after a house number is no saint.
+        # Streets first: "St." after a house number and a name means "Street" and not "Saint".
         (
             re.compile(rf"(?P<place>\b\d{{1,6}}(?: [A-Z][\w']{{0,30}}){{1,4}}) (?P<short>{_any(_STREETS)})\.{_END}"),
             lambda m: _ended(m, f"{m['place']} {_STREETS[m['short']]}"),

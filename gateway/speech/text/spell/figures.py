@@ -1,4 +1,4 @@
-"""Numbers in any language: whole ones, decimals, negative ones, percentages."""
+"""Spells out numbers in any language: whole numbers, decimals, negative numbers, percentages."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ _GERMAN_DAY = re.compile(
 )
 _CHINESE_YEAR = re.compile(r"\d{4}(?=年)")
 _LONGEST_COUNTED = 9
-"""A longer run of digits without separators is a name, and read digit by digit."""
+"""A longer run of digits without separators is read digit by digit, as an identifier."""
 
 
 def spell_figures(text: str, language: str) -> str:
-    """The text with what is left of figures as words of its language."""
+    """Return the text with its remaining figures as words of its language."""
     base = langcodes.Language.get(language).prefer_macrolanguage().language or language
     comma = base in _DECIMAL_COMMA
     if base == "de":
@@ -70,12 +70,12 @@ def _figure(match: re.Match[str], language: str, base: str, comma: bool) -> str:
     if match["percent"] or match["turkish"]:
         said = _PERCENT.get(base, "{} %").format(said)
     if base not in _UNSPACED:
-        # A number stuck to a letter (B12) would become one word with it.
+        # A number next to a letter (B12) would become one word with it.
         said = (" " if match["before"] is not None else "") + said + (" " if match["after"] is not None else "")
     return said
 
 
 def _minus(language: str) -> str:
-    """How the language begins a negative number."""
+    """Return the word or sign with which the language begins a negative number."""
     minus_one, one = words(-1, language) or "", words(1, language) or ""
     return minus_one.removesuffix(one) if minus_one.endswith(one) else "-"

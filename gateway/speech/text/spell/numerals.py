@@ -1,4 +1,4 @@
-"""Numbers as words, by the rules of Unicode's CLDR (package unicode-rbnf, MIT)."""
+"""Writes numbers as words by the rules of Unicode's CLDR (package unicode-rbnf, MIT)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Form: TypeAlias = Literal["cardinal", "ordinal", "year", "day"]
 NUMERALS_VERSION = version("unicode-rbnf")
 LARGEST = 10**15
 
-# The first that a language has. Numbers that count nothing named are masculine or neuter in most grammars.
+# The first rule set that a language has is used. Bare numbers are masculine or neuter in most grammars.
 _RULESETS: dict[Form, tuple[str, ...]] = {
     "cardinal": (
         "spellout-numbering",
@@ -36,13 +36,13 @@ _RENAMED = {"nb": "no"}
 
 
 def has_numerals(language: str) -> bool:
-    """Whether numbers of this language can be written as words."""
+    """Return whether numbers of this language can be written as words."""
     return _engine(language) is not None
 
 
 @lru_cache(maxsize=4096)
 def words(number: int, language: str, form: Form = "cardinal") -> str | None:
-    """A whole number as words; None where the language, the form or so large a number has none.
+    """Return a whole number as words; None if the language has no words for it, the form, or so large a number.
 
     Args:
         language: BCP 47.
@@ -60,7 +60,7 @@ def words(number: int, language: str, form: Form = "cardinal") -> str | None:
 
 
 def spoken(digits: str, language: str, form: Form = "cardinal") -> str:
-    """A whole number written in digits, as words; digit by digit where it is too large, or begins with a zero."""
+    """Return a number given as digits as words; digit by digit if it is too large or begins with a zero."""
     if len(digits) <= len(str(LARGEST)) and (digits == "0" or not digits.startswith("0")):
         said = words(int(digits), language, form)
         if said is not None:
@@ -69,7 +69,7 @@ def spoken(digits: str, language: str, form: Form = "cardinal") -> str:
 
 
 def one_by_one(digits: str, language: str) -> str:
-    """The digits of a number that is read as a name, such as a telephone's."""
+    """Return the words of the single digits, for telephone numbers and other identifiers."""
     return " ".join(words(int(digit), language) or digit for digit in digits)
 
 
