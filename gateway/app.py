@@ -43,7 +43,7 @@ from gateway.jobs.webhooks.guarded_http import AllowList
 from gateway.library.pronunciations import Pronunciations
 from gateway.library.voices import VoiceLibrary
 from gateway.metrics import Metrics
-from gateway.routing.absent import absent, nobody
+from gateway.routing.absent import absent_backends, no_backend_reason
 from gateway.routing.endpoints import Endpoints
 from gateway.routing.models import Models
 from gateway.routing.router import Router
@@ -252,7 +252,7 @@ class Gateway:
         self._webhooks.start()
         self._refresh = asyncio.create_task(self._refresh_loop(database), name="endpoints")
         database.listen(self._notice_handlers(signals))
-        for missing in absent(settings, self.endpoints.all(), known, self.engines.infos):
+        for missing in absent_backends(settings, self.endpoints.all(), known, self.engines.infos):
             log.warning(
                 "backend_absent",
                 backend=missing.backend,
@@ -308,7 +308,7 @@ class Gateway:
         except StorageError as error:
             raise Unavailable(str(error)) from error
         if not len(self.engines):
-            raise Unavailable(nobody({info.name: info for info in self.engines.infos}))
+            raise Unavailable(no_backend_reason({info.name: info for info in self.engines.infos}))
         return {"database": "ok", **{backend.name: backend.state for backend in self.health.backends()}}
 
     def _jobs_ended(self, signals: Signals, *job_ids: str) -> None:

@@ -1,9 +1,9 @@
-"""The error tree: each class states what a caller sees on every surface.
+"""The error tree: each class states the code and the HTTP status of an error on every surface.
 
-`code` names the error in JSON, logs and metrics; `status` is its HTTP status where it is an answer of its own
-(errors of a job's *input* end as a FAILED job with HTTP 200, as RunPod's clients expect). A message says what was
-wrong, what is allowed and what to do. `backends` and `storage` own their errors; each has a `code`, and
-`status_of` gives every code its HTTP status.
+`code` names the error in JSON, logs and metrics; `status` is its HTTP status if the error is the answer (errors of a
+job's *input* end as a FAILED job with HTTP 200, as RunPod's clients expect). A message says what is wrong, what is
+allowed and what to do. `backends` and `storage` have their own errors, each with a `code`; `status_of` gives every code
+its HTTP status.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from typing import ClassVar
 
 
 class VoxgateError(Exception):
-    """A fault of the gateway itself: the log has more, under the request's id.
+    """The gateway itself failed; the log has the details under the request's id.
 
-    Also the base of everything the gateway raises on purpose; each kind of it has a code of its own.
+    Also the base class of all errors of the gateway; each of them has its own code.
     """
 
     code: ClassVar[str] = "internal"
@@ -22,7 +22,7 @@ class VoxgateError(Exception):
 
 
 class InvalidInput(VoxgateError):
-    """What the caller asked for cannot be done as asked; ends as a FAILED job."""
+    """The request cannot be done as asked; it ends as a FAILED job."""
 
     code = "invalid_input"
     status = 400
@@ -35,21 +35,21 @@ class UnsupportedText(InvalidInput):
 
 
 class SynthesisFailed(VoxgateError):
-    """The engine failed on its own account; trying again may help."""
+    """The engine failed; trying again may help."""
 
     code = "synthesis_failed"
     status = 502
 
 
 class ReadingFailed(VoxgateError):
-    """The process that read or planned a long text died at it, or could not be started."""
+    """The process that read or planned a long text died, or could not be started."""
 
     code = "reading_failed"
     status = 503
 
 
 class ModelNotInitialized(VoxgateError):
-    """No eligible backend is installed or could load its model. The message begins as RunPod's Chatterbox worker's."""
+    """No eligible backend is installed or could load its model. The message begins as in RunPod's Chatterbox worker."""
 
     code = "model_not_initialized"
     status = 503
@@ -66,7 +66,7 @@ class BadRequest(VoxgateError):
 
 
 class Unauthorized(VoxgateError):
-    """No key, an unknown one, an expired or a revoked one."""
+    """The key is missing, unknown, expired or revoked."""
 
     code = "unauthorized"
     status = 401
@@ -76,21 +76,21 @@ class Unauthorized(VoxgateError):
 
 
 class Forbidden(VoxgateError):
-    """The key is good, its scopes do not cover this."""
+    """The key is valid, but its scopes do not allow this."""
 
     code = "forbidden"
     status = 403
 
 
 class NotFound(VoxgateError):
-    """No such endpoint, job, voice or audio, or it belongs to somebody else."""
+    """The endpoint, job, voice or audio does not exist, or belongs to another tenant."""
 
     code = "not_found"
     status = 404
 
 
 class Conflict(VoxgateError):
-    """The same idempotency key came with another body, or the state forbids the step."""
+    """The idempotency key was used with another body, or the present state does not allow this."""
 
     code = "conflict"
     status = 409
@@ -148,27 +148,27 @@ JOB_CODES = {
     "ttl_expired": (504, "The job did not end within `policy.ttl` of its submission."),
     "worker_lost": (
         502,
-        "Five servers in a row ended or fell silent while they ran the job, the last four nothing else.",
+        "Five servers in a row ended or stopped answering while they ran the job, the last four nothing else.",
     ),
-    "cancelled": (503, "Somebody cancelled the job that was waited for."),
+    "cancelled": (503, "The job was cancelled while the request waited for it."),
 }
-"""Jobs that no error of the tree ended: the HTTP status of an answer that is about one, and what happened."""
+"""Codes of jobs that ended without an error of the tree: the HTTP status of the answer, and the cause."""
 
 
 def code_of(error: BaseException) -> str:
-    """The error's code in JSON, logs and metrics."""
+    """Return the error's code in JSON, logs and metrics."""
     return str(getattr(error, "code", VoxgateError.code))
 
 
 def status_of(error: BaseException) -> int:
-    """The HTTP status that answers this error."""
+    """Return the HTTP status for this error."""
     if isinstance(error, VoxgateError):
         return error.status
     return _FOREIGN_STATUS.get(code_of(error), 500)
 
 
 def status_of_code(code: str) -> int:
-    """The HTTP status of the errors, and of the ends of jobs, with this code."""
+    """Return the HTTP status of the errors, and of the ends of jobs, with this code."""
     classes = [VoxgateError]
     for each in classes:
         if each.code == code:

@@ -1,1 +1,1 @@
-"""What tenants bring: voices made of recordings, and pronunciation dictionaries."""
+"""Keeps the voices and the pronunciation dictionaries of tenants."""

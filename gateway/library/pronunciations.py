@@ -1,4 +1,4 @@
-"""The pronunciation dictionaries of tenants: in memory on every server, read again when one of them was written."""
+"""Keeps the pronunciation dictionaries of tenants in memory; reads them again after a change."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _decode = msgspec.json.Decoder(tuple[Pronunciation, ...]).decode
 
 
 class Dictionary(msgspec.Struct, frozen=True):
-    """A tenant's pronunciation dictionary; `version` is one more after every change, 0 before the first."""
+    """A tenant's pronunciation dictionary; `version` is 0 at first and grows by one with every change."""
 
     version: int = 0
     updated_ms: int = 0
@@ -33,10 +33,13 @@ class Dictionary(msgspec.Struct, frozen=True):
 
 
 class Pronunciations:
-    """Dictionaries by tenant."""
+    """Reads and changes dictionaries by tenant.
+
+    Args:
+        on_change: called when a dictionary has changed.
+    """
 
     def __init__(self, store: PronunciationStore, clock: Clock, on_change: Callable[[], None] = lambda: None) -> None:
-        """`on_change` is called when a dictionary is another one than before."""
         self._store = store
         self._clock = clock
         self._on_change = on_change
@@ -45,29 +48,29 @@ class Pronunciations:
         self._mark = -1
 
     async def refresh(self) -> bool:
-        """Read the dictionaries that were written since; whether there were any."""
+        """Read the dictionaries that were written since the last call; return whether there were any."""
         mark = await self._store.mark()
         if mark == self._mark:
             return False
         versions = await self._store.versions()
         newer = [tenant for tenant, version in versions.items() if version != self.get(tenant).version]
         for record in await self._store.get_many(newer):
-            self._keep(record.tenant, _read(record))
+            self._remember(record.tenant, _read(record))
         self._mark = mark
         if newer:
             self._on_change()
         return bool(newer)
 
     def get(self, tenant: str) -> Dictionary:
-        """A tenant's dictionary, as this server knows it."""
+        """Return a tenant's dictionary from memory."""
         return self._dictionaries.get(tenant, Dictionary())
 
     def has_any(self, tenant: str) -> bool:
-        """Whether the tenant's texts have to be searched at all."""
+        """Return whether the tenant's dictionary has entries."""
         return bool(self.get(tenant).entries)
 
     def lexicon(self, tenant: str, language: str) -> Lexicon | None:
-        """What of the tenant's dictionary holds for a language; None where nothing does."""
+        """Return the entries of the tenant's dictionary for a language; None if there are none."""
         dictionary = self.get(tenant)
         if not dictionary.entries:
             return None
@@ -82,33 +85,33 @@ class Pronunciations:
     async def set(
         self, tenant: str, entries: Iterable[Pronunciation], *, replace: bool = False, version: int | None = None
     ) -> Dictionary:
-        """Add entries, change those of the same words and language, or with `replace` have these and no others.
+        """Add entries and change those of the same words and language; with `replace`, remove all others.
 
         Args:
-            version: the version the caller has seen; None takes any.
+            version: the version the caller has read; None accepts any.
 
         Raises:
-            InvalidInput: an entry is wrong, or there would be more than MAX_ENTRIES.
+            InvalidInput: an entry is wrong, or the dictionary would have more than MAX_ENTRIES.
             Conflict: the dictionary has another version.
         """
         wanted = {identity(entry): entry for entry in map(checked, entries)}
 
         def change(old: Dictionary) -> tuple[Pronunciation, ...]:
             if version is not None and version != old.version:
-                raise Conflict(f"the dictionary has version {old.version} by now, not {version}: read it again")
+                raise Conflict(f"the dictionary has version {old.version} now, not {version}: read it again")
             kept = {} if replace else {identity(entry): entry for entry in old.entries}
             new = tuple((kept | wanted).values())
             if len(new) > MAX_ENTRIES:
-                raise InvalidInput(f"a dictionary holds at most {MAX_ENTRIES} entries, these would be {len(new)}")
+                raise InvalidInput(f"a dictionary has at most {MAX_ENTRIES} entries, these would be {len(new)}")
             return new
 
         return await self._write(tenant, change)
 
     async def remove(self, tenant: str, phrase: str, language: str = ANY) -> Dictionary:
-        """Take an entry out.
+        """Remove an entry.
 
         Raises:
-            InvalidInput: no phrase, or a language that is none.
+            InvalidInput: the phrase is empty, or the language is no tag.
             NotFound: there is no such entry; names the languages that have one.
         """
         meant = checked(Pronunciation(phrase, "x", language))
@@ -125,29 +128,29 @@ class Pronunciations:
         return await self._write(tenant, change)
 
     async def clear(self, tenant: str) -> Dictionary:
-        """Take every entry out."""
+        """Remove every entry."""
         return await self._write(tenant, lambda old: ())
 
     async def _write(self, tenant: str, change: Callable[[Dictionary], tuple[Pronunciation, ...]]) -> Dictionary:
         for _ in range(_TRIES):
-            # From the database, not from memory: another server may have written a moment ago.
+            # From the database and not from memory, since another server may have changed it a moment ago.
             records = await self._store.get_many([tenant])
             old = _read(records[0]) if records else Dictionary()
             entries = change(old)
             if entries == old.entries:
-                self._keep(tenant, old)
+                self._remember(tenant, old)
                 return old
             now = self._clock.now_ms()
             document = msgspec.json.encode(entries).decode()
             if await self._store.put(tenant, old.version, document, now):
                 new = Dictionary(old.version + 1, now, entries)
-                self._keep(tenant, new)
+                self._remember(tenant, new)
                 self._on_change()
                 return new
-        raise Conflict("the dictionary is being changed by others all the time: try again")
+        raise Conflict("other requests keep changing the dictionary: try again")
 
-    def _keep(self, tenant: str, dictionary: Dictionary) -> None:
-        if dictionary.version >= self.get(tenant).version:  # a look may have begun before a change we made meanwhile
+    def _remember(self, tenant: str, dictionary: Dictionary) -> None:
+        if dictionary.version >= self.get(tenant).version:  # `refresh` may have read it before our last change
             self._dictionaries[tenant] = dictionary
 
 

@@ -1,6 +1,6 @@
-"""The voices that tenants uploaded: made from a recording, found by name, deleted.
+"""Keeps the voices of tenants: makes them from recordings, finds them by name, deletes them.
 
-Recordings are personal: a voice belongs to one tenant, its audio is never shared through the cache, and it is made
+Recordings are personal data: a voice belongs to one tenant, its audio is never shared through the cache, and it is made
 only with a note of the speaker's consent.
 """
 
@@ -28,7 +28,7 @@ from storage.voices import VoiceRecord, VoiceStore
 MAX_UPLOAD_BYTES = 20_000_000
 MAX_CONSENT_CHARS = 1_000
 MAX_VOICES = 500
-"""Of one tenant."""
+"""Most voices of one tenant."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -52,7 +52,11 @@ class _Details(msgspec.Struct, frozen=True):
 
 
 class VoiceLibrary:
-    """Uploaded voices, in memory by tenant and name; `refresh` when the database has changed."""
+    """Keeps uploaded voices in memory by tenant and name; call `refresh` when the database has changed.
+
+    Args:
+        on_change: called when voices were added or removed; its argument is True if one was removed.
+    """
 
     def __init__(
         self,
@@ -62,7 +66,7 @@ class VoiceLibrary:
         clock: Clock,
         on_change: Callable[[bool], None] = lambda gone: None,
     ) -> None:
-        """`on_change` is called when voices have come or gone, with whether one has gone."""
+
         self._on_change = on_change
         self._store = store
         self._audio = audio
@@ -73,26 +77,26 @@ class VoiceLibrary:
         self._mark = -1
 
     async def refresh(self) -> bool:
-        """Read the database's voices, if any has come or gone; whether they changed."""
+        """Read the voices of the database again if some were added or removed; return whether they changed."""
         mark = await self._store.mark()
         if mark == self._mark:
             return False
         while True:
             changes = self._changes
             voices = {(record.tenant, record.name): record for record in await self._store.all()}
-            if changes == self._changes:  # else what was read may be from before a change we made meanwhile
+            if changes == self._changes:  # else they may have been read before a change that we made meanwhile
                 break
         changed = voices != self._voices
         gone = any(voices.get(key) != record for key, record in self._voices.items())
         self._voices = voices
         self._mark = mark
         if changed:
-            self._changes += 1  # for a look that began before this one and is not back yet
+            self._changes += 1  # so that a call of `refresh` that began earlier reads again
             self._on_change(gone)
         return changed
 
     def find(self, tenant: str, name: str) -> Voice | None:
-        """A tenant's voice as backends get it: `material` is the path of its recording."""
+        """Return a tenant's voice as backends get it (`material` is the path of its recording); None if unknown."""
         record = self._voices.get((tenant, name))
         if record is None:
             return None
@@ -104,28 +108,28 @@ class VoiceLibrary:
         )
 
     def names(self, tenant: str) -> list[str]:
-        """The names of a tenant's voices."""
+        """Return the names of a tenant's voices."""
         return [name for owner, name in self._voices if owner == tenant]
 
     def all(self, tenant: str) -> list[UploadedVoice]:
-        """A tenant's voices, by name."""
-        return [_shown(record) for (owner, _), record in sorted(self._voices.items()) if owner == tenant]
+        """Return a tenant's voices, sorted by name."""
+        return [_as_uploaded_voice(record) for (owner, _), record in sorted(self._voices.items()) if owner == tenant]
 
     async def add(
         self, tenant: str, name: str, recording: bytes, consent: str, language: str | None = None
     ) -> UploadedVoice:
-        """Make a voice of a recording.
+        """Make a voice from a recording.
 
         Args:
             name: 1 to 64 letters, digits, dots, dashes and underscores.
             recording: WAV, MP3, FLAC or OGG, 3 to 60 s, at most 20 MB.
-            consent: who agreed to what; required.
-            language: the BCP 47 tag of what is spoken in it, for people; the voice may speak others.
+            consent: a note of who agreed to what; required.
+            language: the BCP 47 tag of the recording, for people; the voice may speak others.
 
         Raises:
-            InvalidInput: name, consent, language or recording cannot be used, and why.
-            Conflict: the tenant has a voice of this name, or as many as it may have.
-            StorageError: it cannot be kept.
+            InvalidInput: name, consent, language or recording cannot be used; says why.
+            Conflict: the tenant has a voice of this name, or MAX_VOICES voices.
+            StorageError: the recording cannot be stored.
         """
         if not _NAME.fullmatch(name) or name == "default":
             raise InvalidInput(
@@ -139,7 +143,7 @@ class VoiceLibrary:
                 f"(1 to {MAX_CONSENT_CHARS} characters)"
             )
         if len(recording) > MAX_UPLOAD_BYTES:
-            raise InvalidInput(f"the recording has {len(recording)} bytes; at most {MAX_UPLOAD_BYTES} are read")
+            raise InvalidInput(f"the recording has {len(recording)} bytes; at most {MAX_UPLOAD_BYTES} are allowed")
         if language is not None:
             language = normalize_language(language)
         source, target = self._audio.new_spool(), self._audio.new_spool()
@@ -160,11 +164,11 @@ class VoiceLibrary:
                 await self._store.add(record, blob, MAX_VOICES)
                 await self._audio.settle(blob)
             finally:
-                await asyncio.to_thread(_drop, source, target)
+                await asyncio.to_thread(_remove_files, source, target)
         self._changes += 1
         self._voices[tenant, name] = record
         self._on_change(False)
-        return _shown(record)
+        return _as_uploaded_voice(record)
 
     async def _prepared(
         self, tenant: str, recording: bytes, source: Path, target: Path
@@ -177,31 +181,31 @@ class VoiceLibrary:
         return await self._audio.put_file(target, ".wav"), reference
 
     async def recording(self, tenant: str, name: str) -> tuple[Path, str]:
-        """The file of a voice's recording, mono WAV at 24 kHz, and the hash of its bytes.
+        """Return the path of a voice's recording, mono WAV at 24 kHz, and the hash of its bytes.
 
         Raises:
             NotFound: the tenant has no such voice, or its recording is lost.
         """
-        blob_hash = self._mine(tenant, name).blob_hash
+        blob_hash = self._own_record(tenant, name).blob_hash
         try:
             return await self._audio.path(blob_hash), blob_hash
         except BlobMissing as error:
             raise NotFound(lost_recording(name)) from error
 
     async def remove(self, tenant: str, name: str) -> None:
-        """Delete a voice, its recording, and what the cache holds of it. Finished jobs keep their audio until they
-        are deleted themselves.
+        """Delete a voice, its recording, and its audio in the cache. Finished jobs keep their audio until they are
+        deleted.
 
         Raises:
             NotFound: the tenant has no such voice.
         """
-        self._mine(tenant, name)
+        self._own_record(tenant, name)
         await self._store.remove(tenant, name)
         self._changes += 1
         self._voices.pop((tenant, name), None)
         self._on_change(True)
 
-    def _mine(self, tenant: str, name: str) -> VoiceRecord:
+    def _own_record(self, tenant: str, name: str) -> VoiceRecord:
         record = self._voices.get((tenant, name))
         if record is None:
             raise NotFound(f"there is no voice {name[:64]!r}; yours are: {', '.join(self.names(tenant)) or 'none'}")
@@ -209,14 +213,14 @@ class VoiceLibrary:
 
 
 def lost_recording(name: str) -> str:
-    """The words for whoever asks for a voice whose recording is gone or damaged."""
+    """Return the error message about a voice whose recording is missing or damaged."""
     return (
         f"the recording of voice {name!r} is damaged or missing on the server: delete the voice and upload it again, "
         "or restore the server's audio folder from a backup"
     )
 
 
-def _shown(record: VoiceRecord) -> UploadedVoice:
+def _as_uploaded_voice(record: VoiceRecord) -> UploadedVoice:
     details = msgspec.json.decode(record.details, type=_Details)
     return UploadedVoice(
         record.name,
@@ -229,6 +233,6 @@ def _shown(record: VoiceRecord) -> UploadedVoice:
     )
 
 
-def _drop(*paths: Path) -> None:
+def _remove_files(*paths: Path) -> None:
     for path in paths:
         path.unlink(missing_ok=True)

@@ -1,1 +1,1 @@
-"""Which backend speaks."""
+"""Chooses the backend that speaks a request."""

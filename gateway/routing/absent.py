@@ -1,4 +1,4 @@
-"""Backends that were named and cannot speak here: why, who named them, and what to do about it."""
+"""Finds backends that settings or endpoints name and that cannot speak here, with reason and cure."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from gateway.routing.endpoints import Endpoint
 from gateway.settings import Settings
 
 
-class Absent(msgspec.Struct, frozen=True):
-    """One backend that is missed.
+class AbsentBackend(msgspec.Struct, frozen=True):
+    """A backend that is named and not loaded.
 
     Args:
         named_by: the settings and endpoints that name it.
@@ -27,7 +27,7 @@ class Absent(msgspec.Struct, frozen=True):
 
 
 def absence(name: str, found: Mapping[str, BackendInfo]) -> BackendUnavailable:
-    """Why a backend that is not loaded is not.
+    """Return the reason why a backend is not loaded, as an error.
 
     Args:
         found: every registered backend, by name.
@@ -40,19 +40,19 @@ def absence(name: str, found: Mapping[str, BackendInfo]) -> BackendUnavailable:
     return BackendUnavailable(f"backend {name} is {info.state}: {info.error}", info.cure)
 
 
-def nobody(found: Mapping[str, BackendInfo]) -> str:
-    """Why no backend at all can speak, in words."""
+def no_backend_reason(found: Mapping[str, BackendInfo]) -> str:
+    """Return a message with the reasons why no backend can speak."""
     reasons = "; ".join(str(absence(name, found)) for name, info in found.items() if info.enabled)
     return f"no backend can speak here: {reasons or 'none may load; see VOXGATE_PLUGINS, and run: voxgate backends'}"
 
 
-def absent(
+def absent_backends(
     settings: Settings, endpoints: Iterable[Endpoint], loaded: Iterable[str], found: Iterable[BackendInfo]
-) -> Iterator[Absent]:
-    """Every backend that somebody named and that is not loaded.
+) -> Iterator[AbsentBackend]:
+    """Yield every backend that is named in settings or endpoints and is not loaded.
 
     Args:
-        loaded: the names of those that are.
+        loaded: the names of the loaded backends.
         found: every registered backend.
     """
     infos = {info.name: info for info in found}
@@ -61,7 +61,7 @@ def absent(
         named.setdefault(name, []).append(where)
     for name in sorted(named.keys() - set(loaded)):
         why = absence(name, infos)
-        yield Absent(name, tuple(named[name]), why.reason, why.cure)
+        yield AbsentBackend(name, tuple(named[name]), why.reason, why.cure)
 
 
 def _named(settings: Settings, endpoints: Iterable[Endpoint]) -> Iterator[tuple[str, str]]:

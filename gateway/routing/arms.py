@@ -1,6 +1,6 @@
-"""A request as one backend would speak it.
+"""Resolves a request for one backend.
 
-An arm is one backend with everything about it that a cache key needs.
+The result is an arm: the backend with voice, language, options and all else that a cache key needs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from gateway.speech.request import SpeechRequest
 
 
 class ArmBackend(Protocol):
-    """What routing needs to know of a backend."""
+    """The part of a backend that routing needs."""
 
     @property
     def name(self) -> str:
@@ -27,19 +27,19 @@ class ArmBackend(Protocol):
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """The backend's capabilities."""
 
     @property
     def voices(self) -> tuple[Voice, ...]:
-        """Its voices; the first is its default."""
+        """The backend's voices; the first is its default."""
 
     @property
     def revision(self) -> str:
-        """Part of every cache key."""
+        """The backend's revision; part of every cache key."""
 
     @property
     def options_type(self) -> type[msgspec.Struct]:
-        """What `input.options` must be."""
+        """The type of `input.options`."""
 
 
 class Arm(msgspec.Struct, frozen=True):
@@ -48,9 +48,9 @@ class Arm(msgspec.Struct, frozen=True):
     Args:
         options: the request options as plain data, defaults included.
         options_key: the same as canonical JSON.
-        uploaded: the voice is a tenant's own: what is spoken with it is never shared.
-        language: the tag the backend speaks, matched to what was asked for.
-        warnings: what this arm cannot honour, as (code, message).
+        uploaded: the voice is a tenant's own, so its audio is never shared with other tenants.
+        language: the tag of the backend that matches the requested language.
+        warnings: about features this arm cannot honour, as (code, message).
     """
 
     backend: str
@@ -74,15 +74,15 @@ def resolve(
     uploaded: Voice | None = None,
     own: Callable[[], list[str]] = list,
 ) -> Arm:
-    """The request as this backend would speak it.
+    """Resolve the request for this backend.
 
     Args:
-        speakers: who else speaks what, for the message that this one does not; None leaves that out.
-        uploaded: the tenant's own voice of the name that was asked for, if it has one.
-        own: the names of the tenant's voices, for the message that a name is none of them.
+        speakers: the languages of other backends, for the error about a language; None leaves them out.
+        uploaded: the tenant's own voice of the requested name, if there is one.
+        own: returns the names of the tenant's voices, for the error about an unknown voice.
 
     Raises:
-        InvalidInput: its language, voice, options or (under `strict`) its seed cannot be had from this backend.
+        InvalidInput: the backend does not have this language, voice, option or (with `strict`) a seed.
     """
     language = _language(candidate, request, speakers)
     voice = _voice(candidate, request, uploaded, own)

@@ -1,4 +1,4 @@
-"""What is wrong with a route before a request finds it out: names of backends, policy, defaults."""
+"""Checks routes before the first request: names of backends, policy, defaults."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _ANY_INPUT = b'{"text": "a"}'
 
 
 def route_problems(settings: Settings, installed: Collection[str]) -> list[str]:
-    """Every problem of `default_backend` and `[endpoints.ID]`, one line each.
+    """Return every problem of `default_backend` and `[endpoints.ID]`, one line each.
 
     Args:
-        installed: the names of backends that installed packages register, whether they can be used or not.
+        installed: the names of backends that installed packages register, even if they cannot be used.
     """
     found = []
     if settings.default_backend is not None and settings.default_backend not in installed:
@@ -38,10 +38,10 @@ def route_problems(settings: Settings, installed: Collection[str]) -> list[str]:
 def endpoint_problems(
     defaults: Mapping[str, Any], policy: Mapping[str, Any], installed: Collection[str], where: Callable[[str], str]
 ) -> Iterator[str]:
-    """Every problem of one endpoint.
+    """Yield every problem of one endpoint.
 
     Args:
-        where: what a key of it is called where it was set.
+        where: returns the name of a key in the place where it was set.
     """
     backend = defaults.get("backend")
     if isinstance(backend, str) and backend not in installed:

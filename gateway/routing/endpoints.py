@@ -1,4 +1,4 @@
-"""Endpoints: the public names in the URL, from voxgate.toml, from the database, or made on demand."""
+"""Finds endpoints, the public names in the URL: from voxgate.toml, from the database, or made on demand."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ ID_RULE = (
 )
 
 is_id = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{MAX_ID_LENGTH - 1}}}").fullmatch
-"""Whether an endpoint may be called so; see `ID_RULE`."""
+"""Matches a valid endpoint id; see `ID_RULE`."""
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One endpoint.
 
     Args:
-        defaults: for keys of `input` the request leaves out.
-        fallback: backends tried in this order when the preferred one cannot speak.
+        defaults: for keys of `input` that a request leaves out.
+        fallback: backends that are tried in this order if the preferred one cannot speak.
         origin: `settings`, `database` or `demand`.
     """
 
@@ -41,17 +41,17 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     @property
     def backend(self) -> str | None:
-        """The backend of requests that name none."""
+        """Return the backend for requests that name none."""
         return self.defaults.get("backend")
 
     @property
     def input_defaults(self) -> dict[str, Any]:
-        """Defaults for `input`, but for the backend: a request that names one itself forgoes its fallback."""
+        """Return the defaults for `input` without `backend`, since a request that names a backend has no fallback."""
         return {key: value for key, value in self.defaults.items() if key != "backend"}
 
 
 class Endpoints:
-    """Finds endpoints by id, from memory; the database's are read again when it changes."""
+    """Finds endpoints by id in memory; those of the database are read again after a change."""
 
     def __init__(self, settings: Settings, store: EndpointStore) -> None:
         self._store = store
@@ -64,7 +64,7 @@ class Endpoints:
         self._mark = -1
 
     async def refresh(self) -> bool:
-        """Read the database's endpoints, if anybody has written one; whether they changed."""
+        """Read the endpoints of the database again if one was written; return whether they changed."""
         mark = await self._store.mark()
         if mark == self._mark:
             return False
@@ -75,19 +75,19 @@ class Endpoints:
         return changed
 
     def all(self) -> list[Endpoint]:
-        """Every endpoint somebody made, settings before database."""
+        """Return every endpoint of the settings and of the database; settings take precedence."""
         return [*self._fixed.values(), *(e for e in self._stored.values() if e.id not in self._fixed)]
 
     def label(self, endpoint_id: str) -> str:
-        """The endpoint's name in metrics: those made on demand share one, so that callers cannot make more."""
+        """Return the endpoint's name in metrics; those made on demand share one, so that callers cannot add names."""
         known = endpoint_id == "default" or endpoint_id in self._fixed or endpoint_id in self._stored
         return endpoint_id if known else ON_DEMAND
 
     def resolve(self, endpoint_id: str) -> Endpoint:
-        """The endpoint of this id; `default` always exists.
+        """Return the endpoint of this id; `default` always exists.
 
         Raises:
-            NotFound: nobody made it and endpoints are not made on demand, or none can be called so.
+            NotFound: it does not exist and endpoints are not made on demand, or the id is not valid.
         """
         found = self._fixed.get(endpoint_id) or self._stored.get(endpoint_id)
         if found is not None:
@@ -103,13 +103,13 @@ class Endpoints:
 
 
 def read_policy(where: str, policy: Mapping[str, Any]) -> tuple[str, ...]:
-    """The fallback order of a route policy.
+    """Return the fallback order of a route policy.
 
     Args:
-        where: it was set, for the message.
+        where: the place where the policy was set, for the message.
 
     Raises:
-        SettingsError: a key it does not know, or a value of the wrong shape.
+        SettingsError: a key is unknown, or a value has the wrong type.
     """
     for key in policy:
         if key not in POLICY_KEYS:
@@ -124,7 +124,7 @@ def read_policy(where: str, policy: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def decode_record(record: EndpointRecord) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Defaults and policy of an endpoint of the database."""
+    """Return defaults and policy of an endpoint of the database."""
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     return decode(record.defaults), decode(record.policy)
 

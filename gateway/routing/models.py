@@ -1,4 +1,4 @@
-"""Models, as OpenAI's API calls what speaks: the endpoints somebody made, and the backends by name."""
+"""Finds the models of OpenAI's API: the endpoints that were made, and the backends by name."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from gateway.routing.arms import ArmBackend
 from gateway.routing.endpoints import Endpoint, Endpoints
 
 OPENAI_MODELS = ("gpt-4o-mini-tts", "tts-1", "tts-1-hd")
-"""What OpenAI's own models are called; here all of them are the endpoint `default`."""
+"""The names of OpenAI's own models; all of them stand for the endpoint `default`."""
 
 OPENAI_VOICES = frozenset("alloy ash ballad cedar coral echo fable marin nova onyx sage shimmer verse".split())
-"""What OpenAI's own voices are called."""
+"""The names of OpenAI's own voices."""
 
 _SNAPSHOT = re.compile(r"(.+?)-\d{4}-\d{2}-\d{2}").fullmatch
 _DEFAULT = "default"
 
 
 class ListedModel(msgspec.Struct, frozen=True):
-    """What a model's name stands for.
+    """The endpoint and the backend that a model's name stands for.
 
     Args:
-        endpoint: jobs are submitted to it.
-        backend: what the request names; None leaves it to the endpoint.
+        endpoint: the endpoint of the job.
+        backend: of the request; None: the endpoint's.
     """
 
     id: str
@@ -45,14 +45,14 @@ class Models:
         self._known = known
 
     def all(self) -> list[str]:
-        """Every name, each once: endpoints, backends, then OpenAI's own."""
+        """Return every name once: endpoints, backends, then OpenAI's own models."""
         made = [endpoint.id for endpoint in self._endpoints.all()]
         return list(dict.fromkeys((_DEFAULT, *made, *self._known, *OPENAI_MODELS)))
 
     def find(self, name: str) -> ListedModel | None:
-        """The model of this name. An endpoint comes before a backend, and both before OpenAI's names.
+        """Return the model of this name: an endpoint, else a backend, else one of OpenAI's names; None if unknown.
 
-        Endpoints are not made on demand here: a mistyped model would speak.
+        Endpoints are not made on demand here, since a mistyped model would then speak.
         """
         if name == _DEFAULT or any(endpoint.id == name for endpoint in self._endpoints.all()):
             return ListedModel(name, self._endpoints.resolve(name))
@@ -64,10 +64,10 @@ class Models:
         return None
 
     def taking(self, option: str) -> list[str]:
-        """The backends that have this request option."""
+        """Return the names of the backends that have this request option."""
         return [name for name, candidate in self._known.items() if takes(candidate, option)]
 
 
 def takes(candidate: ArmBackend, option: str) -> bool:
-    """Whether a backend has this request option."""
+    """Return whether a backend has this request option."""
     return any(field.encode_name == option for field in msgspec.structs.fields(candidate.options_type))

@@ -1,9 +1,9 @@
-"""The arms of a request: which backend speaks, and which stand by. Eligibility first, then the order of preference.
+"""Chooses the arms of a request: the backend that speaks, and its fallbacks.
 
-The order is: what the request names, and nothing else; or the endpoint's backend, else the `default_backend` setting,
-else chatterbox if installed, then google, else the embedded voice; and then the endpoint's fallbacks. The embedded
-voice never stands in for a backend that was meant where no fallback says so: a silent change of voice is worse than an
-error.
+If the request names a backend, only that one is used. Otherwise the order is: the endpoint's backend, else the
+`default_backend` setting, else chatterbox if it is installed, else google, else the embedded voice; then the endpoint's
+fallbacks. The embedded voice never replaces another backend unless a fallback names it, since a silent change of voice
+is worse than an error. Backends that cannot speak the request are left out.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from backends.interface import BackendUnavailable, Voice
 from gateway.engines.discovery import BackendInfo
 from gateway.errors import InvalidInput, ModelNotInitialized
-from gateway.routing.absent import absence, nobody
+from gateway.routing.absent import absence, no_backend_reason
 from gateway.routing.arms import Arm, ArmBackend, resolve
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.speakers import Speakers
@@ -23,17 +23,17 @@ from gateway.speech.request import SpeechRequest
 PREFERENCE = ("chatterbox", "google", "hibari")
 
 REFUSALS = (InvalidInput, ModelNotInitialized)
-"""What a request meets that no backend here can speak: it is wrong, or who should speak is not there."""
+"""The errors for a request that no backend here can speak: the request is wrong, or the backend is not loaded."""
 
 
 class Router:
-    """Chooses among the backends that are loaded.
+    """Chooses among the loaded backends.
 
     Args:
-        known: by name.
+        known: the loaded backends by name.
         uploaded: finds a tenant's own voice by name.
-        own_names: of a tenant's voices.
-        found: every registered backend, for messages: what could be installed.
+        own_names: returns the names of a tenant's voices.
+        found: every registered backend, for messages about backends that could be installed.
     """
 
     def __init__(
@@ -52,34 +52,34 @@ class Router:
         self._default_backend = default_backend
 
     def serving(self, endpoint: Endpoint, backend: str | None = None) -> list[ArmBackend]:
-        """The backends that may speak at this endpoint, in their order; at least one.
+        """Return the loaded backends that may speak at this endpoint, in order; at least one.
 
         Args:
-            backend: what the request names itself.
+            backend: the backend that the request names.
 
         Raises:
-            InvalidInput: the request names one there is not.
+            InvalidInput: the request names an unknown backend.
             ModelNotInitialized: none of them is loaded.
         """
-        names = self._in_line(backend, endpoint)
+        names = self._candidates(backend, endpoint)
         loaded = [self._known[name] for name in names if name in self._known]
         if not loaded:
             raise self._refused([self._absence(name, backend) for name in names])
         return loaded
 
     def first(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Arm:
-        """The arm that speaks: the first of those that can.
+        """Return the arm that speaks: the first one that can.
 
         Raises:
-            InvalidInput: none can speak the request as asked, or it names a backend there is not.
-            ModelNotInitialized: the backend that is meant is not loaded, and no fallback can speak it.
+            InvalidInput: no arm can speak the request, or it names an unknown backend.
+            ModelNotInitialized: the preferred backend is not loaded, and no fallback can speak the request.
         """
         return next(self._eligible(request, endpoint, tenant))
 
     def arms(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Arm]:
-        """The arm that speaks, then those that stand by should it be unavailable.
+        """Return the arm that speaks, then its fallbacks.
 
-        A backend that the request names itself has no fallback: whoever asks for a voice by name wants that one.
+        A backend that the request names has no fallback.
 
         Raises:
             InvalidInput, ModelNotInitialized: see `first`.
@@ -90,16 +90,16 @@ class Router:
         uploaded = self._uploaded(tenant, request.voice)
         refusals: list[InvalidInput | BackendUnavailable] = []
         found = False
-        for name in self._in_line(request.backend, endpoint):
+        for name in self._candidates(request.backend, endpoint):
             candidate = self._known.get(name)
             if candidate is None:
                 refusals.append(self._absence(name, request.backend))
                 continue
-            speakers = None if refusals else self.speakers  # who else could is told once
+            speakers = None if refusals else self.speakers  # only the first refusal lists other backends
             try:
                 arm = resolve(candidate, request, speakers, uploaded, lambda: self._own_names(tenant))
             except InvalidInput as error:
-                # Its traceback holds this frame, and this frame the list: only the collector would free the request.
+                # Its traceback refers to this frame and this frame to the list; without the cycle the request is freed.
                 refusals.append(error.with_traceback(None))
             else:
                 found = True
@@ -107,21 +107,21 @@ class Router:
         if not found:
             raise self._refused(refusals)
 
-    def _in_line(self, asked: str | None, endpoint: Endpoint) -> tuple[str, ...]:
-        """Names of backends in the order in which they are asked; also of those that are not there."""
+    def _candidates(self, asked: str | None, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return the names of the backends in the order in which they are tried, those that are not loaded included."""
         if asked is not None:
             return (asked,)
         named = endpoint.backend or self._default_backend
         return tuple(dict.fromkeys((*((named,) if named else self._best()), *endpoint.fallback)))
 
     def _best(self) -> Iterable[str]:
-        """The one that is preferred of those that are loaded; where none is, all that should be."""
+        """Return the preferred one of the loaded backends; if none is loaded, all that are enabled."""
         known = (*PREFERENCE, *sorted(self._known))
         best = next((name for name in known if name in self._known), None)
         return [name for name, info in self._found.items() if info.enabled] if best is None else (best,)
 
     def _absence(self, name: str, asked: str | None) -> InvalidInput | BackendUnavailable:
-        """Why a backend does not speak here. Who asks for one that is not to be had has asked for something wrong."""
+        """Return the error about a backend that is not loaded: InvalidInput if the request names an unknown backend."""
         info = self._found.get(name)
         if name == asked and (info is None or not info.enabled):
             return InvalidInput(
@@ -132,16 +132,16 @@ class Router:
         return absence(name, self._found)
 
     def _refused(self, refusals: list[InvalidInput | BackendUnavailable]) -> InvalidInput | ModelNotInitialized:
-        return refusal(*refusals) if refusals else ModelNotInitialized(nobody(self._found))
+        return refusal(*refusals) if refusals else ModelNotInitialized(no_backend_reason(self._found))
 
 
 def refusal(
     first: InvalidInput | BackendUnavailable, *others: InvalidInput | BackendUnavailable, hint: str = ""
 ) -> InvalidInput | ModelNotInitialized:
-    """What is told when no arm speaks: what the first one lacked, then what the others did.
+    """Return the error if no arm can speak: the refusal of the first arm, then those of its fallbacks.
 
     Args:
-        hint: follows what the first one lacked.
+        hint: added after the first refusal.
     """
     words = f"{first}{hint}. Its fallbacks: {'; '.join(map(str, others))}" if others else f"{first}{hint}"
     return ModelNotInitialized(words) if isinstance(first, BackendUnavailable) else type(first)(words)

@@ -1,9 +1,12 @@
-"""Who could speak what a backend cannot: loaded, with another setting, or once installed. For error messages."""
+"""Finds backends that speak a language or script another backend cannot, for error messages.
+
+They may be loaded, need another setting, or need to be installed.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from backends.interface import Capabilities
 from gateway.engines.discovery import BackendInfo
@@ -13,26 +16,28 @@ from gateway.speech.text.letters import script_of, scripts_needed
 
 _MOST_TAGS = 6
 
+Matching: TypeAlias = Callable[[Iterable[str]], list[str]]
+"""Returns those of some language tags that can be used for a text or a language."""
+
 
 class Loaded(Protocol):
-    """A backend that is loaded."""
+    """The part of a loaded backend that is needed here."""
 
     @property
     def name(self) -> str:
-        """Its name."""
+        """The backend's name."""
 
     @property
     def capabilities(self) -> Capabilities:
-        """What it can do."""
+        """The backend's capabilities."""
 
 
 class Speakers:
-    """The backends of this machine as far as languages go.
+    """The languages of the backends of this machine.
 
     Args:
-        loaded: those that may speak.
-        found: every registered one; of those that are missing something, what they would speak is told with the
-            command that installs it.
+        loaded: the backends that may speak.
+        found: every registered backend; for those that need to be installed, messages give the command.
     """
 
     def __init__(self, loaded: Iterable[Loaded] = (), found: Iterable[BackendInfo] = ()) -> None:
@@ -40,60 +45,65 @@ class Speakers:
         self._missing = tuple(info for info in found if info.state == "missing" and info.enabled)
 
     def known(self) -> str:
-        """What each loaded backend speaks, in words."""
+        """Return a message with the languages of each loaded backend."""
         spoken = ((backend.name, backend.capabilities.languages) for backend in self._loaded)
         return "; ".join(f"{name} speaks {'any' if '*' in tags else ', '.join(tags)}" for name, tags in spoken)
 
-    def of_language(self, tag: str, but: str) -> str:
-        """Who speaks this language beside the backend `but`, in words."""
-        return self._told(lambda languages: [have for have in languages if language_matches(tag, have)], {but}, "")
+    def of_language(self, tag: str, excluded: str) -> str:
+        """Return a message with the backends that speak this language, without the backend `excluded`."""
 
-    def of_text(self, text: str, but: Collection[str]) -> str:
-        """Who speaks the scripts of this text beside the backends `but`, in words; "" if it is all in Latin letters."""
+        def matching(languages: Iterable[str]) -> list[str]:
+            return [have for have in languages if language_matches(tag, have)]
+
+        return self._message(matching, {excluded}, "")
+
+    def of_text(self, text: str, excluded: Collection[str]) -> str:
+        """Return a message with the backends that speak the scripts of this text, without those in `excluded`.
+
+        Returns "" if all letters are Latin.
+        """
         needed = scripts_needed(text)
 
-        def speak(languages: Iterable[str]) -> list[str]:
+        def matching(languages: Iterable[str]) -> list[str]:
             return [have for have in languages if have == "*" or all(script_of(have) in one for one in needed)]
 
-        return self._told(speak, but, " and 'language'") if needed else ""
+        return self._message(matching, excluded, " and 'language'") if needed else ""
 
-    def _told(self, speak: Callable[[Iterable[str]], list[str]], but: Collection[str], also: str) -> str:
-        """Args: speak: those of some languages that will do."""
-        ways = [*self._of_loaded(speak, but, also), *self._of_missing(speak)]
+    def _message(self, matching: Matching, excluded: Collection[str], also: str) -> str:
+
+        ways = [*self._of_loaded(matching, excluded, also), *self._of_missing(matching)]
         words = "; ".join(ways) or "no backend that is loaded or could be installed here can"
         return f"{words}. `voxgate backends` lists all"
 
-    def _of_loaded(self, speak: Callable[[Iterable[str]], list[str]], but: Collection[str], also: str) -> Iterator[str]:
+    def _of_loaded(self, matching: Matching, excluded: Collection[str], also: str) -> Iterator[str]:
         for backend in self._loaded:
-            if backend.name not in but and (tags := speak(backend.capabilities.languages)):
+            if backend.name not in excluded and (tags := matching(backend.capabilities.languages)):
                 yield f"{backend.name} can{_listed(tags) if also else ''}: set 'backend'{also}"
             else:
                 yield from (
                     f"{backend.name} can with {setting}{_listed(tags) if also else ''}"
-                    for setting, tags in _otherwise(backend.name, backend.capabilities, speak)
+                    for setting, tags in _otherwise(backend.name, backend.capabilities, matching)
                 )
 
-    def _of_missing(self, speak: Callable[[Iterable[str]], list[str]]) -> Iterator[str]:
+    def _of_missing(self, matching: Matching) -> Iterator[str]:
         for info in self._missing:
             if info.capabilities is None:
                 continue
-            if speak(info.capabilities.languages):
+            if matching(info.capabilities.languages):
                 yield f"{info.name} can once it is installed: {info.cure}"
             else:
                 yield from (
                     f"{info.name} can with {setting} once it is installed: {info.cure}"
-                    for setting, _ in _otherwise(info.name, info.capabilities, speak)
+                    for setting, _ in _otherwise(info.name, info.capabilities, matching)
                 )
 
 
-def _otherwise(
-    name: str, capabilities: Capabilities, speak: Callable[[Iterable[str]], list[str]]
-) -> Iterator[tuple[str, list[str]]]:
+def _otherwise(name: str, capabilities: Capabilities, matching: Matching) -> Iterator[tuple[str, list[str]]]:
     for other in capabilities.otherwise:
-        if tags := speak(other.languages):
+        if tags := matching(other.languages):
             yield f"{env_name(f'backends.{name}.{other.key}')}={other.value}", tags
 
 
 def _listed(tags: list[str]) -> str:
-    """` (ja, zh)`; nothing for a backend that speaks any language."""
+    """Return ` (ja, zh)`; "" for a backend that speaks any language."""
     return "" if "*" in tags else f" ({', '.join(tags[:_MOST_TAGS])})"

@@ -137,7 +137,7 @@ def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
             if not RATES[0] <= rate <= RATES[1] or channels > MAX_CHANNELS:
                 raise InvalidInput(
                     f"the recording has {channels} channels at {rate} Hz; at most {MAX_CHANNELS} channels at "
-                    f"{RATES[0]} to {RATES[1]} Hz are read"
+                    f"{RATES[0]} to {RATES[1]} Hz are allowed"
                 )
             claimed = file.frames / rate
             if claimed > MAX_S and _knows_length(file):
