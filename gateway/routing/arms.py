@@ -126,7 +126,7 @@ def _voice(
         if candidate.capabilities.cloning:
             return uploaded
         raise InvalidInput(
-            f"{candidate.name} cannot speak like a recording, so not with your voice {request.voice!r}; choose a "
+            f"{candidate.name} cannot clone voices, so it cannot use your voice {request.voice!r}; choose a "
             "backend that can (chatterbox), or one of its own voices"
         )
     if request.voice == "default" and voices:

@@ -198,5 +198,5 @@ def test_a_seed_depends_on_what_is_said_and_on_nothing_else():
 
 def test_a_text_of_more_chunks_than_can_be_held_is_refused_with_what_to_do() -> None:
     assert len(make_plan("a\n\n" * MAX_CHUNKS, "en", SMALL).speaks) == MAX_CHUNKS
-    with pytest.raises(InvalidInput, match=f"more than {MAX_CHUNKS} chunks.*send it in several"):
+    with pytest.raises(InvalidInput, match=f"more than {MAX_CHUNKS} chunks.*several requests"):
         make_plan("a\n\n" * (MAX_CHUNKS + 1), "en", SMALL)

@@ -1,4 +1,4 @@
-"""What tests of access build their world with: a clock they turn, a database of their own, servers on it."""
+"""Factories for tests of access: a clock that is set by hand, a database, servers on it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 
 
 class TurnedClock:
-    """Wall time stands still until a test turns it; sleeping is real, but short."""
+    """A clock whose time changes only when a test sets it; sleeping is real, but short."""
 
     def __init__(self, now_ms: int = NOON_MS) -> None:
         self.wall_ms = now_ms
@@ -31,13 +31,13 @@ class TurnedClock:
 
 
 def settings_in(folder: Path, url: str, **fields: object) -> Settings:
-    """Settings of a server with its data in `folder` and a migrated database at `url`."""
+    """Return settings of a server with its data in `folder` and a migrated database at `url`."""
     return Settings(data_dir=folder, database=DatabaseSettings(url=url), **fields)
 
 
 @contextlib.asynccontextmanager
 async def opened(settings: Settings) -> AsyncIterator[Database]:
-    """The database of these settings."""
+    """Open the database of these settings."""
     database = await Database.open(settings.database_url)
     try:
         yield database
@@ -47,7 +47,7 @@ async def opened(settings: Settings) -> AsyncIterator[Database]:
 
 @contextlib.asynccontextmanager
 async def serving(settings: Settings, clock: TurnedClock, *, first_key: bool = False) -> AsyncIterator[Access]:
-    """One server's access, with a database connection of its own."""
+    """Start the access service of one server, with its own database connection."""
     async with opened(settings) as database:
         access = Access(database, settings, clock)
         await access.start(first_key=first_key)
@@ -58,7 +58,7 @@ async def serving(settings: Settings, clock: TurnedClock, *, first_key: bool = F
 
 
 async def until(holds: Callable[[], Awaitable[bool] | bool]) -> None:
-    """Wait until something holds; gives up after ten seconds."""
+    """Wait until a condition holds; fail after ten seconds."""
     async with asyncio.timeout(10):
         while True:
             answer = holds()

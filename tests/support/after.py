@@ -1,4 +1,4 @@
-"""What is looked at when the dust has settled: rows, files and audio of a data folder, with no server needed."""
+"""Reads rows, files and audio of a data folder without a server."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from storage.files.sweeper import Sweeper
 
 
 def rows(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-    """Rows of the database, read by another process's means; `?` stands for a value."""
+    """Return rows of the database, read with another connection; `?` stands for a value."""
     url = url_of(data_dir)
     if url is not None:
         with psycopg.connect(url) as shared:
@@ -38,7 +38,7 @@ def rows(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
 
 
 async def missing_files(data_dir: Path) -> list[str]:
-    """Blobs with a row and without a file."""
+    """Return the blobs with a row and without a file."""
     database = await Database.open(url_of(data_dir) or f"sqlite:///{data_dir / 'voxgate.db'}")
     try:
         return await Sweeper(database, AudioStore(data_dir / "audio")).audit()
@@ -47,7 +47,7 @@ async def missing_files(data_dir: Path) -> list[str]:
 
 
 def sound_of(job: dict[str, Any]) -> None:
-    """Decode a finished job's audio: it must be whole and as long as the job says."""
+    """Decode a finished job's audio; assert that it is whole and as long as the job says."""
     assert job["status"] == "COMPLETED", job.get("error", job)
     output = job["output"]
     samples, rate = soundfile.read(io.BytesIO(base64.b64decode(output["audio_base64"])), dtype="int16")
@@ -58,14 +58,14 @@ def sound_of(job: dict[str, Any]) -> None:
 
 
 def spoken(record: Path) -> list[tuple[str, int]]:
-    """What the scripted backend has begun to speak, from its record: (text, seed)."""
+    """Return the chunks the scripted backend has begun to speak, from its record: (text, seed)."""
     if not record.exists():
         return []
     return [tuple(msgspec.json.decode(line)) for line in record.read_bytes().splitlines()]
 
 
 def source_of(folder: Path, fields: dict[str, Any]) -> Source:
-    """Who speaks such a request, in the words of the keys of its takes."""
+    """Return the source (backend, voice and options) in the take keys of such a request."""
     gateway = Gateway(settings_of(folder))
     router = Router({hosted.name: hosted for hosted in gateway.engines}, None, lambda _tenant, _name: None)
     raw = msgspec.json.encode({"text": "Some words.", **fields})
@@ -73,5 +73,5 @@ def source_of(folder: Path, fields: dict[str, Any]) -> Source:
 
 
 def key_of(source: Source, text: str, seed: int) -> str:
-    """The key under which a chunk's take is kept."""
+    """Return the key of a chunk's take."""
     return take_key(source, text, None, seed)

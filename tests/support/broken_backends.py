@@ -1,4 +1,4 @@
-"""Backends that break one rule of the contract each, with the check that must find it."""
+"""Backends that each break one rule of the contract, with the check that must find it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A headless Chromium over its debugging pipe: no driver, no port, nothing downloaded."""
+"""Controls a headless Chromium over its debugging pipe, without driver, port or download."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _GUARD_S = 30.0
 
 
 class Browser:
-    """One page of a browser; what its console said is in `console`."""
+    """One page of a browser; `console` has the messages of its console."""
 
     def __init__(self, reader: asyncio.StreamReader, command: int) -> None:
         self._reader = reader
@@ -83,7 +83,7 @@ class Browser:
         await self.until("document.readyState === 'complete'")
 
     async def run(self, script: str) -> Any:
-        """The value of an expression in the page; promises are awaited."""
+        """Evaluate an expression in the page and return its value; promises are awaited."""
         answer = await self.call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
         if "exceptionDetails" in answer:
             raise RuntimeError(json.dumps(answer["exceptionDetails"]))
@@ -109,13 +109,13 @@ class Browser:
 
 @contextlib.asynccontextmanager
 async def browsing(profile: Path) -> AsyncIterator[Browser]:
-    """A browser with a new profile in this folder."""
+    """Run a browser with a new profile in this folder."""
     assert CHROMIUM is not None
     read_command, write_command = os.pipe()
     read_event, write_event = os.pipe()
 
     def hand_over() -> None:
-        # The pipe is expected at 3 and 4; move ours out of the way first, they may be there already.
+        # Chromium expects the pipe at 3 and 4; duplicate ours first, since they may have these numbers.
         one, two = os.dup(read_command), os.dup(write_event)
         os.dup2(one, 3)
         os.dup2(two, 4)

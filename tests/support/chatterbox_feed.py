@@ -1,4 +1,4 @@
-"""A feed as a worker's: chunks that come at given asks, and can be withdrawn."""
+"""A feed like a worker's: its chunks arrive at given calls of `take` and can be cancelled."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def chunk(
 
 
 class ListFeed:
-    """Gives its chunks in order, each not before so many asks; then it is closed.
+    """Delivers its chunks in order, each after a given number of calls of `take`; then it is closed.
 
     Args:
-        on_ask: called with the number of asks so far, for a test to cancel something.
+        on_ask: called with the number of calls so far, so that a test can cancel chunks.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ def spoken(events: Iterable[Event]) -> tuple[dict[int, Take], dict[int, ChunkFai
 
 
 def run(engine: Any, feed: ListFeed) -> tuple[dict[int, Take], dict[int, ChunkFailed]]:
-    """Speak all of a feed and end the engine."""
+    """Speak all chunks of a feed and close the engine."""
     try:
         return spoken(engine.synthesize(feed))
     finally:
@@ -69,7 +69,7 @@ def run(engine: Any, feed: ListFeed) -> tuple[dict[int, Take], dict[int, ChunkFa
 
 
 def assert_spoken(takes: dict[int, Take], alone: Any, numbers: Iterable[int]) -> None:
-    """There are takes of these numbers and no others, and they sound as they do alone."""
+    """Assert that there are takes of exactly these numbers, equal to the takes spoken alone."""
     numbers = list(numbers)
     assert sorted(takes) == sorted(numbers)
     for n in numbers:

@@ -1,4 +1,4 @@
-"""Chatterbox whose sound gives nothing away: only what its engine says can be found wrong with it."""
+"""Chatterbox whose takes pass the audio checks, so that only flaws reported by the engine are found."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.tiny import TinyChatterbox
 
 
 class LivelyChatterbox(TinyChatterbox):
-    """A random model hums at one level, which the gateway hears; this one's takes swell like syllables."""
+    """Takes that change in level like syllables; those of a random model have one level, which the checks find."""
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
         for event in super().synthesize(feed):

@@ -1,4 +1,4 @@
-"""Chatterbox that writes down what its engine is given."""
+"""Chatterbox that records the chunks its engine takes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchmarks.tiny import TinyChatterbox
 
 
 class RecordedChatterbox(TinyChatterbox):
-    """Appends the seed of every chunk it takes, a line each, to `record` in the model folder of its context."""
+    """Appends the seed of every chunk it takes, one per line, to `record` in the model folder of its context."""
 
     def synthesize(self, feed: Feed) -> Iterator[Event]:
         return super().synthesize(_Recorder(feed, self._context.model_dir / "record"))

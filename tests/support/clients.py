@@ -1,4 +1,4 @@
-"""Other people's clients, each in a program of its own that does what a test asks: one line of JSON each way."""
+"""Runs vendor clients, each in its own program; requests and results are one line of JSON each."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GUARD_S = 60.0
 
 
 class ClientError(Exception):
-    """What the client raised: the name of its class, and its words."""
+    """An error that the client raised: the name of its class, and its message."""
 
     def __init__(self, kind: str, words: str) -> None:
         super().__init__(f"{kind}: {words}")
@@ -44,7 +44,7 @@ class Driver:
         self._answers.put('{"kind": "Gone", "words": "the driver ended"}')
 
     def __call__(self, scenario: str, **arguments: Any) -> Any:
-        """What the scenario gives.
+        """Run a scenario and return its result.
 
         Raises:
             ClientError: the client raised.
@@ -59,14 +59,14 @@ class Driver:
 
 
 def tools_first(changes: Mapping[str, str]) -> dict[str, str]:
-    """An environment in which `node`, `jq` and `python` are those of the clients."""
+    """Return an environment in which `node`, `jq` and `python` are those of the clients."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("VOXGATE_", "RUNPOD_"))}
     return {**plain, "PATH": f"{CLIENTS / 'bin'}:{os.environ['PATH']}", **changes}
 
 
 @contextlib.contextmanager
 def driving(program: list[str], folder: Path, changes: Mapping[str, str]) -> Iterator[Driver]:
-    """A driver for the length of a `with`."""
+    """Run a driver until the end of the `with`."""
     process = subprocess.Popen(
         program,
         cwd=folder,

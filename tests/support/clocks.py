@@ -1,4 +1,4 @@
-"""Clocks that tests turn while a real gateway runs."""
+"""Clocks that tests change while a real gateway runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from gateway.clock import SystemClock
 
 
 class JumpyClock(SystemClock):
-    """The machine's clocks, and what somebody made of them."""
+    """The machine's clocks, with offsets that a test sets."""
 
     ahead_ms = 0
     ahead_s = 0.0

@@ -1,4 +1,4 @@
-"""The real command, run as a child process."""
+"""Runs the real command as a child process."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ class Served:
     log: list[str]
 
     def stop(self) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(_STOP_S)
 
 
 def environment(data_dir: Path, changes: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment of a command that must see no settings but the test's."""
+    """Return an environment for a command with no settings but the test's."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("VOXGATE_")}
     return {**plain, "VOXGATE_DATA_DIR": str(data_dir), **(changes or {})}
 
@@ -51,18 +51,18 @@ def environment(data_dir: Path, changes: Mapping[str, str] | None = None) -> dic
 def command(
     arguments: Sequence[str], folder: Path, changes: Mapping[str, str] | None = None, stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end in `folder`, with its data in `folder/data`."""
+    """Run a command to its end in `folder`, with its data in `folder/data`."""
     return forked(arguments, folder, environment(folder / "data", changes), stdin)
 
 
 def forked(
     arguments: Sequence[str], folder: Path, variables: Mapping[str, str], stdin: str | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run one command to its end, with these variables and no others.
+    """Run a command to its end, with only these variables in its environment.
 
-    It is forked from a process that has imported the command line and done nothing else: the imports are nine tenths
-    of most commands, and there are hundreds of them. `serving_command` starts Python as everybody does, and so does
-    this where Python is to import from elsewhere.
+    The command is forked from a process that has imported the command line and done nothing else: the imports take nine
+    tenths of the time of most commands, and tests run hundreds of them. A new Python is started, as in
+    `serving_command`, if PYTHONPATH is to be another one.
     """
     if variables.get("PYTHONPATH") != os.environ.get("PYTHONPATH"):
         return subprocess.run(
@@ -93,7 +93,7 @@ def _forks() -> ForkServerContext:
 
 
 def _run(arguments: list[str], folder: str, variables: dict[str, str], given: str, out: str, err: str) -> None:
-    """In the child: become the command."""
+    """Run the command in the forked child."""
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(variables)
@@ -110,7 +110,7 @@ def _text(file: IO[bytes]) -> str:
 
 @contextlib.contextmanager
 def serving_command(program: Sequence[str], folder: Path, changes: Mapping[str, str] | None = None) -> Iterator[Served]:
-    """`voxgate serve` on a free port until the end of the `with`."""
+    """Run `voxgate serve` on a free port until the end of the `with`."""
     data_dir = folder / "data"
     process = subprocess.Popen(
         [*program, "serve", "--port", "0"],

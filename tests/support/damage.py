@@ -1,4 +1,4 @@
-"""What disks and half restored backups do to files."""
+"""Damages files as disks and incomplete backups do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 def damage(file: Path, kind: str) -> bytes:
-    """Change a file's bytes in place; gives what it held."""
+    """Change a file's bytes in place; return the old bytes."""
     held = file.read_bytes()
     file.chmod(0o600)
     file.write_bytes(DAMAGES[kind](held))
@@ -22,5 +22,5 @@ def damage(file: Path, kind: str) -> bytes:
 
 
 def stored(folder: Path, pattern: str) -> list[Path]:
-    """The files of a data folder's audio store."""
+    """Return the files of a data folder's audio store."""
     return sorted((folder / "audio").glob(f"??/??/{pattern}"))

@@ -1,4 +1,4 @@
-"""Which kind of database the gateways of a test get: a SQLite file in their folder, or a PostgreSQL of their own."""
+"""Chooses the database of a test's gateways: a SQLite file in their folder, or a PostgreSQL database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _made: tuple[contextlib.ExitStack, dict[Path, str]] | None = None
 
 @contextlib.contextmanager
 def on(kind: str) -> Iterator[None]:
-    """While this lasts, `url_of` gives databases of this kind: `sqlite` or `postgresql`."""
+    """Make `url_of` return databases of this kind, `sqlite` or `postgresql`, until the end of the `with`."""
     global _made
     if kind == "sqlite":
         yield
@@ -27,7 +27,7 @@ def on(kind: str) -> Iterator[None]:
 
 
 def url_of(folder: Path) -> str | None:
-    """The PostgreSQL database, migrated, that belongs to a data folder; None: it has its own SQLite file."""
+    """Return the URL of a data folder's migrated PostgreSQL database; None if the folder has a SQLite file."""
     if _made is None:
         return None
     stack, urls = _made

@@ -1,4 +1,4 @@
-"""A small disk of one's own, which can be full or read-only; and what comes close for those who may not mount one."""
+"""Mounts a small disk that can be full or read-only, and simulates one for users without the right to mount."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Disk:
         self._files = path / "files"
 
     def fill(self, leave_bytes: int = 0) -> None:
-        """Leave no room, or hardly any."""
+        """Fill the disk; leave `leave_bytes` free."""
         if leave_bytes:
             self._filler.write_bytes(bytes(max(0, shutil.disk_usage(self.path).free - leave_bytes)))
             return
@@ -39,14 +39,14 @@ class Disk:
                     continue
 
     def fill_files(self) -> None:
-        """Leave bytes, but no inode for another file."""
+        """Use up the inodes; leave free bytes."""
         self._files.mkdir(exist_ok=True)
         with contextlib.suppress(OSError):
             for n in itertools.count():
                 (self._files / str(n)).touch()
 
     def clear(self) -> None:
-        """Make room again."""
+        """Remove the files that fill the disk."""
         self._filler.unlink(missing_ok=True)
         shutil.rmtree(self._files, ignore_errors=True)
 
@@ -59,8 +59,7 @@ class Disk:
 
 @contextmanager
 def disk(path: Path, size_mb: int = 8, files: int = 0) -> Iterator[Disk]:
-    """A disk mounted at `path`, with room for so many files, if a number is given; the test is skipped for those who
-    may not mount."""
+    """Mount a disk at `path`, with room for `files` files (0: no limit); skip the test without the right to mount."""
     path.mkdir(parents=True, exist_ok=True)
     options = f"size={size_mb}m" + (f",nr_inodes={files}" if files else "")
     mounted = os.geteuid() == 0 and (
@@ -71,18 +70,18 @@ def disk(path: Path, size_mb: int = 8, files: int = 0) -> Iterator[Disk]:
     try:
         yield Disk(path)
     finally:
-        # Lazily: a server that was killed a moment ago may still be letting go.
+        # A lazy unmount, since a server that was killed a moment ago may still have files open.
         subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
 
 
 def bound_by_modes() -> list[str]:
-    """What to begin a command with so that a folder's mode binds it: root passes modes over as long as it may."""
+    """Return a command prefix that drops the capability with which root ignores the modes of folders."""
     return ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"] if os.geteuid() == 0 else []
 
 
 @contextmanager
 def file_size_limit(pid: int, size_bytes: int) -> Iterator[None]:
-    """A process can write no file beyond this size: what a quota does, without the right to set one."""
+    """Limit the size of files a process can write, like a quota, without the right to set one."""
     limits = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
     try:
@@ -93,7 +92,7 @@ def file_size_limit(pid: int, size_bytes: int) -> Iterator[None]:
 
 @contextmanager
 def not_writable(folder: Path) -> Iterator[None]:
-    """Nobody whom modes bind can make, rename or remove a file in `folder` or below it."""
+    """Make `folder` and all folders in it read-only, for processes that obey modes."""
     folders = [folder, *(path for path in folder.rglob("*") if path.is_dir())]
     modes = [path.stat().st_mode for path in folders]
     for path in folders:
@@ -106,7 +105,7 @@ def not_writable(folder: Path) -> Iterator[None]:
 
 
 def without_hard_links() -> list[str]:
-    """What to begin a command with so that the system refuses it every hard link, as exFAT and many mounts do."""
+    """Return a command prefix with which the system refuses hard links, as exFAT and many mounts do."""
     return [sys.executable, "-c", _REFUSE_LINKS]
 
 
@@ -124,4 +123,4 @@ libc = ctypes.CDLL(None, use_errno=True)
 assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.c_char_p(program), 0, 0) == 0, ctypes.get_errno()
 os.execvp(sys.argv[1], sys.argv[1:])
 """
-"""A seccomp filter (Linux, no rights needed): link and linkat fail with EPERM, all else is allowed."""
+"""A seccomp filter (Linux, no special rights): link and linkat fail with EPERM, all other calls are allowed."""

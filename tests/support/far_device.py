@@ -1,4 +1,4 @@
-"""A device that is not the CPU and can be had anywhere: PyTorch's `meta`, whose tensors have shapes and no numbers."""
+"""A device that is not the CPU and exists everywhere: PyTorch's `meta`, whose tensors have shapes and no values."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SOUND = 5
 
 
 class Strict(TorchDispatchMode):
-    """Refuses what a GPU refuses, or waits for: tensors of two devices in one operator, but for copies and scalars.
+    """Refuses operators with tensors of two devices, except copies and scalars, as a GPU does.
 
     Attributes:
         sent: copies from the host to the device.
@@ -45,7 +45,7 @@ class Strict(TorchDispatchMode):
 
 
 class FarDraws:
-    """Draws nothing: there are no numbers there."""
+    """A random state that draws nothing, since `meta` tensors have no values."""
 
     generator = None
 
@@ -59,7 +59,7 @@ class FarDraws:
         return ()
 
     def restore(self, state: tuple[torch.Tensor, ...]) -> None:
-        """Nothing was drawn."""
+        """Do nothing."""
 
     @contextlib.contextmanager
     def lent(self) -> Iterator[None]:
@@ -67,7 +67,7 @@ class FarDraws:
 
 
 def sent_far(model: Any) -> Any:
-    """A copy of upstream's model on that device."""
+    """Return a copy of upstream's model on that device."""
     made = copy.copy(model)
     for name in ("t3", "s3gen", "ve", "conds"):
         setattr(made, name, copy.deepcopy(getattr(model, name)).to(device=FAR))

@@ -1,4 +1,4 @@
-"""How the cost of a piece of work grows with its text: CPU seconds, compared within one run only."""
+"""Measures how the CPU time of a function grows with its text; compare figures of one run only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def cpu_s(work: Callable[[], Any], goes: int = 2) -> float:
-    """CPU seconds of a piece of work in this thread; the quickest of its goes."""
+    """Return the CPU seconds of a function in this thread; the shortest of `goes` calls."""
     took = []
     for _ in range(goes):
         began = time.thread_time()
@@ -18,5 +18,5 @@ def cpu_s(work: Callable[[], Any], goes: int = 2) -> float:
 
 
 def growth(work: Callable[[str], Any], text: str) -> float:
-    """How many times as long twice the text takes."""
+    """Return the ratio of the CPU time for the doubled text to that for the text."""
     return cpu_s(lambda: work(text * 2)) / cpu_s(lambda: work(text))

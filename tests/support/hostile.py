@@ -1,4 +1,4 @@
-"""What callers send who mean harm, or whose programs are broken."""
+"""Input from hostile callers and broken programs."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 EXAMPLES = int(os.environ.get("VOXGATE_FUZZ_EXAMPLES", "0"))
-"""0: as quick as in every run; `make soak` raises it."""
+"""0 for a quick run; `make soak` raises it."""
 
 
 def examples(quick: int) -> settings:
-    """So many examples, more where somebody asks for it; the same ones every time in a quick run."""
+    """Return settings for `quick` examples, or EXAMPLES if that is more; a quick run always has the same ones."""
     return settings(
         max_examples=max(quick, EXAMPLES),
         deadline=None,
@@ -34,7 +34,7 @@ FRAGMENTS = (
     "e" + "\u0301" * 40, "\u0301", "\u0323" * 90, "Z\u0351\u036b\u0343", "ﬁ", "Å", "ß", "İ", "ǆ", "½", "²", "Ⅻ",
     "٣", "𝟙",
 )  # fmt: skip
-"""Pieces of text that have made something fail somewhere."""
+"""Pieces of text that have made some program fail."""
 
 texts: st.SearchStrategy[str] = st.lists(
     st.one_of(
@@ -45,7 +45,7 @@ texts: st.SearchStrategy[str] = st.lists(
     ),
     max_size=12,
 ).map("".join)
-"""Text of every script, lone surrogates and control characters included."""
+"""Text of all scripts, with lone surrogates and control characters."""
 
 numbers = st.one_of(
     st.integers(),
@@ -53,7 +53,7 @@ numbers = st.one_of(
     st.floats(),
     st.sampled_from([0, -1, 0.5, 2.0, 2**31, 2**53, 2**63 - 1, 2**63, 2**64, 10**300, 10**400]),
 )
-"""Numbers of every size, NaN and infinities too, which json.dumps writes as JavaScript has them."""
+"""Numbers of every size, with NaN and infinities, which json.dumps writes as in JavaScript."""
 
 values: st.SearchStrategy[Any] = st.recursive(
     st.one_of(st.none(), st.booleans(), numbers, texts),
@@ -71,7 +71,7 @@ inputs: st.SearchStrategy[dict[str, Any]] = st.builds(
     texts,
     st.dictionaries(st.sampled_from(KNOWN_KEYS) | texts, values, max_size=3),
 )
-"""Objects that are nearly an `input`."""
+"""Objects that are almost an `input`."""
 
 RAW_INPUTS = (
     b"", b"null", b"[]", b"{", b'{"text"', b'{"text":"a"}', b"\xff\xfe", b'{"text":"\xff"}', b'{"text":"a\x00b"}',
@@ -82,4 +82,4 @@ RAW_INPUTS = (
     b'\xef\xbb\xbf{"text":"a"}', b'{"text":"a",}', b'{"text":"a"} x', b'{"text":"' + b"k" * 4000 + b'"}',
     b'{"' + b"k" * 4000 + b'":1,"text":"a"}',
 )  # fmt: skip
-"""Bytes that are nearly the JSON of an `input`."""
+"""Bytes that are almost the JSON of an `input`."""

@@ -24,7 +24,7 @@ from gateway.engines.worker import WorkerSpec
 from storage.records import Lane
 
 GUARD_S = 60.0
-"""No test waits longer; none asserts on less."""
+"""Longest time a test waits; no test asserts on it."""
 
 
 def order(text: str = "A sentence to speak.", *, tenant: str = "anna", job: str = "job", index: int = 0, **rest: Any):
@@ -72,6 +72,6 @@ async def until(condition: Callable[[], object]) -> None:
 
 
 async def outcome(ticket) -> Any:
-    """The take, or the error a chunk ended with."""
+    """Return the take, or the error of the chunk."""
     async with asyncio.timeout(GUARD_S):
         return (await asyncio.gather(ticket.future, return_exceptions=True))[0]

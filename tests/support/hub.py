@@ -1,7 +1,7 @@
-"""A stand-in for the Hugging Face hub on loopback: what its library asks for, and what goes wrong there.
+"""A stand-in for the Hugging Face hub on loopback, with the errors of the real one.
 
-It serves one repository as the hub does: HEAD on /OWNER/NAME/resolve/REVISION/FILE says commit, size and content hash;
-big files are redirected to another path, which honours Range.
+It serves one repository like the hub: HEAD on /OWNER/NAME/resolve/REVISION/FILE returns commit, size and content hash;
+big files are redirected to another path, which supports Range.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ class Asked:
 
 @dataclass
 class Hub:
-    """The files it has and how it misbehaves.
+    """The files of the hub, and its faults.
 
     Attributes:
-        token: what a caller must bring; empty lets everybody in.
-        gone: files it does not have.
-        no_repo: whether it denies the repository.
-        broken: whether it answers everything with 503.
+        token: the token a caller must send; empty allows all callers.
+        gone: files that are missing.
+        no_repo: answer that the repository does not exist.
+        broken: answer everything with 503.
         cut_after: bytes of a file after which the connection ends, once for each entry.
-        short: bytes of a file that it ever sends, whatever it announces.
-        changed: files that come with other bytes than announced.
-        gate: files it sends only once the event is set.
+        short: bytes of a file that are sent, less than announced.
+        changed: files that are sent with other bytes than announced.
+        gate: files that are sent only after the event is set.
     """
 
     folder: Path
@@ -58,18 +58,18 @@ class Hub:
     asked: list[Asked] = field(default_factory=list)
 
     def heal(self) -> None:
-        """Nothing is wrong any more; whatever token is brought is fine."""
+        """Remove all faults, and accept any token."""
         self.token, self.no_repo, self.broken = "", False, False
         for wrong in (self.gone, self.cut_after, self.short, self.changed):
             wrong.clear()
 
     def ranges(self, name: str) -> list[str]:
-        """The Range of each download of a file, "" for the whole."""
+        """Return the Range of each download of a file, "" for the whole file."""
         return [one.range for one in self.asked if one.method == "GET" and one.path.endswith(f"/{name}")]
 
 
 def _etag(data: bytes, big: bool) -> str:
-    """The hub names big files by SHA-256 and small ones as git does."""
+    """Return the ETag: SHA-256 for big files, git's hash for small ones."""
     if big:
         return hashlib.sha256(data).hexdigest()
     return hashlib.sha1(f"blob {len(data)}\0".encode() + data).hexdigest()
@@ -80,7 +80,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def log_message(self, *_: object) -> None:
-        """Quiet."""
+        """Log nothing."""
 
     def do_HEAD(self) -> None:
         self._answer(with_body=False)
@@ -154,7 +154,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 @contextmanager
 def hub_of(folder: Path) -> Iterator[Hub]:
-    """A hub that has the files of `folder`, on a free port of loopback."""
+    """Run a hub with the files of `folder`, on a free port of loopback."""
     hub = Hub(folder)
     handler = type("Handler", (_Handler,), {"hub": hub})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)

@@ -1,4 +1,4 @@
-"""Jobs in every state, brought about through plain HTTP for a client to meet."""
+"""Makes jobs in every state over plain HTTP, for tests of clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GUARD_S = 60.0
 
 
 def until(http: httpx.Client, endpoint: str, job_id: str, *states: str) -> dict[str, Any]:
-    """The job, once it is in one of these states."""
+    """Wait until the job is in one of these states, and return it."""
     end = time.monotonic() + GUARD_S
     while (job := http.get(f"/{endpoint}/status/{job_id}").json())["status"] not in states:
         assert time.monotonic() < end, job
@@ -22,14 +22,14 @@ def until(http: httpx.Client, endpoint: str, job_id: str, *states: str) -> dict[
 
 
 def submit(http: httpx.Client, endpoint: str, **envelope: Any) -> str:
-    """A job; its id."""
+    """Submit a job and return its id."""
     answer = http.post(f"/{endpoint}/run", json=envelope)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["id"])
 
 
 def brought_to(http: httpx.Client, endpoint: str, state: str) -> str:
-    """A job that ended in this state; its id."""
+    """Make a job that ends in this state; return its id."""
     wanted: dict[str, Any] = {"text": f"{TEXT} {state}"}
     if state == "FAILED":
         wanted["options"] = {"fail": "as it was asked to"}
@@ -45,7 +45,7 @@ def brought_to(http: httpx.Client, endpoint: str, state: str) -> str:
 
 
 def queued(http: httpx.Client, endpoint: str, waiting: int) -> tuple[list[str], list[str]]:
-    """Two jobs that run and `waiting` that wait behind them; the server runs two at a time."""
+    """Submit two jobs that run and `waiting` jobs that wait; the server runs two at a time."""
     running = [submit(http, endpoint, input={"text": f"{endpoint} runs {n}", **SLOW}) for n in range(2)]
     for job_id in running:
         until(http, endpoint, job_id, "IN_PROGRESS")
@@ -53,6 +53,6 @@ def queued(http: httpx.Client, endpoint: str, waiting: int) -> tuple[list[str], 
 
 
 def stop(http: httpx.Client, endpoint: str, job_ids: list[str]) -> None:
-    """End what is left."""
+    """Cancel the jobs that still run or wait."""
     for job_id in job_ids:
         http.post(f"/{endpoint}/cancel/{job_id}")

@@ -1,7 +1,7 @@
-"""A store with a million rows of each kind: jobs (100,000 of them waiting), events, cache entries, takes, blobs.
+"""Makes a database with a million rows of each kind: jobs (100,000 waiting), events, cache entries, takes, blobs.
 
-The rows are made by the database itself, without triggers, and the indexes after them: all of it takes some twenty
-seconds. The files of the blobs do not exist.
+The database itself makes the rows, without triggers, and the indexes after them; this takes about twenty seconds. The
+files of the blobs do not exist.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ from storage.db import migrate
 from storage.db.database import parse_url
 
 ROWS = 1_000_000
-"""Of each kind."""
+"""Rows of each kind."""
 WAITING = 100_000
 RUNNING = 16
 TENANTS = (*("flood",) * 6, "guest-1", "guest-2", "guest-3", "guest-4")
-"""Those of ten jobs in a row."""
+"""The tenants of ten successive jobs."""
 ENDPOINTS = ("default", "narrator", "news")
 BACKENDS = ("hibari", "chatterbox", "google")
 STEP_MS = 500
-"""Between one job and the next; the last one came at START_MS."""
+"""Time between two jobs; the last one was submitted at START_MS."""
 KEEP_MS = 7 * 86_400_000
-"""For so long a finished job is kept, from its submission."""
+"""Time that a finished job is kept, from its submission."""
 
-_SQLITE_IN_A_HURRY = (
+_FAST_SQLITE = (
     "PRAGMA journal_mode = OFF", "PRAGMA synchronous = OFF", "PRAGMA foreign_keys = OFF",
     "PRAGMA cache_size = -400000", "PRAGMA temp_store = MEMORY",
 )  # fmt: skip
-_POSTGRESQL_IN_A_HURRY = (
+_FAST_POSTGRESQL = (
     "SET session_replication_role = replica", "SET maintenance_work_mem = '256MB'", "SET synchronous_commit = off",
 )  # fmt: skip
 _ONLY = {"webhook_deliveries": "i < :rows - :waiting AND i % 10 = 3"}
-"""Which rows there are, where not all of them."""
+"""Conditions for tables that do not have all rows."""
 _INDEXES = {
     "sqlite": "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND tbl_name = :table",
     "postgresql": (
@@ -55,12 +55,12 @@ _INDEXES = {
 
 
 def fill(url: str, rows: int = ROWS, waiting: int = WAITING) -> None:
-    """Put `rows` rows of each kind into the empty database of this URL, whatever revision its schema is of.
+    """Put `rows` rows of each kind into the empty database of this URL; its schema may have any revision.
 
-    Jobs, the oldest first, are COMPLETED but for every 50th, which FAILED (retried once); the last `waiting` wait,
-    but for a few that run. Every 20th waiting job follows its neighbour. Every job has an event, every entry and every
-    take has a blob, and so has every COMPLETED job: that of its entry. A tenth of the finished jobs told a webhook.
-    Last use is in no order.
+    Jobs, the oldest first, are COMPLETED, except every 50th, which is FAILED (retried once); the last `waiting` are
+    queued, except a few that run. Every 20th waiting job follows its neighbour. Every job has an event; every entry and
+    every take has a blob; every COMPLETED job has the blob of its entry. A tenth of the finished jobs have a webhook.
+    Times of last use are in no order.
     """
     parsed = parse_url(url)
     sqlite = parsed.get_backend_name() == "sqlite"
@@ -76,7 +76,7 @@ def fill(url: str, rows: int = ROWS, waiting: int = WAITING) -> None:
             known = {column["name"] for column in inspect(connection).get_columns(table)}
             columns = {name: value for name, value in values.items() if name in known}
             made = f"{numbers} SELECT {', '.join(columns.values())} FROM n WHERE {_ONLY.get(table, 'i >= 0')}"
-            if not sqlite:  # a table that begins in this transaction is not written into the log, too
+            if not sqlite:  # rows of a table truncated in the same transaction are not written to the log
                 connection.exec_driver_sql(f"BEGIN; TRUNCATE {table} CASCADE")
             connection.execute(text(f"INSERT INTO {table} ({', '.join(columns)}) {made}"), given)
             if not sqlite:
@@ -92,10 +92,10 @@ def fill(url: str, rows: int = ROWS, waiting: int = WAITING) -> None:
 
 
 def _values(sqlite: bool) -> dict[str, dict[str, str]]:
-    """For each table its columns, and how each is made of a row's number `i`."""
+    """Return the columns of each table, with the expression that makes each from a row's number `i`."""
 
     def of(names: tuple[str, ...], number: str) -> str:
-        """One of the names, by a number; the last where there are fewer."""
+        """Return SQL for one of the names, by a number; the last one if the number is larger."""
         cases = " ".join(f"WHEN {n} THEN '{name}'" for n, name in enumerate(names[:-1]))
         return f"CASE {number} {cases} ELSE '{names[-1]}' END"
 
@@ -105,7 +105,7 @@ def _values(sqlite: bool) -> dict[str, dict[str, str]]:
         return f"lpad(to_hex(CAST({number} AS bigint)), {digits}, '0')"
 
     def digest(kind: int, number: str = "i") -> str:
-        """64 hex digits; neighbours are neighbours, as nothing depends on that but the time this takes."""
+        """Return SQL for 64 hex digits; in the order of the numbers, which is faster and changes nothing else."""
         return f"'{kind:02x}' || {hex_(number, 8)} || '{'5eed' * 13}00'"
 
     at = f"(:start - (:rows - 1 - i) * {STEP_MS})"
@@ -170,9 +170,9 @@ def _values(sqlite: bool) -> dict[str, dict[str, str]]:
 
 @contextlib.contextmanager
 def _without_indexes(connection: Connection) -> Iterator[None]:
-    """While this lasts there are no indexes but those of primary keys, no foreign keys and no triggers."""
+    """Remove the indexes (except of primary keys), foreign keys and triggers until the end of the `with`."""
     dialect = connection.dialect.name
-    for hurry in _SQLITE_IN_A_HURRY if dialect == "sqlite" else _POSTGRESQL_IN_A_HURRY:
+    for hurry in _FAST_SQLITE if dialect == "sqlite" else _FAST_POSTGRESQL:
         connection.exec_driver_sql(hurry)
     tables = tuple(_values(dialect == "sqlite"))
     indexes = [row for table in tables for row in connection.execute(text(_INDEXES[dialect]), {"table": table}).all()]
@@ -190,7 +190,7 @@ def _without_indexes(connection: Connection) -> Iterator[None]:
 
 @functools.cache
 def _on_postgresql() -> str:
-    """The name of a large database to copy; one for each process, as each has its own server."""
+    """Return the name of a large database to copy; there is one for each process, since each has its own server."""
     server = the_server()
     name = server.create()
     migrate.upgrade(server.url(name))
@@ -200,7 +200,7 @@ def _on_postgresql() -> str:
 
 @contextlib.contextmanager
 def large_postgresql() -> Iterator[str]:
-    """The URL of a large PostgreSQL database of one's own."""
+    """Return the URL of a new large PostgreSQL database."""
     template, server = _on_postgresql(), the_server()
     name = server.create(f"{template} STRATEGY FILE_COPY")
     try:
@@ -210,10 +210,10 @@ def large_postgresql() -> Iterator[str]:
 
 
 def large_sqlite(shared: Path) -> Path:
-    """The file of a large SQLite database, for reading and copying only.
+    """Return the file of a large SQLite database, for reading and copying only.
 
     Args:
-        shared: a folder that all processes of a test run have in common: the first one that asks makes the file.
+        shared: a folder that all processes of a test run share; the first caller makes the file.
     """
     finished = shared / "large.db"
     with (shared / "large.lock").open("w") as lock:
@@ -229,7 +229,7 @@ def large_sqlite(shared: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that all processes of this test run have in common; the last one that uses it removes it."""
+    """Return a folder that all processes of this test run share; the last user removes it."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
     folder.mkdir(parents=True, exist_ok=True)
@@ -244,7 +244,7 @@ def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session", params=("sqlite", "postgresql"))
 def large_url(request: pytest.FixtureRequest, shared_folder: Path) -> str:
-    """The large database, for tests that change nothing. Every test that asks for it runs on both kinds."""
+    """Return the large database, for tests that only read. Every test with this fixture runs on both kinds."""
     if request.param == "postgresql":
         return the_server().url(_on_postgresql())
     return f"sqlite:///{large_sqlite(shared_folder)}"
@@ -254,7 +254,7 @@ def large_url(request: pytest.FixtureRequest, shared_folder: Path) -> str:
 def large_copy(
     request: pytest.FixtureRequest, shared_folder: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[str]:
-    """A large database that the tests of one file have for themselves, on both kinds."""
+    """Return a large database for the tests of one file, on both kinds."""
     if request.param == "postgresql":
         with large_postgresql() as url:
             yield url

@@ -1,4 +1,4 @@
-"""The lines that a server in this process logs, read as a machine reads them."""
+"""Reads the log lines of a server in this process as JSON."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from gateway.settings.logs import setup_logs
 
 
 class Lines:
-    """What was logged so far."""
+    """The lines that were logged so far."""
 
     def __init__(self, stream: io.StringIO) -> None:
         self._stream = stream
 
     def of(self, *events: str) -> list[dict[str, Any]]:
-        """The lines of these events, in their order; of all without any."""
+        """Return the lines of these events in order; of all events if none is given."""
         lines = [json.loads(line) for line in self._stream.getvalue().splitlines()]
         return [line for line in lines if not events or line["event"] in events]
 
 
 @contextmanager
 def logged(level: str = "info") -> Iterator[Lines]:
-    """While this lasts, lines from this level up are kept instead of written."""
+    """Collect lines of this level and above, instead of writing them, until the end of the `with`."""
     root = logging.getLogger()
     handlers, before = root.handlers, root.level
     stream = io.StringIO()

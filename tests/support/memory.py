@@ -32,7 +32,7 @@ ENDPOINTS = ("default", "70sq2akye030kh")
 
 
 class Caller(msgspec.Struct, frozen=True):
-    """Who holds a key."""
+    """The owner of a key."""
 
     key_id: str
     tenant: str
@@ -40,7 +40,7 @@ class Caller(msgspec.Struct, frozen=True):
 
 
 class MemoryAccess:
-    """Keys in a dict; a limit that tests set."""
+    """An access service with keys in a dict and a limit that tests set."""
 
     def __init__(self) -> None:
         self.keys = {
@@ -72,11 +72,11 @@ class MemoryAccess:
         return True
 
     def enter(self, principal: Caller, endpoint_id: str, verb: str) -> None:
-        """Nothing is limited in number."""
+        """Do nothing: the number of requests is not limited."""
 
 
 class MemoryJobs:
-    """Jobs in a dict. `text` decides: `say slow` stays queued, `fail` fails, anything else is spoken at once."""
+    """A job service with jobs in a dict: text `say slow` stays queued, `fail` fails, all else is spoken at once."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, tuple[str, str, JobView]] = {}
@@ -183,7 +183,7 @@ class MemoryJobs:
 
 
 class MemoryGateway:
-    """What `build_app` needs, in memory."""
+    """The gateway that `build_app` needs, in memory."""
 
     def __init__(self, settings: Settings, audio_dir: Path) -> None:
         self.settings = settings
@@ -208,7 +208,7 @@ class MemoryGateway:
         return {"database": "ok"}
 
     def record(self, audio: bytes) -> str:
-        """Store audio; its address."""
+        """Store audio and return its URL."""
         name = hashlib.sha256(audio).hexdigest() + ".mp3"
         (self.jobs.audio_dir / name).write_bytes(audio)
         return self.signer.signed(f"/audio/{name}", 60)

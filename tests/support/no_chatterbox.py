@@ -1,4 +1,4 @@
-"""Chatterbox's backend as it is where its package is not, whatever is installed here."""
+"""Makes Chatterbox's package look not installed, even if it is."""
 
 from __future__ import annotations
 
@@ -9,5 +9,5 @@ from backends.chatterbox import backend as module
 
 @pytest.fixture
 def no_chatterbox(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its package is not installed."""
+    """Hide Chatterbox's package."""
     monkeypatch.setattr(module, "DISTRIBUTIONS", ("no-such-chatterbox",))

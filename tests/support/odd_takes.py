@@ -1,4 +1,4 @@
-"""A backend whose takes of texts with "odd" in them are none that could be sent."""
+"""A backend whose takes cannot be sent if the text contains "odd"."""
 
 from __future__ import annotations
 

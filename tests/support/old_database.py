@@ -1,4 +1,4 @@
-"""A database as the first release made it, with rows in every table."""
+"""Makes a database of the first release, with rows in every table."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from storage.records import JobState
 
 FIRST = "0001"
 ROWS = 12
-"""In each table; a multiple of the number of states."""
+"""Rows in each table; a multiple of the number of states."""
 Rows = dict[str, list[dict[str, Any]]]
 
 _SPECIAL = {
@@ -34,7 +34,7 @@ def make_old(url: str) -> None:
 
 
 def fill_every_table(url: str) -> None:
-    """Put rows into every table there is, whatever its columns are: each row refers to others where it can."""
+    """Put rows into every table, with any columns; foreign keys refer to other rows."""
     engine = make_engine(parse_url(url), write=True)
     with engine.begin() as connection:
         for table in _tables(connection).sorted_tables:
@@ -44,7 +44,7 @@ def fill_every_table(url: str) -> None:
 
 
 def rows_of(url: str) -> Rows:
-    """Every row of every table, but for the revision."""
+    """Return every row of every table, except the revision."""
     engine = make_engine(parse_url(url), write=False)
     with engine.connect() as connection:
         rows = {
@@ -69,7 +69,7 @@ def _row(table: sa.Table, n: int) -> dict[str, Any]:
 
 
 def _value(table: sa.Table, column: sa.Column[Any], n: int) -> Any:
-    """The n-th value of a column; that of the row it refers to where it is a foreign key."""
+    """Return the n-th value of a column; for a foreign key the value of the n-th row it refers to."""
     if column.foreign_keys:
         (key,) = column.foreign_keys
         return _value(key.column.table, key.column, n)

@@ -1,4 +1,4 @@
-"""How much memory a process held at most, from the kernel's own count."""
+"""Measures the peak memory of a process, as the kernel counts it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MB = 1_000_000
 
 
 def children(words: str) -> list[int]:
-    """Processes that this one started, with these words in their command line."""
+    """Return the ids of this process's children that have these words in their command line."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
@@ -23,16 +23,16 @@ def children(words: str) -> list[int]:
 
 
 class Peak:
-    """What a process held at most since this was made, above what it held then."""
+    """The rise of a process's peak memory since this object was made."""
 
     def __init__(self, pid: int) -> None:
         self._folder = Path("/proc") / str(pid)
-        (self._folder / "clear_refs").write_text("5")  # the high-water mark begins anew
+        (self._folder / "clear_refs").write_text("5")  # reset the high-water mark
         self._before = self._kilobytes("VmRSS")
 
     @property
     def rise_bytes(self) -> int:
-        """Bytes."""
+        """Return the rise in bytes."""
         return 1024 * (self._kilobytes("VmHWM") - self._before)
 
     def _kilobytes(self, name: str) -> int:
@@ -41,6 +41,6 @@ class Peak:
 
 
 def peak_bytes(pid: int) -> int:
-    """What a process has held at most since it began."""
+    """Return the peak memory of a process since it started, in bytes."""
     lines = (Path("/proc") / str(pid) / "status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:"))

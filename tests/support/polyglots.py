@@ -1,4 +1,4 @@
-"""Scripted backends that speak other languages under other settings; one of them is not installed."""
+"""Scripted backends that speak other languages with other settings; one of them is not installed."""
 
 from __future__ import annotations
 

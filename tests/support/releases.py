@@ -1,4 +1,4 @@
-"""Releases that are not made yet: this one with more migrations, for what happens when somebody upgrades."""
+"""Makes future releases: this one with more migrations, for tests of upgrades."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ def upgrade():
 
 
 def next_release(folder: Path, revision: str, statements: Sequence[str]) -> dict[str, str]:
-    """The environment in which the command is of a release whose schema goes one step further.
+    """Return an environment in which the command belongs to a release with one more migration.
 
     Args:
-        folder: where its migrations are put.
-        revision: what it calls that step.
-        statements: the SQL of it.
+        folder: for its migrations.
+        revision: the id of the migration.
+        statements: the SQL of the migration.
     """
     copy = folder / "migrations"
     shutil.copytree(Path(migrations.__path__[0]), copy, ignore=shutil.ignore_patterns("__pycache__"))

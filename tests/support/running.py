@@ -1,4 +1,4 @@
-"""A whole gateway in the loop of the test, behind a real uvicorn, with a client that holds its key."""
+"""Runs a whole gateway in the test's event loop, behind a real uvicorn, with a client that has its key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KEY = "a-key-of-the-tests"
 
 
 class Caller:
-    """Speaks to one endpoint of a running gateway."""
+    """A client of one endpoint of a running gateway."""
 
     def __init__(self, gateway: Gateway, http: httpx.AsyncClient, endpoint: str = "tests") -> None:
         self.gateway = gateway
@@ -38,14 +38,14 @@ class Caller:
         return await self.http.post(f"/v2/{self.endpoint}/{verb}", json=body, **kwargs)
 
     async def run(self, text: str, **fields: Any) -> str:
-        """Submit a job; its id."""
+        """Submit a job and return its id."""
         envelope = {k: fields.pop(k) for k in ("policy", "webhook") if k in fields}
         answer = await self.post("run", {"input": {"text": text, **fields}, **envelope})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
     async def say(self, text: str, **fields: Any) -> dict[str, Any]:
-        """Speak and wait; the final job."""
+        """Submit a job, wait, and return the final job."""
         answer = await self.post("runsync", {"input": {"text": text, **fields}}, timeout=120)
         assert answer.status_code == 200, answer.text
         return dict(answer.json())
@@ -56,7 +56,7 @@ class Caller:
         return dict(answer.json())
 
     async def until(self, job_id: str, *states: str, within_s: float = 60.0) -> dict[str, Any]:
-        """The job once it is in one of these states; without any, once it is final."""
+        """Wait until the job is in one of these states (in a final one if none is given), and return it."""
         wanted = set(states) or {"COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"}
         end = time.monotonic() + within_s
         while True:
@@ -69,7 +69,7 @@ class Caller:
 
 
 def settings_of(folder: Path, **fields: Any) -> Settings:
-    """Settings of a migrated gateway in `folder`; the scripted backend unless other plugins are named."""
+    """Return settings of a migrated gateway in `folder`, with the scripted backend unless `plugins` is given."""
     fields = {"plugins": ("scripted",), "api_key": KEY, "data_dir": folder, **fields}
     url = url_of(folder)
     if url is not None:
@@ -83,7 +83,7 @@ def settings_of(folder: Path, **fields: Any) -> Settings:
 
 @asynccontextmanager
 async def running(folder: Path, clock: Clock | None = None, **fields: Any) -> AsyncIterator[Caller]:
-    """A gateway with these settings, and its caller."""
+    """Run a gateway with these settings, and return its caller."""
     gateway = Gateway(settings_of(folder, **fields), clock)
     async with (
         serving(build_app(gateway, SURFACES)) as url,
@@ -93,7 +93,7 @@ async def running(folder: Path, clock: Clock | None = None, **fields: Any) -> As
 
 
 def pcm_of(job: dict[str, Any]) -> tuple[np.ndarray, int]:
-    """Samples and rate of a finished job's inline audio."""
+    """Return samples and rate of a finished job's inline audio."""
     assert job["status"] == "COMPLETED", job
     data = base64.b64decode(job["output"]["audio_base64"])
     samples, rate = soundfile.read(io.BytesIO(data), dtype="int16")

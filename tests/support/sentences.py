@@ -1,4 +1,4 @@
-"""Good texts of every kind a voice meets: prose, single words, figures, lists, refrains, names, long chunks."""
+"""Texts of every kind: prose, single words, figures, lists, refrains, names, long chunks."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SENTENCES = (
     "Chapter Two",
     "One, two, three.",
     "OK.",
-    # What repeats itself by right.
+    # Texts with repetitions.
     "No, no, no, no, no.",
     "Row, row, row your boat, gently down the stream.",
     "Ha ha ha ha ha, very funny.",

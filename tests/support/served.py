@@ -1,4 +1,4 @@
-"""`voxgate serve` as processes of their own, on one data folder, for tests in which a server has to die."""
+"""Runs `voxgate serve` as processes on one data folder, for tests in which a server must die."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ GUARD_S = 60.0
 
 
 class Served:
-    """One server process and a caller that speaks to it. Signals go to its pid and to nothing else."""
+    """One server process and a caller of it. Signals go to its pid only."""
 
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self.process = process
@@ -34,7 +34,7 @@ class Served:
     @property
     def caller(self) -> Caller:
         assert self.http is not None, self.log.read_text()
-        return Caller(None, self.http)  # type: ignore[arg-type] # nothing of it is in this process
+        return Caller(None, self.http)  # type: ignore[arg-type] # the gateway is in another process
 
     async def announced(self) -> Served:
         """Wait until it answers."""
@@ -48,11 +48,11 @@ class Served:
         return self
 
     def words(self) -> list[str]:
-        """Lines it printed for people."""
+        """Return the lines it printed for people."""
         return [line + "\n" for line in self.log.with_suffix(".out").read_text().split("\n")[:-1]]
 
     def memory_mb(self, field: str = "VmRSS") -> float:
-        """Memory of the server process as /proc has it, its engine workers not counted; `VmHWM` is its peak."""
+        """Return the memory of the server process in MB, from /proc, without its workers; `VmHWM` is the peak."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.split(f"{field}:")[1].split()[0]) / 1024
 
@@ -61,17 +61,17 @@ class Served:
             os.kill(self.process.pid, number)
 
     async def ended(self) -> int:
-        """Its exit code, once it has one."""
+        """Wait until it has ended and return its exit code."""
         return await asyncio.wait_for(asyncio.to_thread(self.process.wait), GUARD_S)
 
     async def kill(self) -> None:
-        """`kill -9`."""
+        """Kill it with SIGKILL."""
         self.send(signal.SIGKILL)
         await self.ended()
         await self.hang_up()
 
     async def stop(self) -> int:
-        """As an operator stops it; its exit code."""
+        """Stop it as an operator does and return its exit code."""
         self.send(signal.SIGCONT)
         self.send(signal.SIGTERM)
         code = await self.ended()
@@ -90,7 +90,7 @@ class Site:
         self.folder = folder
         self.settings = settings
         self.prefix: list[str] = []
-        """What the commands of its servers begin with."""
+        """Prefix of the commands of its servers."""
         self.started: list[Served] = []
         self._numbers = itertools.count(1)
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class Site:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What its servers and commands find in their environment: none of ours."""
+        """Return the environment of its servers and commands, without the test's own variables."""
         kept = {
             name: os.environ[name] for name in ("PATH", "HOME", "LANG", "TMPDIR", "PYTHONPATH") if name in os.environ
         }
@@ -140,7 +140,7 @@ class Site:
 
 @asynccontextmanager
 async def site(folder: Path, **settings: Any) -> AsyncIterator[Site]:
-    """A data folder whose servers end with the block."""
+    """Return a data folder whose servers are stopped at the end of the block."""
     found = Site(folder, **settings)
     try:
         yield found

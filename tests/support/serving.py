@@ -1,4 +1,4 @@
-"""A real uvicorn on a free loopback port, in the loop of the test."""
+"""Runs a real uvicorn on a free loopback port, in the test's event loop."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from gateway.cli.commands.serve import UNSENT_BYTES
 
 @asynccontextmanager
 async def serving(app: Observed, connection: type[Connection] = Connection) -> AsyncIterator[str]:
-    """The base URL of a server that runs while the block does, with the connections of `voxgate serve`."""
-    # The protocol is named: asyncio turns Nagle's algorithm off only where it is, and with it an answer takes 40 ms.
+    """Run a server until the end of the block, with the connections of `voxgate serve`; yield its base URL."""
+    # The protocol is given, since asyncio disables Nagle's algorithm only then, and with it an answer takes 40 ms.
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)  # as `voxgate serve`
     listener.bind(("127.0.0.1", 0))
@@ -30,7 +30,7 @@ async def serving(app: Observed, connection: type[Connection] = Connection) -> A
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_keep_alive=75,  # as `voxgate serve`: a client must not meet a connection that is just being closed
+        timeout_keep_alive=75,  # as `voxgate serve`: clients must not use a connection while it is closed
     )
     server = uvicorn.Server(config)
     task = asyncio.create_task(server.serve(sockets=[listener]))

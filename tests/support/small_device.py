@@ -1,4 +1,4 @@
-"""A backend whose device has room for one worker."""
+"""A backend with a device that has room for one worker."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from backends.interface import BackendUnavailable
 from backends.testing.scripted import ScriptedBackend
 
 VARIABLE = "SMALL_DEVICE"
-"""Names the file that stands for the device; it is there while the device is taken."""
+"""Variable with the path of the file that stands for the device; the file exists while the device is in use."""
 
 
 class SmallDeviceBackend(ScriptedBackend):

@@ -1,4 +1,4 @@
-"""Requests as bytes on plain sockets, for what no HTTP client would send."""
+"""Sends requests as bytes on plain sockets, for requests that no HTTP client sends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ KEYED = f"Authorization: Bearer {KEY}".encode()
 async def connected(
     caller: Caller, receives: int | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection; `receives` bytes are all its system takes of what nobody reads."""
+    """Open a connection; the system buffers `receives` bytes that are not read."""
     where = urlsplit(str(caller.http.base_url))
     sock = socket.socket()
     if receives is not None:
@@ -37,14 +37,14 @@ async def connected(
 
 
 async def answer_of(reader: asyncio.StreamReader) -> tuple[int, dict[str, str], Any]:
-    """Status, headers and JSON of the next answer."""
+    """Return status, headers and JSON of the next answer."""
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
     headers = {n.lower(): v for n, _, v in (line.partition(": ") for line in head.split("\r\n")[1:]) if n}
     return int(head.split()[1]), headers, json.loads(await reader.readexactly(int(headers["content-length"])))
 
 
 async def sent(caller: Caller, *pieces: bytes) -> tuple[int, Any]:
-    """Status and JSON of the answer to what comes in these pieces, each a packet of its own."""
+    """Send these pieces, each in its own packet; return status and JSON of the answer."""
     async with connected(caller) as (reader, writer):
         for n, piece in enumerate(pieces):
             if n:
@@ -55,7 +55,7 @@ async def sent(caller: Caller, *pieces: bytes) -> tuple[int, Any]:
 
 
 def ways(request: bytes) -> list[tuple[bytes, ...]]:
-    """The same request as one packet, which the fast lane may answer, and with its last byte late."""
+    """Return the request as one packet, which the fast lane may answer, and with its last byte in a second packet."""
     return [(request,), (request[:-1], request[-1:])]
 
 
@@ -65,7 +65,7 @@ def posted(*headers: bytes, path: bytes = b"/runsync", body: bytes = BODY) -> by
 
 
 def in_chunks(body: bytes) -> bytes:
-    """A body as one chunk and the last one, up to where trailers begin."""
+    """Return a body as one chunk and the last chunk, without trailers."""
     return b"%x\r\n%b\r\n0\r\n" % (len(body), body)
 
 

@@ -1,4 +1,4 @@
-"""What tests of storage build their world with: a migrated database, a clock they turn, jobs."""
+"""Factories for tests of storage: a migrated database, a clock that is set by hand, jobs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOUR_MS = 3_600_000
 
 
 class HandClock:
-    """Both clocks stand still until a test turns them."""
+    """A clock whose times change only when a test calls `turn`."""
 
     def __init__(self, now_ms: int = START_MS) -> None:
         self.wall_ms = now_ms
@@ -49,14 +49,14 @@ class HandClock:
 
 @functools.cache
 def _template() -> tempfile.TemporaryDirectory[str]:
-    """A migrated database to copy; goes with the process."""
+    """Return the folder of a migrated database to copy; it is removed when the process ends."""
     folder = tempfile.TemporaryDirectory(prefix="voxgate-test-")
     migrate.upgrade(f"sqlite:///{folder.name}/template.db")
     return folder
 
 
 def new_database_url(folder: Path) -> str:
-    """A migrated SQLite database of its own."""
+    """Return the URL of a new migrated SQLite database."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "voxgate.db"
     shutil.copyfile(Path(_template().name) / "template.db", path)
@@ -65,7 +65,7 @@ def new_database_url(folder: Path) -> str:
 
 @pytest.fixture(params=("sqlite", "postgresql"))
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A migrated database of the test's own. Every test that asks for it runs on both kinds."""
+    """Return the URL of a new migrated database. Every test with this fixture runs on both kinds."""
     if request.param == "sqlite":
         yield new_database_url(tmp_path)
     else:
@@ -74,13 +74,13 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
 
 
 on_sqlite = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-"""For tests of what only SQLite has: its file, its locks, its settings."""
+"""Mark of tests that need SQLite: its file, its locks, its settings."""
 on_postgresql = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
 @contextlib.asynccontextmanager
 async def opened(url: str, **options: Any) -> AsyncIterator[Database]:
-    """The database at `url`."""
+    """Open the database at `url`."""
     database = await Database.open(url, **options)
     try:
         yield database
@@ -89,7 +89,7 @@ async def opened(url: str, **options: Any) -> AsyncIterator[Database]:
 
 
 def select(url: str, sql: str) -> list[tuple[Any, ...]]:
-    """What a query gives somebody else: a connection of its own, opened for it."""
+    """Return the rows of a query on a new connection."""
     engine = make_engine(parse_url(url), write=False)
     try:
         with engine.connect() as connection:
@@ -100,7 +100,7 @@ def select(url: str, sql: str) -> list[tuple[Any, ...]]:
 
 @contextlib.contextmanager
 def locked_by_another(url: str) -> Iterator[None]:
-    """Nobody else can write while this lasts."""
+    """Lock the database for other writers until the end of the `with`."""
     engine = make_engine(parse_url(url), write=True)
     try:
         with engine.connect() as holder, holder.begin() as transaction:
@@ -115,7 +115,7 @@ def locked_by_another(url: str) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def database_in(folder: Path, **options: Any) -> AsyncIterator[Database]:
-    """An open database in `folder`."""
+    """Open a database in `folder`."""
     database = await Database.open(new_database_url(folder), **options)
     try:
         yield database
@@ -124,7 +124,7 @@ async def database_in(folder: Path, **options: Any) -> AsyncIterator[Database]:
 
 
 def a_job(job_id: str = "job-1", **fields: Any) -> JobRecord:
-    """A queued job of the default tenant."""
+    """Return a queued job of the default tenant."""
     values: dict[str, Any] = {
         "id": job_id, "tenant": "default", "endpoint_id": "default", "key_id": "k1", "kind": "run",
         "state": JobState.IN_QUEUE, "backend": "hibari", "chars": 40, "created_ms": START_MS,
@@ -134,7 +134,7 @@ def a_job(job_id: str = "job-1", **fields: Any) -> JobRecord:
 
 
 def a_completion(blob: BlobRecord, now: int = START_MS, **fields: Any) -> Completion:
-    """An end with that audio and no cache entry."""
+    """Return a completion with this audio and no cache entry."""
     values: dict[str, Any] = {
         "output": '{"cache_hit":false}', "follower_output": '{"cache_hit":true}', "blob": blob, "cache_entry": None,
         "cache_key": None, "delay_ms": 5, "execution_ms": 70, "backend": "hibari", "worker_id": "w1",
@@ -144,7 +144,7 @@ def a_completion(blob: BlobRecord, now: int = START_MS, **fields: Any) -> Comple
 
 
 def an_entry(key: str, blob: BlobRecord, now: int = START_MS, **fields: Any) -> CacheEntryRecord:
-    """A cache entry for that audio."""
+    """Return a cache entry for this audio."""
     values: dict[str, Any] = {
         "key": key, "scope": "tenant", "tenant": "default", "backend": "hibari", "revision": "1", "voice": "default",
         "format": "mp3", "blob_hash": blob.hash, "size_bytes": blob.size_bytes, "output": "{}", "created_ms": now,
@@ -154,5 +154,5 @@ def an_entry(key: str, blob: BlobRecord, now: int = START_MS, **fields: Any) -> 
 
 
 async def put_audio(audio: AudioStore, data: bytes = b"a short sound") -> BlobRecord:
-    """Audio in the store, its row not yet written."""
+    """Put audio into the store without writing its row."""
     return await audio.put_bytes(data, ".mp3")

@@ -1,4 +1,4 @@
-"""Polls of `/stream`, and callers who take their answers slowly or not at all."""
+"""Polls `/stream`, and makes clients that read their answers slowly or not at all."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def poll(caller: Caller, job_id: str, **params: Any) -> dict[str, Any]:
 
 
 async def drain(caller: Caller, job_id: str) -> tuple[list[dict[str, Any]], int]:
-    """Every item, and how many polls gave some while the job was still running."""
+    """Return every item, and the number of polls that returned items while the job was running."""
     items, early = [], 0
     async with asyncio.timeout(60):
         while True:
@@ -43,7 +43,7 @@ def joined(items: list[dict[str, Any]]) -> np.ndarray:
 
 @asynccontextmanager
 async def asking(url: str, path: str) -> AsyncIterator[socket.socket]:
-    """A connection that takes little at a time and has asked for this; it is reset at the end, with what it holds."""
+    """Send a GET on a connection with a small receive buffer; the connection is reset at the end."""
     where = urlsplit(url)
     head = f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: Bearer {KEY}\r\n\r\n"
     with socket.socket() as asker:

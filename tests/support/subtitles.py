@@ -1,4 +1,4 @@
-"""Strict readers of SubRip and WebVTT: what they let pass, every player reads."""
+"""Strict readers of SubRip and WebVTT; every player can read what they accept."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Read(NamedTuple):
 
 
 def read_srt(file: str) -> list[Read]:
-    """Blocks numbered from 1, each with times and at least one line, blank lines between them and nowhere else."""
+    """Read blocks numbered from 1, each with times and lines; blank lines are allowed between blocks only."""
     assert file == "" or file.endswith("\n")
     found = []
     for number, block in enumerate(file[:-1].split("\n\n") if file else [], 1):
@@ -31,7 +31,7 @@ def read_srt(file: str) -> list[Read]:
 
 
 def read_vtt(file: str) -> list[Read]:
-    """The header, then blocks of times and text in which no character stands for itself that must be escaped."""
+    """Read the header, then blocks of times and text; special characters must be escaped."""
     head, *blocks = file[:-1].split("\n\n")
     assert head == "WEBVTT" and file.endswith("\n")
     found = []

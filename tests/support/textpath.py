@@ -1,4 +1,4 @@
-"""What must hold for every text, whoever thought it up: the properties of the way from bytes to chunks."""
+"""Checks properties that must hold for every text, on its way from bytes to chunks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RULES = (
 LANGUAGES = ("en", "en-GB", "de", "zh", "ar", "hi")
 LONGEST_MESSAGE = 1000
 MOST_WORDS = 80
-"""So many times as long may a text become when its figures are spelled out."""
+"""The most times a text may grow when its figures are spelled out."""
 
 
 def letters(text: str) -> str:
@@ -30,7 +30,7 @@ def letters(text: str) -> str:
 
 
 def check_request(raw: bytes) -> str | None:
-    """Decode bytes; the text of a request, None where they are refused in words."""
+    """Decode bytes; return the text of the request, None if they are refused with an error message."""
     try:
         request = decode_request(raw)
     except InvalidInput as error:
@@ -44,7 +44,7 @@ def check_request(raw: bytes) -> str | None:
 
 
 def check_text(text: str, nth: int = 0) -> None:
-    """Everything that is done to a text; `nth` chooses rule and language."""
+    """Run every step on a text and check the results; `nth` chooses rule and language."""
     rule, language = RULES[nth % len(RULES)], LANGUAGES[nth % len(LANGUAGES)]
     cleaned = clean(text)
     cleaned.encode()  # no lone surrogate is left

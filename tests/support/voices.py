@@ -1,4 +1,4 @@
-"""Recordings, and callers of other tenants."""
+"""Makes recordings, and callers of other tenants."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSENT = "Ann agreed in writing on 2026-11-22"
 
 
 def recording(seconds: float = 4.0, hertz: float = 180.0, rate: int = 24_000, form: str = "WAV") -> bytes:
-    """Something that counts as speech: a swelling tone."""
+    """Make a recording that counts as speech: a tone of changing level."""
     t = np.arange(round(seconds * rate)) / rate
     tone = 0.2 * np.sin(2 * np.pi * hertz * t) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))
     return encoded(tone.astype(np.float32), rate, form)
@@ -42,7 +42,7 @@ async def upload(caller: Caller, name: str, file: bytes, consent: str = CONSENT,
 
 @asynccontextmanager
 async def tenant(caller: Caller, name: str, *scopes: str) -> AsyncIterator[Caller]:
-    """A caller with a key of another tenant."""
+    """Return a caller with a key of another tenant."""
     gateway = caller.gateway
     assert gateway._database is not None
     made = await Keys(KeyStore(gateway._database), SystemClock()).create(

@@ -1,4 +1,4 @@
-"""Copies of the tree, its wheel, and environments outside the checkout with that wheel in them."""
+"""Makes copies of the tree, its wheel, and environments outside the checkout with that wheel installed."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTSIDE = {"PYTHONPATH": ""}
-"""In the environment of a command of such an environment: it must not find the checkout by name."""
+"""Variables for commands of such an environment, which must not import the checkout."""
 
 
 def copy_of_the_tree(folder: Path) -> Path:
-    """What is in the tree, without what is ignored in it."""
+    """Copy the tree without its ignored files."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=ROOT,
@@ -31,7 +31,7 @@ def copy_of_the_tree(folder: Path) -> Path:
 
 
 def make_wheel(folder: Path) -> Path:
-    """Built from a copy of what is in the tree, so that nothing is left in it."""
+    """Build the wheel from a copy of the tree, so that no build files are left in the tree."""
     source = copy_of_the_tree(folder / "source")
     subprocess.run(
         [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), "."],
@@ -42,10 +42,10 @@ def make_wheel(folder: Path) -> Path:
 
 
 class Installed:
-    """An environment of its own that borrows the locked packages of this one and nothing else.
+    """A new environment that uses the locked packages of this one and nothing else of it.
 
-    A folder named in a .pth file is searched for imports, but .pth files in it are not read: the checkout, which is
-    installed editable beside those packages, stays out.
+    A folder named in a .pth file is searched for imports, but .pth files in it are not read, so the checkout, which is
+    an editable install among those packages, cannot be imported.
     """
 
     def __init__(self, folder: Path, wheel: Path) -> None:
@@ -58,12 +58,12 @@ class Installed:
         (Path(where.stdout.strip()) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
 
     def pip(self, *arguments: str) -> None:
-        """pip for this environment, with nobody to ask for a package it lacks."""
+        """Run pip for this environment without an index."""
         pip = (sys.executable, "-m", "pip", "--python", str(self.python), "--disable-pip-version-check", "-q")
         self.run(*pip, *arguments, PIP_NO_INDEX="1")
 
     def run(self, *command: str | Path, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
-        """Run one of its commands to a good end."""
+        """Run one of its commands; it must succeed."""
         done = subprocess.run(
             command, cwd=cwd, env={**os.environ, **OUTSIDE, **changes}, capture_output=True, text=True, check=False
         )

@@ -306,7 +306,7 @@ async def test_a_backend_that_cannot_speak_like_a_recording_says_so(tmp_path: Pa
     async with running(tmp_path) as caller:
         assert (await upload(caller, "ann", recording())).json()["backends"] == []
         failed = await caller.say(TEXT, voice="ann")
-        assert failed["status"] == "FAILED" and "cannot speak like a recording" in failed["error"]
+        assert failed["status"] == "FAILED" and "cannot clone voices" in failed["error"]
 
 
 async def test_voices_outlive_the_server(tmp_path: Path) -> None:

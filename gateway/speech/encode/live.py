@@ -182,7 +182,7 @@ class FlacLive(LiveEncoder):
     mimetype = FlacEncoder.mimetype
 
     def __init__(self, rate: int, bitrate: int | None = None) -> None:
-        self._out = _Forward()
+        self._out = _AppendOnlyFile()
         self._file = self._open(rate, bitrate)
 
     def _open(self, rate: int, bitrate: int | None) -> sf.SoundFile:
@@ -240,14 +240,14 @@ def open_live(format: AudioFormat, rate: int, bitrate: int | None = None) -> Liv
     return LIVE[format](rate, bitrate)
 
 
-class _Forward:
+class _AppendOnlyFile:
     """A file object for libsndfile that drops corrections of bytes that were sent already."""
 
     def __init__(self) -> None:
         self._at = 0
         self._size = 0
-        self._taken = 0
-        self._kept = bytearray()
+        self._sent = 0
+        self._pending = bytearray()
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
         """Move the position; bytes written before the end of the sent part are dropped."""
@@ -260,9 +260,9 @@ class _Forward:
 
     def write(self, data: bytes) -> int:
         """Write `data`, except the part before the end of the sent bytes."""
-        fresh = bytes(data)[max(0, self._taken - self._at) :]
-        begin = max(self._at - self._taken, 0)
-        self._kept[begin : begin + len(fresh)] = fresh
+        fresh = bytes(data)[max(0, self._sent - self._at) :]
+        begin = max(self._at - self._sent, 0)
+        self._pending[begin : begin + len(fresh)] = fresh
         self._at += len(data)
         self._size = max(self._size, self._at)
         return len(data)
@@ -272,7 +272,7 @@ class _Forward:
 
     def take(self) -> bytes:
         """Return the bytes that were appended since the last call."""
-        taken = bytes(self._kept)
-        self._taken += len(taken)
-        self._kept.clear()
+        taken = bytes(self._pending)
+        self._sent += len(taken)
+        self._pending.clear()
         return taken

@@ -128,7 +128,7 @@ def _resampled(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[
 
 
 def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
-    _mend_length(source)
+    _fill_in_length(source)
     try:
         with _Recording(source) as file:
             if file.format not in CONTAINERS:
@@ -152,7 +152,7 @@ def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
     if pcm.size < MIN_S * rate:
         raise InvalidInput(f"the recording lasts {pcm.size / rate:.1f} s; it needs {MIN_S:g} to {MAX_S:g} s")
     if not bool(np.isfinite(pcm).all()):
-        raise InvalidInput("the recording holds samples that are no numbers; export it again as 16-bit WAV")
+        raise InvalidInput("the recording has samples that are not numbers; export it again as 16-bit WAV")
     return pcm, rate
 
 
@@ -161,7 +161,7 @@ def _knows_length(file: sf.SoundFile) -> bool:
     return CONTAINERS[file.format] != "mp3" and file.frames < _UNKNOWN_FRAMES
 
 
-def _mend_length(source: Path) -> None:
+def _fill_in_length(source: Path) -> None:
     """Fill in the data size of a WAV file that was written to a pipe and says 0 (0xFFFFFFFF can be read as it is)."""
     with source.open("r+b") as file:
         if file.read(4) != b"RIFF":

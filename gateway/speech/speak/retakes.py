@@ -52,9 +52,9 @@ async def best_take(
         if not flaws:
             break
     assert best is not None  # the first try returned or raised
-    rest = tuple(warning for warning in best.warnings if not warning.startswith(_UNENDED))
-    told = tuple(f"{FLAW_WARNING}: {flaw.name}: {flaw.detail}" for flaw in best_flaws)
-    return msgspec.structs.replace(best, warnings=rest + told, engine_s=engine_s), tries
+    other_warnings = tuple(warning for warning in best.warnings if not warning.startswith(_UNENDED))
+    flaw_warnings = tuple(f"{FLAW_WARNING}: {flaw.name}: {flaw.detail}" for flaw in best_flaws)
+    return msgspec.structs.replace(best, warnings=other_warnings + flaw_warnings, engine_s=engine_s), tries
 
 
 def flaws_of(take: TakeResult) -> tuple[Flaw, ...]:

@@ -176,7 +176,7 @@ class _Synthesis:
                 renderer = await asyncio.shield(opening)
                 if part.rate != renderer.rate:
                     raise SynthesisFailed(
-                        f"the backend said that it speaks at {renderer.rate} Hz, and spoke at {part.rate} Hz"
+                        f"the backend declared a sample rate of {renderer.rate} Hz and spoke at {part.rate} Hz"
                     )
                 left -= 1
                 rendered = await _rendered(renderer, part, last=not left)

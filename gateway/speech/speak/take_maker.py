@@ -207,7 +207,7 @@ class TakeMaker:
 
     async def _ask(self, chunk: PlannedChunk, order: ChunkOrder, rank: Rank) -> TakeResult:
         ticket = self._host.submit(msgspec.structs.replace(order, lane=rank.lane))
-        with rank.lifting(ticket.lift), self._timing.watching(ticket):
+        with rank.lifting(ticket.lift), self._timing.tracking(ticket):
             try:
                 take = await ticket.future
             except asyncio.CancelledError:

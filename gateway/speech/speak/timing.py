@@ -48,20 +48,20 @@ class Timing:
             self._begun = at
 
     @contextmanager
-    def watching(self, ticket: ChunkTicket) -> Iterator[None]:
+    def tracking(self, ticket: ChunkTicket) -> Iterator[None]:
         """Watch a chunk while a host has it; its dispatch counts as work."""
         self._tickets.add(ticket)
-        ticket.on_change = self._look
-        self._look()  # it may be dispatched already
+        ticket.on_change = self._update
+        self._update()  # it may be dispatched already
         try:
             yield
         finally:
             ticket.on_change = None
             self._tickets.discard(ticket)
             self.begin(ticket.dispatched_at)
-            self._look()
+            self._update()
 
-    def _look(self) -> None:
+    def _update(self) -> None:
         """Record when all chunks that were begun start to wait for a model, and when they continue."""
         begun = [ticket.held_up for ticket in self._tickets if ticket.dispatched_at is not None]
         held_up = bool(begun) and all(begun)

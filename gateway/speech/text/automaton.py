@@ -34,33 +34,33 @@ class Automaton:
                     self._longest.append(-1)
                 state = following
             self._longest[state] = number
-        self._fall = self._falls()
+        self._failure = self._failure_links()
 
-    def _falls(self) -> list[int]:
+    def _failure_links(self) -> list[int]:
         """Return for each state the state of its longest proper ending; states without a phrase take its phrase."""
-        fall = [0] * len(self._next)
+        failure = [0] * len(self._next)
         row = list(self._next[0].values())
         for state in row:  # the list grows during the loop, level by level
             for token, following in self._next[state].items():
                 row.append(following)
-                back = fall[state]
+                back = failure[state]
                 while back and token not in self._next[back]:
-                    back = fall[back]
-                fall[following] = self._next[back].get(token, 0)
+                    back = failure[back]
+                failure[following] = self._next[back].get(token, 0)
                 if self._longest[following] < 0:
-                    self._longest[following] = self._longest[fall[following]]
-        return fall
+                    self._longest[following] = self._longest[failure[following]]
+        return failure
 
     def longest(self, row: Sequence[Hashable]) -> list[int]:
         """Return for each place the number of the longest phrase that begins there, -1 if there is none."""
         found = [-1] * len(row)
-        following, fall, longest = self._next, self._fall, self._longest
+        following, failure, longest = self._next, self._failure, self._longest
         state = 0
         for place in range(len(row) - 1, -1, -1):
             token = row[place]
             step = following[state].get(token)
             while step is None and state:
-                state = fall[state]
+                state = failure[state]
                 step = following[state].get(token)
             state = step or 0
             found[place] = longest[state]

@@ -26,7 +26,7 @@ def is_boundary(text: str, at: int, start: int = 0) -> bool:
         while first > start and _is_flag_letter(text[first - 1]):
             first -= 1
         return (at - first) % 2 == 0
-    return not ("\u1100" <= before <= "\uffff" and _hangul_goes_on(before, after))
+    return not ("\u1100" <= before <= "\uffff" and _is_hangul_syllable(before, after))
 
 
 def cut_before(text: str, at: int, start: int) -> int:
@@ -52,7 +52,7 @@ def _is_flag_letter(char: str) -> bool:
     return "\U0001f1e6" <= char <= "\U0001f1ff"
 
 
-def _hangul_goes_on(before: str, after: str) -> bool:
+def _is_hangul_syllable(before: str, after: str) -> bool:
     """Return whether two jamo belong to one syllable: L (L | V | LV | LVT), (V | LV) (V | T), (T | LVT) T."""
     if "\u1100" <= before <= "\u115f":
         return "\u1100" <= after <= "\u11a7" or "\uac00" <= after <= "\ud7a3"

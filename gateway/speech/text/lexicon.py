@@ -156,7 +156,9 @@ class Lexicon:
             length += start - read + len(respelling)
             read = end
             if length > most:
-                raise InvalidInput(f"your pronunciations make the text more than {MAX_GROWTH} times as long")
+                raise InvalidInput(
+                    f"your pronunciations make the text more than {MAX_GROWTH} times as long; shorten the respellings"
+                )
             replaced.append(Replaced(length - len(respelling), length, text[start:end]))
         if not replaced:
             return None

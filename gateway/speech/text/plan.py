@@ -128,8 +128,8 @@ def make_plan(
             pause_ms = PAUSE_MS[ending]
             if len(segments) > 2 * MAX_CHUNKS:
                 raise InvalidInput(
-                    f"the text has more than {MAX_CHUNKS} chunks, since its paragraphs are very short; one request may "
-                    "have as many: send it in several"
+                    f"the text has more than {MAX_CHUNKS} chunks, the most for one request, since its paragraphs are "
+                    "very short; split it into several requests"
                 )
     return Plan(tuple(segments))
 

@@ -93,7 +93,7 @@ def _ordinal(digits: str) -> str:
     return spoken(digits.replace(",", ""), "en", "ordinal")
 
 
-def _net(match: re.Match[str]) -> str:
+def _web_address(match: re.Match[str]) -> str:
     address = re.sub(r"^https?://", "", match[0])
     end = address[-1] if address[-1] in ".," else ""
     address = address.removesuffix(end) if end else address
@@ -103,7 +103,7 @@ def _net(match: re.Match[str]) -> str:
     return " ".join(address.split()) + end
 
 
-def _ended(match: re.Match[str], full: str) -> str:
+def _abbreviation(match: re.Match[str], full: str) -> str:
     """Return the full form of an abbreviation, with its dot if the dot also ends the sentence."""
     return full + ("." if match["end"] is not None else "")
 
@@ -223,9 +223,9 @@ def _rules(day_first: bool) -> tuple[_Rule, ...]:
     year = r"(?:,? (?P<year>[12]\d{3})\b)?"
     day = r"(?P<day>0?[1-9]|[12]\d|3[01])(?:st|nd|rd|th)?"
     return (
-        (re.compile(r"\bhttps?://[^\s<>\"]+|\bwww\.[\w-]+\.[^\s<>\"]+"), _net),
-        (re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), _net),
-        (re.compile(r"\b(?:\w[\w-]{0,62}\.)(?:com|org|net|io|gov|edu|dev|co\.uk)\b(?:/[\w./-]*)?"), _net),
+        (re.compile(r"\bhttps?://[^\s<>\"]+|\bwww\.[\w-]+\.[^\s<>\"]+"), _web_address),
+        (re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63})+"), _web_address),
+        (re.compile(r"\b(?:\w[\w-]{0,62}\.)(?:com|org|net|io|gov|edu|dev|co\.uk)\b(?:/[\w./-]*)?"), _web_address),
         (re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4}|\d{2})\b(?![/\d])"), lambda m: _numeric_date(m, day_first)),
         (re.compile(r"\b([12]\d{3})-(\d{2})-(\d{2})\b(?!-)"), _iso_date),
         (re.compile(rf"\b{_MONTH_NAMES} {day}\b(?![:./]\d){year}"), _month_day),
@@ -262,15 +262,15 @@ def _rules(day_first: bool) -> tuple[_Rule, ...]:
         # Streets first: "St." after a house number and a name means "Street" and not "Saint".
         (
             re.compile(rf"(?P<place>\b\d{{1,6}}(?: [A-Z][\w']{{0,30}}){{1,4}}) (?P<short>{_any(_STREETS)})\.{_END}"),
-            lambda m: _ended(m, f"{m['place']} {_STREETS[m['short']]}"),
+            lambda m: _abbreviation(m, f"{m['place']} {_STREETS[m['short']]}"),
         ),
         (re.compile(rf"\b({_any(_TITLES)})\.[ \u00a0]?(?=[A-Z])"), lambda m: f"{_TITLES[m[1]]} "),
         (
             re.compile(rf"(?<=[a-z]) (?P<short>{_any(_STREETS)})\.{_END}"),
-            lambda m: _ended(m, f" {_STREETS[m['short']]}"),
+            lambda m: _abbreviation(m, f" {_STREETS[m['short']]}"),
         ),
-        (re.compile(rf"\betc\.{_END_OR_CAPITAL}"), lambda m: _ended(m, "et cetera")),
-        (re.compile(rf"(?<![\w.])(?P<short>{_any(_SHORT)})\.{_END}"), lambda m: _ended(m, _SHORT[m["short"]])),
+        (re.compile(rf"\betc\.{_END_OR_CAPITAL}"), lambda m: _abbreviation(m, "et cetera")),
+        (re.compile(rf"(?<![\w.])(?P<short>{_any(_SHORT)})\.{_END}"), lambda m: _abbreviation(m, _SHORT[m["short"]])),
     )
 
 
