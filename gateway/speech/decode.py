@@ -13,7 +13,7 @@ from gateway.errors import InvalidInput
 from gateway.settings.nearest import nearest
 from gateway.speech.encode import BITRATES, missing
 from gateway.speech.parts import MAX_VALUE_BYTES, Parts
-from gateway.speech.request import AudioFormat, CacheUse, Delivery, Normalize, SpeechRequest
+from gateway.speech.request import AudioDelivery, AudioFormat, CacheUse, Normalize, SpeechRequest
 from gateway.speech.sound.stretch import FASTEST, SLOWEST
 from gateway.speech.text.cleaning import clean, has_speech
 from gateway.speech.text.language import language_matches, normalize_language
@@ -212,7 +212,7 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "options": _options,
     "bitrate": _whole("bitrate", 1, 1000),
     "cache": _one_of("cache", get_args(CacheUse)),
-    "delivery": _one_of("delivery", get_args(Delivery)),
+    "delivery": _one_of("delivery", get_args(AudioDelivery)),
     "loudness": _between("loudness", *_LOUDNESS_DBFS),
     "normalize": _one_of("normalize", get_args(Normalize)),
     "strict": _flag,

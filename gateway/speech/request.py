@@ -9,7 +9,7 @@ import msgspec
 AudioFormat: TypeAlias = Literal["mp3", "wav", "pcm", "flac", "opus", "aac"]
 CacheUse: TypeAlias = Literal["use", "refresh", "off"]
 Normalize: TypeAlias = Literal["auto", "on", "off"]
-Delivery: TypeAlias = Literal["inline", "url"]
+AudioDelivery: TypeAlias = Literal["inline", "url"]
 
 
 class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -38,7 +38,7 @@ class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     options: dict[str, Any] = {}
     bitrate: int | None = None
     cache: CacheUse = "use"
-    delivery: Delivery | None = None
+    delivery: AudioDelivery | None = None
     loudness: float | None = None
     normalize: Normalize = "auto"
     strict: bool = False

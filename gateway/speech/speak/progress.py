@@ -1,11 +1,11 @@
-"""Progress of an utterance: the number of its chunks whose takes exist."""
+"""Counts the chunks of an utterance whose takes exist."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
 
-class Progress:
+class ChunkProgress:
     """Counts the chunks of an utterance that are done.
 
     A chunk is done when its take is stored, or is being stored for another job. Each chunk counts once, even if it is

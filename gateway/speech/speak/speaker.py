@@ -25,13 +25,13 @@ from gateway.speech.encode.render import Rendered, Renderer
 from gateway.speech.sound.finish import Finish, finish_file
 from gateway.speech.sound.loudness import LevelMeter, gain_for
 from gateway.speech.speak.fresh_takes import FreshTakes
-from gateway.speech.speak.progress import Progress
+from gateway.speech.speak.progress import ChunkProgress
 from gateway.speech.speak.retakes import FLAW_WARNING
 from gateway.speech.speak.take_maker import ChunkTake, TakeMaker
 from gateway.speech.speak.take_store import StoredTakes
 from gateway.speech.speak.take_writer import TakeWriter
 from gateway.speech.speak.timing import Timing
-from gateway.speech.speak.utterance import Listener, SpeakingHost, SpokenUtterance, Utterance
+from gateway.speech.speak.utterance import SpeakingHost, SpokenUtterance, Utterance, UtteranceListener
 from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
 
@@ -71,7 +71,7 @@ class Speaker:
         host: SpeakingHost,
         spool: Path,
         timing: Timing,
-        listener: Listener,
+        listener: UtteranceListener,
     ) -> SpokenUtterance:
         """Speak, join and encode. Some takes may not be stored yet when it returns: see `SpokenUtterance.kept`.
 
@@ -140,7 +140,7 @@ class _Synthesis:
         utterance: Utterance,
         host: SpeakingHost,
         timing: Timing,
-        listener: Listener,
+        listener: UtteranceListener,
     ) -> None:
         self.speaker = speaker
         self.utterance = utterance
@@ -148,7 +148,7 @@ class _Synthesis:
         own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
         self._script = utterance.script
         at_once = len(self._script) > 1 or not utterance.waited_for
-        self._progress = Progress((each.key for each in self._script), listener.counted)
+        self._progress = ChunkProgress((each.key for each in self._script), listener.counted)
         self.take_writer = TakeWriter(
             speaker.take_store, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
         )

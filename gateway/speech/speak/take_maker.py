@@ -19,7 +19,7 @@ from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.take import read_take, to_flac
 from gateway.speech.speak.retakes import best_take
 from gateway.speech.speak.take_writer import TakeWriter
-from gateway.speech.speak.tally import Tally
+from gateway.speech.speak.tally import TakeTally
 from gateway.speech.speak.timing import Timing
 from gateway.speech.speak.utterance import SpeakingHost, Utterance
 from gateway.speech.text.cleaning import has_speech
@@ -79,7 +79,7 @@ class TakeMaker:
         self._took = took
         self.finish = Finish(speed=utterance.request.speed)
         self._order_finish = msgspec.structs.replace(self.finish, pack=take_writer.at_once)
-        self.tally = Tally()
+        self.tally = TakeTally()
         self._checked = utterance.source.checks != ""
         self._searched: set[str] = set()
         self._seen_changes = 0

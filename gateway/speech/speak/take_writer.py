@@ -13,7 +13,7 @@ from gateway.clock import set_within
 from gateway.engines.order import TakeResult
 from gateway.speech.sound.finish import Finish
 from gateway.speech.speak.fresh_takes import FreshTakes
-from gateway.speech.speak.progress import Progress
+from gateway.speech.speak.progress import ChunkProgress
 from gateway.speech.speak.take_store import JobRef, StoredTakes
 from storage.records import TakeRecord
 
@@ -45,7 +45,7 @@ class TakeWriter:
         take_store: StoredTakes,
         fresh: FreshTakes,
         ref: JobRef,
-        progress: Progress,
+        progress: ChunkProgress,
         on_stored: Callable[[], None],
         own_voice: tuple[str, str] | tuple[None, None] = (None, None),
         at_once: bool = True,

@@ -17,7 +17,7 @@ class BilledTakes(msgspec.Struct, frozen=True):
     audio_s: float
 
 
-class Tally:
+class TakeTally:
     """Adds up the takes a job pays for: every take an engine spoke for this attempt, and each take of an earlier
     attempt of the job once. Takes that other jobs had spoken are not counted.
     """

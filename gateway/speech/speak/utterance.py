@@ -54,7 +54,7 @@ class Utterance(msgspec.Struct, frozen=True):
     waited_for: bool = False
 
 
-class Listener(Protocol):
+class UtteranceListener(Protocol):
     """Receives the progress of an utterance."""
 
     def took(self) -> None:
