@@ -53,7 +53,7 @@ class Reader:
         plan: Plan,
         script: tuple[PlannedChunk, ...],
         speed: float,
-        take_store: StoredTakes,
+        stored_takes: StoredTakes,
         finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
         spoken_by: str | None = None,
         fresh: FreshTakes | None = None,
@@ -62,7 +62,7 @@ class Reader:
         self._pauses = _pauses(plan)
         self._speed = speed
         self._shown = [speak.shown for speak in plan.speaks]
-        self._take_store = take_store
+        self._stored_takes = stored_takes
         self._finished = finished
         self._spoken_by = spoken_by
         self._fresh = fresh
@@ -107,7 +107,7 @@ class Reader:
         take = self._known.pop(chunk.key, None) or await self._find(chunk)
         if take is None:
             return None
-        flac = await self._take_store.read(take)
+        flac = await self._stored_takes.read(take)
         if flac is None:
             return None
         return self._part(chunk, await self._finished(flac, Finish(speed=self._speed)), take.sample_rate)
@@ -125,7 +125,7 @@ class Reader:
 
     async def _find(self, chunk: PlannedChunk) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
-        found = await self._take_store.find(keys)
+        found = await self._stored_takes.find(keys)
         self._known = {key: take for key, take in found.items() if self._spoken_by in (None, take.job_id)}
         return self._known.get(chunk.key)
 

@@ -55,9 +55,9 @@ class Speaker:
     """Speaks utterances. There is one per process, so that equal chunks in flight are spoken once."""
 
     def __init__(
-        self, take_store: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, take_retries: int
+        self, stored_takes: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, take_retries: int
     ) -> None:
-        self._take_store = take_store
+        self._stored_takes = stored_takes
         self._fresh = fresh
         self._dsp = dsp
         self._metrics = metrics
@@ -103,9 +103,9 @@ class Speaker:
         return self._take_retries
 
     @property
-    def take_store(self) -> StoredTakes:
+    def stored_takes(self) -> StoredTakes:
         """Return the store of takes."""
-        return self._take_store
+        return self._stored_takes
 
     @property
     def fresh(self) -> FreshTakes:
@@ -150,7 +150,7 @@ class _Synthesis:
         at_once = len(self._script) > 1 or not utterance.waited_for
         self._progress = ChunkProgress((each.key for each in self._script), listener.counted)
         self.take_writer = TakeWriter(
-            speaker.take_store, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
+            speaker.stored_takes, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
         )
         self._maker = TakeMaker(speaker, utterance, host, self.take_writer, timing, listener.took)
         self._stored: dict[str, TakeRecord] = {}
@@ -267,7 +267,7 @@ class _Synthesis:
         first = index not in self._begun  # there is a second pass after the level was measured
         self._begun.add(index)
         stored = self._stored.get(due.key)
-        flac = None if stored is None else await self.speaker.take_store.read(stored)
+        flac = None if stored is None else await self.speaker.stored_takes.read(stored)
         if stored is not None and flac is not None:
             self.timing.begin(time.monotonic())
             if first:

@@ -99,7 +99,7 @@ class TakeMaker:
     async def _stored(self, wanted: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
         """Return the stored takes of these chunks that the utterance may use, by key."""
         job_id = self._utterance.ref.job_id
-        found = await self._speaker.take_store.find([each.key for each in wanted], job_id)
+        found = await self._speaker.stored_takes.find([each.key for each in wanted], job_id)
         if self._utterance.own_takes:
             found = {key: take for key, take in found.items() if take.job_id == job_id}
         for each in wanted:
@@ -147,7 +147,7 @@ class TakeMaker:
         if chunk.key in self._searched and self._others_changes == self._seen_changes:
             return None
         stored = (await self._stored((chunk,))).get(chunk.key)
-        file = None if stored is None else await self._speaker.take_store.read(stored)
+        file = None if stored is None else await self._speaker.stored_takes.read(stored)
         if stored is None or file is None:
             return None
         self._timing.begin(time.monotonic())

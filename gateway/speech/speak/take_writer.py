@@ -42,7 +42,7 @@ class TakeWriter:
 
     def __init__(
         self,
-        take_store: StoredTakes,
+        stored_takes: StoredTakes,
         fresh: FreshTakes,
         ref: JobRef,
         progress: ChunkProgress,
@@ -54,7 +54,7 @@ class TakeWriter:
         self.changes = 0
         self._progress = progress
         self._own_voice = own_voice
-        self._take_store = take_store
+        self._stored_takes = stored_takes
         self._fresh = fresh
         self._ref = ref
         self._on_stored = on_stored
@@ -141,7 +141,7 @@ class TakeWriter:
                 finally:
                     self._drop(batch)
                 if to_pin:
-                    await self._take_store.pin(to_pin, self._ref.job_id)
+                    await self._stored_takes.pin(to_pin, self._ref.job_id)
                 await self._wait_for_more()
         except Exception as error:  # noqa: BLE001 - it is the utterance that fails; `check` raises it there
             self.error = error
@@ -152,7 +152,7 @@ class TakeWriter:
 
     async def _store_batch(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
         keys = [take.key for take, _ in batch]
-        await self._take_store.store(batch, self._ref, self._progress.after(keys))
+        await self._stored_takes.store(batch, self._ref, self._progress.after(keys))
         self._progress.add(keys)
         self._on_stored()
 
