@@ -312,7 +312,7 @@ class Gateway:
         return {"database": "ok", **{backend.name: backend.state for backend in self.health.backends()}}
 
     def _jobs_ended(self, signals: Signals, *job_ids: str) -> None:
-        """Notify that these jobs ended otherwise than in this server's runner; without ids, any job may have ended."""
+        """Notify that these jobs ended outside this server's runner; without ids, any job may have ended."""
         if job_ids:
             signals.notify(*job_ids, *map(take_signal, job_ids))
         else:

@@ -70,9 +70,9 @@ class SystemClock:
         since, then_ms, off_ms = self._since or (at, float(self._wall_ms()), 0.0)
         gone_ms = 1000 * (at - since)
         most_ms = _SLEW * gone_ms
-        # Written out, since every answer from memory asks for the time.
-        made_up_ms = most_ms if off_ms > most_ms else -most_ms if off_ms < -most_ms else off_ms
-        now_ms = then_ms + gone_ms + made_up_ms
+        # Comparisons instead of min and max: every answer from memory reads the time.
+        correction_ms = most_ms if off_ms > most_ms else -most_ms if off_ms < -most_ms else off_ms
+        now_ms = then_ms + gone_ms + correction_ms
         if gone_ms > 1000 * _LOOK_S:
             self._since = (at, now_ms, self._true_ms(at) - now_ms)
         return int(now_ms)

@@ -218,7 +218,7 @@ class Streams:
                 break
             number = session.begin + len(session.items)
             audio = self._followers.audio
-            with translated(str(audio.root)):  # the encoder writes its spool there, and says what the disk says
+            with translated(str(audio.root)):  # the encoder writes its spool there and raises the disk's OSError
                 items = await asyncio.to_thread(items_of, part, following.request, number, audio.new_spool())
             session.add(items, following)
             session.forget(first)

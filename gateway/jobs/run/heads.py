@@ -16,7 +16,7 @@ REWIND_S = 10.0
 """Seconds after which such a line is read from its beginning again, since followers may have lost their leader."""
 
 ENDS = 2
-"""Times that looks pass the end of a ring and find nothing before they stop: then every line was read once."""
+"""Passes of a ring's end without a candidate after which looks stop, since every line was then read once."""
 
 
 class HeadLook:
@@ -36,10 +36,7 @@ class HeadLook:
     """
 
     def __init__(self, leases: JobLeases, clock: Clock, lines: int = LINES) -> None:
-        """
-        Args:
-            lines: most lines of each backend and lane that one look reads.
-        """
+        """Make a look; it reads at most `lines` lines of each backend and lane."""
         self._leases = leases
         self._clock = clock
         self._lines = lines
@@ -81,19 +78,19 @@ class HeadLook:
             if place is not None:
                 self._behind[line] = place
                 self.unfinished |= not more
-        self._go_on(heads.last, found)
+        self._advance(heads.last, found)
         found.sort(key=lambda job: (job.lane, job.created_ms, job.id))
         return found
 
-    def _go_on(self, last: dict[Ring, str], found: Collection[WaitingJob]) -> None:
-        """Let the next look begin behind the lines of this one."""
+    def _advance(self, last: dict[Ring, str], found: Collection[WaitingJob]) -> None:
+        """Make the next look start behind the lines of this one."""
         partial = self._after.keys() | last.keys()
-        fruitful = {Ring(candidate.backend, candidate.lane) for candidate in found}
+        with_candidates = {Ring(candidate.backend, candidate.lane) for candidate in found}
         for ring in partial:
-            if ring in fruitful:
+            if ring in with_candidates:
                 self._ends[ring] = 0
             elif ring not in last:
                 self._ends[ring] += 1
         self._before, self._after = self._after, dict(last)
         self.partial = {ring.lane for ring in partial}
-        self.unfinished |= any(ring not in fruitful and self._ends[ring] < ENDS for ring in partial)
+        self.unfinished |= any(ring not in with_candidates and self._ends[ring] < ENDS for ring in partial)
