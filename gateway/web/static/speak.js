@@ -185,7 +185,7 @@ const admitted = () => !refusedKey;
 function openDoor(words = "") {
   refusedKey = true;
   $("door").hidden = false;
-  $("door-error").textContent = words;
+  if (!offered) $("door-error").textContent = words; // else the question about the link's key stays
   $("leave-box").hidden = true;
   for (const name of ["own", "backends"]) $(name).replaceChildren(make("li", { className: "hint" }, "A key is needed to see this."));
   $("queue").textContent = "";
