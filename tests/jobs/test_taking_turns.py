@@ -14,8 +14,9 @@ from support.running import Caller, running
 
 import storage.jobs.queue
 from gateway.jobs import service
-from gateway.jobs.answer import health as watch
+from gateway.jobs.answer import health
 from gateway.settings import JobSettings
+from storage.jobs.leases import JobLeases
 from storage.jobs.queue import JobStore
 
 ONE = JobSettings(max_running=1)
@@ -51,7 +52,7 @@ async def test_low_priority_comes_last(tmp_path: Path) -> None:
 async def test_a_job_that_stands_behind_more_than_are_counted_does_not_say_where(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in (storage.jobs.queue, watch):
+    for module in (storage.jobs.queue, health):
         monkeypatch.setattr(module, "PLACE_LIMIT", 3)
     async with running(tmp_path, backends=scripted(tmp_path), jobs=ONE, shutdown_grace_s=0.1) as caller:
         await held(caller)
@@ -174,20 +175,20 @@ async def test_runpods_rule_of_a_full_queue_grows_with_the_workers(
         assert int(answer.headers["retry-after"]) >= 1
 
 
-@pytest.mark.parametrize("name", ["insert_claimed", "claim"])
+@pytest.mark.parametrize(("store", "name"), [(JobStore, "insert_claimed"), (JobLeases, "claim")])
 async def test_a_claim_that_crashes_leaves_its_job_to_the_next_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: type, name: str
 ) -> None:
-    step = getattr(JobStore, name)
+    step = getattr(store, name)
 
     async def crash(*_: Any) -> Any:
-        monkeypatch.setattr(JobStore, name, step)
+        monkeypatch.setattr(store, name, step)
         raise RuntimeError("a defect of ours")
 
     async with running(tmp_path, backends=scripted(tmp_path), jobs=JobSettings(max_running=4)) as caller:
         sound_of(await caller.say("Its backend is loaded now."))
-        monkeypatch.setattr(JobStore, name, crash)
+        monkeypatch.setattr(store, name, crash)
         said = [caller.say(f"Number {n} is accepted, and spoken.", options={"delay_s": 0.2}) for n in range(8)]
         for job in await asyncio.gather(*said):
             sound_of(job)
-        assert getattr(JobStore, name) is step, "it did not crash"
+        assert getattr(store, name) is step, "it did not crash"
