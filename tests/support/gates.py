@@ -1,4 +1,4 @@
-"""The gate of the scripted backend: a file with a number, of chunks that each worker may speak."""
+"""The gate of the scripted backend: a file with the number of chunks that each worker may speak."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def let(folder: Path, chunks: int) -> Path:
-    """Let each worker speak so many chunks and no more; gives the file, which is never seen half written."""
+    """Let each worker speak at most this many chunks; return the file, which is replaced at once."""
     gate = folder / "gate"
     draft = folder / "gate.new"
     draft.write_text(str(chunks))

@@ -1,4 +1,4 @@
-"""How long this process could not go on, and how long another one that computes beside it could not."""
+"""Measures the longest pauses of this process, and those of another process that computes beside it."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ print(longest)
 
 
 class Heart:
-    """A thread and a task that note the longest time for which they could not go on.
+    """Measures the longest time for which a thread or a task of this process could not run.
 
-    Another process does the same beside a thread that computes: what the machine keeps from it, it keeps from us.
-    What this process had in its memory before is set apart from Python's collector, as a server does when it starts.
+    Another process measures the same beside a thread that computes, as the machine's own pauses stop both.
+    Objects that exist before are excluded from Python's garbage collection, as in a server when it starts.
     """
 
     def __init__(self) -> None:
