@@ -117,7 +117,7 @@ async def test_pruned_audio_is_forgotten_by_a_running_server_within_a_second_or_
             await served.caller.say(text)
             assert (await served.caller.say(text))["output"]["cache_hit"] is True
         done = await asyncio.to_thread(place.command, "cache", "prune", "--all")
-        assert done.stdout.strip() == "2 entries forgotten", done.stderr
+        assert done.stdout.strip() == "2 entries removed", done.stderr
         while (again := await served.caller.say(texts[0]))["output"]["cache_hit"]:
             await asyncio.sleep(0.05)
         sound_of(again)
