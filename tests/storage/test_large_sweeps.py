@@ -69,7 +69,7 @@ async def test_a_submit_waits_for_two_batches_at_most_while_budgets_are_kept_and
     await sweeps.sweep()
     clock.turn(3601)
     await sweeps.sweep()
-    submits.ends.cancel()
+    submits.cancel()
     assert len(waited) > 100
     assert max(waited) <= 2
     assert select(large_copy, "SELECT COUNT(*) FROM blobs WHERE loose_ms IS NOT NULL") == [(0,)]
