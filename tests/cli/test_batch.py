@@ -333,8 +333,8 @@ def test_a_record_that_was_cut_short_counts_as_not_spoken(tmp_path: Path) -> Non
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     one, two = lines_of(tmp_path / "a.txt")
     kept = Manifest(tmp_path)
-    kept.keep(one, "0001.mp3", b"audio", 10, ())
-    kept.keep(two, "0002.mp3", b"audio", 10, ())
+    kept.save(one, "0001.mp3", b"audio", 10, ())
+    kept.save(two, "0002.mp3", b"audio", 10, ())
     record = tmp_path / ".voxgate-batch.jsonl"
     record.write_bytes(record.read_bytes()[:-9])
     again = Manifest(tmp_path)
@@ -349,7 +349,7 @@ def test_lines_of_different_rates_are_not_joined(tmp_path: Path) -> None:
     spoken = []
     for line, rate in zip(lines, (24_000, 16_000), strict=True):
         soundfile.write(tmp_path / "x.wav", np.zeros(100, np.int16), rate)
-        spoken.append((line, kept.keep(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 4, ())))
+        spoken.append((line, kept.save(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 4, ())))
     with pytest.raises(BadRequest, match="16000, 24000 Hz"):
         join(tmp_path, spoken, tmp_path / "all.wav", "wav", 0)
 
@@ -398,7 +398,7 @@ def test_a_joined_mp3_has_its_chapters_in_itself_and_decodes_to_every_sample(tmp
         t = np.arange(2_400 + 7 * n)
         pieces.append((8_000 * np.sin(t * (0.05 + 0.001 * n))).astype(np.int16))
         soundfile.write(tmp_path / "x.wav", pieces[-1], 24_000)
-        spoken.append((line, kept.keep(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 100, ())))
+        spoken.append((line, kept.save(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 100, ())))
     joined = join(tmp_path, spoken, tmp_path / "all.mp3", "mp3", 0)
     whole = np.concatenate(pieces).astype(float)
     heard, _ = soundfile.read(tmp_path / "all.mp3", dtype="int16")
@@ -416,8 +416,8 @@ def test_a_joined_mp3_has_its_chapters_in_itself_and_decodes_to_every_sample(tmp
 def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:
     progress = ProgressBar(4, 400)
     assert progress.line(0.0) == f"{bar(0, 4)} 0 of 4 lines"
-    progress.ended(100, 20_000)
-    progress.ended(100, None)
+    progress.count(100, 20_000)
+    progress.count(100, None)
     assert progress.line(10.0) == (
         "[############------------] 2 of 4 lines, 1 failed, 20 characters/s, 2.0 x real time, 0:10 left"
     )
