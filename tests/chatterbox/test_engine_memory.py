@@ -1,4 +1,4 @@
-"""When memory runs out the engine speaks fewer chunks at a time; a chunk that does not fit even alone fails alone."""
+"""Short of memory, the engine speaks fewer chunks at a time; a chunk that does not fit even alone fails alone."""
 
 from __future__ import annotations
 
