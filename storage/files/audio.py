@@ -252,22 +252,24 @@ class AudioStore:
         """List the names of the damaged files that were moved aside, in the calling thread."""
         return sorted(file.name for file in self.aside.iterdir()) if self.aside.is_dir() else []
 
-    def bury(self, blobs: Iterable[tuple[str, str]]) -> list[Path]:
+    def bury(self, blobs: Iterable[tuple[str, str]]) -> list[str]:
         """Move files of blobs (hash, suffix) to the trash, in the calling thread; returns their new paths.
 
         Each gets a name that no file had before. A sweep that looked for the rows of files in the trash then never
         removes a file that was moved there after its look.
         """
+        # Paths are strings here: building `Path`s takes as long as the moves, and blocks other threads.
+        root, trash, end = str(self.root), str(self.trash), uuid.uuid4().hex
         moved = []
         for blob_hash, suffix in blobs:
-            target = self.trash / f"{blob_hash}{suffix}.{uuid.uuid4().hex}"
+            target = f"{trash}/{blob_hash}{suffix}.{end}"
             try:
-                self.where(blob_hash, suffix).replace(target)
+                os.replace(f"{root}/{blob_hash[:2]}/{blob_hash[2:4]}/{blob_hash}{suffix}", target)  # noqa: PTH105
             except FileNotFoundError:
                 found = self._find(blob_hash)  # stored with another suffix
                 if found is None:
                     continue
-                target = self.trash / f"{found.name}.{uuid.uuid4().hex}"
+                target = f"{trash}/{found.name}.{end}"
                 try:
                     found.replace(target)
                 except FileNotFoundError:  # another server has buried it
@@ -280,7 +282,7 @@ class AudioStore:
         owner."""
         return self._spools.left_behind(self.tmp.iterdir(), is_old)
 
-    def clear(self, files: list[Path], rows: set[str]) -> tuple[int, int]:
+    def clear(self, files: Sequence[str], rows: set[str]) -> tuple[int, int]:
         """Remove files of the trash or of `tmp`, in the calling thread; first restores those in `rows` without a file.
 
         Returns:
@@ -290,14 +292,15 @@ class AudioStore:
         for file in files:
             blob_hash = self.hash_of(file)
             if blob_hash in rows and self._find(blob_hash) is None:
-                restored += self._restore(blob_hash, file)
-            file.unlink(missing_ok=True)
+                restored += self._restore(blob_hash, Path(file))
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(file)  # noqa: PTH108 - a string, as in `bury`
         return len(files), restored
 
     @staticmethod
-    def hash_of(file: Path) -> str:
+    def hash_of(file: str | Path) -> str:
         """Return the hash of the blob in a file of the trash or of `tmp`; "" for a spool that is being written."""
-        return file.name.split(".", 1)[0]
+        return os.path.basename(file).partition(".")[0]  # noqa: PTH119 - a string, as in `bury`
 
     def walk(self, after: str, at_least: int) -> tuple[list[Path], str]:
         """As `paths.walk`, for this store, in the calling thread."""

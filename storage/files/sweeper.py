@@ -22,7 +22,8 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -35,8 +36,8 @@ from storage.db.database import Database
 from storage.errors import BlobMissing
 from storage.files.audio import AudioStore
 
-_PAGE = 2_000
-"""Blobs that a reader reads at once."""
+_PAGE = 5_000
+"""Blobs that a reader reads at once; it reads the next ones while these are written."""
 _FILES = 250
 """Files that a thread moves, removes or lists in one call."""
 _AT_ONCE = 3
@@ -68,13 +69,30 @@ _LOOSE = text(
 _HOLD = _by_hash("SELECT hash FROM blobs WHERE hash IN :hashes ORDER BY hash FOR NO KEY UPDATE SKIP LOCKED")
 # Also locks out transactions that make a reference.
 _SEIZE = _by_hash("SELECT hash FROM blobs WHERE hash IN :hashes ORDER BY hash FOR UPDATE SKIP LOCKED")
-_DATE = _by_hash("UPDATE blobs SET loose_ms = :now WHERE hash IN :hashes AND (loose_ms = 0 OR loose_ms > :now)")
-_KEEP = _by_hash(f"UPDATE blobs AS b SET loose_ms = NULL WHERE b.hash IN :hashes AND {_USED}")  # noqa: S608 - constants
-_TAKE = _by_hash(
-    "DELETE FROM blobs AS b WHERE b.hash IN :hashes AND b.loose_ms > 0 AND b.loose_ms < :before "  # noqa: S608 - constants
-    f"AND NOT {_USED} RETURNING hash, suffix, size_bytes"
+# COALESCE keeps the index of times out of it: PostgreSQL updates its statistics only now and then, so it takes a list
+# that has just become long for an empty one, and would read all of it for each batch.
+_DATE = _by_hash(
+    "UPDATE blobs SET loose_ms = :now WHERE hash IN :hashes AND (COALESCE(loose_ms, 1) = 0 "
+    "OR COALESCE(loose_ms, 0) > :now)"
 )
+_KEEP = _by_hash(f"UPDATE blobs AS b SET loose_ms = NULL WHERE b.hash IN :hashes AND {_USED}")  # noqa: S608 - constants
+_TAKING = (
+    "DELETE FROM blobs AS b WHERE b.hash IN :hashes AND COALESCE(b.loose_ms, 0) > 0 "  # noqa: S608 - constants
+    f"AND COALESCE(b.loose_ms, 0) < :before AND NOT {_USED} RETURNING hash, suffix, size_bytes"
+)
+_TAKE = _by_hash(_TAKING)
+# All rows as one value: one insert for each would wait for the interpreter's lock as often.
 _ADD_DYING = text(
+    "INSERT INTO dying_blobs (hash, suffix, size_bytes) "
+    "SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]'), json_extract(value, '$[2]') "
+    "FROM json_each(:rows) WHERE TRUE ON CONFLICT (hash) DO NOTHING"
+)
+# PostgreSQL does both in one statement: several hundred inserts would take longer than the rest of the batch.
+_TAKE_SHARED = _by_hash(
+    f"WITH taken AS ({_TAKING}), added AS (INSERT INTO dying_blobs (hash, suffix, size_bytes) "  # noqa: S608 - likewise
+    "SELECT hash, suffix, size_bytes FROM taken ON CONFLICT (hash) DO NOTHING) SELECT * FROM taken"
+)
+_DYING = text(
     "INSERT INTO dying_blobs (hash, suffix, size_bytes) VALUES (:hash, :suffix, :size_bytes) "
     "ON CONFLICT (hash) DO NOTHING"
 )
@@ -141,7 +159,7 @@ class Sweeper:
 
     async def recover(self) -> int:
         """Finish a killed sweep: empty its trash, remove its dying blobs; returns the number of restored files."""
-        _, restored = await self._clear(lambda: list(self._audio.trash.iterdir()))
+        _, restored = await self._clear(lambda: list(map(str, self._audio.trash.iterdir())))
         await self._bury_dying()
         return restored
 
@@ -156,9 +174,10 @@ class Sweeper:
         """Set the time of listed blobs that have none, or one in the future; blobs in use leave the list."""
         batches = Batches(self._db, self._clock)
         for first, last in ((0, 0), (self._clock.now_ms() + 1, _LATEST_MS)):
-            async for page in _Pages(self._db, first, last):
-                await batches.run([row[0] for row in page if row[2]], self._keep)
-                await batches.run([row[0] for row in page if not row[2]], self._date_some)
+            async with aclosing(_pages(self._db, first, last)) as pages:
+                async for page in pages:
+                    await batches.run([row[0] for row in page if row[2]], self._keep)
+                    await batches.run([row[0] for row in page if not row[2]], self._date_some)
 
     async def _sweep_loose(self) -> tuple[int, int]:
         """Remove unused blobs whose grace period is over; returns their number and bytes."""
@@ -167,27 +186,24 @@ class Sweeper:
         taken = size_bytes = 0
 
         def take(conn: Connection, hashes: Sequence[str]) -> Rows:
-            found = self._locked(conn, _SEIZE, hashes)
-            rows = conn.execute(_TAKE, {"hashes": found, "before": before}).all() if found else []
-            if rows:
-                dying = [{"hash": row[0], "suffix": row[1], "size_bytes": row[2]} for row in rows]
-                conn.execute(_ADD_DYING, dying)
-            return rows
+            return self._take(conn, hashes, before)
 
         # While rows of one page are taken, threads remove the files of the page before.
         burial: asyncio.Task[None] | None = None
         dying: list[tuple[str, str]] = []
         try:
-            async for page in _Pages(self._db, 1, before - 1):
-                await batches.run([row[0] for row in page if row[2]], self._keep)
-                rows = [row for some in await batches.run([row[0] for row in page if not row[2]], take) for row in some]
-                taken += len(rows)
-                size_bytes += sum(row[2] for row in rows)
-                if burial is not None:
-                    await burial
-                    await self._forget_dying(dying, batches)
-                dying = [(row[0], row[1]) for row in rows]
-                burial = asyncio.create_task(self._bury_files(dying), name="files of a sweep")
+            async with aclosing(_pages(self._db, 1, before - 1)) as pages:
+                async for page in pages:
+                    await batches.run([row[0] for row in page if row[2]], self._keep)
+                    unused = [row[0] for row in page if not row[2]]
+                    rows = [row for some in await batches.run(unused, take) for row in some]
+                    taken += len(rows)
+                    size_bytes += sum(row[2] for row in rows)
+                    if burial is not None:
+                        await burial
+                        await self._forget_dying(dying, batches)
+                    dying = [(row[0], row[1]) for row in rows]
+                    burial = asyncio.create_task(self._bury_files(dying), name="files of a sweep")
             if burial is not None:
                 await burial
                 await self._forget_dying(dying, batches)
@@ -200,15 +216,21 @@ class Sweeper:
     def _date_some(self, conn: Connection, hashes: Sequence[str]) -> int:
         return conn.execute(_DATE, {"hashes": hashes, "now": self._clock.now_ms()}).rowcount
 
+    def _take(self, conn: Connection, hashes: Sequence[str], before: int) -> Rows:
+        """Move unused blobs that are listed since before a time from `blobs` to `dying_blobs`; returns them."""
+        if self._db.dialect == "postgresql":
+            held = conn.execute(_SEIZE, {"hashes": hashes}).scalars().all()
+            return conn.execute(_TAKE_SHARED, {"hashes": held, "before": before}).all() if held else []
+        rows = conn.execute(_TAKE, {"hashes": hashes, "before": before}).all()
+        if rows:
+            conn.execute(_ADD_DYING, {"rows": msgspec.json.encode([tuple(row) for row in rows]).decode()})
+        return rows
+
     def _keep(self, conn: Connection, hashes: Sequence[str]) -> int:
         """Take blobs off the list that are in use, checked inside the transaction."""
-        found = self._locked(conn, _HOLD, hashes)
-        return conn.execute(_KEEP, {"hashes": found}).rowcount if found else 0
-
-    def _locked(self, conn: Connection, statement: TextClause, hashes: Sequence[str]) -> Sequence[str]:
-        if self._db.dialect == "sqlite":
-            return hashes  # SQLite has one writer at a time
-        return conn.execute(statement, {"hashes": hashes}).scalars().all()
+        if self._db.dialect == "postgresql":  # SQLite has one writer at a time
+            hashes = conn.execute(_HOLD, {"hashes": hashes}).scalars().all()
+        return conn.execute(_KEEP, {"hashes": hashes}).rowcount if hashes else 0
 
     # -- files
 
@@ -248,7 +270,7 @@ class Sweeper:
         moved = await asyncio.to_thread(self._audio.bury, blobs)
         return (await self._clear(lambda: moved))[0]
 
-    async def _clear(self, listed: Callable[[], list[Path]]) -> tuple[int, int]:
+    async def _clear(self, listed: Callable[[], list[str]]) -> tuple[int, int]:
         """Remove files of the trash or of `tmp`; first restores those whose blob has a row but no file."""
         files = await asyncio.to_thread(listed)
         removed = restored = 0
@@ -261,8 +283,8 @@ class Sweeper:
             restored += other
         return removed, restored
 
-    def _old_spools(self) -> list[Path]:
-        return self._audio.left_behind(lambda file: _is_older(file, _SPOOL_AGE_S))
+    def _old_spools(self) -> list[str]:
+        return list(map(str, self._audio.left_behind(lambda file: _is_older(file, _SPOOL_AGE_S))))
 
     async def _walk(self) -> int:
         """Check a part of the files: remove those without a row, list unused ones; returns the number removed."""
@@ -330,24 +352,24 @@ class Sweeper:
             after = hashes[-1]
 
 
-class _Pages:
-    """Iterates over pages of listed blobs (hash, loose_ms, in use), by `loose_ms` from `first` to `last`."""
+async def _pages(db: Database, first: int, last: int) -> AsyncGenerator[Rows, None]:
+    """Yield pages of listed blobs (hash, loose_ms, whether in use) from time `first` to `last`, in that order.
 
-    def __init__(self, db: Database, first: int, last: int) -> None:
-        self._db = db
-        self._at = (first, "")
-        self._last = last
+    Each page is read while the caller works on the one before.
+    """
 
-    def __aiter__(self) -> _Pages:
-        return self
+    async def read(ms: int, blob_hash: str) -> Rows:
+        page = {"ms": ms, "hash": blob_hash, "last": last, "limit": _PAGE}
+        return await db.read(lambda conn: conn.execute(_LOOSE, page).all())
 
-    async def __anext__(self) -> Rows:
-        page = {"ms": self._at[0], "hash": self._at[1], "last": self._last, "limit": _PAGE}
-        rows = await self._db.read(lambda conn: conn.execute(_LOOSE, page).all())
-        if not rows:
-            raise StopAsyncIteration
-        self._at = rows[-1][1], rows[-1][0]
-        return rows
+    rows = await read(first, "")
+    while rows:
+        ahead = asyncio.create_task(read(rows[-1][1], rows[-1][0]), name="the next page of listed blobs")
+        try:
+            yield rows
+            rows = await ahead
+        finally:
+            ahead.cancel()
 
 
 def _is_older(file: Path, age_s: float) -> bool:

@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Callable, Coroutine, Iterable, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine, bindparam, event, text
 from support.storage import HandClock, a_completion, a_job, an_entry, on_sqlite, opened, put_audio, select
 
 from storage.cache_entries import CacheStore
 from storage.db import batches, statements
 from storage.db.database import Database
 from storage.errors import BlobMissing
+from storage.files import sweeper
 from storage.files.audio import AudioStore
 from storage.files.sweeper import Sweeper
 from storage.jobs.queue import JobStore
@@ -46,13 +47,13 @@ class Gated(AudioStore):
         self._act = act
         self._loop = asyncio.get_running_loop()
 
-    def bury(self, blobs: Iterable[tuple[str, str]]) -> list[Path]:
+    def bury(self, blobs: Iterable[tuple[str, str]]) -> list[str]:
         self._gate("row dying")
         moved = super().bury(blobs)
         self._gate("file in the trash")
         return moved
 
-    def clear(self, files: list[Path], rows: set[str]) -> tuple[int, int]:
+    def clear(self, files: Sequence[str], rows: set[str]) -> tuple[int, int]:
         self._gate("looked at again")
         done = super().clear(files, rows)
         self._gate("trash emptied")
@@ -296,6 +297,56 @@ async def test_evictions_retention_and_sweeps_hold_the_writer_for_no_more_than_a
         assert select(database_url, f"SELECT COUNT(*) FROM {table}") == [(0,)]
     assert max(rows) <= batches.MOST
     assert sum(rows) >= 6 * many, "and this has counted all of them"
+
+
+BLOBS = text(
+    "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms, loose_ms) "
+    "WITH RECURSIVE n (i) AS (SELECT 100000 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < 100000 + :many) "
+    "SELECT CAST(i AS text) || :rest, '.flac', 1, 0, CAST(:loose_ms AS bigint) FROM n"
+)
+"""Blobs without files."""
+
+
+async def put_blobs(database: Database, many: int, loose_ms: int | None) -> list[str]:
+    row = {"many": many, "rest": "0" * 58, "loose_ms": loose_ms}
+    await database.writer.run(lambda conn: conn.execute(BLOBS, row).rowcount)
+    return [f"{100000 + i}{row['rest']}" for i in range(many)]
+
+
+async def test_a_list_that_takes_many_looks_is_swept_to_its_end_and_what_is_in_use_stays(
+    database: Database, database_url: str, audio: AudioStore, clock: HandClock
+) -> None:
+    many = 2 * sweeper._PAGE + 1_000
+    hashes = await put_blobs(database, many, 0)
+    take = "INSERT INTO takes (key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms, "
+    take += "last_used_ms, job_id) SELECT hash, hash, 1, 24000, 1, 0, '[]', 0, 0, 'gone' FROM blobs "
+    take += "WHERE hash LIKE :kept"
+    used = {"kept": "11%"}
+    kept = await database.writer.run(lambda conn: conn.execute(text(take), used).rowcount)
+    assert 0 < kept < many
+    sweeps = Sweeper(database, audio, clock, GRACE_S, walked=0)
+    assert (await sweeps.sweep()).blobs == 0
+    clock.turn(2 * GRACE_S)
+    assert (await sweeps.sweep()).blobs == many - kept
+    left = [row[0] for row in select(database_url, "SELECT hash FROM blobs ORDER BY hash")]
+    assert left == [each for each in hashes if each.startswith("11")]
+    for what in ("blobs WHERE loose_ms IS NOT NULL", "dying_blobs"):
+        assert select(database_url, f"SELECT COUNT(*) FROM {what}") == [(0,)]
+
+
+@pytest.mark.parametrize("name", ["_DATE", "_TAKE", "_KEEP"])
+async def test_a_list_that_became_long_since_rows_were_counted_is_not_read_for_each_batch(
+    database: Database, name: str
+) -> None:
+    hashes = await put_blobs(database, 5_000, None)
+    await database.writer.run(lambda conn: conn.execute(text("ANALYZE")).rowcount)
+    await database.writer.run(lambda conn: conn.execute(text("UPDATE blobs SET loose_ms = 0")).rowcount)
+    explain = "EXPLAIN QUERY PLAN" if database.dialect == "sqlite" else "EXPLAIN"
+    statement = text(f"{explain} {getattr(sweeper, name).text}").bindparams(bindparam("hashes", expanding=True))
+    given = {"hashes": hashes[:64], "now": 1, "before": 1}
+    given = {bind: given[bind] for bind in statement._bindparams}
+    plan = await database.read(lambda conn: [str(row[-1]) for row in conn.execute(statement, given)])
+    assert not [step for step in plan if "ix_blobs_loose" in step], plan
 
 
 async def test_two_servers_that_evict_at_once_leave_what_the_budget_allows(

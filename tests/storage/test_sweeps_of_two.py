@@ -34,13 +34,13 @@ class Stepped(AudioStore):
         self._arrived = asyncio.Event()
         self._open = asyncio.Event()
 
-    def bury(self, blobs: Iterable[tuple[str, str]]) -> list[Path]:
+    def bury(self, blobs: Iterable[tuple[str, str]]) -> list[str]:
         self._gate()
         moved = super().bury(blobs)
         self._gate()
         return moved
 
-    def clear(self, files: list[Path], rows: set[str]) -> tuple[int, int]:
+    def clear(self, files: Sequence[str], rows: set[str]) -> tuple[int, int]:
         self._gate()
         done = super().clear(files, rows)
         self._gate()
