@@ -45,7 +45,7 @@ class Batches:
         fn: Callable[[Connection, Sequence[I]], R],
         weigh: Callable[[I], int] = lambda _: 1,
     ) -> list[R]:
-        """Pass every item to `fn`, in batches; returns the result of each batch.
+        """Pass every item to `fn`, in batches; returns the result of each batch, when all of them are on the disk.
 
         Args:
             weigh: the cost of an item, in rows.
@@ -56,7 +56,11 @@ class Batches:
             end = start + _fitting(items, start, weigh, self._size)
             batch = items[start:end]
             await self._db.calm()
-            began, result = await self._db.writer.run(lambda conn, batch=batch: self._begun(conn, batch, fn))  # type: ignore[misc]
+            last = end == len(items)  # waits for the disk, and so makes the batches before it durable, too
+            began, result = await self._db.writer.run(
+                lambda conn, batch=batch: self._begun(conn, batch, fn),  # type: ignore[misc]
+                lazy=not last,
+            )
             took_s = self._clock.monotonic() - began  # with the commit, the larger part for scattered rows
             done.append(result)
             self._adapt(took_s)

@@ -8,6 +8,10 @@ gets its answer after the commit of its rows.
 On PostgreSQL two servers may deadlock, and the connection may break. A group that was aborted to end a deadlock, or
 whose connection broke, is repeated as a whole. If the connection broke during COMMIT, the mark that every group writes
 tells whether it was committed. (The transaction's id would not: after a crash it may be reused.)
+
+A group of only `lazy` operations is committed without waiting for the disk; the wait takes as long as the rest of a
+batch of deletions. If the machine fails, the last lazy groups may be lost, always the later ones first. The next group
+that is not lazy makes the earlier ones durable.
 """
 
 from __future__ import annotations
@@ -29,6 +33,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from gateway.settings.logs import get_logger
 from storage.db.notices import Topic, notify, payloads, take_notices
+from storage.db.operation import Operation, Write
 from storage.db.patience import Patience
 from storage.db.tally import Tally, take_counts
 from storage.errors import StorageError, StorageGone, replaced, translate
@@ -36,7 +41,6 @@ from storage.errors import StorageError, StorageGone, replaced, translate
 T = TypeVar("T")
 R = TypeVar("R")
 _Outcome: TypeAlias = tuple[Any, BaseException | None]
-_Write: TypeAlias = Callable[[Connection, Sequence[Any]], None]
 
 log = get_logger("voxgate.storage")
 
@@ -61,43 +65,17 @@ _FORGET = text(
     f"DELETE FROM writer_marks WHERE writer = :writer OR at_ms < {_NOW} - {_FORGET_AFTER_MS}"  # noqa: S608 - constants
 )
 """Delete this writer's mark at its end, and old marks of killed servers."""
+_LAZILY = "SET LOCAL synchronous_commit = off"
+_SYNCHRONOUS = {True: "PRAGMA synchronous = NORMAL", False: "PRAGMA synchronous = FULL"}
+"""The setting of SQLite for a group that is lazy (True) or not."""
+_MAKE_DURABLE = text(
+    "INSERT INTO marks (name, value) VALUES ('durable', 1) ON CONFLICT (name) DO UPDATE SET value = marks.value + 1"
+)
+"""A change, since SQLite waits for the disk only if a commit contains one."""
 _DEADLOCKS = ("40P01", "40001")
 _LOCK_TIMEOUT = "55P03"
 _LOST = ("08", "25P03", "57P")
 """SQLSTATEs of a lost or refused connection."""
-
-
-class _Operation:
-    """A queued write: rows for a statement or for a function that writes the rows of a group, or a function of the
-    connection; `future` gets the result."""
-
-    __slots__ = ("fn", "future", "rows", "statement", "topic")
-
-    def __init__(
-        self,
-        future: asyncio.Future[Any],
-        statement: Executable | _Write | None = None,
-        rows: Sequence[Any] = (),
-        fn: Callable[[Connection], Any] | None = None,
-        topic: Topic | None = None,
-    ) -> None:
-        self.topic = topic
-        self.future = future
-        self.statement = statement
-        self.rows = rows
-        self.fn = fn
-
-    def answer(self, result: Any, error: BaseException | None) -> None:
-        """Set the result or error, unless the caller was cancelled."""
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(result)
-            return
-        try:
-            self.future.set_exception(error)
-        except TypeError as instead:  # a future refuses a StopIteration
-            self.future.set_exception(instead)
 
 
 class _Refused(Exception):
@@ -120,10 +98,14 @@ class Writer:
         self._patience = Patience(patience_s)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="voxgate-writer")
         self._connection: Connection | None = None
-        self._queue: deque[_Operation] = deque()
+        self._queue: deque[Operation] = deque()
         self._draining: asyncio.Task[None] | None = None
         self._closed = False
         self._committed: Callable[[], None] = lambda: None
+        self._lazy = False
+        """Whether SQLite's connection now commits without waiting for the disk."""
+        self._undurable = False
+        """Whether the last commit may not be on the disk."""
         self._name = uuid.uuid4().hex
         self._mark = 0
         self._file: tuple[int, int] | None = None
@@ -163,27 +145,30 @@ class Writer:
             IntegrityError: this row breaks a constraint.
         """
         future = asyncio.get_running_loop().create_future()
-        await self._submit(_Operation(future, statement, (params,), topic=topic))
+        await self._submit(Operation(future, statement, (params,), topic=topic))
 
     async def insert_many(self, statement: Executable, rows: Sequence[Mapping[str, Any]]) -> None:
         """As `insert`, for several rows; all of them are written, or none."""
         if rows:
-            await self._submit(_Operation(asyncio.get_running_loop().create_future(), statement, rows))
+            await self._submit(Operation(asyncio.get_running_loop().create_future(), statement, rows))
 
     async def gather(self, write: Callable[[Connection, Sequence[R]], None], row: R) -> None:
         """As `insert`, by a function that is called once per group with all rows gathered for it, and once per row when
         one of the group fails."""
         future = asyncio.get_running_loop().create_future()
-        await self._submit(_Operation(future, write, (row,)))
+        await self._submit(Operation(future, write, (row,)))
 
-    async def run(self, fn: Callable[[Connection], T]) -> T:
+    async def run(self, fn: Callable[[Connection], T], *, lazy: bool = False) -> T:
         """Run `fn` in a transaction and return its result after the commit.
 
         `fn` runs in the writer's thread, in one transaction with the rest of its group. It may run twice (a group is
         replayed when one of its operations fails), so it must not keep state. It returns a refusal instead of raising
         it, since an exception rolls the whole group back. If the caller is cancelled, the operation still runs.
+
+        Args:
+            lazy: the result may be lost if the machine fails before the next commit of an operation that is not lazy.
         """
-        result: T = await self._submit(_Operation(asyncio.get_running_loop().create_future(), fn=fn))
+        result: T = await self._submit(Operation(asyncio.get_running_loop().create_future(), fn=fn, lazy=lazy))
         return result
 
     async def close(self) -> None:
@@ -197,7 +182,7 @@ class Writer:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._disconnect)
         self._thread.shutdown(wait=False)
 
-    async def _submit(self, operation: _Operation) -> Any:
+    async def _submit(self, operation: Operation) -> Any:
         if self._closed:
             raise StorageError("the gateway is stopping: it takes no more writes")
         self._queue.append(operation)
@@ -215,14 +200,14 @@ class Writer:
         finally:
             self._draining = None
 
-    async def _outcomes(self, group: Sequence[_Operation]) -> list[_Outcome]:
+    async def _outcomes(self, group: Sequence[Operation]) -> list[_Outcome]:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._thread, self._commit, group)
         except Exception as error:  # otherwise these callers and all later ones would wait for ever
             log.exception("commit_crashed", writes=len(group))
             return [(None, error)] * len(group)
 
-    def _commit(self, group: Sequence[_Operation]) -> list[_Outcome]:
+    def _commit(self, group: Sequence[Operation]) -> list[_Outcome]:
         """Commit the group, or, if that fails, each operation alone; returns a result or an error for each."""
         for tries in range(TRIES, 0, -1):
             try:
@@ -235,13 +220,13 @@ class Writer:
             return [(None, self._meant(failure))] * len(group)
         return [self._commit((operation,))[0] for operation in group]
 
-    def _transact(self, group: Sequence[_Operation]) -> list[Any]:
-        transaction = self._begin()
+    def _transact(self, group: Sequence[Operation]) -> list[Any]:
+        transaction = self._begin(lazy := all(operation.lazy for operation in group))
         assert self._connection is not None
         try:
             take_notices(self._connection)
             take_counts(self._connection)
-            batches: dict[Executable | _Write, list[Any]] = {}
+            batches: dict[Executable | Write, list[Any]] = {}
             for operation in group:
                 if operation.topic is not None:
                     notify(self._connection, operation.topic)
@@ -255,6 +240,8 @@ class Writer:
             results = [None if operation.fn is None else operation.fn(self._connection) for operation in group]
             noted = take_counts(self._connection)
             self._leave_mark(self._connection)
+            if self._undurable and not lazy:
+                self._connection.execute(_MAKE_DURABLE)
         except BaseException:
             transaction.rollback()
             raise
@@ -264,17 +251,24 @@ class Writer:
             transaction.rollback()
             if not (self._shared and _is_lost(error) and self._has_committed()):
                 raise
+        self._undurable = lazy and not self._shared
         self._patience.renew()
         self._tally.add(noted)
         return results
 
-    def _begin(self) -> RootTransaction:
+    def _begin(self, lazy: bool) -> RootTransaction:
         try:
             if self._connection is None:
                 self._connect()
             assert self._connection is not None
             self.check_file()
-            return self._connection.begin()
+            if not self._shared and lazy != self._lazy:
+                self._with_driver(lambda driver: driver.execute(_SYNCHRONOUS[lazy]))
+                self._lazy = lazy
+            transaction = self._connection.begin()
+            if self._shared and lazy:
+                self._connection.exec_driver_sql(_LAZILY)
+            return transaction
         except StorageGone as error:
             raise _Refused from error  # the connection is kept: it is the only access to that file
         except Exception as error:
@@ -357,6 +351,7 @@ class Writer:
 
     def _connect(self) -> None:
         self._connection = self._engine.connect()
+        self._lazy = False
         if self._shared:
             driver: Any = self._connection.connection.driver_connection
             self.process_id = driver.info.backend_pid

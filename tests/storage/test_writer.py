@@ -10,6 +10,8 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
 from support.storage import on_sqlite, opened, select
 
+from gateway.clock import SystemClock
+from storage.db.batches import MOST, Batches
 from storage.db.database import Database
 from storage.db.writer import Writer
 from storage.errors import StorageError
@@ -74,6 +76,42 @@ async def test_rows_of_one_group_are_given_to_their_function_together_and_a_bad_
     )
     assert [type(outcome) for outcome in outcomes] == [type(None), IntegrityError, type(None)]
     assert rows(database) == {*names, "new", "other"}
+
+
+def waits(connection: Connection) -> bool:
+    """Whether this transaction's commit waits for the disk."""
+    if connection.dialect.name == "sqlite":
+        return bool(connection.execute(text("PRAGMA synchronous")).scalar_one() == 2)
+    return bool(connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on")
+
+
+async def test_a_group_waits_for_the_disk_unless_none_of_its_members_needs_to(database: Database) -> None:
+    run = database.writer.run
+    assert not await run(waits, lazy=True)
+    assert await run(waits)
+    assert await asyncio.gather(run(waits, lazy=True), run(waits)) == [True, True]
+    assert await asyncio.gather(run(waits, lazy=True), database.writer.insert(PUT, {"id": "a"})) == [True, None]
+    assert await asyncio.gather(run(waits, lazy=True), run(waits, lazy=True)) == [False, False]
+
+
+@on_sqlite
+async def test_a_commit_that_waits_for_the_disk_reaches_it_even_if_only_those_before_it_have_written(
+    database: Database,
+) -> None:
+    await database.writer.run(lambda conn: conn.execute(PUT, {"id": "lazy"}).rowcount, lazy=True)
+    before = await database.data_version()
+    await database.writer.run(lambda conn: None)
+    after = await database.data_version()
+    assert after != before, "SQLite waits for the disk with a commit that writes something, and with no other"
+    await database.writer.run(lambda conn: None)
+    assert await database.data_version() == after, "and there is nothing to wait for now"
+
+
+async def test_batches_wait_for_the_disk_once_for_all_of_them(database: Database) -> None:
+    batches = Batches(database, SystemClock())
+    waited = await batches.run(range(10 * MOST), lambda conn, some: waits(conn))
+    assert len(waited) >= 10
+    assert waited == [False] * (len(waited) - 1) + [True]
 
 
 async def test_a_function_that_raises_leaves_nothing_and_harms_nobody_in_its_group(database: Database) -> None:
