@@ -127,9 +127,9 @@ async def _costs(world: World, calls: int) -> dict[str, Cost]:
 
 
 async def _status(world: World, job_id: str) -> None:
-    found = await world.jobs.peek(job_id)
+    found = await world.jobs.peek_placed(job_id)
     assert found is not None
-    assert await world.jobs.position(found)
+    assert found[1]
 
 
 async def _health(world: World) -> None:

@@ -194,12 +194,12 @@ class Jobs:
         deadline = time.monotonic() + seconds
         while True:
             with self._signals.expecting(job_id) as changed:  # before the read: the job may end during it
-                job = await self.find(principal, endpoint_id, job_id)
+                job, place = await self._find_placed(principal, endpoint_id, job_id)
                 left = deadline - time.monotonic()
                 if job.state.final or left <= 0 or self._stopping:
                     break
                 await asyncio.wait((changed,), timeout=min(left, POLL_S))
-        return await self._job_views.view(job, base_url)
+        return await self._job_views.view(job, base_url, place=place)
 
     async def status(
         self, principal: Principal, endpoint_id: str, job_id: str, ttl_ms: int | None = None, base_url: str = ""
@@ -212,12 +212,12 @@ class Jobs:
         Raises:
             NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
         """
-        job = await self.find(principal, endpoint_id, job_id)
+        job, place = await self._find_placed(principal, endpoint_id, job_id)
         if ttl_ms is not None and job.state.final:
             await self._write_behind.settle(job.id)
             await self._store.shorten_retention(job.id, self._clock.now_ms() + ttl_ms)
             self._recent.forget(job.id)
-        return await self._job_views.view(job, base_url)
+        return await self._job_views.view(job, base_url, place=place)
 
     async def cancel(self, principal: Principal, endpoint_id: str, job_id: str) -> JobView:
         """Cancel a job; a final state does not change."""
@@ -404,10 +404,15 @@ class Jobs:
         Raises:
             NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
         """
+        return (await self._find_placed(principal, endpoint_id, job_id))[0]
+
+    async def _find_placed(self, principal: Principal, endpoint_id: str, job_id: str) -> tuple[JobRecord, int]:
+        """Return the job's row, and its place in the queue; 0 if it does not wait."""
+        place = 0
         job = self._recent.get(job_id) or self._write_behind.get(job_id)
         if job is None or not _is_of(job, principal, endpoint_id):
             # Another tenant's job costs one read, like an unknown id: the answer's time must not tell them apart.
-            job = await self._store.peek(job_id)
+            job, place = await self._store.peek_placed(job_id) or (None, 0)
             if job is not None and not _is_of(job, principal, endpoint_id):
                 job = None
             if job is not None and job.state is JobState.COMPLETED:
@@ -420,7 +425,7 @@ class Jobs:
                 "no longer kept (VOXGATE_JOBS__RETENTION_RUN_S, VOXGATE_JOBS__RETENTION_RUNSYNC_S), or it was "
                 "submitted with a key of another tenant"
             )
-        return job
+        return job, place
 
 
 def _is_of(job: JobRecord, principal: Principal, endpoint_id: str) -> bool:

@@ -171,6 +171,12 @@ class JobStore:
         """Return a job without its request (`request` is ""): enough for a status, at a third of the cost."""
         return await self._db.peek(lambda conn: maybe_job(conn.execute(job_sql.PEEK, {"id": job_id}).first()))
 
+    async def peek_placed(self, job_id: str) -> tuple[JobRecord, int] | None:
+        """Return a job as `peek` does, with its place in the queue as `position` counts it."""
+        params = {"id": job_id, "limit": PLACE_LIMIT}
+        row = await self._db.peek(lambda conn: conn.execute(job_sql.PEEK_PLACED, params).first())
+        return None if row is None else (job_of(row[:-1]), int(row[-1]))
+
     async def list_jobs(
         self,
         tenant: str,

@@ -29,7 +29,7 @@ _LANE = COLUMNS.index("lane")
 _DAY_MS = 86_400_000
 
 
-def job_of(row: AnyRow) -> JobRecord:
+def job_of(row: AnyRow | tuple[Any, ...]) -> JobRecord:
     """Convert a row of all columns, in order, to a record; SQLite has neither enums nor booleans."""
     values = list(row)
     values[_STATE] = STATES[values[_STATE]]

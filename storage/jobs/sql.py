@@ -300,6 +300,14 @@ AHEAD = text(
 
 Reads only the queue's index, also for the lane: in the row itself SQLite would walk through the job's text to reach it.
 """
+_BESIDE = "state = 'IN_QUEUE' AND backend = j.backend AND tenant = j.tenant"
+PEEK_PLACED = text(
+    f"SELECT {_SHORT}, CASE WHEN state = 'IN_QUEUE' THEN (SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE {_BESIDE} "
+    f"AND lane = (SELECT MIN(lane) FROM jobs WHERE {_BESIDE} AND lane IN (0, 1, 2) AND created_ms = j.created_ms "
+    "AND id >= j.id AND id <= j.id) AND (created_ms, id) <= (j.created_ms, j.id) LIMIT :limit) AS ahead) ELSE 0 END "
+    "FROM jobs j WHERE id = :id"
+)
+"""Both in one journey: a job for its status, and its place in line."""
 LIST = {
     (endpoint, state): text(
         f"SELECT {_SHORT} FROM jobs WHERE tenant = :tenant AND id < :before"

@@ -85,11 +85,20 @@ async def test_a_place_in_line_is_among_the_jobs_of_one_tenant_backend_and_lane(
     for n, fields in enumerate((*others, {}, {}, {})):
         await jobs.insert(a_job(f"job-{n}", created_ms=START_MS + n, **fields))
     last = a_job("job-6", created_ms=START_MS + 6)
-    assert await jobs.position(last) == 3
+
+    async def place() -> int:
+        found = await jobs.peek_placed("job-6")
+        assert found is not None
+        assert found[0] == await jobs.peek("job-6")
+        assert found[1] == await jobs.position(last)
+        return found[1]
+
+    assert await place() == 3
     await jobs.leases.claim(["job-4"], "a")
-    assert await jobs.position(last) == 2
+    assert await place() == 2
     await jobs.ends.cancel("job-6")
-    assert await jobs.position(last) == 0
+    assert await place() == 0
+    assert await jobs.peek_placed("nobody") is None
 
 
 async def test_of_a_flight_only_the_oldest_is_offered_and_nobody_while_it_runs(jobs: JobStore) -> None:

@@ -116,8 +116,12 @@ class HealthReport:
         """Return the number of waiting jobs of an endpoint."""
         return (await self._counts.unfinished(endpoint.id)).waiting
 
-    async def reason(self, job: JobRecord) -> str:
-        """Return the reason why a job waits: a problem of its backend, else its place among its tenant's jobs."""
+    async def reason(self, job: JobRecord, place: int | None = None) -> str:
+        """Return the reason why a job waits: a problem of its backend, else its place among its tenant's jobs.
+
+        Args:
+            place: its place, if it is known.
+        """
         hosted = self._engines.get(job.backend)
         if hosted is None:
             return f"backend {job.backend} is not loaded on this server; waiting for a server that has it"
@@ -130,7 +134,7 @@ class HealthReport:
             return f"no space left: {shortage}"
         if job.error:
             return f"will be tried again: {job.error}"
-        position = await self._store.position(job)
+        position = await self._store.position(job) if place is None else place
         if position == PLACE_LIMIT:
             return f"position {position} or later"
         return f"position {position}" if position else "starting"

@@ -35,15 +35,18 @@ class JobViews:
         self._running = running
         self._clock = clock
 
-    async def view(self, job: JobRecord, base_url: str, encoded: bytes | None = None) -> JobView:
+    async def view(
+        self, job: JobRecord, base_url: str, encoded: bytes | None = None, place: int | None = None
+    ) -> JobView:
         """Return the view of a job, with its audio if it is COMPLETED.
 
         Args:
             base_url: `http://host:port` the caller used, for `audio_url`.
             encoded: its audio as base64, if already read.
+            place: its place in the queue, if it is known.
         """
         if not job.state.final:
-            return await self._waiting(job)
+            return await self._waiting(job, place)
         output: msgspec.Raw | msgspec.UnsetType = UNSET
         if job.state is JobState.COMPLETED and job.output is not None and job.blob_hash is not None:
             inline = _decode_delivery(job.request or b"{}").delivery != "url"
@@ -61,10 +64,10 @@ class JobViews:
             retries=job.retries or UNSET,
         )
 
-    async def _waiting(self, job: JobRecord) -> JobView:
+    async def _waiting(self, job: JobRecord, place: int | None) -> JobView:
         delay_ms = max(0, self._clock.now_ms() - job.created_ms)
         if job.state is JobState.IN_QUEUE:
-            reason = await self._health.reason(job)
+            reason = await self._health.reason(job, place)
             return JobView(
                 id=job.id, status=job.state.value, delayTime=delay_ms, reason=reason, retries=job.retries or UNSET
             )
