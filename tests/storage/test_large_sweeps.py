@@ -44,12 +44,12 @@ async def test_a_submit_waits_for_two_batches_at_most_while_budgets_are_kept_and
     written: list[str] = []
     really = large.writer.run
 
-    async def run(fn: Any) -> Any:
+    async def run(fn: Any, **options: Any) -> Any:
         def noted(conn: Any) -> Any:
             written.append("batch")
             return fn(conn)
 
-        return await really(noted)
+        return await really(noted, **options)
 
     large.writer.run = run  # type: ignore[method-assign]
     waited: list[int] = []
@@ -62,14 +62,16 @@ async def test_a_submit_waits_for_two_batches_at_most_while_budgets_are_kept_and
             await asyncio.sleep(0)
 
     submits = asyncio.create_task(submit())
-    size = 20_488  # of each of them, about
-    assert EVICTED * 0.9 < await takes.evict((ROWS - EVICTED) * size) < EVICTED * 1.1
-    assert EVICTED * 0.9 < await cache.evict((ROWS - EVICTED) * size) < EVICTED * 1.1
-    assert await jobs.delete_retained(START_MS + 7 * 86_400_000 - (ROWS - EVICTED) * 500) == pytest.approx(EVICTED, 0.1)
-    await sweeps.sweep()
-    clock.turn(3601)
-    await sweeps.sweep()
-    submits.cancel()
+    try:
+        size = 20_488  # of each of them, about
+        assert EVICTED * 0.9 < await takes.evict((ROWS - EVICTED) * size) < EVICTED * 1.1
+        assert EVICTED * 0.9 < await cache.evict((ROWS - EVICTED) * size) < EVICTED * 1.1
+        assert await jobs.delete_retained(START_MS + 7 * 86_400_000 - (ROWS - EVICTED) * 500) == pytest.approx(EVICTED, 0.1)
+        await sweeps.sweep()
+        clock.turn(3601)
+        await sweeps.sweep()
+    finally:
+        submits.cancel()
     assert len(waited) > 100
     assert max(waited) <= 2
     assert select(large_copy, "SELECT COUNT(*) FROM blobs WHERE loose_ms IS NOT NULL") == [(0,)]
