@@ -66,7 +66,8 @@ async def test_a_submit_waits_for_two_batches_at_most_while_budgets_are_kept_and
         size = 20_488  # of each of them, about
         assert EVICTED * 0.9 < await takes.evict((ROWS - EVICTED) * size) < EVICTED * 1.1
         assert EVICTED * 0.9 < await cache.evict((ROWS - EVICTED) * size) < EVICTED * 1.1
-        assert await jobs.delete_retained(START_MS + 7 * 86_400_000 - (ROWS - EVICTED) * 500) == pytest.approx(EVICTED, 0.1)
+        retained_ms = START_MS + 7 * 86_400_000 - (ROWS - EVICTED) * 500
+        assert await jobs.delete_retained(retained_ms) == pytest.approx(EVICTED, 0.1)
         await sweeps.sweep()
         clock.turn(3601)
         await sweeps.sweep()
