@@ -112,7 +112,7 @@ def runs_often(name: str, dialect: str) -> bool:
     other = "postgresql" if dialect == "sqlite" else "sqlite"
     others = (
         name.endswith(f" {other}")
-        or (dialect == "postgresql" and name == "job_sql.HEADS")
+        or (dialect == "postgresql" and name in ("job_sql.HEADS", "sweeper._ADD_DYING"))
         or (dialect == "sqlite" and name.endswith(("_SHARED", "_LAST_WORDS", "_WHAT_BECAME")))
     )
     locks = name.endswith("_ALONE") or name == "writer._LAST_WORDS"
