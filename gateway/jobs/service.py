@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -335,7 +336,11 @@ class Jobs:
             self._write_behind.add(finished)
             self._note_hit(finished)
             return await self._job_views.view(finished, base_url, encoded)
-        accepted = await self._shielded(self._keep(finished, idempotency))
+        if idempotency is None and not finished.webhook:
+            await self._store.insert_hit(finished, partial(self._note_kept, finished))
+            accepted = finished
+        else:
+            accepted = await self._shielded(self._keep(finished, idempotency))
         if accepted.id != job.id:
             return await self._job_views.view(accepted, base_url)
         if job.kind == "run":
@@ -345,10 +350,14 @@ class Jobs:
     async def _keep(self, finished: JobRecord, idempotency: Idempotency | None) -> JobRecord:
         accepted = await self._store.insert(finished, idempotency)
         if accepted.id == finished.id:
-            self._recent.add(finished)
-            self._ended(finished.id)
-            self._note_hit(finished)
+            self._note_kept(finished)
         return accepted
+
+    def _note_kept(self, finished: JobRecord) -> None:
+        """Remember, tell and count a cache hit whose row is committed."""
+        self._recent.add(finished)
+        self._ended(finished.id)
+        self._note_hit(finished)
 
     def _note_hit(self, job: JobRecord) -> None:
         """Count a cache hit; its usage is written with its row."""

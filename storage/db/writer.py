@@ -152,11 +152,12 @@ class Writer:
         if rows:
             await self._submit(Operation(asyncio.get_running_loop().create_future(), statement, rows))
 
-    async def gather(self, write: Callable[[Connection, Sequence[R]], None], row: R) -> None:
+    async def gather(
+        self, write: Callable[[Connection, Sequence[R]], None], row: R, then: Callable[[], None] | None = None
+    ) -> None:
         """As `insert`, by a function that is called once per group with all rows gathered for it, and once per row when
-        one of the group fails."""
-        future = asyncio.get_running_loop().create_future()
-        await self._submit(Operation(future, write, (row,)))
+        one of the group fails. `then` is called after the commit, even if the caller was cancelled."""
+        await self._submit(Operation(asyncio.get_running_loop().create_future(), write, (row,), then=then))
 
     async def run(self, fn: Callable[[Connection], T], *, lazy: bool = False) -> T:
         """Run `fn` in a transaction and return its result after the commit.

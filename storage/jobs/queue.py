@@ -6,7 +6,7 @@ the job has ended.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -68,10 +68,7 @@ class JobStore:
             BlobMissing: the job refers to audio that was swept meanwhile.
         """
         if idempotency is None and job.state is JobState.COMPLETED and not job.webhook:
-            try:
-                await self._db.writer.gather(insert_hits, job)
-            except IntegrityError as error:
-                raise _swept(job, error) from error
+            await self.insert_hit(job)
             return job
         if idempotency is None and not (job.state.final and job.webhook):
             topic = None if job.state.final else Topic.QUEUE
@@ -79,6 +76,20 @@ class JobStore:
             self._db.tally.add(tally_counts([job]))
             return job
         return (await self._accept(job, idempotency, None)).job
+
+    async def insert_hit(self, job: JobRecord, then: Callable[[], None] | None = None) -> None:
+        """Store a job that the cache has answered, durably, with its usage.
+
+        Args:
+            then: called after the commit, even if the caller was cancelled.
+
+        Raises:
+            BlobMissing: its audio was swept meanwhile.
+        """
+        try:
+            await self._db.writer.gather(insert_hits, job, then)
+        except IntegrityError as error:
+            raise _swept(job, error) from error
 
     async def insert_claimed(self, job: JobRecord, idempotency: Idempotency | None, owner: str) -> Accepted:
         """Store a new job and take a lease on it, in one transaction; if its flight has a leader, it stays queued.

@@ -114,6 +114,31 @@ async def test_batches_wait_for_the_disk_once_for_all_of_them(database: Database
     assert waited == [False] * (len(waited) - 1) + [True]
 
 
+async def test_what_follows_a_commit_follows_though_its_caller_has_left_and_harms_nobody_if_it_fails(
+    database: Database,
+) -> None:
+    def write(connection: Connection, keys: Sequence[str]) -> None:
+        connection.execute(PUT, [{"id": key} for key in keys])
+
+    def crash() -> None:
+        raise ValueError("no")
+
+    followed: list[str] = []
+    leaving = asyncio.create_task(database.writer.gather(write, "left", lambda: followed.append("left")))
+    await asyncio.sleep(0)
+    leaving.cancel()
+    async with asyncio.timeout(30):
+        outcomes = await asyncio.gather(
+            database.writer.gather(write, "crashed", crash),
+            database.writer.gather(write, "left", lambda: followed.append("refused")),
+            database.writer.gather(write, "fine", lambda: followed.append("fine")),
+            return_exceptions=True,
+        )
+    assert [type(outcome) for outcome in outcomes] == [ValueError, IntegrityError, type(None)]
+    assert followed == ["left", "fine"]
+    assert rows(database) == {"left", "crashed", "fine"}
+
+
 async def test_a_function_that_raises_leaves_nothing_and_harms_nobody_in_its_group(database: Database) -> None:
     def break_off(connection: Connection) -> None:
         connection.execute(PUT, {"id": "half"})
