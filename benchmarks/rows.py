@@ -25,12 +25,14 @@ from storage.files.sweeper import Sweeper
 from storage.jobs.counts import JobCountStore
 from storage.jobs.pages import JobPages
 from storage.jobs.queue import JobStore
-from storage.records import BlobRecord, Completion, UsageDelta
+from storage.records import BlobRecord, Completion, Lane, UsageDelta
 from storage.takes import TakeStore
 
 _TESTS = Path(__file__).parent.parent / "tests"
 SIZES = (0, 100_000, 1_000_000)
 CALLS = 300
+TENANTS = 1000
+CROWDED = "look for jobs to claim, 1,000 tenants more"
 OWNER = "bench"
 PAGE = 101
 """Rows read for a page of 100: one more tells whether there is a next page."""
@@ -80,7 +82,13 @@ def main(scale: float = 1.0) -> None:
             [(name, *map(_cell, by_size)) for name, by_size in costs.items()],
         )
         report.table((f"upgrade of {kind} from the first schema", "s"), upgrades)
-        for name, most in (("status of a waiting job", 2), ("/requests", 5), ("/health", 2), ("look for ttl", 2)):
+        for name, most in (
+            ("status of a waiting job", 2),
+            ("/requests", 5),
+            ("/health", 2),
+            ("look for ttl", 2),
+            (CROWDED, 2),
+        ):
             report.target(f"{kind}, {name}: CPU ms with the most rows", costs[name][-1][1], most)
     report.write()
 
@@ -120,10 +128,23 @@ async def _costs(world: World, calls: int) -> dict[str, Cost]:
         "count of finished jobs, once a minute": (lambda n: world.totals.count(), 5),
         "/health": (lambda n: _health(world), calls),
         "look for ttl": (lambda n: world.jobs.ends.expire_ttl(0), calls),
+        CROWDED: (lambda n: world.jobs.leases.candidates(["hibari"]), calls),
         "evict a hundredth": (lambda n: _evict(world, cache_bytes, takes_bytes), 1),
         "sweep after it": (lambda n: world.sweeper.sweep(), 1),
     }
-    return {name: await _timed(call, times) for name, (call, times) in steps.items()}
+    costs: dict[str, Cost] = {}
+    for name, (call, times) in steps.items():
+        if name == CROWDED:
+            await _crowd(world)
+        costs[name] = await _timed(call, times)
+    return costs
+
+
+async def _crowd(world: World) -> None:
+    """A thousand tenants begin to wait, in every lane."""
+    jobs = [msgspec.structs.replace(job(), tenant=f"tenant {n}", lane=lane) for n in range(TENANTS) for lane in Lane]
+    for first in range(0, len(jobs), 500):
+        await asyncio.gather(*(world.jobs.insert(one) for one in jobs[first : first + 500]))
 
 
 async def _status(world: World, job_id: str) -> None:
@@ -146,7 +167,7 @@ def _completion(n: int) -> Completion:
     return Completion(
         output='{"cache_hit":false}',
         follower_output='{"cache_hit":true}',
-        blob=BlobRecord(f"{n:064x}", 20_000, ".mp3"),
+        blob=BlobRecord(f"{n:064x}", 20_000, ".mp3", spool="spoken"),
         cache_entry=None,
         cache_key=None,
         delay_ms=5,
