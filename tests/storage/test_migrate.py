@@ -50,7 +50,7 @@ def test_a_database_of_a_newer_release_is_left_alone(tmp_path: Path) -> None:
 
 def test_servers_that_start_at_once_migrate_one_after_the_other(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'shared.db'}"
-    command = [sys.executable, "-c", "import sys; from storage import migrate; migrate.upgrade(sys.argv[1])", url]
+    command = [sys.executable, "-c", "import sys; from storage.db import migrate; migrate.upgrade(sys.argv[1])", url]
     starting = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(3)]
     for process in starting:
         _, errors = process.communicate(timeout=120)
