@@ -131,7 +131,7 @@ async def test_windows_that_are_over_leave_within_minutes_but_those_of_days(tmp_
 
 
 async def _all_at_once(servers: tuple[Access, ...], principal: Principal, times: int, characters: int = 0) -> int:
-    """How many of so many requests at each server are let in, all of them asked at once."""
+    """Send `times` requests at once to each server; return the number admitted."""
     asked = (_admitted(server, principal, 1, characters=characters) for _ in range(times) for server in servers)
     return sum(await asyncio.gather(*asked))
 

@@ -59,7 +59,7 @@ async def caller(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Call
 
 @contextmanager
 def garbage() -> Iterator[list[Any]]:
-    """What the block leaves to the collector."""
+    """Collect the reference cycles the block leaves to the garbage collector."""
     gc.collect()
     gc.disable()
     found: list[Any] = []

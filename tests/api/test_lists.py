@@ -1,4 +1,4 @@
-"""What a tenant asked of an endpoint, in pages."""
+"""Request lists show a tenant's requests to an endpoint, in pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every answer carries, and what is counted and logged."""
+"""Every answer carries the common headers, and every request is counted and logged."""
 
 from __future__ import annotations
 

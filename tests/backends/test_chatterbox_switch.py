@@ -37,7 +37,7 @@ class Speaker:
             yield Take(one.id, None, 24_000, (self._name,))  # type: ignore[arg-type]
 
     def close(self) -> None:
-        """Nothing to let go of."""
+        """Do nothing: there is nothing to free."""
 
 
 def by_language(one: Chunk) -> str:
@@ -77,7 +77,7 @@ def test_a_stream_of_one_language_does_not_starve_another() -> None:
 
 
 def test_a_chunk_that_waits_for_its_model_can_be_cancelled_meanwhile() -> None:
-    """It is told at once: a worker that is silent about a cancel is killed."""
+    """A cancel is noticed while the model loads: a worker that does not react to a cancel is killed."""
     log: list[tuple[str, int]] = []
     feed = ListFeed(mixed("d"))
     told = threading.Event()

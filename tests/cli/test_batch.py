@@ -46,7 +46,7 @@ def lines_of(path: Path) -> tuple[ScriptLine, ...]:
 
 
 def told_of(done: subprocess.CompletedProcess[str]) -> list[str]:
-    """What it says of single lines."""
+    """Return the messages of the command about single lines."""
     return [line for line in done.stderr.splitlines() if line.startswith("line ")]
 
 

@@ -27,7 +27,7 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the library's
-        """Nothing is printed."""
+        """Print nothing."""
 
 
 @contextmanager

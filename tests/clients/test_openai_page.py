@@ -1,4 +1,4 @@
-"""What docs/coming-from-openai.md shows works, with OpenAI's own clients."""
+"""The examples in docs/coming-from-openai.md work with OpenAI's own clients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the pages tell a reader to do works, and their links lead somewhere."""
+"""The commands and examples in the pages work, and links lead to existing targets."""
 
 from __future__ import annotations
 

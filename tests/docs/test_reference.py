@@ -132,7 +132,7 @@ def _codes_written_in(source: str) -> set[str]:
 
 _CODE = {"code", "error_code", "refusal", "job_code"}
 _PLACES = {"Refused": 2, "error_of": 2, "openai_error": 2, "JobEnded": 1, "fail": 5, "_told": 3}
-"""Where calls have the code, when they do not name it."""
+"""Position of the error code among a call's arguments, where it is not passed by name."""
 
 
 def _name(node: ast.AST | None) -> str | None:

@@ -1,4 +1,4 @@
-"""What the webhooks page tells a receiver to do accepts what the server sends, and nothing else."""
+"""The signature check in the webhooks page accepts what the server sends, and nothing else."""
 
 from __future__ import annotations
 

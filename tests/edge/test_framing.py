@@ -1,4 +1,4 @@
-"""What stands around a request: trailers, Host, Upgrade."""
+"""Request framing is checked: trailers, Host, Upgrade."""
 
 from __future__ import annotations
 

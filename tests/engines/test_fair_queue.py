@@ -92,7 +92,7 @@ def sentence(queue: FairQueue, tenant: str, job: str, chunks: int = 1) -> None:
 
 
 def served_until(queue: FairQueue, item: tuple[str, str, int]) -> list[tuple[str, str, int]]:
-    """What is served before the item."""
+    """Return the items that the queue serves before this one."""
     before = []
     while (taken := queue.pop()) != item:
         assert taken is not None

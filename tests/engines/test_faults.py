@@ -1,4 +1,4 @@
-"""What a host survives. Every fault is a real one."""
+"""An engine host recovers from faults of its workers. Every fault is a real one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which backends a gateway has, and what it says about those it cannot use."""
+"""The registry finds the backends of a gateway and reports those it cannot use."""
 
 from __future__ import annotations
 

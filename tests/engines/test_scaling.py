@@ -20,7 +20,7 @@ DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 
 
 def shipped(profile: str) -> Scale:
-    """What a gateway makes of one of the files."""
+    """Return the scale a gateway reads from a profile in `deploy/`."""
     settings = load_settings(env={}, toml_path=DEPLOY / f"{profile}.toml")
     own, host = configure(HibariBackend, settings.backends["hibari"])
     return scale_of("hibari", host, HibariBackend(own, context()).capabilities())

@@ -1,4 +1,4 @@
-"""What comes back for a chunk, whatever the backend does."""
+"""Each chunk gets its own take or failure, for any behaviour of the backend."""
 
 from __future__ import annotations
 

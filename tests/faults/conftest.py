@@ -8,6 +8,6 @@ from support import databases
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def on_both(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What a module asks for whose faults SQLite and PostgreSQL have to outlive alike; which one it is."""
+    """Run the module's tests on SQLite and on PostgreSQL; gives the name of the database in use."""
     with databases.on(request.param):
         yield request.param

@@ -1,4 +1,4 @@
-"""What becomes of jobs when the engine under them misbehaves."""
+"""Jobs end correctly when their engine crashes, hangs or returns bad takes."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SHORT = {"jobs__lease_s": 1.5, "jobs__beat_s": 0.3, "backends__scripted__seconds
 
 
 async def unready(served: Served) -> str:
-    """Why the server is not ready."""
+    """Return the reason `/health/ready` gives for a server that is not ready."""
     answer = await served.http.get("/health/ready")
     assert answer.status_code == 503, answer.text
     return str(answer.json()["error"])

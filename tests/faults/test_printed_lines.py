@@ -1,4 +1,4 @@
-"""What libraries print beside the log, in workers and in the server, is lines of the log."""
+"""Output that libraries print, in workers and in the server, becomes lines of the log."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ async def test_a_key_revoked_at_one_server_is_refused_at_all_within_about_a_seco
 
 
 async def within(seconds: float, server: Served, key: str, status: int) -> bool:
-    """Whether the key gets this status so soon. (Its figure is a promise, so this is one look at the clock.)"""
+    """Return whether the key gets this status within `seconds`, a documented limit and so measured by the clock."""
     end = time.monotonic() + seconds
     async with httpx.AsyncClient(base_url=server.url, headers={"Authorization": f"Bearer {key}"}) as http:
         while time.monotonic() < end:

@@ -34,7 +34,7 @@ def one_input(data: bytes) -> None:
 
 
 def seeds() -> list[bytes]:
-    """Where to begin."""
+    """Return the inputs the fuzzer starts from."""
     from support.hostile import FRAGMENTS, RAW_INPUTS
 
     fragments = [fragment.encode("utf-8", "surrogatepass") for fragment in FRAGMENTS]

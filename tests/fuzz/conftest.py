@@ -17,7 +17,7 @@ LIMITS = {"max_body_run_bytes": 50_000, "max_body_runsync_bytes": 100_000}
 
 @pytest.fixture(scope="module")
 def log() -> io.StringIO:
-    """What a module's gateway wrote to its log, in the form it has in production."""
+    """Capture the log of a module's gateway as JSON, the form used in production."""
     before, level = logging.getLogger().handlers, logging.getLogger().level
     stream = io.StringIO()
     setup_logs("debug", "json", stream)

@@ -48,7 +48,7 @@ def of_mixed_script() -> str:
 
 
 def letters(text: str) -> str:
-    """What has to be heard of a text, whatever becomes of the spaces between its chunks."""
+    """Return the text without whitespace, in NFC: the part that must be spoken, however the text is cut into chunks."""
     return "".join(unicodedata.normalize("NFC", text).split())
 
 

@@ -1,4 +1,4 @@
-"""Whatever is sent over HTTP: an answer of this API with words in it, never a defect, and nothing of it in the log."""
+"""Any HTTP input gets a documented answer with a message, causes no defect, and leaves no content in the log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MARKER = "Pssst-nobody-may-read-this"
 
 
 def words_of(answer: httpx.Response) -> str:
-    """What an answer says went wrong; empty where nothing did. It is one of this API in any case."""
+    """Check that the answer is one of this API; return its error message, empty if there is none."""
     assert answer.status_code == 200 or answer.status_code in REFUSALS, (answer.status_code, answer.text[:300])
     assert answer.headers["content-type"].startswith("application/json")
     assert answer.headers["x-content-type-options"] == "nosniff"

@@ -1,4 +1,4 @@
-"""What a job costs: the takes it had an engine speak, each once, and nobody else's."""
+"""A job pays once for each take that an engine spoke for it, and for no take of another job."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is forgotten, when, and that it is really gone: jobs, texts, cache entries, takes, files."""
+"""Retention deletes expired jobs, texts, cache entries, takes and files at the right time, and completely."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server keeps in memory is what its settings say, and what its metrics count."""
+"""A server's memory stays within its settings and agrees with its metrics."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gateway.speech.speak.reader import ChunkAudio
 
 HOT_BYTES = 8_000_000
 UNTOLD_BYTES = 1_500_000
-"""What the rest of a server and its client may grow by meanwhile: connections, compiled statements, modules."""
+"""Growth allowed to the rest of the server and its client: connections, compiled statements, modules."""
 
 
 OURS = [

@@ -1,4 +1,4 @@
-"""How long a sentence waits beside backlogs, in chunks spoken meanwhile, and what room others leave it at a server."""
+"""Short jobs wait at most two chunks behind long ones, and other jobs leave them room at a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whose request a line of the log is about, wherever and whenever the job of that request is run."""
+"""Log lines about a job carry the id of the request that submitted it, on any server and in any attempt."""
 
 from __future__ import annotations
 

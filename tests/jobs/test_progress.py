@@ -20,7 +20,7 @@ SPLIT = {"fail": True, "kind": "too_long", "only": "says something of its own, a
 
 
 class Seen:
-    """What polls have told, in their order."""
+    """Collects the progress of a job, in order, as polls report it and as the database stores it."""
 
     def __init__(self) -> None:
         self.polled: list[tuple[int, int]] = []
@@ -31,7 +31,7 @@ class Seen:
             self.polled.append((job["progress"]["chunks_done"], job["progress"]["chunks_total"]))
 
     def look(self, folder: Path, job_id: str) -> None:
-        """What another server of the database would tell."""
+        """Record the progress in the database, which is what another server would report."""
         self.stored += rows(folder, "SELECT chunks_done, chunks_total FROM jobs WHERE id = ?", job_id)
 
     def check(self, total: int) -> None:

@@ -38,7 +38,7 @@ def url() -> Iterator[str]:
 
 @pytest.fixture
 def deaf_to_polls(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody looks by himself: what is not told is not known."""
+    """Turn off periodic polling, so that servers learn of changes by notifications only."""
     for module, name in (
         (gateway.jobs.run.claimer, "POLL_S"),
         (gateway.jobs.service, "POLL_S"),

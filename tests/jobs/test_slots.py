@@ -15,7 +15,7 @@ def candidates(tenant: str, lane: Lane, many: int, chars: int = 40) -> list[Wait
 
 
 def chosen(slots: Slots, *lines: list[WaitingJob]) -> dict[tuple[str, Lane], int]:
-    """How many of each tenant and lane got a place."""
+    """Return the number of chosen jobs per tenant and lane."""
     got: dict[tuple[str, Lane], int] = {}
     for job in slots.choose(Turns().order([job for line in lines for job in line])):
         got[job.tenant, job.lane] = got.get((job.tenant, job.lane), 0) + 1

@@ -127,7 +127,7 @@ async def test_an_answer_holds_two_megabytes_and_the_next_one_goes_on(tmp_path: 
 
 
 async def everything(caller: Caller, job_id: str) -> tuple[str, list[dict[str, Any]]]:
-    """How the job ended, and all that a plain reader was given until then."""
+    """Poll `/stream` until the job ends; return its last status and all items received."""
     items: list[dict[str, Any]] = []
     async with asyncio.timeout(60):
         while True:

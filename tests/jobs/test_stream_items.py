@@ -24,7 +24,7 @@ RATE = 24_000
 
 
 def samples_of(data: bytes, form: str, folder: Path) -> int:
-    """How many samples the file decodes to."""
+    """Return the number of samples the file decodes to."""
     if form == "pcm":
         return len(data) // 2
     if form == "aac":

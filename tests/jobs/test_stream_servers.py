@@ -27,7 +27,7 @@ NEVER_S = 3600.0
 
 
 def numbers(*pages: dict[str, Any]) -> list[int]:
-    """Which items these answers hold."""
+    """Return the indexes of the items in these `/stream` answers."""
     return [item["output"]["index"] for page in pages for item in page["stream"]]
 
 

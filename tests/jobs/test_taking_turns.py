@@ -1,4 +1,4 @@
-"""Who is spoken when: tenants in turn, low priority last, cancelled jobs never."""
+"""Job order is fair: tenants take turns, low priority comes last, cancelled jobs never run."""
 
 from __future__ import annotations
 

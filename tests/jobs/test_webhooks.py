@@ -63,7 +63,7 @@ async def receiving(*statuses: int | None) -> AsyncIterator[Receiver]:
 
 
 async def log_of(caller: Caller, job_id: str) -> dict[str, Any]:
-    """What became of a job's webhooks."""
+    """Return the delivery log of a job's webhooks."""
     answer = await caller.http.get(f"/v2/{caller.endpoint}/webhooks/{job_id}")
     assert answer.status_code == 200, answer.text
     return dict(answer.json())

@@ -15,7 +15,7 @@ TEXT = (ROOT / "deploy" / "Containerfile").read_text()
 
 
 def copied() -> list[str]:
-    """What the image is built from."""
+    """Return the paths that the Containerfile copies into the image."""
     lines = re.findall(r"^COPY (?!--from)(.+)$", TEXT, re.M)
     return [source for line in lines for source in line.split()[:-1]]
 

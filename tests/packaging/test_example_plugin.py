@@ -33,7 +33,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Installe
 
 
 def _job(server: Served, **request: Any) -> dict[str, Any]:
-    """What RunPod's clients do: run, then status until it is done."""
+    """Submit a job with `/run`, then poll `/status` until it ends, as RunPod's clients do."""
     with httpx.Client(
         base_url=server.url, headers={"Authorization": f"Bearer {server.key}"}, timeout=60, trust_env=False
     ) as client:

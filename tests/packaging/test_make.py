@@ -93,7 +93,7 @@ def test_the_python_somebody_named_is_the_only_one_tried(path_with) -> None:
 
 
 def _ci(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
-    """What `.ci/run` does where `make` is this script."""
+    """Run `.ci/run` with this script in place of `make`."""
     (folder / "make").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "make").chmod(0o755)
     return subprocess.run(

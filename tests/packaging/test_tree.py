@@ -1,4 +1,4 @@
-"""What is committed says nothing about where it was written."""
+"""Committed files hold no path of a developer's machine and no host name of a package registry."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the backend that is meant is not there: what callers are told, what the operator is told."""
+"""A missing backend is reported to callers and to the operator."""
 
 from __future__ import annotations
 

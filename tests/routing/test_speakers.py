@@ -1,4 +1,4 @@
-"""Who asks for a language or a script that cannot be had is told who could speak it, and what to do for that."""
+"""A refusal of a language or script names the backends that could speak it and says how to get them."""
 
 from __future__ import annotations
 

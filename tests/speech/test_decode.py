@@ -1,4 +1,4 @@
-"""What a caller may ask for, and what the answer is when it cannot be had."""
+"""Requests are decoded with documented defaults, and invalid ones are refused with the allowed values."""
 
 from __future__ import annotations
 

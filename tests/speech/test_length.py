@@ -1,4 +1,4 @@
-"""How long a text becomes, told before it is spoken."""
+"""Length estimates give the audio length of a text before it is spoken."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway.speech.text.plan import make_plan
 RULE = ChunkRule(40, 40, Limit(280))
 RATE = 24_000
 CHARS_PER_S = 15.7
-"""What the embedded voice made of these very sentences, pauses included."""
+"""Rate of the embedded voice, measured on these sentences, pauses included."""
 
 
 def test_a_long_text_is_told_to_be_at_least_as_long_as_it_is_spoken_and_not_much_longer():

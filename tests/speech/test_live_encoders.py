@@ -1,4 +1,4 @@
-"""What is sent while it is being spoken is what the file would have been, as far as a stream can be."""
+"""Live encoders send the same audio as a finished file would hold, as far as a stream allows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where text is cut, where silence goes, and that nothing is lost on the way."""
+"""Plans cut text and place silence at the right points, and lose no text."""
 
 from __future__ import annotations
 

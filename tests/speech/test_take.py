@@ -1,4 +1,4 @@
-"""What an engine gave is checked and rounded once."""
+"""Takes from an engine are checked, and rounded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many jobs of an endpoint wait and run is exact, whatever changed them."""
+"""Counts of waiting and running jobs per endpoint stay exact through every change."""
 
 from __future__ import annotations
 

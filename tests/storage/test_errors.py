@@ -1,4 +1,4 @@
-"""What went wrong with a place is told by its own name, so that its cure is the right one."""
+"""Storage errors state their cause and name the place, so that the cure given is the right one."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from storage.errors import StorageOutOfHandles, StorageReadOnly, translate
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """Nothing more can be opened by this process while the block runs."""
+    """Use up the file descriptors of this process, so that it can open no file while the block runs."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     last = max(int(each.name) for each in Path("/proc/self/fd").iterdir())
     resource.setrlimit(resource.RLIMIT_NOFILE, (last + 4, hard))

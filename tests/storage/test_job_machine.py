@@ -46,7 +46,7 @@ QUEUED, RUNNING = JobState.IN_QUEUE, JobState.IN_PROGRESS
 
 
 class Known(msgspec.Struct):
-    """What the model expects of a job."""
+    """The state the model expects of a job."""
 
     state: JobState
     flight: str | None
@@ -129,7 +129,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @rule(node=NODES, most=st.integers(1, 12), blindly=st.booleans())
     def claim(self, node: int, most: int, blindly: bool) -> None:
-        """Who is offered; or anybody, as when two servers looked at the same moment."""
+        """Claim offered jobs, or (`blindly`) any jobs, as when two servers read the queue at the same moment."""
         server = self.nodes[node]
         wanted = list(self.known)
         if not blindly:

@@ -114,7 +114,7 @@ async def test_a_follower_that_was_passed_over_is_found_when_its_leader_has_gone
 
 
 async def rounds(heads: HeadLook) -> list[list[str]]:
-    """What each look finds, from one event on until a look does not ask for another."""
+    """Return the job ids each look finds after one event, until no look asks for another."""
     heads.begin()
     found = [[c.id for c in await heads.read(["hibari"], per_line=1)]]
     while heads.unfinished:

@@ -1,4 +1,4 @@
-"""What can go wrong between us and PostgreSQL, really done to a real one."""
+"""PostgreSQL faults, caused on a real server, are survived or reported with a cure."""
 
 from __future__ import annotations
 

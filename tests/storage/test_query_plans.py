@@ -1,4 +1,4 @@
-"""What is asked or done again and again must not cost more the more rows there are."""
+"""Statements that run often do not cost more as tables grow."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def value_of(bind: str) -> Any:
 
 
 def runs_often(name: str, dialect: str) -> bool:
-    """Whether a statement is one that has to be fast, and for this dialect."""
+    """Return whether a statement must be fast and is used with this dialect."""
     other = "postgresql" if dialect == "sqlite" else "sqlite"
     others = (
         name.endswith(f" {other}")
@@ -140,7 +140,7 @@ def written_out(statement: TextClause, connection: Connection, **values: Any) ->
 
 
 def type_of(value: Any) -> Any:
-    """What SQLAlchemy writes a value as."""
+    """Return the SQLAlchemy type for a value, or for the items of a list."""
     one = value[0] if isinstance(value, list) else value
     return {bool: Boolean(), int: BigInteger(), str: String()}[type(one)]
 
@@ -251,7 +251,7 @@ def test_a_look_costs_little_with_a_million_rows(large: Connection, name: str) -
 
 
 def steps_of(sql: str, connection: Connection) -> int:
-    """How many instructions SQLite's machine takes for a statement, in thousands rounded down."""
+    """Count the virtual machine instructions SQLite runs for a statement, rounded down to thousands."""
     driver: Any = connection.connection.driver_connection
     taken = 0
 

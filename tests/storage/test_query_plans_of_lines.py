@@ -70,7 +70,7 @@ LIKE_OURS = {
     "id": "'job ' || n", "tenant": "'tenant ' || n % 7", "backend": "CASE n % 3 WHEN 0 THEN 'hibari' ELSE 'google' END",
     "created_ms": "n", "flight_key": "'flight ' || n",
 }  # fmt: skip
-"""Where twenty thousand waiting jobs differ from one."""
+"""Columns whose values differ between the twenty thousand waiting jobs."""
 
 
 @pytest.mark.parametrize("name", SHARED)

@@ -1,4 +1,4 @@
-"""Whatever drops a reference to audio, the sweeper finds that nothing needs the audio any more."""
+"""The sweeper finds unneeded audio after any kind of reference to it is dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a voice has spoken goes with it, and a dictionary is written only over what was read."""
+"""Deleting a voice deletes its takes and cache entries; a dictionary is written only over the version that was read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is sent webhooks next, when not everybody can be."""
+"""Webhook deliveries share the limited places between tenants and receivers."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ async def test_rows_of_one_group_are_given_to_their_function_together_and_a_bad_
 
 
 def waits(connection: Connection) -> bool:
-    """Whether this transaction's commit waits for the disk."""
+    """Return whether this transaction's commit waits for the disk."""
     if connection.dialect.name == "sqlite":
         return bool(connection.execute(text("PRAGMA synchronous")).scalar_one() == 2)
     return bool(connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on")

@@ -99,7 +99,7 @@ async def test_a_sentence_is_spoken_played_and_shown(browser: Browser, url: str)
 
 
 async def command_of(browser: Browser, text: str, form: str = "mp3", speed: float = 1.0) -> str:
-    """What the page says to type for this form."""
+    """Fill in the page's form and return the curl command it shows."""
     await browser.run(
         f"{element('text')}.value = {json.dumps(text)}; {element('format')}.value = {form!r};"
         f"{element('speed')}.value = {speed}; {element('speak')}.dispatchEvent(new Event('input'))"

@@ -17,7 +17,7 @@ VOID = {"meta", "link", "input", "br", "img", "hr", "path", "rect"}
 
 
 class Reader(HTMLParser):
-    """What a page holds: elements, addresses, and whatever a strict policy would refuse."""
+    """Collects a page's element ids, addresses, fields and labels, and the inline code a strict policy would refuse."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -78,7 +78,7 @@ def model(name):
 
 
 def error_of(request, key=None):
-    """What the client raises: its class, and what it read of the answer."""
+    """Return the class of the exception the client raises, and the fields it read from the answer."""
     try:
         client(key).audio.speech.create(**request)
     except openai.APIStatusError as error:
