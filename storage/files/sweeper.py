@@ -92,10 +92,6 @@ _TAKE_SHARED = _by_hash(
     f"WITH taken AS ({_TAKING}), added AS (INSERT INTO dying_blobs (hash, suffix, size_bytes) "  # noqa: S608 - likewise
     "SELECT hash, suffix, size_bytes FROM taken ON CONFLICT (hash) DO NOTHING) SELECT * FROM taken"
 )
-_DYING = text(
-    "INSERT INTO dying_blobs (hash, suffix, size_bytes) VALUES (:hash, :suffix, :size_bytes) "
-    "ON CONFLICT (hash) DO NOTHING"
-)
 _DYING = text("SELECT hash, suffix FROM dying_blobs WHERE hash > :after ORDER BY hash LIMIT :limit")
 _BURIED = _by_hash("DELETE FROM dying_blobs WHERE hash IN :hashes")
 _KNOWN = _by_hash("SELECT hash FROM blobs WHERE hash IN :hashes")

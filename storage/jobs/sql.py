@@ -290,24 +290,22 @@ DELETE = text("DELETE FROM jobs WHERE id = :id AND state IN ('COMPLETED', 'FAILE
 
 WAITING = text("SELECT COALESCE(SUM(n), 0) FROM job_counts WHERE state = 'IN_QUEUE'")
 """The number of waiting jobs; reads a row for each endpoint that has waiting jobs, or had some a minute ago."""
-_IN_LINE = "state = 'IN_QUEUE' AND backend = :backend AND tenant = :tenant"
-AHEAD = text(
-    f"SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE {_IN_LINE} AND lane = (SELECT MIN(lane) FROM jobs "
-    f"WHERE {_IN_LINE} AND lane IN (0, 1, 2) AND created_ms = :created_ms AND id >= :id AND id <= :id) "
-    "AND (created_ms, id) <= (:created_ms, :id) LIMIT :limit) AS ahead"
+_PLACE = (
+    "SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE state = 'IN_QUEUE' AND backend = {of}backend "
+    "AND tenant = {of}tenant AND lane = (SELECT MIN(lane) FROM jobs WHERE state = 'IN_QUEUE' AND backend = {of}backend "
+    "AND tenant = {of}tenant AND lane IN (0, 1, 2) AND created_ms = {of}created_ms AND id >= {of}id AND id <= {of}id) "
+    "AND (created_ms, id) <= ({of}created_ms, {of}id) LIMIT :limit) AS ahead"
 )
+AHEAD = text(_PLACE.format(of=":"))
 """A job's position among its tenant's jobs in the same lane, itself included; 0 if it does not wait.
 
 Reads only the queue's index, also for the lane: in the row itself SQLite would walk through the job's text to reach it.
 """
-_BESIDE = "state = 'IN_QUEUE' AND backend = j.backend AND tenant = j.tenant"
 PEEK_PLACED = text(
-    f"SELECT {_SHORT}, CASE WHEN state = 'IN_QUEUE' THEN (SELECT COUNT(*) FROM (SELECT 1 FROM jobs WHERE {_BESIDE} "
-    f"AND lane = (SELECT MIN(lane) FROM jobs WHERE {_BESIDE} AND lane IN (0, 1, 2) AND created_ms = j.created_ms "
-    "AND id >= j.id AND id <= j.id) AND (created_ms, id) <= (j.created_ms, j.id) LIMIT :limit) AS ahead) ELSE 0 END "
+    f"SELECT {_SHORT}, CASE WHEN state = 'IN_QUEUE' THEN ({_PLACE.format(of='j.')}) ELSE 0 END "
     "FROM jobs j WHERE id = :id"
 )
-"""Both in one journey: a job for its status, and its place in line."""
+"""A job for its status and its place in the queue, in one round trip."""
 LIST = {
     (endpoint, state): text(
         f"SELECT {_SHORT} FROM jobs WHERE tenant = :tenant AND id < :before"
