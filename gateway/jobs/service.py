@@ -413,15 +413,20 @@ class Jobs:
         Raises:
             NotFound: no such job on this endpoint, or it is another tenant's, or no longer kept.
         """
-        return (await self._find_placed(principal, endpoint_id, job_id))[0]
+        return (await self._find_placed(principal, endpoint_id, job_id, placed=False))[0]
 
-    async def _find_placed(self, principal: Principal, endpoint_id: str, job_id: str) -> tuple[JobRecord, int]:
-        """Return the job's row, and its place in the queue; 0 if it does not wait."""
+    async def _find_placed(
+        self, principal: Principal, endpoint_id: str, job_id: str, *, placed: bool = True
+    ) -> tuple[JobRecord, int]:
+        """Return the job's row, and its place in the queue; 0 if it does not wait or `placed` is false."""
         place = 0
         job = self._recent.get(job_id) or self._write_behind.get(job_id)
         if job is None or not _is_of(job, principal, endpoint_id):
             # Another tenant's job costs one read, like an unknown id: the answer's time must not tell them apart.
-            job, place = await self._store.peek_placed(job_id) or (None, 0)
+            if placed:
+                job, place = await self._store.peek_placed(job_id) or (None, 0)
+            else:
+                job = await self._store.peek(job_id)
             if job is not None and not _is_of(job, principal, endpoint_id):
                 job = None
             if job is not None and job.state is JobState.COMPLETED:
