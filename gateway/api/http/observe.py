@@ -30,7 +30,6 @@ LEAVE = "voxgate.leave"
 
 _ACCEPTABLE_ID = re.compile(rb"[A-Za-z0-9._:-]{1,64}").fullmatch
 _VERB = re.compile(r"/(?:v2/\{endpoint_id(?::str)?\}/?)?([a-z-]*(?:/(?:live|ready))?)").match
-_METHODS = frozenset({"GET", "HEAD", "POST", "OPTIONS"})
 
 _NOSNIFF = (b"x-content-type-options", b"nosniff")
 _NO_REFERRER = (b"referrer-policy", b"no-referrer")

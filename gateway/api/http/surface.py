@@ -33,7 +33,6 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
     """One public API.
 
     Args:
-        name: the surface's unique name.
         prefix: the path below which `word_error` applies; empty if the surface has no prefix of its own.
         routes: makes the routes that the OpenAPI document shows.
         unlisted: more routes, which the document does not show.
@@ -43,7 +42,6 @@ class Surface(msgspec.Struct, frozen=True, kw_only=True):
         forms: the JSON schema of a form that may be sent instead, by operation id.
     """
 
-    name: str
     prefix: str = ""
     routes: Callable[[Settings], Sequence[ControllerRouterHandler]]
     unlisted: tuple[ControllerRouterHandler, ...] = ()

@@ -33,7 +33,6 @@ def _on_refused(request: Request[Any, Any, Any], error: Refused) -> Response[byt
 
 
 OPENAI = Surface(
-    name="openai",
     prefix=PREFIX,
     routes=_routes,
     word_error=error_answer,

@@ -42,7 +42,6 @@ def _routes(settings: Settings) -> Sequence[ControllerRouterHandler]:
 
 
 OWN = Surface(
-    name="own",
     routes=_routes,
     unlisted=(operations.live_head, operations.ready_head, operations.openapi_json),
     bodies={"addVoice": NewVoice, "setPronunciations": NewPronunciations, "putPronunciations": NewPronunciations},

@@ -24,4 +24,4 @@ def _routes(settings: Settings) -> Sequence[ControllerRouterHandler]:
     ]
 
 
-RUNPOD = Surface(name="runpod", routes=_routes, bodies={"run": SpeechEnvelope, "runsync": SpeechEnvelope})
+RUNPOD = Surface(routes=_routes, bodies={"run": SpeechEnvelope, "runsync": SpeechEnvelope})
