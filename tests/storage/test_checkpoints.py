@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 from support.storage import a_job, database_in, new_database_url, opened, select
 
 from storage.db import checkpoints, migrate
@@ -83,14 +84,15 @@ async def test_two_servers_move_the_log_of_one_file_and_lose_nothing(
 
 
 async def test_a_log_that_cannot_be_moved_is_told_and_writes_go_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(_connection: Any) -> Any:
         raise sqlite3.OperationalError("disk I/O error")
 
     monkeypatch.setattr(checkpoints, "_checkpoint", fail)
-    async with database_in(tmp_path) as database:
-        await _write(database, 0, 2 * checkpoints.COMMITS)
-        url = f"sqlite:///{database.place}"
-        assert select(url, "SELECT COUNT(*) FROM jobs") == [(2 * checkpoints.COMMITS,)]
-    assert "disk I/O error" in "".join(capsys.readouterr())
+    with structlog.testing.capture_logs() as lines:
+        async with database_in(tmp_path) as database:
+            await _write(database, 0, 2 * checkpoints.COMMITS)
+            url = f"sqlite:///{database.place}"
+            assert select(url, "SELECT COUNT(*) FROM jobs") == [(2 * checkpoints.COMMITS,)]
+    assert "disk I/O error" in {line.get("reason") for line in lines}
