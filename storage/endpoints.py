@@ -23,9 +23,6 @@ _CHANGE = text(
     "INSERT INTO route_changes (endpoint_id, at_ms, actor, reason, before, after) "
     "VALUES (:id, :now, :actor, :reason, :before, :after)"
 )
-_CHANGES = text(
-    "SELECT endpoint_id, at_ms, actor, reason, before, after FROM route_changes WHERE endpoint_id = :id ORDER BY id"
-)
 
 
 class EndpointRecord(msgspec.Struct, frozen=True):
@@ -38,17 +35,6 @@ class EndpointRecord(msgspec.Struct, frozen=True):
     policy: str = "{}"
     defaults: str = "{}"
     limits: str = "{}"
-
-
-class RouteChangeRecord(msgspec.Struct, frozen=True):
-    """One change of a route policy: JSON before and after, "" if there was none."""
-
-    endpoint_id: str
-    at_ms: int
-    actor: str
-    reason: str
-    before: str
-    after: str
 
 
 class EndpointStore:
@@ -100,12 +86,6 @@ class EndpointStore:
             return before is not None
 
         return await self._db.writer.run(delete)
-
-    async def changes(self, endpoint_id: str) -> list[RouteChangeRecord]:
-        """Return the history of an endpoint's policy, oldest first."""
-        return await self._db.read(
-            lambda conn: [RouteChangeRecord(*row) for row in conn.execute(_CHANGES, {"id": endpoint_id})]
-        )
 
 
 def _get(conn: Connection, endpoint_id: str) -> EndpointRecord | None:

@@ -33,7 +33,7 @@ class Lane(IntEnum):
 
 
 class JobRecord(msgspec.Struct, frozen=True):
-    """One row of jobs, its fields in the order of the columns.
+    """One row of jobs; its fields are the columns that are used, in their order.
 
     Args:
         backend: the planned arm while queued, the backend that spoke once COMPLETED.
@@ -89,7 +89,6 @@ class JobRecord(msgspec.Struct, frozen=True):
     error: str | None = None
     error_code: str | None = None
     worker_id: str | None = None
-    cancel_requested: bool = False
     stream_cursor: int = 0
     stream_sending: str | None = None
     output: str | None = None
@@ -287,14 +286,3 @@ class Retention(msgspec.Struct, frozen=True):
     def until(self, now: int) -> dict[str, int]:
         """Return parameters for statements that end jobs: the UTC ms until which a job that ends now is kept."""
         return {"keep_run": now + self.run_ms, "keep_runsync": now + self.runsync_ms}
-
-
-class JobEventRecord(msgspec.Struct, frozen=True):
-    """An event of a job: one step of its audit trail."""
-
-    job_id: str
-    at_ms: int
-    event: str
-    attempt: int
-    owner: str | None
-    detail: str | None

@@ -104,10 +104,6 @@ class TakeStore:
         if used:
             await self._db.writer.run(use)
 
-    async def store(self, take: TakeRecord, blob: BlobRecord, job_id: str, attempt: int, owner: str) -> bool:
-        """As `store_many`, for one take."""
-        return await self.store_many([(take, blob)], job_id, attempt, owner)
-
     async def store_many(
         self,
         takes: Sequence[tuple[TakeRecord, BlobRecord]],

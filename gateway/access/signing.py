@@ -36,11 +36,6 @@ class Signer:
         mac = hmac.digest(self._key, f"{expires}\n{path}".encode(), "sha256")
         return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
-    def signed(self, path: str, ttl_s: float) -> str:
-        """Return `path?expires=…&signature=…`, valid for `ttl_s` seconds from now."""
-        expires = int(self._clock.now_ms() / 1000 + ttl_s)
-        return f"{path}?expires={expires}&signature={self.sign(path, expires)}"
-
     def verify(self, path: str, expires: str | int, signature: str) -> None:
         """Check the signature and expiry of a request.
 

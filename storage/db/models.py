@@ -81,9 +81,10 @@ class ApiKeyRow(Base):
 class BlobRow(Base):
     """A file of the audio store.
 
-    `touched_ms`: the time of the last put. `loose_ms`: the time since which the blob may be unreferenced; NULL once the
-    sweeper has seen a reference. A put sets it to the time of the put. Triggers set it to 0 in the transaction that
-    drops a reference, whatever statement or cascade does that; the next sweep replaces 0 by its time.
+    `loose_ms`: the time since which the blob may be unreferenced; NULL once the sweeper has seen a reference. A put
+    sets it to the time of the put. Triggers set it to 0 in the transaction that drops a reference, whatever statement
+    or cascade does that; the next sweep replaces 0 by its time. `touched_ms` is not used, and 0: an upgrade removes no
+    column, since that would copy the table.
     """
 
     __tablename__ = "blobs"
@@ -111,7 +112,7 @@ class DyingBlob(Base):
 
 
 class JobRow(Base):
-    """An accepted durable request."""
+    """An accepted durable request. `cancel_requested` is not used, and FALSE: an upgrade removes no column."""
 
     __tablename__ = "jobs"
     id: Mapped[str] = mapped_column(primary_key=True)

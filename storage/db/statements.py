@@ -11,8 +11,7 @@ from storage.records import CacheEntryRecord
 
 PUT_BLOB = text(
     "INSERT INTO blobs (hash, suffix, size_bytes, touched_ms, loose_ms) "
-    "VALUES (:hash, :suffix, :size_bytes, :now, :now) "
-    "ON CONFLICT (hash) DO UPDATE SET touched_ms = excluded.touched_ms, loose_ms = excluded.loose_ms"
+    "VALUES (:hash, :suffix, :size_bytes, 0, :now) ON CONFLICT (hash) DO UPDATE SET loose_ms = excluded.loose_ms"
 )
 """Add a blob, or restart its grace period."""
 

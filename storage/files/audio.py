@@ -107,12 +107,8 @@ class AudioStore:
         """
         return await self._thread(lambda: self._put(spool, suffix))
 
-    async def put_bytes(self, data: bytes, suffix: str) -> BlobRecord:
-        """As `put_file`, for bytes in memory."""
-        return (await self.put_many((data,), suffix))[0]
-
     async def put_many(self, pieces: Sequence[bytes], suffix: str) -> list[BlobRecord]:
-        """As `put_bytes`, for several pieces; stores all of them, or raises."""
+        """As `put_file`, for pieces in memory; stores all of them, or raises."""
         return await self._thread(lambda: self._put_many(pieces, suffix))
 
     async def settle(self, *blobs: BlobRecord) -> None:
@@ -162,10 +158,6 @@ class AudioStore:
             return None
 
         return await self._thread(read)
-
-    async def size(self, blob_hash: str) -> int:
-        """Return a blob's size in bytes. Raises BlobMissing."""
-        return (await self.file(blob_hash))[1]
 
     def prove(self, blob_hash: str) -> None:
         """Check the hash of a blob's file in the calling thread; a damaged file is not moved, a missing one is ignored.

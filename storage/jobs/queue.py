@@ -36,7 +36,6 @@ from storage.jobs.rows import (
 from storage.records import (
     Accepted,
     Idempotency,
-    JobEventRecord,
     JobRecord,
     JobState,
     Retention,
@@ -188,23 +187,6 @@ class JobStore:
         row = await self._db.peek(lambda conn: conn.execute(job_sql.PEEK_PLACED, params).first())
         return None if row is None else (job_of(row[:-1]), int(row[-1]))
 
-    async def list_jobs(
-        self,
-        tenant: str,
-        endpoint_id: str | None = None,
-        state: JobState | None = None,
-        limit: int = 100,
-        before: str = "~",
-    ) -> list[JobRecord]:
-        """Return a tenant's jobs without their requests, newest first; `before` is the last id of the previous page."""
-        statement = job_sql.LIST[endpoint_id is not None, state is not None]
-        params: dict[str, Any] = {"tenant": tenant, "before": before, "limit": limit}
-        if endpoint_id is not None:
-            params["endpoint_id"] = endpoint_id
-        if state is not None:
-            params["state"] = state.value
-        return await self._db.read(lambda conn: [job_of(row) for row in conn.execute(statement, params)])
-
     async def waiting(self) -> int:
         """Return the number of waiting jobs of all endpoints."""
         return await self._db.read(lambda conn: int(conn.execute(job_sql.WAITING).scalar_one()))
@@ -215,12 +197,6 @@ class JobStore:
         params = {"backend": job.backend, "tenant": job.tenant, "created_ms": job.created_ms, "id": job.id}
         ahead = params | {"limit": PLACE_LIMIT}
         return await self._db.read(lambda conn: int(conn.execute(job_sql.AHEAD, ahead).scalar_one()))
-
-    async def events(self, job_id: str) -> list[JobEventRecord]:
-        """Return the events of a job, oldest first."""
-        return await self._db.read(
-            lambda conn: [JobEventRecord(*row) for row in conn.execute(job_sql.EVENTS, {"id": job_id})]
-        )
 
     async def begin_sending(self, job: JobRecord, token: str) -> bool:
         """Write the token of a `/stream` answer that is about to send the items from the cursor on. Returns False if
@@ -257,10 +233,6 @@ class JobStore:
             if not gone:
                 return deleted
             deleted += gone
-
-    async def delete(self, job_id: str) -> bool:
-        """Delete one finished job with its text."""
-        return await self._db.writer.run(lambda conn: conn.execute(job_sql.DELETE, {"id": job_id}).rowcount == 1)
 
 
 def _swept(job: JobRecord, error: IntegrityError) -> Exception:

@@ -24,17 +24,15 @@ STATES = {state.value: state for state in JobState}
 LANES = tuple(Lane)
 _STATE = COLUMNS.index("state")
 _LOW_PRIORITY = COLUMNS.index("low_priority")
-_CANCEL_REQUESTED = COLUMNS.index("cancel_requested")
 _LANE = COLUMNS.index("lane")
 _DAY_MS = 86_400_000
 
 
 def job_of(row: AnyRow | tuple[Any, ...]) -> JobRecord:
-    """Convert a row of all columns, in order, to a record; SQLite has neither enums nor booleans."""
+    """Convert a row of `COLUMNS`, in order, to a record; SQLite has neither enums nor booleans."""
     values = list(row)
     values[_STATE] = STATES[values[_STATE]]
     values[_LOW_PRIORITY] = bool(values[_LOW_PRIORITY])
-    values[_CANCEL_REQUESTED] = bool(values[_CANCEL_REQUESTED])
     values[_LANE] = LANES[values[_LANE]]
     return JobRecord(*values)
 
@@ -56,7 +54,6 @@ def row_of(job: JobRecord) -> tuple[Any, ...]:
     values = list(msgspec.structs.astuple(job))
     values[_STATE] = job.state.value
     values[_LOW_PRIORITY] = int(job.low_priority)
-    values[_CANCEL_REQUESTED] = int(job.cancel_requested)
     values[_LANE] = int(job.lane)
     return tuple(values)
 

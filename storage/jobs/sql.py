@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, text
 
-from storage.db.models import JobRow
+from storage.records import JobRecord
 
 PAUSE_AT_MOST_MS = 60_000
 """The longest pause before a job is tried again; a longer one means that the clock was set back, and is ignored."""
 
-COLUMNS = tuple(JobRow.__table__.columns.keys())
+COLUMNS = JobRecord.__struct_fields__
+"""The columns that are used, in the order of the table."""
 _ALL = ", ".join(COLUMNS)
 _LEFT_OUT = {"request": "''", "lane": "1", "deaths": "0"}
 """Columns after a job's long texts, with constants instead: SQLite would walk through the texts to reach them."""
@@ -29,10 +30,10 @@ _UNSUSPECTED = "q.id NOT IN (SELECT s.id FROM jobs s WHERE s.state = 'IN_QUEUE' 
 _WAITED = "CASE WHEN :now > created_ms THEN :now - created_ms ELSE 0 END"
 _NOT_RUNNING = "CASE WHEN :now > created_ms + execution_ms THEN :now - created_ms - execution_ms ELSE 0 END"
 
-_VALUES = f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join(':' + name for name in COLUMNS)})"
-INSERT = text(_VALUES)
+_INSERT = f"INSERT INTO jobs ({_ALL}, cancel_requested) VALUES ({{values}}, FALSE)"
+INSERT = text(_INSERT.format(values=", ".join(f":{name}" for name in COLUMNS)))
 """Insert a job."""
-INSERT_SQLITE = f"INSERT INTO jobs ({_ALL}) VALUES ({', '.join('?' for _ in COLUMNS)})"
+INSERT_SQLITE = _INSERT.format(values=", ".join("?" for _ in COLUMNS))
 """`INSERT` for the driver itself, used for cache hits: SQLAlchemy's cost per row is twice SQLite's."""
 EXISTS = text("SELECT 1 FROM jobs WHERE id = :id")
 """Check that a job exists."""
@@ -242,7 +243,7 @@ _WHEREVER = (
     f"worker_id = COALESCE(owner, worker_id), owner = NULL, finished_ms = :now, delay_ms = {_NOT_RUNNING}, {_RETAIN}"
 )
 """Columns that end a job in the queue or running; `execution_ms` stays as its owner last wrote it."""
-_CANCELLED = f"state = 'CANCELLED', cancel_requested = TRUE, {_WHEREVER}"
+_CANCELLED = f"state = 'CANCELLED', {_WHEREVER}"
 CANCEL = text(f"UPDATE jobs SET {_CANCELLED} WHERE id = :id AND state IN ('IN_QUEUE', 'IN_PROGRESS') {_ENDED}")
 """Cancel a waiting or running job; the fence voids later writes of its owner."""
 PURGE = text(
@@ -285,8 +286,6 @@ DELETE_RETAINED = text(
     "DELETE FROM jobs WHERE id IN :ids AND retain_until_ms IS NOT NULL AND retain_until_ms <= :now"
 ).bindparams(bindparam("ids", expanding=True))
 """Delete those jobs; their events, webhooks and idempotency keys are deleted by cascade."""
-DELETE = text("DELETE FROM jobs WHERE id = :id AND state IN ('COMPLETED', 'FAILED', 'CANCELLED', 'TIMED_OUT')")
-"""Delete one finished job."""
 
 WAITING = text("SELECT COALESCE(SUM(n), 0) FROM job_counts WHERE state = 'IN_QUEUE'")
 """The number of waiting jobs; reads a row for each endpoint that has waiting jobs, or had some a minute ago."""
@@ -306,19 +305,6 @@ PEEK_PLACED = text(
     "FROM jobs j WHERE id = :id"
 )
 """A job for its status and its place in the queue, in one round trip."""
-LIST = {
-    (endpoint, state): text(
-        f"SELECT {_SHORT} FROM jobs WHERE tenant = :tenant AND id < :before"
-        + (" AND endpoint_id = :endpoint_id" if endpoint else "")
-        + (" AND state = :state" if state else "")
-        + " ORDER BY id DESC LIMIT :limit"
-    )
-    for endpoint in (False, True)
-    for state in (False, True)
-}
-"""A tenant's jobs, newest first, optionally of one endpoint or state."""
-EVENTS = text("SELECT job_id, at_ms, event, attempt, owner, detail FROM job_events WHERE job_id = :id ORDER BY id")
-"""The audit trail of a job."""
 
 BEGIN_SENDING = text(
     "UPDATE jobs SET stream_sending = :token WHERE id = :id AND retries = :retries AND backend = :backend "

@@ -6,6 +6,7 @@ import base64
 
 import pytest
 import pytest_asyncio
+from support.access import signed
 from support.running import Caller
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -96,7 +97,9 @@ async def test_an_altered_address_is_403_and_a_missing_file_404(real: Caller, sp
         answer = await real.http.get(wrong)
         assert answer.status_code == 403
         assert list(answer.json()) == ["error"]
-    expired = real.gateway.signer.signed(path, -1)
+    now_s = real.gateway.clock.now_ms() // 1000
+    expired = signed(real.gateway.signer, path, now_s - 1)
     assert (await real.http.get(expired)).status_code == 403
-    assert (await real.http.get(real.gateway.signer.signed("/audio/" + "0" * 64 + ".mp3", 60))).status_code == 404
-    assert (await real.http.get(real.gateway.signer.signed("/audio/..%2Fetc", 60))).status_code in (403, 404)
+    missing = signed(real.gateway.signer, "/audio/" + "0" * 64 + ".mp3", now_s + 60)
+    assert (await real.http.get(missing)).status_code == 404
+    assert (await real.http.get(signed(real.gateway.signer, "/audio/..%2Fetc", now_s + 60))).status_code in (403, 404)

@@ -23,8 +23,6 @@ def test_floats_of_any_width_are_rounded_to_sixteen_bits(shape: tuple[int, ...],
     assert checked.pcm.shape == (12000,)
     assert np.abs(checked.pcm / 32767 - tone()).max() < (1e-3 if dtype == np.float16 else 1e-4)
     assert checked.gain_db == 0.0
-    assert checked.peak == pytest.approx(0.5, abs=1e-3)
-    assert checked.rms == pytest.approx(0.5 / np.sqrt(2), abs=1e-3)
     assert np.array_equal(checked.wide, checked.pcm)
 
 

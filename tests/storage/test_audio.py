@@ -9,7 +9,17 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection, text
-from support.storage import START_MS, HandClock, a_completion, a_job, an_entry, put_audio, select
+from support.storage import (
+    START_MS,
+    HandClock,
+    a_completion,
+    a_job,
+    an_entry,
+    delete_job,
+    put_audio,
+    select,
+    store_take,
+)
 
 from storage.cache_entries import CacheStore
 from storage.db import statements
@@ -41,8 +51,8 @@ async def test_audio_is_found_by_the_hash_of_its_bytes_and_leaves_no_spool(audio
     await audio.settle(blob)
     assert blob.hash == hashlib.sha256(data).hexdigest()
     assert await audio.read(blob.hash) == data
-    assert await audio.size(blob.hash) == blob.size_bytes == len(data)
-    path = await audio.path(blob.hash)
+    path, size_bytes = await audio.file(blob.hash)
+    assert size_bytes == blob.size_bytes == len(data)
     assert path == audio.root / blob.hash[:2] / blob.hash[2:4] / f"{blob.hash}.mp3"
     assert spools(audio) == []
 
@@ -52,7 +62,7 @@ async def test_files_wait_for_no_other_work_that_threads_do(audio: AudioStore) -
     busy = [asyncio.ensure_future(asyncio.to_thread(over.wait)) for _ in range(64)]
     try:
         async with asyncio.timeout(30):
-            blob = await audio.put_bytes(b"speech", ".mp3")
+            blob = await put_audio(audio, b"speech")
             assert await audio.read(blob.hash) == b"speech"
             await audio.ensure()
     finally:
@@ -96,12 +106,12 @@ async def test_audio_that_is_not_there_is_a_blob_missing(audio: AudioStore, name
 async def test_audio_that_a_sweeper_takes_while_it_is_opened_is_a_blob_missing(
     audio: AudioStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blob = await audio.put_bytes(b"sound", ".mp3")
+    blob = await put_audio(audio, b"sound")
     await audio.settle(blob)
     found = audio.locate(blob.hash)
     found.unlink()
     monkeypatch.setattr(audio, "locate", lambda _: found)  # it was there a moment ago
-    for reading in (audio.read(blob.hash), audio.open(blob.hash), audio.size(blob.hash)):
+    for reading in (audio.read(blob.hash), audio.open(blob.hash), audio.file(blob.hash)):
         with pytest.raises(BlobMissing):
             await reading
 
@@ -161,7 +171,7 @@ async def test_puts_and_sweeps_at_the_same_time_leave_no_row_without_its_file(
         assert (await jobs.ends.complete(job.id, "a", 1, a_completion(blob, int(time.time() * 1000)))).ok
         await audio.settle(blob)
         assert await audio.read(blob.hash) == f"sound {n % 3}".encode()
-        await jobs.delete(job.id)
+        assert await delete_job(jobs, job.id)
 
     async def sweep() -> None:
         while not done.is_set():
@@ -216,7 +226,7 @@ async def test_audio_goes_a_grace_after_the_last_row_that_refers_to_it(
     await jobs.ends.complete("job-1", "a", 1, a_completion(blob, START_MS, cache_entry=an_entry("key", blob)))
     await audio.settle(blob)
     clock.turn(5 * HOUR_S)
-    assert await jobs.delete("job-1")
+    assert await delete_job(jobs, "job-1")
     assert (await sweeper.sweep()).blobs == 0
     assert await cache.prune() == 1
     assert (await sweeper.sweep()).blobs == 0  # a hit in flight may be about to refer to it
@@ -240,7 +250,7 @@ async def test_an_audit_names_rows_whose_file_somebody_deleted(
 async def a_take(takes: TakeStore, audio: AudioStore, key: str, job_id: str = "nobody") -> bool:
     blob = await put_audio(audio, key.encode() * 10)
     take = TakeRecord(key, blob.hash, 100, 24_000, 1000, -1.5, ("clipped",))
-    mine = await takes.store(take, blob, job_id=job_id, attempt=1, owner="a")
+    mine = await store_take(takes, take, blob, job_id)
     await audio.settle(blob)
     return mine
 

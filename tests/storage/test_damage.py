@@ -17,7 +17,7 @@ DATA = b"a rather long sound " * 1_000
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-@pytest.mark.parametrize("how", ["read", "open", "path", "size", "base64", "too long for base64"])
+@pytest.mark.parametrize("how", ["read", "open", "path", "file", "base64", "too long for base64"])
 async def test_damaged_audio_is_missing_however_it_is_asked_for_and_is_moved_aside_and_told(
     tmp_path: Path, kind: str, how: str
 ) -> None:
@@ -36,8 +36,8 @@ async def test_damaged_audio_is_missing_however_it_is_asked_for_and_is_moved_asi
                 (await audio.open(blob.hash)).close()
             case "path":
                 await audio.path(blob.hash)
-            case "size":
-                await audio.size(blob.hash)
+            case "file":
+                await audio.file(blob.hash)
             case "base64":
                 await audio.read_base64(blob.hash, ".mp3", 10**9)
             case _:
@@ -71,7 +71,7 @@ async def test_a_damaged_file_whose_spool_is_still_there_is_made_good_from_it(au
 async def test_a_long_file_is_compared_with_its_name_once_as_long_as_it_does_not_change(tmp_path: Path) -> None:
     file = tmp_path / "sound"
     file.write_bytes(DATA)
-    blob_hash = (await AudioStore(tmp_path / "audio").put_bytes(DATA, ".mp3")).hash
+    blob_hash = (await put_audio(AudioStore(tmp_path / "audio"), DATA)).hash
     reads: list[int] = []
 
     class Counting:

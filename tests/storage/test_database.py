@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
-from support.storage import a_job, database_in, new_database_url, on_sqlite
+from support.storage import a_job, database_in, jobs_of, new_database_url, on_sqlite, put_audio
 
 from gateway.errors import SettingsError
 from storage.db.database import Database
@@ -131,11 +131,11 @@ async def test_a_full_disk_accepts_nothing_it_cannot_keep_and_works_again_with_r
                 await jobs.insert(a_job(f"job-{n}", request="x" * 20_000))
                 accepted.append(f"job-{n}")
         with pytest.raises(StorageFull, match=r"no space left for .*audio"):
-            await audio.put_bytes(b"y" * 100_000, ".mp3")
+            await put_audio(audio, b"y" * 100_000)
         assert (await jobs.get("first")) is not None
         stuffing.unlink()
         await jobs.insert(a_job("later"))
-        assert {job.id for job in await jobs.list_jobs("default")} == {"first", "later", *accepted}
+        assert {job.id for job in await jobs_of(database)} == {"first", "later", *accepted}
 
 
 async def test_a_file_size_limit_is_reported_as_a_full_disk(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from hypothesis.stateful import (
 )
 from sqlalchemy import text
 from support.postgres import migrated_database
-from support.storage import HandClock, a_completion, a_job, an_entry, new_database_url, put_audio
+from support.storage import HandClock, a_completion, a_job, an_entry, jobs_of, new_database_url, put_audio
 
 from storage.cache_entries import CacheStore
 from storage.db.database import Database
@@ -258,7 +258,7 @@ class JobMachine(RuleBasedStateMachine):
 
     @invariant()
     def no_accepted_job_is_lost_and_each_stands_where_it_should(self) -> None:
-        rows = {job.id: job for tenant in "tu" for job in self.run(self.nodes[0].jobs.list_jobs(tenant))}
+        rows = {job.id: job for tenant in "tu" for job in self.run(jobs_of(self.nodes[0].database, tenant))}
         assert rows.keys() == self.known.keys()
         for job_id, job in rows.items():
             known = self.known[job_id]

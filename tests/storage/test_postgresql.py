@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.engine import make_url
 from support.postgres import migrated_database, postgres_server, the_server
-from support.storage import HandClock, a_job, opened, select
+from support.storage import HandClock, a_job, jobs_of, opened, select
 
 from gateway.errors import status_of
 from storage.db.database import Database
@@ -226,7 +226,7 @@ async def test_patience_ends_and_begins_anew_when_it_has_been_of_use(url: str) -
         await database.answers()
         assert await jobs.get("job-1") == a_job()
         await jobs.insert(a_job("job-2"))
-        assert {job.id for job in await jobs.list_jobs("default")} == {"job-1", "job-2"}
+        assert {job.id for job in await jobs_of(database)} == {"job-1", "job-2"}
 
 
 async def test_the_same_idempotency_key_at_two_servers_makes_one_job(url: str, database: Database) -> None:

@@ -76,7 +76,7 @@ NUMBERS = (
 )  # fmt: skip
 """Parameters that are numbers, beside those that end in `_ms`."""
 NAMES = {"tenant": "flood", "endpoint_id": "news", "backend": "hibari", "plain": "g", "sync": "sync-g",
-         "cancel_requested": False, "low_priority": False, "ids": [1]}  # fmt: skip
+         "low_priority": False, "ids": [1]}  # fmt: skip
 LISTS = ("backends", "excluded", "flights", "hashes", "keys", "lanes", "receivers", "states", "tenants")
 
 

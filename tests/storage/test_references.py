@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 import pytest
 from sqlalchemy import text
-from support.storage import START_MS, HandClock, a_completion, a_job, an_entry, put_audio, select
+from support.storage import (
+    START_MS,
+    HandClock,
+    a_completion,
+    a_job,
+    an_entry,
+    put_audio,
+    select,
+    store_take,
+)
 
 from storage.cache_entries import CacheStore
 from storage.db import statements
@@ -49,7 +58,7 @@ class World:
 
     async def store_take(self, blob: BlobRecord, **fields: Any) -> None:
         spooled = msgspec.structs.replace(blob, spool="")
-        await self.takes.store(TakeRecord("take", blob.hash, 1, 24_000, 10, **fields), spooled, "nobody", 1, "a")
+        await store_take(self.takes, TakeRecord("take", blob.hash, 1, 24_000, 10, **fields), spooled, "nobody")
 
     async def put_entry(self, blob: BlobRecord, **fields: Any) -> None:
         entry = an_entry("key", blob, self.clock.now_ms(), **fields)
@@ -78,7 +87,6 @@ Step = Callable[[World, BlobRecord], Awaitable[Any]]
 
 
 WAYS: dict[str, tuple[Step, Step]] = {
-    "a job is deleted": (lambda w, b: w.finish_job(b), lambda w, b: w.jobs.delete("job-1")),
     "a job has outlived its time": (
         lambda w, b: w.finish_job(b, retain_until_ms=START_MS + 1),
         lambda w, b: w.jobs.delete_retained(),
@@ -165,7 +173,7 @@ async def test_a_drop_between_the_look_and_the_note_of_a_reference_is_not_lost(
     world: World, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blob = await world.put(b"needed once")
-    await world.finish_job(blob)
+    await world.finish_job(blob, retain_until_ms=START_MS + 1)
     world.clock.turn(2 * GRACE_S)
     really, looks = world.db.read, 0
 
@@ -174,7 +182,7 @@ async def test_a_drop_between_the_look_and_the_note_of_a_reference_is_not_lost(
         found = await really(fn)
         if isinstance(found, list) and any(blob.hash in row for row in found):
             looks += 1
-            await world.jobs.delete("job-1")
+            assert await world.jobs.delete_retained() == 1
         return found
 
     monkeypatch.setattr(world.db, "read", read)

@@ -79,7 +79,7 @@ from pathlib import Path
 from storage.files.audio import AudioStore
 async def main():
     audio = AudioStore(Path(sys.argv[1]))
-    blob = await audio.put_bytes(b"the only copy", ".mp3")
+    [blob] = await audio.put_many([b"the only copy"], ".mp3")
     print(blob.hash, flush=True)
 asyncio.run(main())
 os._exit(1)

@@ -12,7 +12,18 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine, bindparam, event, text
-from support.storage import HandClock, a_completion, a_job, an_entry, on_sqlite, opened, put_audio, select
+from support.storage import (
+    HandClock,
+    a_completion,
+    a_job,
+    an_entry,
+    delete_job,
+    on_sqlite,
+    opened,
+    put_audio,
+    select,
+    store_take,
+)
 
 from storage.cache_entries import CacheStore
 from storage.db import batches, statements
@@ -165,7 +176,7 @@ async def test_puts_and_the_sweeps_of_two_servers_at_the_same_time_leave_no_row_
         assert (await jobs.ends.complete(job.id, "a", 1, a_completion(blob, jobs._clock.now_ms()))).ok
         await audio.settle(blob)
         assert await audio.read(blob.hash) == f"sound {n % 3}".encode()
-        await jobs.delete(job.id)
+        assert await delete_job(jobs, job.id)
 
     async def sweep(sweeper: Sweeper) -> None:
         nonlocal swept
@@ -366,7 +377,7 @@ async def test_a_take_that_a_job_finds_while_it_is_about_to_be_evicted_stays(
 ) -> None:
     takes = TakeStore(database, clock)
     blob = BlobRecord("0" * 64, 1_000, ".flac")
-    await takes.store(TakeRecord("take", blob.hash, 1, 24_000, 1_000), blob, "gone", 1, "a")
+    await store_take(takes, TakeRecord("take", blob.hash, 1, 24_000, 1_000), blob, "gone")
     await jobs.insert(a_job())
     really = database.read
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from gateway.access import Access
+from gateway.access import Access, Signer
 from gateway.settings import DatabaseSettings, Settings
 from storage.db.database import Database
 
@@ -55,6 +55,11 @@ async def serving(settings: Settings, clock: TurnedClock, *, first_key: bool = F
             yield access
         finally:
             await access.stop()
+
+
+def signed(signer: Signer, path: str, expires: int) -> str:
+    """Return the path with a signature that holds until `expires` (UTC seconds)."""
+    return f"{path}?expires={expires}&signature={signer.sign(path, expires)}"
 
 
 async def until(holds: Callable[[], Awaitable[bool] | bool]) -> None:

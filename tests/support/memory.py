@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+from support.access import signed
 
 from gateway.access.signing import Signer
 from gateway.clock import SystemClock
@@ -211,4 +212,4 @@ class MemoryGateway:
         """Store audio and return its URL."""
         name = hashlib.sha256(audio).hexdigest() + ".mp3"
         (self.jobs.audio_dir / name).write_bytes(audio)
-        return self.signer.signed(f"/audio/{name}", 60)
+        return signed(self.signer, f"/audio/{name}", SystemClock().now_ms() // 1000 + 60)

@@ -19,7 +19,9 @@ from storage.db import migrate
 from storage.db.database import Database, make_engine, parse_url
 from storage.db.models import Base
 from storage.files.audio import AudioStore
-from storage.records import BlobRecord, CacheEntryRecord, Completion, JobRecord, JobState, UsageDelta
+from storage.jobs.queue import JobStore
+from storage.records import BlobRecord, CacheEntryRecord, Completion, JobRecord, JobState, TakeRecord, UsageDelta
+from storage.takes import TakeStore
 
 START_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 HOUR_MS = 3_600_000
@@ -155,4 +157,31 @@ def an_entry(key: str, blob: BlobRecord, now: int = START_MS, **fields: Any) -> 
 
 async def put_audio(audio: AudioStore, data: bytes = b"a short sound") -> BlobRecord:
     """Put audio into the store without writing its row."""
-    return await audio.put_bytes(data, ".mp3")
+    [blob] = await audio.put_many([data], ".mp3")
+    return blob
+
+
+async def store_take(takes: TakeStore, take: TakeRecord, blob: BlobRecord, job_id: str, owner: str = "a") -> bool:
+    """Store one take of a job's first attempt."""
+    return await takes.store_many([(take, blob)], job_id, 1, owner)
+
+
+async def jobs_of(database: Database, tenant: str = "default") -> list[JobRecord]:
+    """Return a tenant's jobs without their requests, newest first."""
+    ids = text("SELECT id FROM jobs WHERE tenant = :tenant ORDER BY id DESC")
+    names = await database.read(lambda conn: conn.execute(ids, {"tenant": tenant}).scalars().all())
+    found = [await JobStore(database).peek(name) for name in names]
+    return [job for job in found if job is not None]
+
+
+async def events_of(database: Database, job_id: str) -> list[str]:
+    """Return the names of a job's events, oldest first."""
+    events = text("SELECT event FROM job_events WHERE job_id = :id ORDER BY id")
+    return list(await database.read(lambda conn: conn.execute(events, {"id": job_id}).scalars().all()))
+
+
+async def delete_job(jobs: JobStore, job_id: str) -> bool:
+    """Delete a job as the sweep does once its retention is over, if it has ended; return whether it is gone."""
+    await jobs.shorten_retention(job_id, 0)
+    await jobs.delete_retained(now=1)
+    return await jobs.get(job_id) is None

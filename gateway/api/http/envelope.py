@@ -6,7 +6,6 @@ import asyncio
 import codecs
 import json
 import re
-from typing import Annotated, TypeAlias
 
 import msgspec
 from msgspec import UNSET
@@ -22,8 +21,6 @@ MAX_IDEMPOTENCY_KEY = 255
 
 RANGES = {"wait": WAIT_MS, "ttl": TTL_MS, "days": (1, 366)}
 """The lowest and highest value of each numeric query parameter."""
-
-WaitMs: TypeAlias = Annotated[int, msgspec.Meta(ge=WAIT_MS[0], le=WAIT_MS[1])]
 
 SLICE_BYTES = 500_000
 """Bytes of a large body that are scanned for lone surrogates at a time, in at most about 10 ms."""

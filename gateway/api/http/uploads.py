@@ -23,7 +23,6 @@ from gateway.settings.words import explain
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 100_000
 """The largest recording as base64, with room for the other fields."""
 
-MAX_PARTS = 16
 _FIELDS = ("file", "name", "consent", "language")
 _decode = msgspec.json.Decoder(NewVoice).decode
 

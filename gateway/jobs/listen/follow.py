@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
-from gateway.errors import InvalidInput, VoxgateError
+from gateway.errors import InvalidInput
 from gateway.jobs.model.signals import Signals
 from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.jobs.plan.planning import own_takes, plan_of
@@ -161,22 +161,6 @@ class Followers:
         if job is None or not job.request or not job.backend or job.error_code == InvalidInput.code:
             return None
         return Following(self, job, _decode_request(job.request), fresh)
-
-    async def follow(self, following: Following) -> AsyncIterator[ChunkAudio]:
-        """Yield every chunk as soon as it is spoken, until the job has ended.
-
-        Raises:
-            VoxgateError: the job ended in a state other than COMPLETED.
-        """
-        while True:
-            job = await following.refresh()
-            while (part := await following.next()) is not None:
-                yield part
-            if job.state is JobState.COMPLETED:
-                return
-            if job.state.final:
-                raise VoxgateError(job.error or f"the job is {job.state.value}")
-            await self.signals.wait(take_signal(job.id), LOOK_S)
 
     async def reader(self, job: JobRecord, request: SpeechRequest, fresh: bool = False) -> Reader | None:
         """Make the reader of the takes of the job's current arm; None if its backend is not loaded here."""

@@ -55,15 +55,11 @@ class CheckedTake(msgspec.Struct, frozen=True):
         pcm: shape (n,).
         wide: the same whole numbers as float32, for the next computations.
         gain_db: gain that lowered a peak above full scale to full scale, else 0.0.
-        peak: before that gain; 1.0 is full scale.
-        rms: before that gain.
     """
 
     pcm: Pcm16
     wide: npt.NDArray[np.float32]
     gain_db: float
-    peak: float
-    rms: float
 
 
 def check_take(pcm: npt.NDArray[Any], has_letters: bool = True) -> CheckedTake:
@@ -91,17 +87,17 @@ def check_take(pcm: npt.NDArray[Any], has_letters: bool = True) -> CheckedTake:
         raise TakeRejected("malformed", f"the backend gave samples of type {pcm.dtype}, not float32")
     peak = max(float(wide.max()), -float(wide.min())) / full_scale
     with np.errstate(over="ignore", invalid="ignore"):
-        rms = math.sqrt(float(np.dot(wide, wide)) / wide.size) / full_scale
-    if not math.isfinite(peak) or not math.isfinite(rms):
+        energy = float(np.dot(wide, wide))
+    if not math.isfinite(peak) or not math.isfinite(energy):
         raise TakeRejected("not_finite", "the backend gave samples that are not numbers (NaN or infinite)")
     if has_letters and peak < _SILENT_PEAK:
         raise TakeRejected("silent", "the backend gave silence for this text")
     if pcm.dtype == np.int16:
-        return CheckedTake(pcm.astype(np.int16, copy=False), wide, 0.0, peak, rms)
+        return CheckedTake(pcm.astype(np.int16, copy=False), wide, 0.0)
     wide = wide * np.float32(32767.0 / max(peak, 1.0))
     np.rint(wide, out=wide)
     gain_db = -20.0 * math.log10(peak) if peak > 1.0 else 0.0
-    return CheckedTake(wide.astype(np.int16), wide, gain_db, peak, rms)
+    return CheckedTake(wide.astype(np.int16), wide, gain_db)
 
 
 def to_flac(pcm: Pcm16, rate: int) -> bytes:
