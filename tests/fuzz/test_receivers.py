@@ -327,5 +327,5 @@ async def test_a_receiver_that_is_broken_for_an_hour_gets_it_afterwards(
     for body in bodies:
         assert "signature=" in body["output"].pop("audio_url")  # each try's can be fetched as long as the first's
         assert body == bodies[0]
-    signed = [headers["x-voxgate-signature"] for _, headers, _ in receiver.got]
+    signed = [headers["webhook-signature"] for _, headers, _ in receiver.got]
     assert len(set(signed)) == len(tried), "each try is signed at its own time"

@@ -10,7 +10,7 @@ from gateway.access.signing import signing_key
 from gateway.cli.output import echo_json, echo_table, format_time, json_option
 from gateway.cli.prepared import settings_for, with_database
 from gateway.jobs.lists import Delivery, WebhookState
-from gateway.jobs.webhooks.deliveries import webhook_secret
+from gateway.jobs.webhooks.signature import webhook_secret
 from storage.webhooks import DeliveryState, WebhookStore
 
 
@@ -64,5 +64,5 @@ def list_webhooks(
 @webhooks.command()
 @click.option("--tenant", default="default", show_default=True, help="The tenant of the webhooks.")
 def secret(tenant: str) -> None:
-    """Show the secret of a tenant's webhooks; receivers verify the signature with it."""
+    """Show the secret (`whsec_...`) of a tenant's webhooks; receivers verify the signature with it."""
     click.echo(webhook_secret(signing_key(settings_for()), tenant))

@@ -8,9 +8,6 @@ The first three tries are ten seconds apart, as with RunPod; then the pauses gro
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import hmac
-from collections.abc import Iterator
 
 import httpx
 
@@ -18,6 +15,7 @@ from gateway.clock import Clock, set_within
 from gateway.jobs.webhooks.body import PIECES_BYTES, Bodies, Body
 from gateway.jobs.webhooks.budget import Budget, NoRoom
 from gateway.jobs.webhooks.guarded_http import AllowList, guarded_client
+from gateway.jobs.webhooks.signature import signed_headers, webhook_secret
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
 from storage.webhooks import DeliveryRecord, WebhookStore
@@ -35,27 +33,7 @@ REST_S = 0.1
 PAUSES_S = (10, 10, 30, 120, 600, 1_800, 3_600, 10_800, 21_600, 43_200)
 """Seconds after the first, second, ... failed try."""
 
-SIGNATURE_HEADER = "X-Voxgate-Signature"
-DELIVERY_HEADER = "X-Voxgate-Delivery"
-
 log = get_logger("voxgate.webhooks")
-
-
-def webhook_secret(signing_key: bytes, tenant: str) -> str:
-    """Return the secret with which a tenant's receivers verify signatures: 64 hex digits."""
-    return hmac.digest(signing_key, f"webhook\n{tenant}".encode(), "sha256").hex()
-
-
-def signature(secret: str, timestamp_s: int, body: bytes | Iterator[bytes]) -> str:
-    """Return the header's value: `t=SECONDS,v1=HEX`, an HMAC-SHA256 of `SECONDS.BODY` with the tenant's secret.
-
-    Args:
-        body: the whole body, or its pieces.
-    """
-    mac = hmac.new(secret.encode(), f"{timestamp_s}.".encode(), hashlib.sha256)
-    for piece in (body,) if isinstance(body, bytes) else body:
-        mac.update(piece)
-    return f"t={timestamp_s},v1={mac.hexdigest()}"
 
 
 class Webhooks:
@@ -165,12 +143,13 @@ class Webhooks:
     async def _post(self, delivery: DeliveryRecord, tenant: str, body: Body) -> int:
         timestamp_s = self._clock.now_ms() // 1000
         secret = webhook_secret(self._signing_key, tenant)
+        # With the job's id, since a new database counts its deliveries from 1 again.
+        message_id = f"{delivery.job_id}_{delivery.id}"
         headers = {
             "Content-Type": "application/json",
             "Content-Length": str(body.size_bytes),
             "User-Agent": "voxgate",
-            DELIVERY_HEADER: str(delivery.id),
-            SIGNATURE_HEADER: await asyncio.to_thread(signature, secret, timestamp_s, body.read()),
+            **await asyncio.to_thread(signed_headers, secret, message_id, timestamp_s, body.read()),
         }
         async with (
             asyncio.timeout(2 * TIMEOUT_S),
