@@ -17,6 +17,7 @@ from benchmarks.report import Report, median, progress, quantile
 from benchmarks.servers import python_with
 from benchmarks.submits import job
 from gateway.clock import SystemClock
+from gateway.jobs.model.server import Server
 from gateway.jobs.run.claimer import Claimer
 from gateway.metrics import Metrics
 from gateway.settings import Settings
@@ -99,14 +100,11 @@ async def _voxgate(url: str, count: int, idle: int) -> Outcome:
 
     host = SimpleNamespace(ready=True, changed=[])
     claimer = Claimer(
-        Settings(),
-        SystemClock(),
-        working,
-        cast("Any", [SimpleNamespace(name="hibari", host=host)]),
-        cast("Any", SimpleNamespace(run=run)),
-        Metrics(),
-        "bench",
-        FreeSpace((), 0),
+        server=Server(settings=Settings(), clock=SystemClock(), metrics=Metrics(), owner="bench"),
+        store=working,
+        engines=cast("Any", [SimpleNamespace(name="hibari", host=host)]),
+        runner=cast("Any", SimpleNamespace(run=run)),
+        space=FreeSpace((), 0),
     )
 
     async def client(first: int) -> None:

@@ -18,6 +18,7 @@ from gateway.api.runpod.surface import RUNPOD
 from gateway.clock import Clock, SystemClock, set_within
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
+from gateway.jobs.answer.answering import Answering
 from gateway.jobs.answer.answers import Answers
 from gateway.jobs.answer.health import HealthReport
 from gateway.jobs.answer.job_view import JobViews
@@ -29,8 +30,12 @@ from gateway.jobs.listen.follow import Followers, fresh_signal, take_signal
 from gateway.jobs.listen.stream import Streams
 from gateway.jobs.lists import Lists
 from gateway.jobs.live import LiveSpeech
+from gateway.jobs.model.notices import Notices
+from gateway.jobs.model.server import Server
 from gateway.jobs.model.signals import Signals
+from gateway.jobs.model.stores import Stores
 from gateway.jobs.plan.assign import Assigner
+from gateway.jobs.plan.routes import Routes
 from gateway.jobs.run.claimer import Claimer
 from gateway.jobs.run.endings import Endings
 from gateway.jobs.run.leases import Leases
@@ -136,112 +141,116 @@ class Gateway:
             run_ms=round(settings.jobs.retention_run_s * 1000),
             runsync_ms=round(settings.jobs.retention_runsync_s * 1000),
         )
-        store = JobStore(database, clock, jobs_kept)
-        takes, cache = TakeStore(database, clock), CacheStore(database, clock)
+        stores = Stores(
+            jobs=JobStore(database, clock, jobs_kept),
+            cache=CacheStore(database, clock),
+            takes=TakeStore(database, clock),
+            voices=VoiceStore(database, clock),
+            audio=audio,
+        )
+        server = Server(settings=settings, clock=clock, metrics=metrics, owner=self.owner)
         self.endpoints = Endpoints(settings, EndpointStore(database))
         await self.endpoints.refresh()
         self.access.count_endpoints_by(self.endpoints.label)
         known = {hosted.name: hosted for hosted in self.engines}
-        voice_store = VoiceStore(database, clock)
-        self.voices = VoiceLibrary(voice_store, audio, self.engines.dsp, clock, self._voices_changed)
+        self.voices = VoiceLibrary(stores.voices, audio, self.engines.dsp, clock, self._voices_changed)
         self.router = router = Router(
             known, settings.default_backend, self.voices.find, self.voices.names, self.engines.infos
         )
         self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._assigner.forget())
         self._assigner = assigner = Assigner(settings, router, self.pronunciations, self.planner)
-        self._answers = answers = Answers(settings, cache, audio, self.signer.sign, clock)
+        self._answers = answers = Answers(settings, stores.cache, audio, self.signer.sign, clock)
         await self.voices.refresh()
         await self.pronunciations.refresh()
         signals, recent = Signals(), Recent(clock, settings.cache.hot_bytes)
         metrics.hold(lambda: answers.hot_bytes + recent.size_bytes + assigner.held_bytes)
 
-        def on_end(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
+        def ran(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
             if finished is not None:
                 recent.add(finished)
             signals.notify(*ended, *map(take_signal, ended))
             self._webhooks.wake()
 
-        ended = partial(self._jobs_ended, signals)
-        stored_takes = StoredTakes(takes, audio)
-        fresh_takes = FreshTakes(lambda key: signals.notify(fresh_signal(key)))
+        notices = Notices(
+            signals=signals,
+            ended=partial(self._jobs_ended, signals),
+            ran=ran,
+            kept=lambda job_id: signals.notify(take_signal(job_id)),
+        )
+        routes = Routes(endpoints=self.endpoints, assigner=assigner, reload=self._reload)
+        stored_takes = StoredTakes(stores.takes, audio)
         speaker = Speaker(
-            stored_takes,
-            fresh_takes,
-            self.engines.dsp,
-            metrics,
-            settings.jobs.chunk_window,
-            settings.jobs.take_retries,
+            stored_takes=stored_takes,
+            fresh=FreshTakes(lambda key: signals.notify(fresh_signal(key))),
+            dsp=self.engines.dsp,
+            metrics=metrics,
+            window=settings.jobs.chunk_window,
+            take_retries=settings.jobs.take_retries,
         )
+        endings = Endings(server=server, stores=stores, endpoints=self.endpoints, answers=answers, notices=notices)
         runner = Runner(
-            settings,
-            store.leases,
-            audio,
-            self.engines,
-            self.endpoints,
-            assigner,
-            speaker,
-            Endings(settings, clock, store.ends, audio, self.endpoints, answers, metrics, self.owner, on_end),
-            self.owner,
-            lambda job_id: signals.notify(take_signal(job_id)),
-            self._reload,
+            server=server, stores=stores, routes=routes, engines=self.engines, speaker=speaker, endings=endings
         )
-        self._claimer = Claimer(settings, clock, store, self.engines, runner, metrics, self.owner, self._space)
-        self._leases = Leases(settings, clock, store.leases, self._claimer, metrics, self.owner)
-        sweeper = Sweeper(database, audio, clock, settings.cache.blob_grace_s)
+        self._claimer = claimer = Claimer(
+            server=server, store=stores.jobs, engines=self.engines, runner=runner, space=self._space
+        )
+        self._leases = Leases(server=server, leases=stores.jobs.leases, claimer=claimer)
         self._housekeeping = Housekeeping(
-            settings,
-            clock,
-            store,
-            cache,
-            takes,
-            voice_store,
-            sweeper,
-            answers,
-            ended,
-            metrics,
-            lambda: self.streams.age(),
+            server=server,
+            stores=stores,
+            sweeper=Sweeper(database, audio, clock, settings.cache.blob_grace_s),
+            answers=answers,
+            ended=notices.ended,
+            age=lambda: self.streams.age(),
         )
-        self._write_behind = WriteBehind(store, self.access.note_usage)
+        self._write_behind = WriteBehind(stores.jobs, self.access.note_usage)
         counts = JobCountStore(database)
         self._totals = Totals(counts, database.tally, clock)
-        self.health = HealthReport(store, counts, self._totals, self.engines, router, metrics, self._space)
-        job_views = JobViews(answers, self.health, self._claimer.running, clock)
-        allow = AllowList(settings.webhook_allow)
+        self.health = HealthReport(
+            store=stores.jobs,
+            counts=counts,
+            totals=self._totals,
+            engines=self.engines,
+            router=router,
+            space=self._space,
+        )
+        answering = Answering(
+            answers=answers,
+            recent=recent,
+            write_behind=self._write_behind,
+            health=self.health,
+            views=JobViews(answers, self.health, claimer.running, clock),
+        )
         webhooks = WebhookStore(database, clock)
         self.lists = Lists(self.endpoints, JobPages(database), webhooks)
         self._webhooks = Webhooks(
-            webhooks,
-            Bodies(job_views, answers, settings.public_url or self._address),
-            bodies_budget := Budget(settings.webhook_bytes),
-            allow,
-            signing_key(settings),
-            clock,
+            store=webhooks,
+            bodies=Bodies(answering.views, answers, settings.public_url or self._address),
+            budget=(bodies_budget := Budget(settings.webhook_bytes)),
+            allow=AllowList(settings.webhook_allow),
+            signing_key=signing_key(settings),
+            clock=clock,
         )
         metrics.webhook_bytes.set_function(lambda: bodies_budget.held_bytes)
         self.jobs = Jobs(
-            settings,
-            clock,
-            store,
-            self.endpoints,
-            assigner,
-            answers,
-            self._claimer,
-            signals,
-            ended,
-            recent,
-            self._write_behind,
-            self.health,
-            job_views,
-            allow,
-            metrics,
-            self.owner,
+            server=server,
+            store=stores.jobs,
+            routes=routes,
+            answering=answering,
+            claimer=claimer,
+            notices=notices,
         )
         followers = Followers(
-            store, audio, stored_takes, speaker, self.endpoints, assigner, signals, self._write_behind.settle
+            stores=stores,
+            routes=routes,
+            stored_takes=stored_takes,
+            speaker=speaker,
+            signals=signals,
+            settle=self._write_behind.settle,
         )
-        self.streams = streams = Streams(followers, store, clock, settings.cache.stream_bytes)
+        self.streams = streams = Streams(followers, stores.jobs, clock, settings.cache.stream_bytes)
         metrics.stream_bytes.set_function(lambda: streams.held_bytes)
-        self.live = LiveSpeech(self.jobs, followers, store.ends)
+        self.live = LiveSpeech(self.jobs, followers, stores.jobs.ends)
         self.models = Models(self.endpoints, known)
         self.engines.start()
         self._claimer.start()
@@ -376,7 +385,7 @@ class Gateway:
                     await self._answers.look()
                     version = seen
                     await self._reload()
-                self.health.publish()
+                self.health.publish(self.metrics)
                 if self.clock.monotonic() - clock_set > CLOCK_S:
                     await self._set_clock(database)
                     clock_set = self.clock.monotonic()

@@ -6,17 +6,12 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from gateway.clock import Clock
 from gateway.jobs.answer.answers import Answers
-from gateway.metrics import Metrics
-from gateway.settings import Settings
+from gateway.jobs.model.server import Server
+from gateway.jobs.model.stores import Stores
 from gateway.settings.logs import get_logger
-from storage.cache_entries import CacheStore
 from storage.errors import StorageError
 from storage.files.sweeper import Sweeper
-from storage.jobs.queue import JobStore
-from storage.takes import TakeStore
-from storage.voices import VoiceStore
 
 TTL_EVERY_S = 1.0
 """Seconds between checks for jobs whose ttl is over."""
@@ -34,28 +29,23 @@ class Housekeeping:
 
     def __init__(
         self,
-        settings: Settings,
-        clock: Clock,
-        jobs: JobStore,
-        cache: CacheStore,
-        takes: TakeStore,
-        voices: VoiceStore,
+        server: Server,
+        stores: Stores,
         sweeper: Sweeper,
         answers: Answers,
         ended: Callable[..., None],
-        metrics: Metrics,
         age: Callable[[], None],
     ) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._jobs = jobs
-        self._cache = cache
-        self._takes = takes
-        self._voices = voices
+        self._settings = server.settings
+        self._clock = server.clock
+        self._metrics = server.metrics
+        self._jobs = stores.jobs
+        self._cache = stores.cache
+        self._takes = stores.takes
+        self._voices = stores.voices
         self._sweeper = sweeper
         self._answers = answers
         self._ended = ended
-        self._metrics = metrics
         self._age = age
         self._tasks: list[asyncio.Task[None]] = []
 

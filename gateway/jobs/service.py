@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +12,6 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.access.principal import Principal
-from gateway.clock import Clock
 from gateway.errors import (
     Conflict,
     InvalidInput,
@@ -23,14 +21,11 @@ from gateway.errors import (
     TooManyRequests,
     Unavailable,
 )
-from gateway.jobs.answer.answers import Answers
-from gateway.jobs.answer.health import HealthReport
+from gateway.jobs.answer.answering import Answering
 from gateway.jobs.answer.hot_path import HotAudio, HotPath
-from gateway.jobs.answer.job_view import JobViews
-from gateway.jobs.answer.recent import Recent
-from gateway.jobs.answer.write_behind import WriteBehind
+from gateway.jobs.model.notices import Notices
 from gateway.jobs.model.output import CacheEntry
-from gateway.jobs.model.signals import Signals
+from gateway.jobs.model.server import Server
 from gateway.jobs.model.views import (
     EndpointInfo,
     Envelope,
@@ -39,15 +34,14 @@ from gateway.jobs.model.views import (
     Kind,
     read_policy,
 )
-from gateway.jobs.plan.assign import Assigner, Assignment
+from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.records import Records
+from gateway.jobs.plan.routes import Routes
 from gateway.jobs.run.claimer import Claimer
 from gateway.jobs.run.shielded import ShieldedSteps
 from gateway.jobs.webhooks.guarded_http import AllowList
-from gateway.metrics import Metrics
-from gateway.routing.endpoints import Endpoint, Endpoints
+from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
-from gateway.settings import Settings
 from gateway.settings.logs import current_request_id, get_logger
 from storage.errors import BlobMissing
 from storage.jobs.queue import JobStore
@@ -70,44 +64,32 @@ class Jobs:
 
     def __init__(
         self,
-        settings: Settings,
-        clock: Clock,
+        server: Server,
         store: JobStore,
-        endpoints: Endpoints,
-        assigner: Assigner,
-        answers: Answers,
+        routes: Routes,
+        answering: Answering,
         claimer: Claimer,
-        signals: Signals,
-        ended: Callable[..., None],
-        recent: Recent,
-        write_behind: WriteBehind,
-        health: HealthReport,
-        job_views: JobViews,
-        allow: AllowList,
-        metrics: Metrics,
-        owner: str,
+        notices: Notices,
     ) -> None:
+        settings, clock, metrics = server.settings, server.clock, server.metrics
         self._settings = settings
         self._clock = clock
-        self._store = store
-        self._endpoints = endpoints
-        self._assigner = assigner
-        self._answers = answers
-        self._claimer = claimer
-        self._signals = signals
-        self._ended = ended
-        self._recent = recent
-        self._write_behind = write_behind
-        self._health = health
-        self._job_views = job_views
-        self._allow = allow
         self._metrics = metrics
-        self._owner = owner
-        self._records = Records(settings.jobs, clock, owner)
-        self._hot_path = HotPath(
-            clock, endpoints, assigner, answers, write_behind, metrics,
-            finish=self._records.hit, hot_bytes=settings.cache.hot_bytes,
-        )  # fmt: skip
+        self._owner = server.owner
+        self._store = store
+        self._endpoints = routes.endpoints
+        self._assigner = routes.assigner
+        self._answers = answering.answers
+        self._recent = answering.recent
+        self._write_behind = answering.write_behind
+        self._health = answering.health
+        self._job_views = answering.views
+        self._claimer = claimer
+        self._signals = notices.signals
+        self._ended = notices.ended
+        self._allow = AllowList(settings.webhook_allow)
+        self._records = Records(settings.jobs, clock, server.owner)
+        self._hot_path = HotPath(server, routes, answering.answers, answering.write_behind, finish=self._records.hit)
         self._shielded = ShieldedSteps()
         self._stopping = False
 

@@ -27,7 +27,6 @@ class HealthReport:
         totals: Totals,
         engines: Engines,
         router: Router,
-        metrics: Metrics,
         space: FreeSpace,
     ) -> None:
         self._store = store
@@ -35,7 +34,6 @@ class HealthReport:
         self._counts = counts
         self._totals = totals
         self._engines = engines
-        self._metrics = metrics
         self._router = router
 
     async def health(self, endpoint: Endpoint) -> Health:
@@ -160,7 +158,7 @@ class HealthReport:
         """Return the maximum number of engine workers of this server."""
         return sum(hosted.scale.max_workers for hosted in self._engines)
 
-    def publish(self) -> None:
+    def publish(self, metrics: Metrics) -> None:
         """Update the gauges of workers; called at every refresh."""
         for hosted in self._engines:
             name = hosted.name
@@ -171,8 +169,8 @@ class HealthReport:
                 ("initializing", state.initializing),
                 ("unhealthy", state.unhealthy),
             ):
-                self._metrics.workers.labels(name, label).set(value)
-            self._metrics.worker_restarts.labels(name).set(state.restarts)
+                metrics.workers.labels(name, label).set(value)
+            metrics.worker_restarts.labels(name).set(state.restarts)
 
 
 def _all_loading(state: HostState) -> bool:

@@ -15,15 +15,15 @@ import msgspec
 
 from gateway.access.principal import Principal
 from gateway.cache.hot import HotTier, beside, held_by
-from gateway.clock import Clock
 from gateway.errors import NotFound
 from gateway.jobs.answer.answers import Answers
 from gateway.jobs.answer.write_behind import WriteBehind
 from gateway.jobs.model.ids import job_id
 from gateway.jobs.model.output import MIMETYPES, CacheEntry, split_audio
-from gateway.jobs.plan.assign import Assigner, Assignment
-from gateway.metrics import Metrics
-from gateway.routing.endpoints import Endpoint, Endpoints
+from gateway.jobs.model.server import Server
+from gateway.jobs.plan.assign import Assignment
+from gateway.jobs.plan.routes import Routes
+from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
 from storage.records import JobRecord
 
@@ -85,23 +85,20 @@ class HotPath:
 
     Args:
         finish: makes the row of a finished job.
-        hot_bytes: maximum bytes of audio kept in memory.
     """
 
     def __init__(
         self,
-        clock: Clock,
-        endpoints: Endpoints,
-        assigner: Assigner,
+        server: Server,
+        routes: Routes,
         answers: Answers,
         write_behind: WriteBehind,
-        metrics: Metrics,
         finish: Callable[[Principal, Endpoint, Assignment, CacheEntry], JobRecord],
-        hot_bytes: int,
     ) -> None:
-        self._clock = clock
-        self._endpoints = endpoints
-        self._assigner = assigner
+        metrics, hot_bytes = server.metrics, server.settings.cache.hot_bytes
+        self._clock = server.clock
+        self._endpoints = routes.endpoints
+        self._assigner = routes.assigner
         self._answers = answers
         self._write_behind = write_behind
         self._metrics = metrics

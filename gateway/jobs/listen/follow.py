@@ -9,9 +9,10 @@ import msgspec
 
 from gateway.errors import InvalidInput
 from gateway.jobs.model.signals import Signals
-from gateway.jobs.plan.assign import Assigner, Assignment
+from gateway.jobs.model.stores import Stores
+from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.planning import own_takes, plan_of
-from gateway.routing.endpoints import Endpoints
+from gateway.jobs.plan.routes import Routes
 from gateway.routing.router import REFUSALS
 from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import SpeechRequest
@@ -20,8 +21,6 @@ from gateway.speech.speak.recut import recut
 from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import StoredTakes
 from storage.errors import translated
-from storage.files.audio import AudioStore
-from storage.jobs.queue import JobStore
 from storage.records import JobRecord, JobState
 
 LOOK_S = 0.25
@@ -136,21 +135,19 @@ class Followers:
 
     def __init__(
         self,
-        store: JobStore,
-        audio: AudioStore,
+        stores: Stores,
+        routes: Routes,
         stored_takes: StoredTakes,
         speaker: Speaker,
-        endpoints: Endpoints,
-        assigner: Assigner,
         signals: Signals,
         settle: Callable[[str], Awaitable[None]],
     ) -> None:
-        self.store = store
-        self.audio = audio
+        self.store = stores.jobs
+        self.audio = stores.audio
+        self._endpoints = routes.endpoints
+        self._assigner = routes.assigner
         self._stored_takes = stored_takes
         self._speaker = speaker
-        self._endpoints = endpoints
-        self._assigner = assigner
         self.signals = signals
         self._settle = settle
 

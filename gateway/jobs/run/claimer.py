@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
-from gateway.clock import Clock, set_within
+from gateway.clock import set_within
 from gateway.engines.registry import Engines
 from gateway.errors import VoxgateError
 from gateway.jobs.model.attempt import Attempt
+from gateway.jobs.model.server import Server
 from gateway.jobs.run.heads import HeadLook
 from gateway.jobs.run.isolation import Isolation
 from gateway.jobs.run.runner import Runner
 from gateway.jobs.run.shielded import ShieldedSteps
 from gateway.jobs.run.slots import Slots
 from gateway.jobs.run.turns import Turns
-from gateway.metrics import Metrics
-from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError, StorageFull
 from storage.files.free_space import FreeSpace
@@ -40,24 +39,15 @@ log = get_logger("voxgate.jobs")
 class Claimer:
     """Runs the loop that claims jobs from the queue and starts the runner on them."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        store: JobStore,
-        engines: Engines,
-        runner: Runner,
-        metrics: Metrics,
-        owner: str,
-        space: FreeSpace,
-    ) -> None:
+    def __init__(self, server: Server, store: JobStore, engines: Engines, runner: Runner, space: FreeSpace) -> None:
+        settings, clock = server.settings, server.clock
         self._settings = settings
         self._clock = clock
+        self._metrics = server.metrics
+        self._owner = server.owner
         self._store = store
         self._engines = engines
         self._runner = runner
-        self._metrics = metrics
-        self._owner = owner
         self._space = space
         self._full = False
         self._turns = Turns()

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal
 
 import msgspec
 
 from backends.interface import Price
-from gateway.clock import Clock
 from gateway.jobs.answer.answers import Answers
 from gateway.jobs.model.attempt import Attempt, Lost
+from gateway.jobs.model.notices import Notices
 from gateway.jobs.model.output import OutputWarning, stored, warned
+from gateway.jobs.model.server import Server
+from gateway.jobs.model.stores import Stores
 from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.records import retained_until
 from gateway.jobs.run.pause import FIRST_S, PausesForRoom, StoragePause
-from gateway.metrics import Metrics
 from gateway.routing.endpoints import Endpoints
-from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.speak.tally import BilledTakes
 from gateway.speech.speak.utterance import SpokenUtterance
@@ -33,41 +32,27 @@ from storage.errors import (
     StorageReadOnly,
     StorageUnavailable,
 )
-from storage.files.audio import AudioStore
-from storage.jobs.ends import JobEnds
 from storage.records import BlobRecord, CacheEntryRecord, Completed, Completion, JobRecord, JobState, UsageDelta
 
 log = get_logger("voxgate.jobs")
 
 
 class Endings:
-    """Writes the ends of attempts and notifies waiting callers.
-
-    Args:
-        on_end: called with the job, if it was COMPLETED here, else None, and the ids of all jobs that ended with it.
-    """
+    """Writes the ends of attempts and notifies waiting callers."""
 
     def __init__(
-        self,
-        settings: Settings,
-        clock: Clock,
-        ends: JobEnds,
-        audio: AudioStore,
-        endpoints: Endpoints,
-        answers: Answers,
-        metrics: Metrics,
-        owner: str,
-        on_end: Callable[[JobRecord | None, tuple[str, ...]], None],
+        self, server: Server, stores: Stores, endpoints: Endpoints, answers: Answers, notices: Notices
     ) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._ends = ends
-        self._audio = audio
+        self._settings = server.settings
+        self._clock = server.clock
+        self._metrics = server.metrics
+        self._owner = server.owner
+        self._ends = stores.jobs.ends
+        self._audio = stores.audio
         self._endpoints = endpoints
         self._answers = answers
-        self._metrics = metrics
-        self._owner = owner
-        self._on_end = on_end
+        self._on_end = notices.ran
+        self.kept = notices.kept
         self._pause = StoragePause()
         self._no_room = PausesForRoom()
 

@@ -11,10 +11,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
 
-from gateway.clock import Clock
+from gateway.jobs.model.server import Server
 from gateway.jobs.run.claimer import Claimer
-from gateway.metrics import Metrics
-from gateway.settings import Settings
 from gateway.settings.logs import get_logger, lines_of
 from storage.errors import StorageError
 from storage.jobs.leases import JobLeases
@@ -29,15 +27,13 @@ log = get_logger("voxgate.jobs")
 class Leases:
     """Runs the heartbeat and the lease observer of one server."""
 
-    def __init__(
-        self, settings: Settings, clock: Clock, leases: JobLeases, claimer: Claimer, metrics: Metrics, owner: str
-    ) -> None:
-        self._jobs = settings.jobs
-        self._clock = clock
+    def __init__(self, server: Server, leases: JobLeases, claimer: Claimer) -> None:
+        self._jobs = server.settings.jobs
+        self._clock = server.clock
+        self._metrics = server.metrics
+        self._owner = server.owner
         self._leases = leases
         self._claimer = claimer
-        self._metrics = metrics
-        self._owner = owner
         self._seen: dict[str, tuple[Lease, float]] = {}
         self._looked = 0.0
         self._look = asyncio.Event()

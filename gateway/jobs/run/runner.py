@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 import msgspec
 
@@ -13,14 +13,15 @@ from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
 from gateway.errors import InvalidInput, UnsupportedText, VoxgateError, code_of
 from gateway.jobs.model.attempt import Attempt, Lost
-from gateway.jobs.plan.assign import Assigner, Assignment
+from gateway.jobs.model.server import Server
+from gateway.jobs.model.stores import Stores
+from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.planning import assignments_of, own_takes, plan_of, take_source
+from gateway.jobs.plan.routes import Routes
 from gateway.jobs.run.deadline import Deadline, DeadlineOver
 from gateway.jobs.run.endings import Endings
 from gateway.library.voices import lost_recording
-from gateway.routing.endpoints import Endpoints
 from gateway.routing.router import refusal
-from gateway.settings import Settings
 from gateway.settings.logs import get_logger
 from gateway.speech.encode import check_size
 from gateway.speech.request import SpeechRequest
@@ -28,8 +29,6 @@ from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import JobRef
 from gateway.speech.speak.utterance import SpokenUtterance, Utterance
 from storage.errors import BlobMissing, StorageError, translate
-from storage.files.audio import AudioStore
-from storage.jobs.leases import JobLeases
 from storage.records import JobState
 
 log = get_logger("voxgate.jobs")
@@ -41,30 +40,23 @@ class Runner:
 
     def __init__(
         self,
-        settings: Settings,
-        leases: JobLeases,
-        audio: AudioStore,
+        server: Server,
+        stores: Stores,
+        routes: Routes,
         engines: Engines,
-        endpoints: Endpoints,
-        assigner: Assigner,
         speaker: Speaker,
         endings: Endings,
-        owner: str,
-        on_kept: Callable[[str], None],
-        reload: Callable[[], Awaitable[None]],
     ) -> None:
-        """Make a runner; `reload` reads again voices, dictionaries and endpoints, which other servers may change."""
-        self._reload = reload
-        self._settings = settings
-        self._leases = leases
-        self._audio = audio
+        self._settings = server.settings
+        self._owner = server.owner
+        self._leases = stores.jobs.leases
+        self._audio = stores.audio
+        self._endpoints = routes.endpoints
+        self._assigner = routes.assigner
+        self._reload = routes.reload
         self._engines = engines
-        self._endpoints = endpoints
-        self._assigner = assigner
         self._speaker = speaker
         self._endings = endings
-        self._owner = owner
-        self._on_kept = on_kept
 
     async def run(self, run: Attempt) -> None:
         """Run the job until it has ended, was handed back or was lost. Call inside `lines_of` the job."""
@@ -169,7 +161,7 @@ class Runner:
         try:
             async with deadline.enforced():
                 spoken = await self._speaker.speak(
-                    utterance, hosted.host, spool, run.timing, _AttemptProgress(run, deadline, self._on_kept)
+                    utterance, hosted.host, spool, run.timing, _AttemptProgress(run, deadline, self._endings.kept)
                 )
             if assignment.arm.uploaded:
                 await self._kept(run, spoken)  # before the end: a caller may then delete the voice and its takes
