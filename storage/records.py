@@ -251,7 +251,6 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         output: JSON without audio; `follower_output` is the same with `cache_hit` true.
         blob: the audio, as returned by `AudioStore.put_file`.
-        retain_until_ms: None keeps the job as long as its kind is kept.
         cache_key: the key of the spoken audio, if it differs from the flight key.
     """
 
@@ -266,7 +265,6 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     usage: UsageDelta
     now: int
-    retain_until_ms: int | None = None
 
 
 class Completed(msgspec.Struct, frozen=True):
@@ -283,6 +281,10 @@ class Retention(msgspec.Struct, frozen=True):
     run_ms: int = 7 * 86_400_000
     runsync_ms: int = 3_600_000
 
+    def end(self, kind: Literal["run", "runsync"], finished_ms: int) -> int:
+        """Return the UTC ms until which a job of this kind is kept that ended at `finished_ms`."""
+        return finished_ms + (self.runsync_ms if kind == "runsync" else self.run_ms)
+
     def until(self, now: int) -> dict[str, int]:
         """Return parameters for statements that end jobs: the UTC ms until which a job that ends now is kept."""
-        return {"keep_run": now + self.run_ms, "keep_runsync": now + self.runsync_ms}
+        return {"keep_run": self.end("run", now), "keep_runsync": self.end("runsync", now)}

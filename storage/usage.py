@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
-from sqlalchemy import Connection, Executable, bindparam, delete, func, select, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, bindparam, delete, func, select, text, update
 
+from storage.db import statements
 from storage.db.database import Database
 from storage.db.models import LimitWindowRow, UsageRow
 from storage.records import UsageDelta
@@ -16,25 +16,15 @@ from storage.records import UsageDelta
 _usage = UsageRow.__table__
 _windows = LimitWindowRow.__table__
 
-_PLACE = ("tenant", "key_id", "endpoint_id", "backend", "day")
-_SUMS = ("characters", "audio_ms", "jobs", "cache_hits", "cost_micro_usd")
+_SUMS = statements.USAGE[5:]
 
 GroupBy = Literal["tenant", "key_id", "endpoint_id", "backend", "day"]
 
 
-def _upserts(dialect: str) -> tuple[Executable, Executable]:
-    """Build two statements: add to a row of usage or make it; make a limit's window if it is missing."""
-    make = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    into_usage = make(UsageRow)
-    add = into_usage.on_conflict_do_update(
-        index_elements=[_usage.c[name] for name in _PLACE],
-        set_={name: _usage.c[name] + into_usage.excluded[name] for name in _SUMS},
-    )
-    return add, make(LimitWindowRow).on_conflict_do_nothing()
-
-
-_UPSERTS = {dialect: _upserts(dialect) for dialect in ("sqlite", "postgresql")}
-
+_MAKE_WINDOW = text(
+    'INSERT INTO limit_windows (key_id, "window", start_ms, used) VALUES (:key_id, :window, :start_ms, :used) '
+    "ON CONFLICT DO NOTHING"
+)
 _WINDOW = (
     _windows.c.key_id == bindparam("the_key"),
     _windows.c.window == bindparam("the_window"),
@@ -112,15 +102,12 @@ class UsageStore:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._add, self._make_window = _UPSERTS[database.dialect]
 
     async def add(self, deltas: Mapping[UsagePlace, UsageDelta]) -> None:
         """Add to usage rows in one transaction."""
-        # The same order on every server avoids deadlocks: PostgreSQL locks row by row.
-        ordered = sorted(deltas.items(), key=lambda item: msgspec.structs.astuple(item[0]))
-        rows = [{**msgspec.structs.asdict(place), **msgspec.structs.asdict(delta)} for place, delta in ordered]
+        rows = [(*msgspec.structs.astuple(place), *msgspec.structs.astuple(delta)) for place, delta in deltas.items()]
         if rows:
-            await self._database.writer.run(lambda connection: _execute(connection, self._add, rows))
+            await self._database.writer.run(lambda connection: statements.add_usage(connection, rows))
 
     async def report(
         self,
@@ -182,7 +169,7 @@ class UsageStore:
             if used is not None:
                 return share.need, share.limit - int(used)
         made = {"key_id": share.key_id, "window": share.window, "start_ms": share.start_ms, "used": 0}
-        connection.execute(self._make_window, made)
+        connection.execute(_MAKE_WINDOW, made)
         left = max(0, share.limit - int(connection.execute(_USED, place).scalar_one()))
         if share.need > left:
             return None, left
@@ -198,16 +185,12 @@ class UsageStore:
 
     async def prune_windows(self, before_ms: int, keep: str = "") -> None:
         """Delete windows that began before this wall time, except those named `keep`; they are not needed any more."""
-        row: dict[str, object] = {"before_ms": before_ms, "keep": keep}
-        await self._database.writer.run(lambda connection: _execute(connection, _PRUNE, [row]))
+        row = {"before_ms": before_ms, "keep": keep}
+        await self._database.writer.run(lambda connection: connection.execute(_PRUNE, row).rowcount)
 
 
 def _place(share: Share) -> dict[str, str | int]:
     return {"the_key": share.key_id, "the_window": share.window, "the_start": share.start_ms}
-
-
-def _execute(connection: Connection, statement: Executable, rows: list[dict[str, object]]) -> None:
-    connection.execute(statement, rows)
 
 
 __all__ = ["GroupBy", "Share", "Taken", "UsageDelta", "UsagePlace", "UsageRow", "UsageStore"]

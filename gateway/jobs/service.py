@@ -71,10 +71,9 @@ class Jobs:
         claimer: Claimer,
         notices: Notices,
     ) -> None:
-        settings, clock, metrics = server.settings, server.clock, server.metrics
-        self._settings = settings
-        self._clock = clock
-        self._metrics = metrics
+        self._settings = server.settings
+        self._clock = server.clock
+        self._metrics = server.metrics
         self._owner = server.owner
         self._store = store
         self._endpoints = routes.endpoints
@@ -87,8 +86,8 @@ class Jobs:
         self._claimer = claimer
         self._signals = notices.signals
         self._ended = notices.ended
-        self._allow = AllowList(settings.webhook_allow)
-        self._records = Records(settings.jobs, clock, server.owner)
+        self._allow = AllowList(server.settings.webhook_allow)
+        self._records = Records(server, store.retention)
         self._hot_path = HotPath(server, routes, answering.answers, answering.write_behind, finish=self._records.hit)
         self._shielded = ShieldedSteps()
         self._stopping = False

@@ -17,7 +17,7 @@ from storage.db.tally import Ended, note_counts
 from storage.errors import BlobMissing
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import AnyRow, log_ended, log_events, maybe_job
-from storage.records import Completed, Completion, JobRecord, JobState, Retention
+from storage.records import Completed, Completion, JobRecord, JobState, Retention, UsageDelta
 
 ENDED_AT_ONCE = 100
 """The most jobs that one transaction ends, so that other writes run in between."""
@@ -48,7 +48,6 @@ class JobEnds:
         final = result | {
             "id": job_id, "owner": owner, "attempt": attempt, "output": completion.output,
             "delay_ms": completion.delay_ms, "execution_ms": completion.execution_ms,
-            "retain_until_ms": completion.retain_until_ms,
         }  # fmt: skip
         day = datetime.fromtimestamp(now / 1000, UTC).date().isoformat()
 
@@ -71,15 +70,14 @@ class JobEnds:
             if row[7] is not None:
                 shared = result | {"flight_key": row[7], "output": completion.follower_output}
                 followers = conn.execute(job_sql.COMPLETE_FOLLOWERS, shared).all()
-            usage = msgspec.structs.asdict(completion.usage)
-            place = {"backend": completion.backend, "day": day}
-            spent = [usage | place | {"tenant": row[1], "endpoint_id": row[2], "key_id": row[3]}]
+            spent = completion.usage
+            usage = [(row[1], row[3], row[2], completion.backend, day, *msgspec.structs.astuple(spent))]
             for follower in followers:
                 # Followers cost nothing, like a cache hit.
-                hit = {"characters": follower[4], "jobs": 1, "cache_hits": 1, "cost_micro_usd": 0}
-                whose = {"tenant": follower[1], "endpoint_id": follower[2], "key_id": follower[3]}
-                spent.append(usage | place | hit | whose)
-            conn.execute(statements.ADD_USAGE, spent)
+                hit = UsageDelta(characters=follower[4], audio_ms=spent.audio_ms, cache_hits=1)
+                place = (follower[1], follower[3], follower[2], completion.backend, day)
+                usage.append((*place, *msgspec.structs.astuple(hit)))
+            statements.add_usage(conn, usage)
             log_ended(conn, [row, *followers], JobState.COMPLETED.value, now, None, owner)
             return Completed(True, tuple(follower[0] for follower in followers))
 

@@ -52,7 +52,7 @@ class JobStore:
     def __init__(self, db: Database, clock: Clock | None = None, retention: Retention | None = None) -> None:
         self._db = db
         self._clock = clock = clock or SystemClock()
-        retention = retention or Retention()
+        self.retention = retention = retention or Retention()
         self.leases = JobLeases(db, clock, retention)
         self.ends = JobEnds(db, clock, retention)
 

@@ -85,12 +85,9 @@ def add_hit_usage(conn: Connection, jobs: Sequence[JobRecord]) -> None:
         else:
             spent[0] += job.chars
             spent[1] += 1
-    # The same order on every server avoids deadlocks: PostgreSQL locks row by row.
-    rows = [(*place, _day(day), chars, 0, count, count, 0) for (*place, day), (chars, count) in sorted(sums.items())]
-    if rows and conn.dialect.name == "sqlite":
-        conn.exec_driver_sql(statements.ADD_USAGE_SQLITE, rows)
-    elif rows:
-        conn.execute(statements.ADD_USAGE, [dict(zip(statements.USAGE, row, strict=True)) for row in rows])
+    statements.add_usage(
+        conn, [(*place, _day(day), chars, 0, count, count, 0) for (*place, day), (chars, count) in sums.items()]
+    )
 
 
 @lru_cache(8)

@@ -21,7 +21,8 @@ _LEFT_OUT = {"request": "''", "lane": "1", "deaths": "0"}
 """Columns after a job's long texts, with constants instead: SQLite would walk through the texts to reach them."""
 _SHORT = ", ".join(f"{_LEFT_OUT[name]} AS {name}" if name in _LEFT_OUT else name for name in COLUMNS)
 _ENDED = "RETURNING id, tenant, endpoint_id, key_id, chars, attempt, webhook"
-_RETAIN = "retain_until_ms = CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END"
+_KEPT = "CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END"
+_RETAIN = f"retain_until_ms = {_KEPT}"
 _MINE = "WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'IN_PROGRESS'"
 _UNHEARD = "stream_cursor = 0 AND stream_sending IS NULL"
 _AVAILABLE = f"(available_ms <= :now OR available_ms > :now + {PAUSE_AT_MOST_MS})"
@@ -186,8 +187,7 @@ EXPIRE = text(
     f"UPDATE jobs SET state = CASE WHEN {_LAST_DEATH} THEN 'FAILED' ELSE 'IN_QUEUE' END, deaths = deaths + 1, "
     f"retries = CASE WHEN {_LAST_DEATH} THEN retries ELSE retries + 1 END, "
     "available_ms = :now + (1000 << CAST(deaths AS integer)), "
-    f"finished_ms = CASE WHEN {_LAST_DEATH} THEN :now END, retain_until_ms = CASE WHEN {_LAST_DEATH} THEN "
-    "CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END END, "
+    f"finished_ms = CASE WHEN {_LAST_DEATH} THEN :now END, retain_until_ms = CASE WHEN {_LAST_DEATH} THEN {_KEPT} END, "
     f"delay_ms = {_NOT_RUNNING}, worker_id = CASE WHEN {_LAST_DEATH} THEN owner ELSE worker_id END, "
     f"error = CASE WHEN {_LAST_DEATH} THEN :last ELSE :error END, error_code = :code, owner = NULL, beat = 0 "
     "WHERE id = :id AND owner = :owner AND beat = :beat AND attempt = :attempt AND state = 'IN_PROGRESS' "
@@ -216,8 +216,7 @@ COMPLETE = text(
     "UPDATE jobs SET state = 'COMPLETED', output = :output, blob_hash = :blob_hash, "
     "cache_key = COALESCE(:cache_key, cache_key), backend = :backend, worker_id = :worker_id, delay_ms = :delay_ms, "
     "execution_ms = :execution_ms, finished_ms = :now, chunks_done = chunks_total, owner = NULL, "
-    "error = NULL, error_code = NULL, retain_until_ms = COALESCE(:retain_until_ms, "
-    f"CASE kind WHEN 'runsync' THEN :keep_runsync ELSE :keep_run END) {_MINE} {_ENDED}, flight_key"
+    f"error = NULL, error_code = NULL, {_RETAIN} {_MINE} {_ENDED}, flight_key"
 )
 """Complete a job, if the lease still holds."""
 COMPLETE_FOLLOWERS = text(

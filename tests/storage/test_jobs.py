@@ -5,7 +5,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, text
 from support.storage import (
     HOUR_MS,
     START_MS,
@@ -16,11 +16,13 @@ from support.storage import (
     delete_job,
     events_of,
     jobs_of,
+    on_postgresql,
     opened,
     put_audio,
+    select,
 )
 
-from storage.db.database import Database
+from storage.db.database import Database, make_engine, parse_url
 from storage.db.models import JobRow
 from storage.errors import BlobMissing, IdempotencyConflict
 from storage.files.audio import AudioStore
@@ -222,7 +224,7 @@ async def test_completing_ends_followers_of_every_tenant_with_usage_webhooks_and
     leader = await claim(jobs, "leader")
     clock.turn(1)
     blob = await put_audio(audio)
-    completion = a_completion(blob, clock.now_ms(), cache_key="spoken", retain_until_ms=START_MS + 77)
+    completion = a_completion(blob, clock.now_ms(), cache_key="spoken")
     done = await jobs.ends.complete("leader", "a", leader.attempt, completion)
     await audio.settle(blob)
     assert (done.ok, done.followers) == (True, ("follower",))
@@ -233,7 +235,7 @@ async def test_completing_ends_followers_of_every_tenant_with_usage_webhooks_and
         JobState.COMPLETED, '{"cache_hit":false}', 5, "spoken",
     )  # fmt: skip
     assert (second.state, second.output, second.delay_ms) == (JobState.COMPLETED, '{"cache_hit":true}', 1000)
-    assert first.retain_until_ms == START_MS + 77
+    assert first.retain_until_ms == clock.now_ms() + 7 * 24 * HOUR_MS
     assert second.retain_until_ms == clock.now_ms() + HOUR_MS
     assert first.blob_hash == second.blob_hash == blob.hash
     used = {row.tenant: row for row in await UsageStore(database).report(by=["tenant"])}
@@ -529,6 +531,32 @@ async def test_durable_hits_that_come_at_once_cost_a_few_statements_and_all_thei
         assert 1 <= sum(statement.startswith(f"INSERT INTO {table} ") for statement in written) <= 2, written
     [row] = await UsageStore(database).report()
     assert (row.jobs, row.cache_hits, row.characters) == (64, 64, 64 * 40)
+
+
+@on_postgresql
+async def test_an_end_adds_usage_in_the_order_of_all_servers_whoever_leads(
+    database_url: str, database: Database, jobs: JobStore, audio: AudioStore
+) -> None:
+    """Another server that locks the rows of tenants a and b in this order must not meet an end that has locked b."""
+    blob = await put_audio(audio)
+    ending = None
+    for flight in ("first", "second"):
+        await jobs.insert_claimed(a_job(flight, tenant="b", flight_key=flight), None, "s")
+        await jobs.insert(a_job(f"{flight}-follows", tenant="a", flight_key=flight))
+    await jobs.ends.complete("first", "s", 1, a_completion(blob))  # makes the rows
+    engine = make_engine(parse_url(database_url), write=True)
+    try:
+        with engine.connect() as other, other.begin():
+            lock = text("SELECT 1 FROM usage WHERE tenant = :tenant FOR UPDATE NOWAIT")
+            other.execute(lock, {"tenant": "a"})
+            ending = asyncio.create_task(jobs.ends.complete("second", "s", 1, a_completion(blob)))
+            async with asyncio.timeout(30):
+                while select(database_url, "SELECT 1 FROM pg_locks WHERE NOT granted") == []:
+                    await asyncio.sleep(0.02)
+            other.execute(lock, {"tenant": "b"})
+    finally:
+        engine.dispose()
+    assert (await ending).followers == ("second-follows",)
 
 
 async def test_hits_that_are_written_twice_are_counted_once(

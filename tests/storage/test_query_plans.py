@@ -72,7 +72,7 @@ NUMBERS = (
     "cost_micro_usd", "counted", "deaths", "done", "excess", "failures", "gain_db", "hits", "jobs", "keep_run",
     "keep_runsync", "lane", "limit", "mark", "max_failures", "most", "most_deaths", "now", "per_line", "per_tenant",
     "retries", "sample_rate", "samples", "scan",
-    "seen", "shard", "size_bytes", "status", "stored", "stream_cursor", "to", "total", "until",
+    "seen", "shard", "size_bytes", "status", "stored", "stream_cursor", "to", "total", "until", "used",
 )  # fmt: skip
 """Parameters that are numbers, beside those that end in `_ms`."""
 NAMES = {"tenant": "flood", "endpoint_id": "news", "backend": "hibari", "plain": "g", "sync": "sync-g",

@@ -6,17 +6,16 @@ import msgspec
 from msgspec import UNSET
 
 from gateway.access.principal import Principal
-from gateway.clock import Clock
 from gateway.errors import InvalidInput, ModelNotInitialized, ReadingFailed
 from gateway.jobs.model.ids import job_id
 from gateway.jobs.model.output import CacheEntry, warned
+from gateway.jobs.model.server import Server
 from gateway.jobs.model.views import Envelope, Kind, Policy
 from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.lanes import lane_of
 from gateway.routing.endpoints import Endpoint
-from gateway.settings import JobSettings
 from gateway.settings.logs import current_request_id
-from storage.records import JobRecord, JobState
+from storage.records import JobRecord, JobState, Retention
 
 _encode = msgspec.json.encode
 
@@ -24,10 +23,11 @@ _encode = msgspec.json.encode
 class Records:
     """Makes the records of one server's jobs."""
 
-    def __init__(self, settings: JobSettings, clock: Clock, owner: str) -> None:
-        self._settings = settings
-        self._clock = clock
-        self._owner = owner
+    def __init__(self, server: Server, retention: Retention) -> None:
+        self._settings = server.settings.jobs
+        self._clock = server.clock
+        self._owner = server.owner
+        self._retention = retention
 
     def queued(
         self,
@@ -78,7 +78,7 @@ class Records:
             flight_key=None,
             started_ms=now,
             finished_ms=now,
-            retain_until_ms=retained_until(self._settings, job.kind, now),
+            retain_until_ms=self._retention.end(job.kind, now),
             worker_id=self._owner,
         )
 
@@ -109,7 +109,7 @@ class Records:
             created_ms=now,
             available_ms=0,
             finished_ms=now,
-            retain_until_ms=retained_until(self._settings, kind, now),
+            retain_until_ms=self._retention.end(kind, now),
             webhook=envelope.webhook,
             request_id=current_request_id(),
             request=bytes(envelope.input).decode("utf-8", "replace") if envelope.input is not UNSET else "",
@@ -117,8 +117,3 @@ class Records:
             error_code=error.code,
             worker_id=self._owner,
         )
-
-
-def retained_until(jobs: JobSettings, kind: str, finished_ms: int) -> int:
-    """Return the end of retention, in UTC ms, of a job of this kind that ended at `finished_ms`."""
-    return finished_ms + round(1000 * (jobs.retention_run_s if kind == "run" else jobs.retention_runsync_s))

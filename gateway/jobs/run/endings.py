@@ -16,7 +16,6 @@ from gateway.jobs.model.output import OutputWarning, stored, warned
 from gateway.jobs.model.server import Server
 from gateway.jobs.model.stores import Stores
 from gateway.jobs.plan.assign import Assignment
-from gateway.jobs.plan.records import retained_until
 from gateway.jobs.run.pause import FIRST_S, PausesForRoom, StoragePause
 from gateway.routing.endpoints import Endpoints
 from gateway.settings.logs import get_logger
@@ -48,6 +47,7 @@ class Endings:
         self._metrics = server.metrics
         self._owner = server.owner
         self._ends = stores.jobs.ends
+        self._retention = stores.jobs.retention
         self._audio = stores.audio
         self._endpoints = endpoints
         self._answers = answers
@@ -145,7 +145,7 @@ class Endings:
             delay_ms=delay_ms,
             execution_ms=execution_ms,
             finished_ms=now,
-            retain_until_ms=retained_until(self._settings.jobs, job.kind, now),
+            retain_until_ms=self._retention.end(job.kind, now),
             worker_id=self._owner,
             backend=arm.backend,
         )
