@@ -185,12 +185,15 @@ class ChunkFailed(msgspec.Struct, frozen=True):
             errors of the caller and are never tried again; `unavailable` is BackendUnavailable for this chunk alone:
             a model it needs is missing, `error` says why and what to do, and a fallback may speak instead. With
             `retryable`, `out_of_memory` is tried again with the same seed, any other kind with another seed.
+        retry_after_s: seconds to wait before another try of a retryable failure, as a busy service asks for them. The
+            gateway waits, with the same seed afterwards; a backend never sleeps itself and so keeps its room.
     """
 
     chunk_id: int
     error: str
     retryable: bool = False
     kind: FailureKind = "failed"
+    retry_after_s: float | None = None
 
 
 Event: TypeAlias = Take | ChunkFailed
@@ -213,10 +216,13 @@ class AsyncFeed(Protocol):
     """The feed of a backend on the event loop."""
 
     async def take(self, n: int, wait: bool) -> list[Chunk]:
-        """See `Feed.take`."""
+        """See `Feed.take`. Waiting is allowed while chunks are being spoken; a chunk without an event is still held."""
 
     def cancelled(self, chunk_id: int) -> bool:
         """See `Feed.cancelled`."""
+
+    def when_cancelled(self, chunk_id: int, call: Callable[[], object]) -> None:
+        """Call `call` when a chunk that was taken and has no event yet is cancelled; at once if it is already."""
 
 
 Progress: TypeAlias = Callable[[float, str], None]
@@ -291,8 +297,8 @@ class Backend(Protocol):
     """A plugin. The entry point names its class, which is built as `cls(settings, context)`.
 
     `capabilities`, `voices` and `revision` run in the gateway: they must be fast and import nothing heavy. `load`,
-    `synthesize` and `unload` run in the host's worker. After `load` the worker asks for `revision` again; another
-    revision stops the backend, because cache keys would be wrong.
+    `synthesize` and `unload` run in the host's worker. After `load` the worker asks for `voices` and `revision` again:
+    other voices replace the first ones, another revision stops the backend, because cache keys would be wrong.
     """
 
     name: ClassVar[str]
@@ -319,26 +325,3 @@ class Backend(Protocol):
 
     def unload(self) -> None:
         """Free the engine's memory."""
-
-
-def each(feed: Feed, speak: Callable[[Chunk], tuple[Pcm, int]]) -> Iterator[Event]:
-    """Implement `synthesize` with a function that speaks one chunk: `return each(feed, self.speak)`.
-
-    Args:
-        speak: returns the samples and their rate in Hz. An exception fails that chunk alone; a `ValueError` means that
-            the text is at fault, and is not tried again.
-    """
-    while chunks := feed.take(1, wait=True):
-        for chunk in chunks:
-            if feed.cancelled(chunk.id):
-                continue
-            try:
-                pcm, rate = speak(chunk)
-            except BackendUnavailable:
-                raise
-            except ValueError as error:
-                yield ChunkFailed(chunk.id, str(error), kind="invalid_input")
-            except Exception as error:  # noqa: BLE001 - one bad chunk must not end the engine
-                yield ChunkFailed(chunk.id, f"{type(error).__name__}: {error}", retryable=True)
-            else:
-                yield Take(chunk.id, pcm, rate)

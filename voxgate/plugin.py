@@ -1,5 +1,6 @@
 """All names a plugin author imports. See docs/plugin-authors.md."""
 
+from backends.each import Spoken, each, each_async
 from backends.interface import (
     API_VERSION,
     AsyncFeed,
@@ -24,7 +25,6 @@ from backends.interface import (
     Progress,
     Take,
     Voice,
-    each,
 )
 
 __all__ = [
@@ -49,7 +49,9 @@ __all__ = [
     "Pcm",
     "Price",
     "Progress",
+    "Spoken",
     "Take",
     "Voice",
     "each",
+    "each_async",
 ]

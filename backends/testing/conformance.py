@@ -106,11 +106,14 @@ class _Kit:
         self.expect("its revision is always the same", self.revised)
         if not self.expect("it loads and reports progress", self.load):
             return self.findings
+        if not self.expect("it has voices after loading", self.voiced):
+            return self.findings
         self.expect("its revision after loading is the announced one", self.revised)
         for name, method in (
             ("it returns when the feed is closed", self.closes),
             ("it gives one take for each chunk", self.speaks),
             ("it gives nothing for a cancelled chunk", self.cancels),
+            ("it drops a chunk that is cancelled while it is spoken", self.cancels_late),
             ("it survives a chunk above its limit", self.too_long),
             ("it survives odd text", self.odd),
             ("the same seed gives the same samples", self.seeded),
@@ -224,6 +227,16 @@ class _Kit:
             answered == [chunks[0].id, chunks[2].id], f"events for chunks {answered} of {[one.id for one in chunks]}"
         )
 
+    def cancels_late(self) -> None:
+        if self.capabilities.host != "inline":
+            return  # a worker's feed is asked from another thread, so a kit cannot choose the moment
+        for turns in range(_CANCEL_TURNS):
+            chunks = [self.chunk(text) for text in _PLAIN]
+            late, others = chunks[0].id, [chunk.id for chunk in chunks[1:]]
+            feed = WaitingKitFeed(KitFeed(chunks, set()), (late,), turns)
+            answered = sorted(event.chunk_id for event in self.events(feed) if event.chunk_id != late)
+            _require(answered == others, f"events for chunks {answered} of {others}, which were not cancelled")
+
     def too_long(self) -> None:
         limit = self.capabilities.chunk.max
         self.answered([self.chunk(("word " * limit.n)[: 2 * limit.n].strip())])
@@ -253,9 +266,7 @@ class _Kit:
     def speak(self, chunks: Sequence[Chunk], cancelled: set[int] | None = None) -> list[Event]:
         feed = KitFeed(chunks, cancelled or set())
         if self.capabilities.host == "inline":
-            given = self.engine.synthesize(WaitingKitFeed(feed))
-            _require(isinstance(given, AsyncIterable), f"synthesize gave {given!r}; an inline backend's is `async def`")
-            events = asyncio.run(_gather(given))
+            events = self.events(WaitingKitFeed(feed))
         else:
             given = self.engine.synthesize(feed)
             _require(isinstance(given, Iterable), f"synthesize gave {given!r}, which is no iterator of events")
@@ -266,6 +277,12 @@ class _Kit:
             )
         self.ended_loading()
         return events
+
+    def events(self, feed: WaitingKitFeed) -> list[Event]:
+        """Return all events of a backend on the event loop."""
+        given = self.engine.synthesize(feed)
+        _require(isinstance(given, AsyncIterable), f"synthesize gave {given!r}; an inline backend's is `async def`")
+        return asyncio.run(_gather(given, feed))
 
     def ended_loading(self) -> None:
         self.reported()
@@ -283,6 +300,9 @@ class _Kit:
             else:
                 known = get_args(FailureKind)
                 _require(event.kind in known, f"a failure of kind {event.kind!r}, which is none of {', '.join(known)}")
+                asks = event.retry_after_s
+                valid = asks is None or (isinstance(asks, int | float) and asks >= 0)
+                _require(valid, f"retry_after_s is {asks!r} instead of seconds")
         return sorted(events, key=lambda event: event.chunk_id)
 
     def takes(self, chunks: Sequence[Chunk]) -> list[Take]:
@@ -311,8 +331,13 @@ class _Kit:
         _require(words, f"warnings are {take.warnings!r} instead of a tuple of texts")
 
 
-async def _gather(events: AsyncIterator[Event]) -> list[Event]:
-    return [event async for event in events]
+async def _gather(events: AsyncIterator[Event], feed: WaitingKitFeed) -> list[Event]:
+    given = []
+    async for event in events:
+        late = isinstance(event, Take | ChunkFailed) and feed.cancelled(event.chunk_id)
+        _require(not late, "it gave an event for a chunk after its cancel")
+        given.append(event)
+    return given
 
 
 def _seen(value: object) -> str:
@@ -346,6 +371,7 @@ def _require(condition: bool, message: str) -> None:
 
 _TAG = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*").fullmatch
 _LOUDEST = 10.0
+_CANCEL_TURNS = 4
 _METHODS = ("capabilities", "voices", "revision", "load", "synthesize", "unload")
 
 _LIGHT = """

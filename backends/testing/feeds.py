@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
 
 from backends.interface import Chunk
 
@@ -34,15 +35,47 @@ class KitFeed:
 
 
 class WaitingKitFeed:
-    """A `KitFeed` for a backend on the event loop."""
+    """A `KitFeed` for a backend on the event loop.
 
-    def __init__(self, feed: KitFeed) -> None:
+    Args:
+        cancelled_late: chunks that are cancelled `turns` turns of the event loop after they were taken.
+    """
+
+    def __init__(self, feed: KitFeed, cancelled_late: Iterable[int] = (), turns: int = 0) -> None:
         self._feed = feed
+        self._late = set(cancelled_late)
+        self._turns = turns
+        self._cancelled: set[int] = set()
+        self._calls: dict[int, list[Callable[[], object]]] = {}
 
     async def take(self, n: int, wait: bool) -> list[Chunk]:
         """See `AsyncFeed.take`."""
-        return self._feed.take(n, wait)
+        chunks = self._feed.take(n, wait)
+        for chunk in chunks:
+            if chunk.id in self._late:
+                self._cancel_after(chunk.id, self._turns)
+        return chunks
 
     def cancelled(self, chunk_id: int) -> bool:
         """See `AsyncFeed.cancelled`."""
-        return self._feed.cancelled(chunk_id)
+        return chunk_id in self._cancelled or self._feed.cancelled(chunk_id)
+
+    def when_cancelled(self, chunk_id: int, call: Callable[[], object]) -> None:
+        """See `AsyncFeed.when_cancelled`."""
+        if self.cancelled(chunk_id):
+            call()
+        else:
+            self._calls.setdefault(chunk_id, []).append(call)
+
+    def cancel(self, chunk_id: int) -> None:
+        """Cancel a chunk now."""
+        self._cancelled.add(chunk_id)
+        for call in self._calls.pop(chunk_id, ()):
+            call()
+
+    def _cancel_after(self, chunk_id: int, turns: int) -> None:
+        loop = asyncio.get_running_loop()
+        if turns:
+            loop.call_soon(self._cancel_after, chunk_id, turns - 1)
+        else:
+            loop.call_soon(self.cancel, chunk_id)

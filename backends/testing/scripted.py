@@ -7,6 +7,7 @@ setting changes that.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import os
 import signal
@@ -19,6 +20,7 @@ from typing import Any, Literal
 import msgspec
 import numpy as np
 
+from backends.each import each_async
 from backends.interface import (
     AsyncFeed,
     BackendContext,
@@ -40,11 +42,12 @@ from backends.interface import (
 
 PcmKind = Literal[
     "tone", "silence", "nan", "noise", "wrong_rate", "empty", "nothing", "speech", "looped", "clipped", "hissing",
-    "no_memory",
+    "no_memory", "busy",
 ]  # fmt: skip
 """The content of a take. `speech` is syllables of changing colour, which pass take checks at 0.07 seconds a character;
 `looped`, `clipped` and `hissing` are the same with a flaw: one second repeated, flat tops, two seconds of hiss at the
-end. `nothing` gives no event; `no_memory` fails the chunk with `out_of_memory`."""
+end. `nothing` gives no event; `no_memory` fails the chunk with `out_of_memory`, `busy` asks to wait for
+`busy_s` seconds."""
 
 _STEP_S = 0.005
 """Seconds between two looks at the active chunks: one step of an imaginary decoder."""
@@ -72,6 +75,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         later: a language with a model of its own, loaded when the first chunk in it comes; not with `inline`.
         later_s: duration of loading that model; all chunks of the worker wait meanwhile.
         later_fails: loading that model fails.
+        busy_s: seconds that a busy chunk asks to wait.
         usd: its price per `usd_per`; 0 is no price.
     """
 
@@ -98,6 +102,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     later: str = ""
     later_s: float = 0.0
     later_fails: bool = False
+    busy_s: float = 0.0
     usd: float = 0.0
     usd_per: Literal["million_characters", "second"] = "million_characters"
 
@@ -223,23 +228,19 @@ class ScriptedBackend:
                 time.sleep(_STEP_S)
 
     async def _inline(self, feed: AsyncFeed) -> AsyncIterator[Event]:
-        active: dict[int, tuple[Chunk, float]] = {}
-        while True:
-            room = self._settings.concurrency - len(active)
-            chunks = await feed.take(room, wait=not active) if room else []
-            if not chunks and not active:
-                return
-            now = time.monotonic()
-            active.update((chunk.id, (chunk, now + _delay_s(chunk))) for chunk in chunks)
-            for chunk, due in list(active.values()):
-                if feed.cancelled(chunk.id):
-                    del active[chunk.id]
-                elif now >= due and self._may_speak():
-                    del active[chunk.id]
-                    for event in self._speak(chunk):
-                        yield event
-            if active:
+        due: dict[int, Chunk] = {}
+
+        async def wait(chunk: Chunk) -> Event:
+            await asyncio.sleep(_delay_s(chunk))
+            while not self._may_speak():  # noqa: ASYNC110 - the gate is a file, which has no event
                 await asyncio.sleep(_STEP_S)
+            due[chunk.id] = chunk
+            return ChunkFailed(chunk.id, "")
+
+        async with contextlib.aclosing(each_async(feed, wait, self._settings.concurrency)) as waited:
+            async for event in waited:
+                for spoken in self._speak(due.pop(event.chunk_id)):  # here, so that `raises` ends the worker
+                    yield spoken
 
     def _may_speak(self) -> bool:
         if self._settings.gate and self._spoken >= int(Path(self._settings.gate).read_text()):
@@ -279,6 +280,8 @@ class ScriptedBackend:
             yield ChunkFailed(chunk.id, error, asked.retryable, asked.kind)
         elif (kind := self._kind(chunk, asked)) == "no_memory":
             yield ChunkFailed(chunk.id, "out of memory", retryable=True, kind="out_of_memory")
+        elif kind == "busy":
+            yield ChunkFailed(chunk.id, "too many requests", retryable=True, retry_after_s=self._settings.busy_s)
         elif kind != "nothing":
             rate = self._settings.rate
             yield Take(chunk.id, self._pcm(chunk, kind), rate // 2 if kind == "wrong_rate" else rate)

@@ -1,7 +1,8 @@
 """A backend for a voice behind an HTTP API: it runs on the gateway's event loop with several calls at the same time."""
 
-import asyncio
+import contextlib
 from collections.abc import AsyncIterator
+from functools import partial
 
 import httpx
 import msgspec
@@ -22,6 +23,7 @@ from voxgate.plugin import (
     Progress,
     Take,
     Voice,
+    each_async,
 )
 
 RATE = 24_000
@@ -69,23 +71,12 @@ class CloudBackend:
         pass
 
     async def synthesize(self, feed: AsyncFeed) -> AsyncIterator[Event]:
-        calls: dict[asyncio.Task[Event], int] = {}
         headers = {"Authorization": f"Bearer {self.settings.api_key}"}
         async with httpx.AsyncClient(headers=headers, timeout=60) as client:
-            while True:
-                if len(calls) < CALLS:
-                    for chunk in await feed.take(CALLS - len(calls), wait=not calls):
-                        calls[asyncio.create_task(self._speak(client, chunk))] = chunk.id
-                if not calls:
-                    return  # waited and got no chunk: the feed is closed
-                await asyncio.wait(calls, timeout=0.05, return_when=asyncio.FIRST_COMPLETED)
-                for call, chunk_id in list(calls.items()):
-                    if feed.cancelled(chunk_id):
-                        call.cancel()
-                        del calls[call]
-                    elif call.done():
-                        del calls[call]
-                        yield call.result()
+            speak = partial(self._speak, client)
+            async with contextlib.aclosing(each_async(feed, speak, CALLS)) as events:
+                async for event in events:
+                    yield event
 
     async def _speak(self, client: httpx.AsyncClient, chunk: Chunk) -> Event:
         asked = {"text": chunk.text, "voice": chunk.voice.name, "language": chunk.language}
@@ -100,13 +91,13 @@ class CloudBackend:
         if status == 413:
             return ChunkFailed(chunk.id, "the service finds the text too long", kind="too_long")
         if status == 429 or status >= 500:
-            await asyncio.sleep(_pause_s(answer))  # the gateway itself pauses for less than a second
-            return ChunkFailed(chunk.id, f"the service answered {status}", retryable=True)
+            busy = f"the service answered {status}"
+            return ChunkFailed(chunk.id, busy, retryable=True, retry_after_s=_retry_after_s(answer))
         if status != 200:
             return ChunkFailed(chunk.id, f"the service refuses this text ({status})", kind="invalid_input")
         return Take(chunk.id, np.frombuffer(answer.content, "<i2").astype(np.float32) / 32768, RATE)
 
 
-def _pause_s(answer: httpx.Response) -> float:
+def _retry_after_s(answer: httpx.Response) -> float | None:
     asked = answer.headers.get("Retry-After", "")
-    return min(float(asked), 30.0) if asked.isdecimal() else 0.5
+    return float(asked) if asked.isdecimal() else None

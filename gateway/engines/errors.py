@@ -14,12 +14,14 @@ class ChunkRefused(SynthesisFailed):
             change the request), `out_of_memory` (the same chunk may fit later), `failed` (the backend's fault).
             `unavailable` becomes BackendUnavailable instead.
         retryable: another try may help.
+        retry_after_s: seconds to wait before it, if the backend says so.
     """
 
-    def __init__(self, kind: FailureKind, message: str, retryable: bool) -> None:
+    def __init__(self, kind: FailureKind, message: str, retryable: bool, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.retryable = retryable
+        self.retry_after_s = retry_after_s
         self.code = kind if kind in ("unsupported_text", "invalid_input") else SynthesisFailed.code  # type: ignore[misc]
 
 

@@ -217,10 +217,12 @@ class Host:
                     hosted.load_more(False)  # an idle worker can speak, even if it did not report a share of 1
             case wire.TakeMessage():
                 self._on_take(hosted, message)
-            case wire.Failed(chunk_id, kind, error, retryable):
+            case wire.Failed(chunk_id, kind, error, retryable, retry_after_s):
                 if (ticket := hosted.release(chunk_id)) is not None:
-                    missing = kind == "unavailable"  # for this chunk only; the worker goes on with others
-                    ticket.end(BackendUnavailable(error) if missing else ChunkRefused(kind, error, retryable))
+                    if kind == "unavailable":  # for this chunk only; the worker goes on with others
+                        ticket.end(BackendUnavailable(error))
+                    else:
+                        ticket.end(ChunkRefused(kind, error, retryable, retry_after_s))
             case wire.Dropped(chunk_id):
                 hosted.release(chunk_id)
             case wire.Loading(share, text):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import msgspec
@@ -14,7 +16,7 @@ from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused, HostStopped
 from gateway.engines.finishing import finish
 from gateway.engines.process import OnExit, OnMessage
-from gateway.engines.worker import WorkerSpec, error_place, malformed_take, take_message
+from gateway.engines.worker import WorkerSpec, error_place, failed_message, malformed_take, take_message
 
 _MAX_CANCELLED = 4096
 """Number of cancelled chunks kept for `cancelled`. A backend need not give an event for them, so the oldest go."""
@@ -31,6 +33,7 @@ class InlineFeed:
         self._asked = 0
         self._taken: dict[int, tuple[wire.ChunkMessage, float]] = {}
         self._cancelled: dict[int, None] = {}
+        self._on_cancel: dict[int, list[Callable[[], object]]] = {}
         self.closed = False
 
     async def take(self, n: int, wait: bool) -> list[Chunk]:
@@ -60,6 +63,13 @@ class InlineFeed:
         """See `AsyncFeed.cancelled`."""
         return chunk_id in self._cancelled
 
+    def when_cancelled(self, chunk_id: int, call: Callable[[], object]) -> None:
+        """See `AsyncFeed.when_cancelled`."""
+        if chunk_id in self._cancelled:
+            call()
+        elif chunk_id in self._taken:
+            self._on_cancel.setdefault(chunk_id, []).append(call)
+
     def _open(self, message: wire.ChunkMessage) -> Chunk | None:
         try:
             return message.spec.chunk(message.chunk_id, self._options_type)
@@ -75,6 +85,7 @@ class InlineFeed:
             The chunk's message and the monotonic time it was taken at; None if it was cancelled.
         """
         self._cancelled.pop(chunk_id, None)
+        self._on_cancel.pop(chunk_id, None)
         return self._taken.pop(chunk_id, None)
 
     def deliver(self, chunks: list[wire.ChunkMessage]) -> None:
@@ -84,13 +95,15 @@ class InlineFeed:
         self._changed.set()
 
     def cancel(self, chunk_ids: list[int]) -> None:
-        """Drop chunks. A vendor's call cannot be undone, so its chunk is dropped now and its event ignored later."""
+        """Drop chunks now, tell the backend, and ignore an event that it gives for one of them later."""
         for chunk_id in chunk_ids:
             if self._taken.pop(chunk_id, None) is not None:
                 self._cancelled[chunk_id] = None
                 while len(self._cancelled) > _MAX_CANCELLED:
                     del self._cancelled[next(iter(self._cancelled))]
             self._send(wire.Dropped(chunk_id))
+            for call in self._on_cancel.pop(chunk_id, ()):
+                call()
         unwanted = set(chunk_ids)
         self._inbox = deque(message for message in self._inbox if message.chunk_id not in unwanted)
 
@@ -157,12 +170,15 @@ class InlineWorker:
         await asyncio.to_thread(backend.load, self._loading)
         self._send(wire.WorkerReady(backend.revision()))
         events: Any = backend.synthesize(self._feed)
-        async for event in events:
-            held = self._feed.settle(event.chunk_id)
-            if held is not None:
-                task = self._loop.create_task(self._finish(event, *held, capabilities.sample_rate))
-                self._finishing.add(task)
-                task.add_done_callback(self._finishing.discard)
+        async with contextlib.AsyncExitStack() as stack:
+            if isinstance(events, AsyncGenerator):  # after an error here its calls must end, too
+                await stack.enter_async_context(contextlib.aclosing(events))
+            async for event in events:
+                held = self._feed.settle(event.chunk_id)
+                if held is not None:
+                    task = self._loop.create_task(self._finish(event, *held, capabilities.sample_rate))
+                    self._finishing.add(task)
+                    task.add_done_callback(self._finishing.discard)
         if self._finishing:
             await asyncio.gather(*self._finishing)
         if not self._feed.closed:
@@ -175,7 +191,7 @@ class InlineWorker:
     async def _finish(self, event: Event, message: wire.ChunkMessage, taken_at: float, rate: int) -> None:
         engine_s = self._loop.time() - taken_at
         if isinstance(event, ChunkFailed):
-            self._send(wire.Failed(event.chunk_id, event.kind, event.error, event.retryable))
+            self._send(failed_message(event))
             return
         spec = message.spec
         try:

@@ -99,6 +99,7 @@ class Failed(Message, frozen=True):
     kind: FailureKind
     error: str
     retryable: bool
+    retry_after_s: float | None = None
 
 
 class Dropped(Message, frozen=True):

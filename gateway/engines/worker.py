@@ -184,8 +184,7 @@ class _TakeSender:
             return
         message, taken_at = held
         if isinstance(event, ChunkFailed):
-            failed = wire.Failed(event.chunk_id, event.kind, event.error, event.retryable)
-            self._connection.send(wire.pack(failed))
+            self._connection.send(wire.pack(failed_message(event)))
             return
         engine_s = time.monotonic() - taken_at
         if self._thread:
@@ -210,6 +209,11 @@ class _TakeSender:
         except Exception as error:  # noqa: BLE001 - a malformed take must not end the thread that finishes the others
             reply = wire.pack(malformed_take(message.chunk_id, error))
         self._connection.send(reply)
+
+
+def failed_message(event: ChunkFailed) -> wire.Failed:
+    """Build the message for a chunk that the backend could not speak."""
+    return wire.Failed(event.chunk_id, event.kind, event.error, event.retryable, event.retry_after_s)
 
 
 def malformed_take(chunk_id: int, error: Exception) -> wire.Failed:

@@ -7,7 +7,6 @@ import importlib
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -35,6 +34,8 @@ class Vendor(BaseHTTPRequestHandler):
             status = int(asked["text"].split()[1])
         tone = 8000 * np.sin(np.arange(len(asked["text"]) * 1440) / 20)
         body = tone.astype("<i2").tobytes() if status == 200 else b""
+        if asked["text"] == "half a sample":
+            body = b"1"
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         if status == 429:
@@ -114,10 +115,15 @@ def test_each_failure_of_the_service_is_told_for_what_it_is(
     assert isinstance(events[1], Take)
 
 
-def test_a_service_that_asks_for_patience_gets_it(example: Any, vendor: str) -> None:
-    begun = time.monotonic()
-    _speak(example, ["answer 429"], url=vendor)
-    assert time.monotonic() - begun >= 1
+def test_a_service_that_asks_for_patience_is_quoted(example: Any, vendor: str) -> None:
+    events = _speak(example, ["answer 429", "answer 503"], url=vendor)
+    assert (events[0].retry_after_s, events[1].retry_after_s) == (1, None)
+
+
+def test_an_answer_that_is_no_audio_fails_its_chunk_alone(example: Any, vendor: str) -> None:
+    events = _speak(example, ["half a sample", "A good one."], url=vendor)
+    assert isinstance(events[0], ChunkFailed) and events[0].retryable
+    assert isinstance(events[1], Take)
 
 
 def test_a_wrong_key_and_a_service_that_is_not_there_say_so(example: Any, vendor: str) -> None:

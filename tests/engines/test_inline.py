@@ -5,12 +5,32 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.hosting import hosting, order, outcome
+from support.hosting import GUARD_S, hosting, order, outcome
 from support.odd_takes import OddTakesBackend
 
+from backends.each import each_async
 from backends.interface import BackendUnavailable
+from backends.testing.scripted import ScriptedBackend
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused
 from gateway.engines.scale import Scale
+
+
+class SlowCalls(ScriptedBackend):
+    """A vendor that never answers."""
+
+    begun: asyncio.Event
+    ended: asyncio.Event
+
+    async def speak(self, chunk):
+        self.begun.set()
+        try:
+            await asyncio.get_running_loop().create_future()
+        finally:
+            self.ended.set()
+
+    def synthesize(self, feed):
+        return each_async(feed, self.speak)
+
 
 SCALE = Scale(0, 1, restart_s=0.01)
 
@@ -47,6 +67,17 @@ async def test_a_cancelled_chunk_frees_its_waiter_at_once_and_disturbs_nobody():
             await asyncio.sleep(0.01)
         unwanted.cancel()
         assert (await outcome(wanted)).samples
+        assert host.state().restarts == 0
+
+
+async def test_a_cancel_ends_the_call_of_the_vendor_at_once():
+    SlowCalls.begun, SlowCalls.ended = asyncio.Event(), asyncio.Event()
+    async with hosting(SCALE, host="inline", backend=SlowCalls, concurrency=1) as host:
+        ticket = host.submit(order("Unwanted."))
+        async with asyncio.timeout(GUARD_S):
+            await SlowCalls.begun.wait()
+            ticket.cancel()
+            await SlowCalls.ended.wait()
         assert host.state().restarts == 0
 
 

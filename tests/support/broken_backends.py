@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import msgspec
 import numpy as np
 
-from backends.interface import BackendUnavailable, ChunkFailed, Take, each
+from backends.each import each
+from backends.interface import BackendUnavailable, ChunkFailed, Take
 from backends.testing.scripted import ScriptedBackend
 
 _count = itertools.count()
@@ -53,6 +55,29 @@ class SpeaksWhatWasCancelled(ScriptedBackend):
         while chunks := feed.take(1, wait=True):
             for chunk in chunks:
                 yield Take(chunk.id, self._pcm(chunk, "tone"), 24_000)
+
+
+class SpeaksWhatWasCancelledMeanwhile(ScriptedBackend):
+    def capabilities(self):
+        return msgspec.structs.replace(super().capabilities(), host="inline", concurrency=4)
+
+    async def synthesize(self, feed):
+        while chunks := await feed.take(4, wait=True):
+            for chunk in [chunk for chunk in chunks if not feed.cancelled(chunk.id)]:
+                await asyncio.sleep(0.01)
+                yield Take(chunk.id, self._pcm(chunk, "tone"), 24_000)
+
+
+class AsksToWaitInWords(ScriptedBackend):
+    def synthesize(self, feed):
+        while chunks := feed.take(1, wait=True):
+            for chunk in chunks:
+                yield ChunkFailed(chunk.id, "busy", retryable=True, retry_after_s="a minute")
+
+
+class ForgetsItsVoices(ScriptedBackend):
+    def voices(self):
+        return () if self._loaded else super().voices()
 
 
 class ForgetsLongChunks(ScriptedBackend):
@@ -175,6 +200,13 @@ BROKEN = [
     (HasNoVoices, "it has voices", "none"),
     (CannotLoad, "it loads and reports progress", "the model is not there"),
     (SpeaksWhatWasCancelled, "it gives nothing for a cancelled chunk", "events for chunks"),
+    (
+        SpeaksWhatWasCancelledMeanwhile,
+        "it drops a chunk that is cancelled while it is spoken",
+        "an event for a chunk after its cancel",
+    ),
+    (AsksToWaitInWords, "it gives one take for each chunk", "retry_after_s is 'a minute' instead of seconds"),
+    (ForgetsItsVoices, "it has voices after loading", "none"),
     (ForgetsLongChunks, "it survives a chunk above its limit", "events for chunks []"),
     (DependsOnItsCompany, "the same seed gives the same samples", "sound different"),
     (LoadsOnlyOnce, "it unloads and loads again", "already loaded"),
