@@ -58,6 +58,7 @@ from gateway.settings.logs import get_logger
 from gateway.speech.planner import Planner
 from gateway.speech.sound.finish import post
 from gateway.speech.speak.fresh_takes import FreshTakes
+from gateway.speech.speak.retries import Retries
 from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import StoredTakes
 from gateway.web import pages
@@ -185,7 +186,7 @@ class Gateway:
             dsp=self.engines.dsp,
             metrics=metrics,
             window=settings.jobs.chunk_window,
-            take_retries=settings.jobs.take_retries,
+            retries=Retries(clock, settings.jobs.take_retries),
         )
         endings = Endings(server=server, stores=stores, endpoints=self.endpoints, answers=answers, notices=notices)
         runner = Runner(

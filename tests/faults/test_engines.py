@@ -13,7 +13,7 @@ from support.after import rows, sound_of, spoken
 from support.gates import let
 from support.running import Caller, running
 
-from gateway.speech.speak.take_maker import PAUSES_S
+from gateway.speech.speak.retries import PAUSES_S
 
 EIGHT = [f"Job number {word} has a sentence of its own." for word in "one two three four five six seven eight".split()]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from gateway.clock import SystemClock
 
 
@@ -16,3 +18,35 @@ class JumpyClock(SystemClock):
 
     def monotonic(self) -> float:
         return super().monotonic() + self.ahead_s
+
+
+class HeldClock(JumpyClock):
+    """A clock on which sleeps of a second or more end only when the test lets their time pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._sleeping: dict[asyncio.Future[None], float] = {}
+
+    @property
+    def sleeps(self) -> list[float]:
+        """Return the seconds that are left to each sleeper."""
+        return sorted(self._sleeping.values())
+
+    async def sleep(self, seconds: float) -> None:
+        if seconds < 1:
+            await super().sleep(seconds)
+            return
+        passed = asyncio.get_running_loop().create_future()
+        self._sleeping[passed] = seconds
+        try:
+            await passed
+        finally:
+            self._sleeping.pop(passed, None)
+
+    def let_pass(self, seconds: float) -> None:
+        """Let time pass for all sleepers."""
+        self.ahead_s += seconds
+        for passed in list(self._sleeping):
+            self._sleeping[passed] -= seconds
+            if self._sleeping[passed] <= 0 and not passed.done():
+                passed.set_result(None)

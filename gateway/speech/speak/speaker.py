@@ -27,6 +27,7 @@ from gateway.speech.sound.loudness import LevelMeter, gain_for
 from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.progress import ChunkProgress
 from gateway.speech.speak.retakes import FLAW_WARNING
+from gateway.speech.speak.retries import Retries
 from gateway.speech.speak.take_maker import ChunkTake, TakeMaker
 from gateway.speech.speak.take_store import StoredTakes
 from gateway.speech.speak.take_writer import TakeWriter
@@ -55,14 +56,14 @@ class Speaker:
     """Speaks utterances. There is one per process, so that equal chunks in flight are spoken once."""
 
     def __init__(
-        self, stored_takes: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, take_retries: int
+        self, stored_takes: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, retries: Retries
     ) -> None:
         self._stored_takes = stored_takes
         self._fresh = fresh
         self._dsp = dsp
         self._metrics = metrics
         self._window = window
-        self._take_retries = take_retries
+        self._retries = retries
         self._flights: Flights[ChunkTake] = Flights()
 
     async def speak(
@@ -98,9 +99,9 @@ class Speaker:
         return self._flights
 
     @property
-    def take_retries(self) -> int:
-        """Return the most retries of a flawed take."""
-        return self._take_retries
+    def retries(self) -> Retries:
+        """Return the budget of retries of a chunk."""
+        return self._retries
 
     @property
     def stored_takes(self) -> StoredTakes:

@@ -18,6 +18,7 @@ from gateway.speech.sound.checks import Check, Flaw
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.take import read_take, to_flac
 from gateway.speech.speak.retakes import best_take
+from gateway.speech.speak.retries import with_retries
 from gateway.speech.speak.take_writer import TakeWriter
 from gateway.speech.speak.tally import TakeTally
 from gateway.speech.speak.timing import Timing
@@ -30,12 +31,6 @@ from storage.records import TakeRecord
 
 if TYPE_CHECKING:
     from gateway.speech.speak.speaker import Speaker
-
-PAUSES_S = (0.1, 0.5)
-"""Seconds to wait before each retry of a chunk, so that an overloaded vendor can recover."""
-
-RETRIES = len(PAUSES_S)
-"""Retries of a chunk that failed with a retryable error; each has another seed."""
 
 TakeOrigin: TypeAlias = Literal["spoken", "pieces", "stored", "shared"]
 
@@ -173,34 +168,20 @@ class TakeMaker:
         return ChunkTake(take, self.finish, origin)
 
     async def _spoken(self, chunk: PlannedChunk, rank: Rank) -> TakeResult:
-        seed = chunk.seed
-        for attempt in range(RETRIES + 1):
-            try:
-                return await self._checked_take(chunk, seed, rank)
-            except ChunkRefused as refusal:
-                self._note_failure(refusal.kind)
-                # After out_of_memory the same seed was already retried; another seed would change the audio.
-                if not refusal.retryable or refusal.kind in ("out_of_memory", "too_long") or attempt == RETRIES:
-                    raise
-                await asyncio.sleep(PAUSES_S[attempt])
-                seed = self._seed(chunk, attempt + 1)
-        raise AssertionError("the loop returns or raises")
+        retries = self._speaker.retries
 
-    async def _checked_take(self, chunk: PlannedChunk, seed: int, rank: Rank) -> TakeResult:
-        async def speak(retry: int) -> TakeResult:
-            order = self._order(chunk, self._seed(chunk, RETRIES + retry) if retry else seed)
-            for _ in range(RETRIES):
-                try:
-                    return await self._ask(chunk, order, rank)
-                except ChunkRefused as refusal:
-                    if refusal.kind != "out_of_memory" or not refusal.retryable:
-                        raise
-                    self._note_failure(refusal.kind)
-            return await self._ask(chunk, order, rank)
+        async def speak(flawed: int) -> TakeResult:
+            async def once(failed: int) -> TakeResult:
+                retry = len(retries.pauses_s) + flawed if flawed else failed
+                seed = self._seed(chunk, retry) if retry else chunk.seed
+                return await self._ask(chunk, self._order(chunk, seed), rank)
+
+            # A take without flaws is worth other seeds; for a further try the best take so far is good enough.
+            return await with_retries(once, retries, self._note_failure, new_seeds=not flawed)
 
         if not self._checked:
             return await speak(0)
-        take, retried = await best_take(speak, self._speaker.take_retries, self._note_flaws)
+        take, retried = await best_take(speak, retries.flawed, self._note_flaws)
         self.tally.retried += retried
         self._speaker.metrics.take_retries.labels(self._utterance.source.backend).inc(retried)
         return take
@@ -252,7 +233,7 @@ class TakeMaker:
         )
 
     def _seed(self, chunk: PlannedChunk, retry: int) -> int:
-        """Return the seed of a retry: 1 to RETRIES after a refusal, above that after a flawed take."""
+        """Return the seed of a retry: small numbers after failures, greater ones after flawed takes."""
         return chunk_seed(self._utterance.request.seed or 0, chunk.text, chunk.nth, retry)
 
     def _note_failure(self, kind: str) -> None:
