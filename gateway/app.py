@@ -16,6 +16,7 @@ from gateway.api.openai.surface import OPENAI
 from gateway.api.own.surface import OWN
 from gateway.api.runpod.surface import RUNPOD
 from gateway.clock import Clock, SystemClock, set_within
+from gateway.engines.outcomes import count_failures
 from gateway.engines.registry import Engines
 from gateway.errors import SettingsError, Unavailable
 from gateway.jobs.answer.answering import Answering
@@ -108,6 +109,8 @@ class Gateway:
         self.metrics = Metrics()
         self.owner = f"w-{os.getpid():x}-{os.urandom(4).hex()}"
         self.engines = Engines(settings, post, self.clock)
+        for hosted in self.engines:
+            hosted.host.on_outcome.subscribe(count_failures(self.metrics))
         self.planner = Planner()
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from backends.interface import FailureKind
+from backends.interface import BackendUnavailable, FailureKind
 from gateway.errors import SynthesisFailed, Unavailable
 
 
@@ -23,6 +23,13 @@ class ChunkRefused(SynthesisFailed):
         self.retryable = retryable
         self.retry_after_s = retry_after_s
         self.code = kind if kind in ("unsupported_text", "invalid_input") else SynthesisFailed.code  # type: ignore[misc]
+
+
+def failure(kind: FailureKind, message: str, retryable: bool, retry_after_s: float | None) -> Exception:
+    """Return the error for a chunk's failure; `unavailable` is of this chunk only, and its worker goes on."""
+    if kind == "unavailable":
+        return BackendUnavailable(message)
+    return ChunkRefused(kind, message, retryable, retry_after_s)
 
 
 class ChunkPoisoned(SynthesisFailed):

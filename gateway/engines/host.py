@@ -14,10 +14,11 @@ from backends.interface import BackendUnavailable
 from gateway.clock import Clock, set_within
 from gateway.engines import wire
 from gateway.engines.chunk_queue import ChunkQueue
-from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped
+from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped, failure
 from gateway.engines.health import WorkerHealth
 from gateway.engines.hosted_worker import HostedWorker, Phase
 from gateway.engines.order import ChunkOrder, ChunkTicket
+from gateway.engines.outcomes import Outcomes
 from gateway.engines.process import MakeWorker
 from gateway.engines.scale import Scale
 from gateway.engines.state import HostState
@@ -48,6 +49,7 @@ class Host:
 
     Attributes:
         changed: called (without arguments) when a worker starts, ends, loads or becomes idle.
+        on_outcome: subscribers to the outcome of each chunk.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Host:
         self.name = name
         self.scale = scale
         self.changed: list[Callable[[], None]] = []
+        self.on_outcome = Outcomes(name)
         self._revision = revision
         self._concurrency = max(1, concurrency)
         self._make_worker = make_worker
@@ -82,6 +85,7 @@ class Host:
     def submit(self, order: ChunkOrder) -> ChunkTicket:
         """Queue a chunk; see ChunkTicket for how it ends. Never blocks."""
         ticket = ChunkTicket(order, self._withdraw, self._lift)
+        self.on_outcome.follow(ticket)
         if self._stopping:
             ticket.end(HostStopped(f"{self.name} is stopping"))
         elif (error := self._refusal()) is not None:
@@ -219,10 +223,7 @@ class Host:
                 self._on_take(hosted, message)
             case wire.Failed(chunk_id, kind, error, retryable, retry_after_s):
                 if (ticket := hosted.release(chunk_id)) is not None:
-                    if kind == "unavailable":  # for this chunk only; the worker goes on with others
-                        ticket.end(BackendUnavailable(error))
-                    else:
-                        ticket.end(ChunkRefused(kind, error, retryable, retry_after_s))
+                    ticket.end(failure(kind, error, retryable, retry_after_s))
             case wire.Dropped(chunk_id):
                 hosted.release(chunk_id)
             case wire.Loading(share, text):

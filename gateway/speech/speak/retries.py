@@ -33,17 +33,13 @@ class Retries(msgspec.Struct, frozen=True):
 
 
 async def with_retries(
-    speak: Callable[[int], Awaitable[TakeResult]],
-    retries: Retries,
-    on_failure: Callable[[str], None],
-    new_seeds: bool = True,
+    speak: Callable[[int], Awaitable[TakeResult]], retries: Retries, new_seeds: bool = True
 ) -> TakeResult:
     """Speak a chunk, and again after each retryable failure while the budget lasts.
 
     Args:
         speak: called with 0, and with the number of the retry if it needs another seed. After `out_of_memory`, and
             after a failure that names a pause, the seed stays: the sound was not the problem.
-        on_failure: called with the kind of each failure.
         new_seeds: false to raise failures that need another seed.
 
     Raises:
@@ -55,7 +51,6 @@ async def with_retries(
         try:
             return await speak(seed)
         except ChunkRefused as refusal:
-            on_failure(refusal.kind)
             asked_s = refusal.retry_after_s
             same_seed = refusal.kind == "out_of_memory" or asked_s is not None
             if pause_s is None or not refusal.retryable or refusal.kind == "too_long" or not (same_seed or new_seeds):

@@ -161,7 +161,6 @@ class TakeMaker:
                 raise _named(refusal, chunk.text) from refusal
             take, origin = await self._in_pieces(chunk, refusal, rank), "pieces"
         except ChunkPoisoned as poisoned:
-            self._note_failure("poisoned")
             raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
         self._take_writer.add(chunk.key, take, self.finish)
         await self._take_writer.wait_for_room()
@@ -177,7 +176,7 @@ class TakeMaker:
                 return await self._ask(chunk, self._order(chunk, seed), rank)
 
             # A take without flaws is worth other seeds; for a further try the best take so far is good enough.
-            return await with_retries(once, retries, self._note_failure, new_seeds=not flawed)
+            return await with_retries(once, retries, new_seeds=not flawed)
 
         if not self._checked:
             return await speak(0)
@@ -235,9 +234,6 @@ class TakeMaker:
     def _seed(self, chunk: PlannedChunk, retry: int) -> int:
         """Return the seed of a retry: small numbers after failures, greater ones after flawed takes."""
         return chunk_seed(self._utterance.request.seed or 0, chunk.text, chunk.nth, retry)
-
-    def _note_failure(self, kind: str) -> None:
-        self._speaker.metrics.take_failures.labels(self._utterance.source.backend, kind).inc()
 
     def _note_flaws(self, flaws: tuple[Flaw, ...]) -> None:
         for flaw in flaws:
