@@ -111,6 +111,7 @@ class Gateway:
         self.engines = Engines(settings, post, self.clock)
         for hosted in self.engines:
             hosted.host.on_outcome.subscribe(count_failures(self.metrics))
+            hosted.host.on_voices.append(lambda: self._voices_changed(gone=True))
         self.planner = Planner()
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None

@@ -13,6 +13,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 
+class Timer(Protocol):
+    """A call that is due later."""
+
+    def cancel(self) -> None:
+        """Drop the call, unless it was made."""
+
+
 class Clock(Protocol):
     """The interface of a clock; tests pass their own."""
 
@@ -24,6 +31,9 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait on the event loop."""
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
+        """Call `call` on the event loop after this time."""
 
 
 def _machine_ms() -> int:
@@ -106,6 +116,25 @@ class SystemClock:
     async def sleep(self, seconds: float) -> None:
         """`asyncio.sleep`."""
         await asyncio.sleep(seconds)
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
+        """`loop.call_later`."""
+        return asyncio.get_running_loop().call_later(seconds, call)
+
+
+class Alarm:
+    """Calls a function at one time, which can be set again; an earlier setting is then void."""
+
+    def __init__(self, clock: Clock, call: Callable[[], object]) -> None:
+        self._clock = clock
+        self._call = call
+        self._timer: Timer | None = None
+
+    def set(self, seconds: float | None) -> None:
+        """Set the time to `seconds` from now; None switches the alarm off."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if seconds is None else self._clock.call_later(seconds, self._call)
 
 
 async def set_within(event: asyncio.Event, seconds: float) -> bool:

@@ -64,6 +64,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         load_fails: `unavailable` raises BackendUnavailable, `raise` a RuntimeError, `crash` kills the process,
             `hang` never ends.
         revision: its revision before loading; `loaded_revision`: its revision after loading, if different.
+        loaded_voices: names of its voices after loading, if different.
         languages, min_chars, target_chars, max_chars, rate, spell_out: its capabilities.
         seed: the same seed gives the same samples; if false, noise and tones differ each time.
         seconds_per_char: length of its takes.
@@ -86,6 +87,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     load_fails: Literal["", "unavailable", "raise", "crash", "hang"] = ""
     revision: str = "1"
     loaded_revision: str = ""
+    loaded_voices: tuple[str, ...] = ()
     languages: tuple[str, ...] = ("*",)
     min_chars: int = 40
     target_chars: int = 240
@@ -170,7 +172,10 @@ class ScriptedBackend:
         )
 
     def voices(self) -> tuple[Voice, ...]:
-        """List two voices; the second is an octave higher."""
+        """List two voices; the second is an octave higher. After loading, the settings may name others."""
+        if self._loaded and self._settings.loaded_voices:
+            names = self._settings.loaded_voices
+            return tuple(Voice(name, self._settings.languages, f"{name}-1", "a tone") for name in names)
         return (
             Voice("low", self._settings.languages, "low-1", "a tone"),
             Voice("high", self._settings.languages, "high-1", "the same an octave higher"),

@@ -10,8 +10,8 @@ import asyncio
 import itertools
 from collections.abc import Callable
 
-from backends.interface import BackendUnavailable
-from gateway.clock import Clock, set_within
+from backends.interface import BackendUnavailable, Voice
+from gateway.clock import Alarm, Clock, set_within
 from gateway.engines import wire
 from gateway.engines.chunk_queue import ChunkQueue
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped, failure
@@ -50,6 +50,8 @@ class Host:
     Attributes:
         changed: called (without arguments) when a worker starts, ends, loads or becomes idle.
         on_outcome: subscribers to the outcome of each chunk.
+        voices: its voices, as the engine that loaded last tells them.
+        on_voices: called (without arguments) when a loaded engine tells other voices.
     """
 
     def __init__(
@@ -59,6 +61,8 @@ class Host:
         self.scale = scale
         self.changed: list[Callable[[], None]] = []
         self.on_outcome = Outcomes(name)
+        self.voices: tuple[Voice, ...] = ()
+        self.on_voices: list[Callable[[], None]] = []
         self._revision = revision
         self._concurrency = max(1, concurrency)
         self._make_worker = make_worker
@@ -66,7 +70,7 @@ class Host:
         self._queue = ChunkQueue()
         self._workers: list[HostedWorker] = []
         self._ids = itertools.count(1)
-        self._timer: asyncio.TimerHandle | None = None
+        self._alarm = Alarm(clock, self._pump)
         self._started = self._stopping = self._notifying = self._wanted = False
         self._health = WorkerHealth(scale.restart_s)
         self._worker_exited = asyncio.Event()
@@ -122,8 +126,7 @@ class Host:
         while self._workers:
             self._worker_exited.clear()
             await self._worker_exited.wait()
-        if self._timer:
-            self._timer.cancel()
+        self._alarm.set(None)
 
     def _refusal(self) -> BackendUnavailable | None:
         if self.ready and not self._health.permanent:
@@ -232,8 +235,8 @@ class Host:
                 if hosted.loading:
                     return
                 hosted.load_more(share < 1)
-            case wire.WorkerReady(revision):
-                self._on_ready(hosted, revision)
+            case wire.WorkerReady(revision, voices):
+                self._on_ready(hosted, revision, voices)
             case wire.WorkerUnavailable(reason, cure):
                 hosted.unavailable = BackendUnavailable(reason, cure)
             case wire.Broken(error, where):
@@ -251,7 +254,7 @@ class Host:
         if not hosted.held:
             self._notify()
 
-    def _on_ready(self, hosted: HostedWorker, revision: str) -> None:
+    def _on_ready(self, hosted: HostedWorker, revision: str, voices: tuple[Voice, ...]) -> None:
         hosted.loading = False
         hosted.used_at = hosted.heard_at  # idle time starts now: loading may take longer than `idle_timeout_s`
         if revision != self._revision:
@@ -268,6 +271,10 @@ class Host:
         )
         if hosted.phase is Phase.LOADING:
             hosted.phase = Phase.READY
+        if voices != self.voices:
+            self.voices = voices
+            for call in self.on_voices:
+                call()
         self._notify()
 
     def _on_exit(self, hosted: HostedWorker, reason: str) -> None:
@@ -341,12 +348,7 @@ class Host:
         except Exception:  # without a timer the host would never look again, not even after a worker's death
             log.exception("host_crashed", backend=self.name)
             times = [self._clock.monotonic() + AFTER_CRASH_S]
-        if self._timer:
-            self._timer.cancel()
-            self._timer = None
-        if times:
-            pause_s = max(0.001, min(times) - self._clock.monotonic())
-            self._timer = asyncio.get_running_loop().call_later(pause_s, self._pump)
+        self._alarm.set(max(0.001, min(times) - self._clock.monotonic()) if times else None)
 
     def _do_due(self) -> list[float]:
         """Kill, feed, start and stop workers; return the times to look again."""

@@ -16,7 +16,7 @@ from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused, HostStopped
 from gateway.engines.finishing import finish
 from gateway.engines.process import OnExit, OnMessage
-from gateway.engines.worker import WorkerSpec, error_place, failed_message, malformed_take, take_message
+from gateway.engines.worker import WorkerSpec, error_place, failed_message, malformed_take, ready_message, take_message
 
 _MAX_CANCELLED = 4096
 """Number of cancelled chunks kept for `cancelled`. A backend need not give an event for them, so the oldest go."""
@@ -168,7 +168,7 @@ class InlineWorker:
         backend = spec.backend(spec.settings, spec.context)
         capabilities = backend.capabilities()
         await asyncio.to_thread(backend.load, self._loading)
-        self._send(wire.WorkerReady(backend.revision()))
+        self._send(ready_message(backend))
         events: Any = backend.synthesize(self._feed)
         async with contextlib.AsyncExitStack() as stack:
             if isinstance(events, AsyncGenerator):  # after an error here its calls must end, too

@@ -63,11 +63,15 @@ class HostedBackend(msgspec.Struct, frozen=True):
 
     name: str
     capabilities: Capabilities
-    voices: tuple[Voice, ...]
     revision: str
     options_type: type[msgspec.Struct]
     scale: Scale
     host: Host
+
+    @property
+    def voices(self) -> tuple[Voice, ...]:
+        """The voices it announces; after loading, those its engine tells."""
+        return self.host.voices
 
 
 def unregistered(name: str, known: Iterable[str]) -> str:
@@ -182,7 +186,8 @@ class Engines:
             raise TypeError("it has no voices")
         make = self._maker(spec, capabilities.host)
         host = Host(backend.name, revision, capabilities.concurrency, scale, make, self._clock)
-        return HostedBackend(backend.name, capabilities, voices, revision, backend.RequestOptions, scale, host)
+        host.voices = voices
+        return HostedBackend(backend.name, capabilities, revision, backend.RequestOptions, scale, host)
 
     def _context(self, host: HostSettings, threads: int) -> BackendContext:
         settings = self._settings

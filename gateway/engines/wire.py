@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from backends.interface import FailureKind
+from backends.interface import FailureKind, Voice
 from gateway.engines.chunk import ChunkSpec
 from gateway.engines.order import TakeResult
 
@@ -59,9 +59,10 @@ class Loading(Message, frozen=True):
 
 
 class WorkerReady(Message, frozen=True):
-    """The engine is loaded; carries its revision."""
+    """The engine is loaded; carries its revision, and its voices, which may be others than before."""
 
     revision: str
+    voices: tuple[Voice, ...]
 
 
 class WorkerUnavailable(Message, frozen=True):

@@ -211,6 +211,18 @@ class _TakeSender:
         self._connection.send(reply)
 
 
+def ready_message(backend: Backend) -> wire.WorkerReady:
+    """Build the message of a loaded backend.
+
+    Raises:
+        TypeError: it has no voices.
+    """
+    voices = tuple(backend.voices())
+    if not voices:
+        raise TypeError("it has no voices after loading")
+    return wire.WorkerReady(backend.revision(), voices)
+
+
 def failed_message(event: ChunkFailed) -> wire.Failed:
     """Build the message for a chunk that the backend could not speak."""
     return wire.Failed(event.chunk_id, event.kind, event.error, event.retryable, event.retry_after_s)
@@ -261,7 +273,7 @@ def _serve(connection: wire.MessageSocket, spec: WorkerSpec) -> None:
     feed = WorkerFeed(connection, spec.backend.RequestOptions, spec.beat_s)
     threading.Thread(target=_read, args=(connection, feed), name="reader", daemon=True).start()
     backend.load(lambda share, text: connection.send(wire.pack(wire.Loading(float(share), text))))
-    connection.send(wire.pack(wire.WorkerReady(backend.revision())))
+    connection.send(wire.pack(ready_message(backend)))
     sender = _TakeSender(connection, feed, spec.post, capabilities.sample_rate, capabilities.concurrency)
     events: Any = backend.synthesize(feed)
     for event in events:
