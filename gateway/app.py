@@ -112,7 +112,7 @@ class Gateway:
         for hosted in self.engines:
             hosted.host.on_outcome.subscribe(count_failures(self.metrics))
             hosted.host.on_voices.append(lambda: self._voices_changed(gone=True))
-        self.planner = Planner()
+        self.planner = Planner(clock=self.clock)
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None
         self._refresh: asyncio.Task[None] | None = None

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal, TypeAlias, TypeVar
 
+from gateway.clock import Clock
 from gateway.engines.errors import CallLost, ChunkRefused
 from gateway.engines.pool import PoolLimits, ProcessPool, default_processes, main
 
@@ -25,13 +26,15 @@ class Dsp:
     When a process dies, only its present call fails.
     """
 
-    def __init__(self, takes: PoolLimits | None = None, uploads: PoolLimits | None = None) -> None:
+    def __init__(
+        self, takes: PoolLimits | None = None, uploads: PoolLimits | None = None, clock: Clock | None = None
+    ) -> None:
         limits: dict[Lane, PoolLimits] = {
             "takes": takes or PoolLimits(default_processes(), keep=1),
             # One owner never gets all of them.
             "uploads": uploads or PoolLimits(3, per_owner=2),
         }
-        self._lanes = {lane: ProcessPool(__name__, limits) for lane, limits in limits.items()}
+        self._lanes = {lane: ProcessPool(__name__, limits, clock) for lane, limits in limits.items()}
 
     async def run(self, function: Callable[..., T], *args: Any, lane: Lane = "takes", owner: str | None = None) -> T:
         """Compute `function(*args)` in a process; its exceptions are raised here.

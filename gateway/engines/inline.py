@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from backends.interface import BackendUnavailable, Chunk, ChunkFailed, Event
+from gateway.clock import Alarm, Clock
 from gateway.engines import wire
 from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused, HostStopped
@@ -21,12 +22,16 @@ from gateway.engines.worker import WorkerSpec, error_place, failed_message, malf
 _MAX_CANCELLED = 4096
 """Number of cancelled chunks kept for `cancelled`. A backend need not give an event for them, so the oldest go."""
 
+_KILL_S = 5.0
+"""Seconds the calls of a stopped backend may take to end."""
+
 
 class InlineFeed:
     """The `AsyncFeed` of a backend on the event loop."""
 
-    def __init__(self, send: OnMessage, options_type: type[msgspec.Struct]) -> None:
+    def __init__(self, send: OnMessage, options_type: type[msgspec.Struct], clock: Clock) -> None:
         self._send = send
+        self._clock = clock
         self._options_type = options_type
         self._inbox: deque[wire.ChunkMessage] = deque()
         self._changed = asyncio.Event()
@@ -46,7 +51,7 @@ class InlineFeed:
                 if not self._inbox:
                     self._ask(n, wait)  # the delivered chunk was cancelled before it was taken
             messages = [self._inbox.popleft() for _ in range(min(n, len(self._inbox)))]
-            now = asyncio.get_running_loop().time()
+            now = self._clock.monotonic()
             self._taken.update((message.chunk_id, (message, now)) for message in messages)
             chunks = [chunk for message in messages if (chunk := self._open(message)) is not None]
             if chunks or not messages:
@@ -118,14 +123,17 @@ class InlineWorker:
 
     pid: int | None = None
 
-    def __init__(self, spec: WorkerSpec, dsp: Dsp, on_message: OnMessage, on_exit: OnExit) -> None:
+    def __init__(self, spec: WorkerSpec, dsp: Dsp, clock: Clock, on_message: OnMessage, on_exit: OnExit) -> None:
         self._spec = spec
         self._dsp = dsp
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
-        self._feed = InlineFeed(self._send, spec.backend.RequestOptions)
+        self._feed = InlineFeed(self._send, spec.backend.RequestOptions, clock)
         self._finishing: set[asyncio.Task[None]] = set()
-        self._task = self._loop.create_task(self._run(on_exit))
+        self._on_exit: OnExit | None = on_exit
+        self._overdue = Alarm(clock, lambda: self._exited("did not end when it was stopped"))
+        self._task = self._loop.create_task(self._run())
 
     def deliver(self, chunks: list[wire.ChunkMessage]) -> None:
         """See Worker."""
@@ -140,14 +148,22 @@ class InlineWorker:
         self._feed.close()
 
     def kill(self) -> None:
-        """See Worker."""
+        """See Worker. A backend that goes on in spite of the cancel is left behind, so that the host can go on, too."""
         self._task.cancel()
+        self._overdue.set(_KILL_S)
 
     def _send(self, message: wire.FromWorker) -> None:
         # The host must not receive a message inside its own call to this worker: it is not reentrant.
-        self._loop.call_soon(self._on_message, message)
+        if self._on_exit is not None:
+            self._loop.call_soon(self._on_message, message)
 
-    async def _run(self, on_exit: OnExit) -> None:
+    def _exited(self, reason: str) -> None:
+        on_exit, self._on_exit = self._on_exit, None
+        self._overdue.set(None)
+        if on_exit is not None:
+            self._loop.call_soon(on_exit, reason)
+
+    async def _run(self) -> None:
         reason = "closed"
         try:
             await self._serve()
@@ -161,7 +177,7 @@ class InlineWorker:
         finally:
             for task in self._finishing:
                 task.cancel()
-            self._loop.call_soon(on_exit, reason)
+            self._exited(reason)
 
     async def _serve(self) -> None:
         spec = self._spec
@@ -189,7 +205,7 @@ class InlineWorker:
         self._loop.call_soon_threadsafe(self._on_message, wire.Loading(float(share), text))
 
     async def _finish(self, event: Event, message: wire.ChunkMessage, taken_at: float, rate: int) -> None:
-        engine_s = self._loop.time() - taken_at
+        engine_s = self._clock.monotonic() - taken_at
         if isinstance(event, ChunkFailed):
             self._send(failed_message(event))
             return

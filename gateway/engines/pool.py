@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from gateway.clock import Clock, SystemClock, Timer
 from gateway.engines import wire
 from gateway.engines.child import Child, bind_to_parent
 from gateway.engines.errors import CallLost, HostStopped
@@ -50,11 +51,13 @@ class ProcessPool:
 
     Args:
         module: the module its processes run; its `main` is `gateway.engines.pool.main`.
+        clock: for the time limits; default is the machine's.
     """
 
-    def __init__(self, module: str, limits: PoolLimits) -> None:
+    def __init__(self, module: str, limits: PoolLimits, clock: Clock | None = None) -> None:
         self._module = module
         self._limits = limits
+        self._clock = clock or SystemClock()
         self._waiting: OrderedDict[str | None, deque[_Call]] = OrderedDict()
         self._running: dict[str, int] = {}
         self._workers: list[_Worker] = []
@@ -108,7 +111,7 @@ class ProcessPool:
             try:
                 body = pickle.dumps((call.function, call.args))
                 if worker is None:
-                    worker = _Worker(self._module, body, self._limits, self._on_result, self._on_exit)
+                    worker = _Worker(self._module, body, self._limits, self._clock, self._on_result, self._on_exit)
                     self._workers.append(worker)
                     worker.begin(call)
                 else:
@@ -208,6 +211,7 @@ class _Worker:
         module: str,
         first: bytes,
         limits: PoolLimits,
+        clock: Clock,
         on_result: Callable[[_Worker, _Call, Any, Exception | None], None],
         on_exit: Callable[[_Worker, _Call | None, str], None],
     ) -> None:
@@ -215,7 +219,8 @@ class _Worker:
         self._on_result = on_result
         self._on_exit = on_exit
         self._call: _Call | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._clock = clock
+        self._timer: Timer | None = None
         self._killed = False
         self._child = Child(module, first, self._on_body, self._ended)
 
@@ -248,7 +253,7 @@ class _Worker:
     def _after(self, seconds: float, step: Callable[[], None]) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(seconds, step)
+        self._timer = self._clock.call_later(seconds, step)
 
     def _on_body(self, body: bytearray) -> None:
         kind, value = pickle.loads(body)  # noqa: S301 - from our own process, over a private socket

@@ -107,7 +107,7 @@ class Engines:
         self._settings = settings
         self._post = post
         self._clock = clock
-        self.dsp = Dsp()
+        self.dsp = Dsp(clock=clock)
         self._hosted: dict[str, HostedBackend] = {}
         origins = settings.origins
         candidates = discover(settings.plugins, entry_points, origins.get("plugins", "VOXGATE_PLUGINS"))
@@ -197,7 +197,7 @@ class Engines:
     def _maker(self, spec: WorkerSpec, placement: str) -> MakeWorker:
         def make(on_message: OnMessage, on_exit: OnExit) -> Worker:
             if placement == "inline":
-                return InlineWorker(spec, self.dsp, on_message, on_exit)
+                return InlineWorker(spec, self.dsp, self._clock, on_message, on_exit)
             return ProcessWorker(spec, on_message, on_exit)
 
         return make

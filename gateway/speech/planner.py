@@ -16,6 +16,7 @@ import msgspec
 
 from backends.interface import ChunkRule
 from gateway.cache.keys import Recipe, Source, cache_key
+from gateway.clock import Clock
 from gateway.engines.errors import CallLost
 from gateway.engines.pool import PoolLimits, ProcessPool, default_processes, main
 from gateway.errors import ReadingFailed
@@ -83,8 +84,9 @@ class Planned(msgspec.Struct, frozen=True):
 class Planner:
     """Reads and plans texts; long ones in worker processes, so that they do not block the event loop."""
 
-    def __init__(self, limits: PoolLimits | None = None) -> None:
-        self._pool = ProcessPool(__name__, limits or PoolLimits(default_processes(), call_timeout_s=_CALL_S, keep=1))
+    def __init__(self, limits: PoolLimits | None = None, clock: Clock | None = None) -> None:
+        limits = limits or PoolLimits(default_processes(), call_timeout_s=_CALL_S, keep=1)
+        self._pool = ProcessPool(__name__, limits, clock)
 
     async def stop(self) -> None:
         """End the processes."""

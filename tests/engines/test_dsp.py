@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from support.clocks import HeldClock
 from support.hosting import until
 from support.peaks import children
 
@@ -69,11 +70,13 @@ async def test_a_process_starts_for_the_first_call_and_another_only_where_all_ar
 
 
 async def test_idle_processes_end_and_those_that_are_kept_stay():
-    pool = ProcessPool("gateway.engines.dsp", PoolLimits(3, idle_timeout_s=0.1, keep=1))
+    clock = HeldClock()
+    pool = ProcessPool("gateway.engines.dsp", PoolLimits(3, idle_timeout_s=60, keep=1), clock)
     pids = await asyncio.gather(*(pool.run(nap_then_pid, 0.3) for _ in range(3)))
     assert len(set(pids)) == 3
+    clock.let_pass(61)
     await until(lambda: len(children("gateway.engines.dsp")) == 1)
-    await asyncio.sleep(0.5)
+    clock.let_pass(3600)
     [kept] = children("gateway.engines.dsp")
     assert await pool.run(pid) == kept
     await pool.stop()
@@ -178,9 +181,13 @@ async def test_stopping_fails_what_is_under_way():
 
 
 async def test_a_hanging_call_fails_and_the_next_one_is_made():
-    dsp = Dsp(PoolLimits(1, call_timeout_s=10))  # a new process has to start within it, on a busy machine too
+    clock = HeldClock()
+    dsp = Dsp(PoolLimits(1, call_timeout_s=120), clock=clock)
+    hanging = asyncio.ensure_future(dsp.run(nap, 3600))
+    await until(lambda: children("gateway.engines.dsp"))
+    clock.let_pass(121)
     with pytest.raises(ChunkRefused, match="SIGKILL"):
-        await dsp.run(nap, 3600)
+        await hanging
     assert await dsp.run(nap, 0) == "slept"
     await dsp.stop()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from backends.interface import Voice
 from backends.testing.scripted import ScriptedOptions
+from gateway.clock import SystemClock
 from gateway.engines import wire
 from gateway.engines.chunk import ChunkSpec
 from gateway.engines.inline import InlineFeed
@@ -45,7 +46,7 @@ def test_a_worker_asks_again_when_its_chunk_is_cancelled_before_it_looked() -> N
 
 async def test_an_inline_backend_asks_again_likewise() -> None:
     heard: list[Any] = []
-    feed = InlineFeed(heard.append, ScriptedOptions)
+    feed = InlineFeed(heard.append, ScriptedOptions, SystemClock())
     taking = asyncio.create_task(feed.take(1, wait=True))
     await asyncio.sleep(0)
     feed.deliver([chunk_message(1)])

@@ -48,14 +48,15 @@ async def hosting(
     own = ScriptedSettings(**settings)
     scale = scale or Scale(0, 1, restart_s=0.05)
     spec = WorkerSpec(backend, own, context(), post, beat_s=scale.chunk_timeout_s / 4)
-    dsp = Dsp()
+    clock = clock or SystemClock()
+    dsp = Dsp(clock=clock)
 
     def make(on_message, on_exit):
         if own.host == "inline":
-            return InlineWorker(spec, dsp, on_message, on_exit)
+            return InlineWorker(spec, dsp, clock, on_message, on_exit)
         return ProcessWorker(spec, on_message, on_exit)
 
-    host = Host("scripted", own.revision, own.concurrency, scale, make, clock or SystemClock())
+    host = Host("scripted", own.revision, own.concurrency, scale, make, clock)
     if start:
         host.start()
     try:
