@@ -24,6 +24,9 @@ KEY = "the key"
 UNREACHABLE = "http://127.0.0.1:1/"
 
 
+ASKED_TO_WAIT, MAY_ANSWER, ANSWERED = threading.Event(), threading.Event(), threading.Event()
+
+
 class Vendor(BaseHTTPRequestHandler):
     """Answers with a tone, or with the status that the text names."""
 
@@ -32,6 +35,10 @@ class Vendor(BaseHTTPRequestHandler):
         status = 200 if self.headers["Authorization"] == f"Bearer {KEY}" else 401
         if status == 200 and asked["text"].startswith("answer "):
             status = int(asked["text"].split()[1])
+        if asked["text"] == "wait":
+            ASKED_TO_WAIT.set()
+            if not MAY_ANSWER.wait(10):
+                ANSWERED.set()
         tone = 8000 * np.sin(np.arange(len(asked["text"]) * 1440) / 20)
         body = tone.astype("<i2").tobytes() if status == 200 else b""
         if asked["text"] == "half a sample":
@@ -113,6 +120,24 @@ def test_each_failure_of_the_service_is_told_for_what_it_is(
     assert isinstance(events[0], ChunkFailed)
     assert (events[0].kind, events[0].retryable) == (kind, retryable)
     assert isinstance(events[1], Take)
+
+
+async def test_a_cancel_ends_the_call_while_the_service_still_works(example: Any, vendor: str) -> None:
+    backend = example.CloudBackend(example.Settings(KEY, vendor), BackendContext(Path()))
+    waiting = Chunk(0, "wait", backend.voices()[0], "en-US", 0, example.NoOptions())
+    feed = WaitingKitFeed(KitFeed([waiting], set()))
+
+    async def gather() -> list[Event]:
+        return [event async for event in backend.synthesize(feed)]
+
+    speaking = asyncio.create_task(gather())
+    try:
+        assert await asyncio.to_thread(ASKED_TO_WAIT.wait, 30)
+        feed.cancel(0)
+        assert await speaking == []
+        assert not ANSWERED.is_set()
+    finally:
+        MAY_ANSWER.set()
 
 
 def test_a_service_that_asks_for_patience_is_quoted(example: Any, vendor: str) -> None:
