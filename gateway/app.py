@@ -62,6 +62,7 @@ from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.retries import Retries
 from gateway.speech.speak.speaker import Speaker
 from gateway.speech.speak.take_store import StoredTakes
+from gateway.speech.speak.takes import Takes
 from gateway.web import pages
 from storage.cache_entries import CacheStore
 from storage.db.clock_file import ClockFile
@@ -183,14 +184,13 @@ class Gateway:
             kept=lambda job_id: signals.notify(take_signal(job_id)),
         )
         routes = Routes(endpoints=self.endpoints, assigner=assigner, reload=self._reload)
-        stored_takes = StoredTakes(stores.takes, audio)
-        speaker = Speaker(
-            stored_takes=stored_takes,
+        server_takes = Takes(
+            stored=StoredTakes(stores.takes, audio),
             fresh=FreshTakes(lambda key: signals.notify(fresh_signal(key))),
             dsp=self.engines.dsp,
-            metrics=metrics,
-            window=settings.jobs.chunk_window,
-            retries=Retries(clock, settings.jobs.take_retries),
+        )
+        speaker = Speaker(
+            server_takes, metrics, window=settings.jobs.chunk_window, retries=Retries(clock, settings.jobs.take_retries)
         )
         endings = Endings(server=server, stores=stores, endpoints=self.endpoints, answers=answers, notices=notices)
         runner = Runner(
@@ -248,8 +248,7 @@ class Gateway:
         followers = Followers(
             stores=stores,
             routes=routes,
-            stored_takes=stored_takes,
-            speaker=speaker,
+            takes=server_takes,
             signals=signals,
             settle=self._write_behind.settle,
         )

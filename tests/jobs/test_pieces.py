@@ -12,7 +12,8 @@ from support.after import sound_of, spoken
 from support.running import Caller, pcm_of, running
 
 from gateway.speech.sound.finish import Finish
-from gateway.speech.speak.speaker import Samples, Speaker
+from gateway.speech.sound.take import Pcm16
+from gateway.speech.speak.takes import Takes
 
 FORMATS = ("mp3", "wav", "flac")
 ROUNDS = 200
@@ -98,16 +99,16 @@ async def test_a_text_that_comes_while_its_chunks_are_being_spoken_for_another_f
 async def test_pieces_that_were_spoken_before_their_server_stopped_are_not_spoken_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finished, reached = Speaker.finished, asyncio.Event()
+    finished, reached = Takes.finished, asyncio.Event()
 
-    async def hanging(self: Speaker, flac: bytes, finish: Finish) -> Samples:
+    async def hanging(self: Takes, flac: bytes, finish: Finish) -> Pcm16:
         reached.set()  # all pieces are spoken and joined
         await asyncio.sleep(60)
         return await finished(self, flac, finish)
 
     text = long_text(2)
     with monkeypatch.context() as patched:
-        patched.setattr(Speaker, "finished", hanging)
+        patched.setattr(Takes, "finished", hanging)
         async with running(tmp_path, backends=scripted(tmp_path), shutdown_grace_s=0.0) as caller:
             job_id = await caller.run(text, format="wav", options=too_long(text))
             await asyncio.wait_for(reached.wait(), 30)

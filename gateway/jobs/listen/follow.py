@@ -18,8 +18,7 @@ from gateway.speech.encode.render import ChunkTime
 from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.reader import ChunkAudio, Reader
 from gateway.speech.speak.recut import recut
-from gateway.speech.speak.speaker import Speaker
-from gateway.speech.speak.take_store import StoredTakes
+from gateway.speech.speak.takes import Takes
 from storage.errors import translated
 from storage.records import JobRecord, JobState
 
@@ -137,8 +136,7 @@ class Followers:
         self,
         stores: Stores,
         routes: Routes,
-        stored_takes: StoredTakes,
-        speaker: Speaker,
+        takes: Takes,
         signals: Signals,
         settle: Callable[[str], Awaitable[None]],
     ) -> None:
@@ -146,8 +144,7 @@ class Followers:
         self.audio = stores.audio
         self._endpoints = routes.endpoints
         self._assigner = routes.assigner
-        self._stored_takes = stored_takes
-        self._speaker = speaker
+        self._takes = takes
         self.signals = signals
         self._settle = settle
 
@@ -172,10 +169,9 @@ class Followers:
             planned.plan,
             planned.script,
             request.speed,
-            self._stored_takes,
-            self._speaker.finished,
-            job.id if own_takes(request) else None,
-            self._speaker.fresh if fresh else None,
+            self._takes,
+            spoken_by=job.id if own_takes(request) else None,
+            fresh=fresh,
         )
 
     async def _arm(self, job: JobRecord, request: SpeechRequest) -> Assignment | None:

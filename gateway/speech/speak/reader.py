@@ -6,15 +6,12 @@ sample.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 import msgspec
 import numpy as np
 
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.take import Pcm16
-from gateway.speech.speak.fresh_takes import FreshTakes
-from gateway.speech.speak.take_store import StoredTakes
+from gateway.speech.speak.takes import Takes
 from gateway.speech.text.plan import Mark, Pause, Plan, Speak
 from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
@@ -43,9 +40,8 @@ class Reader:
     """Reads one utterance from its beginning.
 
     Args:
-        finished: decodes and finishes the FLAC of a stored take.
-        fresh: takes that are not stored yet and are read, too; None reads stored takes only.
         spoken_by: only takes of this job are read (see `Utterance.own_takes`); None: of any job.
+        fresh: takes that are not stored yet are read, too.
     """
 
     def __init__(
@@ -53,19 +49,18 @@ class Reader:
         plan: Plan,
         script: tuple[PlannedChunk, ...],
         speed: float,
-        stored_takes: StoredTakes,
-        finished: Callable[[bytes, Finish], Awaitable[Pcm16]],
+        takes: Takes,
+        *,
         spoken_by: str | None = None,
-        fresh: FreshTakes | None = None,
+        fresh: bool = False,
     ) -> None:
         self._script = script
         self._pauses = _pauses(plan)
         self._speed = speed
         self._shown = [speak.shown for speak in plan.speaks]
-        self._stored_takes = stored_takes
-        self._finished = finished
+        self._takes = takes
         self._spoken_by = spoken_by
-        self._fresh = fresh
+        self._fresh = fresh and spoken_by is None
         self._next = 0
         self._samples = 0
         self._known: dict[str, TakeRecord] = {}
@@ -95,22 +90,22 @@ class Reader:
         if self.done:
             return None
         chunk = self._script[self._next]
-        fresh = self._fresh.get(chunk.key) if self._fresh is not None and self._spoken_by is None else None
+        fresh = self._takes.fresh.get(chunk.key) if self._fresh else None
         if fresh is not None:
             take, finish = fresh
             if finish.speed == self._speed and take.pcm:
                 return self._part(chunk, np.frombuffer(take.pcm, "<i2"), take.rate)
-            return self._part(chunk, await self._finished(take.file, Finish(speed=self._speed)), take.rate)
+            return self._part(chunk, await self._takes.finished(take.file, Finish(speed=self._speed)), take.rate)
         return await self._from_store(chunk)
 
     async def _from_store(self, chunk: PlannedChunk) -> ChunkAudio | None:
         take = self._known.pop(chunk.key, None) or await self._find(chunk)
         if take is None:
             return None
-        flac = await self._stored_takes.read(take)
+        flac = await self._takes.stored.read(take)
         if flac is None:
             return None
-        return self._part(chunk, await self._finished(flac, Finish(speed=self._speed)), take.sample_rate)
+        return self._part(chunk, await self._takes.finished(flac, Finish(speed=self._speed)), take.sample_rate)
 
     def _part(self, chunk: PlannedChunk, speech: Pcm16, rate: int) -> ChunkAudio:
         silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
@@ -125,7 +120,7 @@ class Reader:
 
     async def _find(self, chunk: PlannedChunk) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
-        found = await self._stored_takes.find(keys)
+        found = await self._takes.stored.find(keys)
         self._known = {key: take for key, take in found.items() if self._spoken_by in (None, take.job_id)}
         return self._known.get(chunk.key)
 

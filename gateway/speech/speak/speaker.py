@@ -1,70 +1,29 @@
-"""Speaks an utterance, from its plan to the finished file: finds stored takes, has the others spoken, joins them.
-
-At most `window` chunks of an utterance are between a backend and the file at any time, so a text of a megabyte needs
-no more memory than a page. Takes are stored as they are spoken, in any order; the file is written in the order of the
-text. A further attempt of a job finds the stored takes and speaks only the missing ones.
-"""
+"""Speaks utterances, from their plan to the finished file."""
 
 from __future__ import annotations
 
-import asyncio
-import re
-import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
-import numpy as np
-import numpy.typing as npt
-
 from gateway.cache.flights import Flights
-from gateway.engines.dsp import Dsp
-from gateway.errors import InvalidInput, SynthesisFailed
 from gateway.metrics import Metrics
-from gateway.speech.encode.render import Rendered, Renderer
-from gateway.speech.sound.finish import Finish, finish_file
-from gateway.speech.sound.loudness import LevelMeter, gain_for
-from gateway.speech.speak.fresh_takes import FreshTakes
-from gateway.speech.speak.progress import ChunkProgress
-from gateway.speech.speak.retakes import FLAW_WARNING
+from gateway.speech.speak.means import SpeakingMeans
 from gateway.speech.speak.retries import Retries
-from gateway.speech.speak.take_maker import ChunkTake, TakeMaker
-from gateway.speech.speak.take_store import StoredTakes
-from gateway.speech.speak.take_writer import TakeWriter
+from gateway.speech.speak.synthesis import Synthesis
+from gateway.speech.speak.takes import Takes
 from gateway.speech.speak.timing import Timing
 from gateway.speech.speak.utterance import SpeakingHost, SpokenUtterance, Utterance, UtteranceListener
-from gateway.speech.text.script import PlannedChunk
-from storage.records import TakeRecord
-
-IN_THREAD_S = 0.5
-"""Finished takes of at least this many seconds are encoded in a thread, so that the event loop is not blocked."""
-
-_CODE = re.compile(r"[a-z][a-z0-9_]*")
-"""Pattern of a warning's code; a backend's warning has one if it begins with it and `: `."""
-
-Samples = npt.NDArray[np.int16]
-
-
-class _FinishedChunk(msgspec.Struct, frozen=True):
-    """The finished samples of a chunk and their rate in Hz."""
-
-    pcm: Samples
-    rate: int
 
 
 class Speaker:
-    """Speaks utterances. There is one per process, so that equal chunks in flight are spoken once."""
+    """Speaks utterances. There is one per process, so that equal chunks in flight are spoken once.
 
-    def __init__(
-        self, stored_takes: StoredTakes, fresh: FreshTakes, dsp: Dsp, metrics: Metrics, window: int, retries: Retries
-    ) -> None:
-        self._stored_takes = stored_takes
-        self._fresh = fresh
-        self._dsp = dsp
-        self._metrics = metrics
-        self._window = window
-        self._retries = retries
-        self._flights: Flights[ChunkTake] = Flights()
+    Args:
+        window: the most chunks of one utterance between a backend and the file.
+        retries: the budget of retries of a chunk.
+    """
+
+    def __init__(self, takes: Takes, metrics: Metrics, *, window: int, retries: Retries) -> None:
+        self._means = SpeakingMeans(takes, metrics, Flights(), window, retries)
 
     async def speak(
         self,
@@ -84,231 +43,9 @@ class Speaker:
             SynthesisFailed: the engine failed.
             BackendUnavailable: the backend cannot be loaded.
         """
-        synthesis = _Synthesis(self, utterance, host, timing, listener)
+        synthesis = Synthesis(self._means, utterance, host, timing, listener)
         try:
             return await synthesis.run(spool)
         except BaseException:
             await synthesis.close()
             raise
-
-    # Used by `_Synthesis` and its `TakeMaker`.
-
-    @property
-    def flights(self) -> Flights[ChunkTake]:
-        """Return the flights: the takes that are being made."""
-        return self._flights
-
-    @property
-    def retries(self) -> Retries:
-        """Return the budget of retries of a chunk."""
-        return self._retries
-
-    @property
-    def stored_takes(self) -> StoredTakes:
-        """Return the store of takes."""
-        return self._stored_takes
-
-    @property
-    def fresh(self) -> FreshTakes:
-        """Return the takes that are not stored yet."""
-        return self._fresh
-
-    @property
-    def window(self) -> int:
-        """Return the most chunks of one utterance between backend and file."""
-        return self._window
-
-    @property
-    def metrics(self) -> Metrics:
-        """Return the server's metrics."""
-        return self._metrics
-
-    async def finished(self, flac: bytes, finish: Finish) -> Samples:
-        """Decode and finish a stored take, outside the event loop."""
-        if finish.speed == 1.0:
-            pcm, _ = await asyncio.to_thread(finish_file, flac, finish)
-        else:
-            pcm, _ = await self._dsp.run(finish_file, flac, finish)
-        return pcm
-
-
-class _Synthesis:
-    """The work on one utterance."""
-
-    def __init__(
-        self,
-        speaker: Speaker,
-        utterance: Utterance,
-        host: SpeakingHost,
-        timing: Timing,
-        listener: UtteranceListener,
-    ) -> None:
-        self.speaker = speaker
-        self.utterance = utterance
-        self.timing = timing
-        own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
-        self._script = utterance.script
-        at_once = len(self._script) > 1 or not utterance.waited_for
-        self._progress = ChunkProgress((each.key for each in self._script), listener.counted)
-        self.take_writer = TakeWriter(
-            speaker.stored_takes, speaker.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
-        )
-        self._maker = TakeMaker(speaker, utterance, host, self.take_writer, timing, listener.took)
-        self._stored: dict[str, TakeRecord] = {}
-        self._tasks: dict[int, asyncio.Task[_FinishedChunk]] = {}
-        self._task_ended = asyncio.Event()
-        self._begun: set[int] = set()
-        self._spoken = 0
-        self._warnings: dict[tuple[str, str], None] = {}
-
-    async def run(self, spool: Path) -> SpokenUtterance:
-        request = self.utterance.request
-        left = len(self._script)
-        if not left:
-            raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
-        self._stored = await self._maker.find_stored(self._script)
-        gain = 1.0
-        if request.loudness is not None:
-            gain = await self._measure(request.loudness)
-        rendered: Rendered | None = None
-        opening = asyncio.create_task(self._open_renderer(spool, gain))
-        try:
-            async for part in self._in_order():
-                renderer = await asyncio.shield(opening)
-                if part.rate != renderer.rate:
-                    raise SynthesisFailed(
-                        f"the backend declared a sample rate of {renderer.rate} Hz and spoke at {part.rate} Hz"
-                    )
-                left -= 1
-                rendered = await _rendered(renderer, part, last=not left)
-        except BaseException:
-            await asyncio.wait((opening,))
-            if opening.exception() is None:
-                opening.result().abandon()
-            raise
-        assert rendered is not None  # the last part completes it
-        self.take_writer.check()
-        if not self.utterance.waited_for:
-            self.take_writer.flush()
-        tally = self._maker.tally
-        return SpokenUtterance(
-            rendered=rendered,
-            chunks=len(self._script),
-            chunks_spoken=self._spoken,
-            billed=tally.billed,
-            engine_s=tally.engine_s,
-            warnings=tuple(self._warnings),
-            takes_retried=tally.retried,
-            kept=self.take_writer.wait_stored,
-        )
-
-    async def _open_renderer(self, spool: Path, gain: float) -> Renderer:
-        """Open the output file, while the engine speaks."""
-        utterance, request = self.utterance, self.utterance.request
-        return await asyncio.to_thread(
-            Renderer,
-            utterance.plan,
-            speed=request.speed,
-            format=request.format,
-            path=spool,
-            rate=utterance.rate,
-            bitrate=request.bitrate,
-            gain=gain,
-        )
-
-    async def close(self) -> None:
-        """Cancel the chunks that the host still has; takes that were spoken are stored."""
-        self.take_writer.flush()  # first, since this may be cancelled while it waits below
-        for task in self._tasks.values():
-            task.cancel()
-        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
-        await self.take_writer.wait_ended()
-
-    async def _measure(self, loudness: float) -> float:
-        """Speak every chunk into the store and return the gain that brings their level to `loudness`."""
-        meter: LevelMeter | None = None
-        async for part in self._in_order():
-            if meter is None:
-                meter = LevelMeter(part.rate)
-            meter.add(part.pcm)
-        await self.take_writer.wait_stored()
-        self._stored = await self._maker.find_stored(self._script)
-        return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
-
-    async def _in_order(self) -> AsyncIterator[_FinishedChunk]:
-        """Yield the finished chunks in the order of the text; up to `window` of them are made at a time."""
-        self._tasks.clear()
-        ahead = 0
-        for index in range(len(self._script)):
-            while ahead < len(self._script) and ahead < index + self.speaker.window:
-                task = self._tasks[ahead] = asyncio.create_task(self._chunk(ahead))
-                task.add_done_callback(self._on_task_done)
-                ahead += 1
-            part = await self._next_chunk(index)
-            del self._tasks[index]
-            yield part
-
-    def _on_task_done(self, _task: asyncio.Task[_FinishedChunk]) -> None:
-        self._task_ended.set()
-
-    async def _next_chunk(self, index: int) -> _FinishedChunk:
-        """Wait for chunk `index`; raise at once if a later chunk fails."""
-        due = self._tasks[index]
-        while not due.done():
-            self._task_ended.clear()
-            await self._task_ended.wait()
-            for task in self._tasks.values():
-                if task.done():
-                    task.result()
-            self.take_writer.check()
-        return due.result()
-
-    async def _chunk(self, index: int) -> _FinishedChunk:
-        due = self._script[index]
-        first = index not in self._begun  # there is a second pass after the level was measured
-        self._begun.add(index)
-        stored = self._stored.get(due.key)
-        flac = None if stored is None else await self.speaker.stored_takes.read(stored)
-        if stored is not None and flac is not None:
-            self.timing.begin(time.monotonic())
-            if first:
-                self._maker.count("stored")
-                self._progress.add((due.key,))
-            self._note(stored.warnings, index)
-            return _FinishedChunk(await self.speaker.finished(flac, self._maker.finish), stored.sample_rate)
-        return await self._finished_chunk(due, await self._maker.make(due))
-
-    async def _finished_chunk(self, chunk: PlannedChunk, made: ChunkTake) -> _FinishedChunk:
-        """Finish a take as this utterance needs it, and count it."""
-        take = made.take
-        self._note(take.warnings, chunk.index)
-        if take.gain_db and made.origin != "stored":
-            gain = f"take_gain: a take peaked above full scale and was lowered by {-take.gain_db:.1f} dB"
-            self._note((gain,), chunk.index)
-        if made.origin in ("spoken", "pieces"):
-            self._spoken += 1  # counted as done when its take is stored
-        else:
-            self._progress.add((chunk.key,))
-        if made.finish == self._maker.finish:
-            return _FinishedChunk(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
-        # The take was finished for another speed.
-        return _FinishedChunk(await self.speaker.finished(take.file, self._maker.finish), take.rate)
-
-    def _note(self, warnings: tuple[str, ...], index: int) -> None:
-        for warning in warnings:
-            code, _, message = warning.partition(": ")
-            if code == FLAW_WARNING:  # takes are shared between jobs, so the chunk's index is known only here
-                message = f"chunk {index}: {message}"
-            self._warnings[(code, message) if message and _CODE.fullmatch(code) else ("backend", warning)] = None
-
-
-async def _rendered(renderer: Renderer, part: _FinishedChunk, *, last: bool) -> Rendered | None:
-    """Append a chunk; after the last one, complete the file in the same call of the thread."""
-
-    def render() -> Rendered | None:
-        renderer.add(part.pcm)
-        return renderer.finish() if last else None
-
-    if last or len(part.pcm) >= IN_THREAD_S * part.rate:
-        return await asyncio.to_thread(render)
-    return render()

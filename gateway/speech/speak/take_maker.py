@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 import numpy as np
@@ -17,6 +16,8 @@ from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.speech.sound.checks import Check, Flaw
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.take import read_take, to_flac
+from gateway.speech.speak.chunk_take import ChunkTake, TakeOrigin
+from gateway.speech.speak.means import SpeakingMeans
 from gateway.speech.speak.retakes import best_take
 from gateway.speech.speak.retries import with_retries
 from gateway.speech.speak.take_writer import TakeWriter
@@ -28,24 +29,6 @@ from gateway.speech.text.plan import split_again
 from gateway.speech.text.script import PlannedChunk, planned_chunk
 from gateway.speech.text.seeds import chunk_seed, occurrences
 from storage.records import TakeRecord
-
-if TYPE_CHECKING:
-    from gateway.speech.speak.speaker import Speaker
-
-TakeOrigin: TypeAlias = Literal["spoken", "pieces", "stored", "shared"]
-
-
-class ChunkTake(msgspec.Struct, frozen=True):
-    """The take of a chunk, and where it comes from.
-
-    Args:
-        finish: the settings with which its samples (`take.pcm`) were finished; None if it has only its file.
-        origin: `spoken` for this job, joined from `pieces`, `stored` before, or `shared` with another job.
-    """
-
-    take: TakeResult
-    finish: Finish | None
-    origin: TakeOrigin
 
 
 class TakeMaker:
@@ -59,14 +42,15 @@ class TakeMaker:
 
     def __init__(
         self,
-        speaker: Speaker,
+        means: SpeakingMeans,
         utterance: Utterance,
         host: SpeakingHost,
         take_writer: TakeWriter,
         timing: Timing,
         took: Callable[[], None],
     ) -> None:
-        self._speaker = speaker
+        self._means = means
+        self._takes = means.takes
         self._take_writer = take_writer
         self._utterance = utterance
         self._host = host
@@ -89,12 +73,12 @@ class TakeMaker:
     @property
     def _others_changes(self) -> int:
         """Return a count that grows when another utterance of this server makes or stores a take."""
-        return self._speaker.fresh.changes - self._take_writer.changes
+        return self._takes.fresh.changes - self._take_writer.changes
 
     async def _stored(self, wanted: Sequence[PlannedChunk]) -> dict[str, TakeRecord]:
         """Return the stored takes of these chunks that the utterance may use, by key."""
         job_id = self._utterance.ref.job_id
-        found = await self._speaker.stored_takes.find([each.key for each in wanted], job_id)
+        found = await self._takes.stored.find([each.key for each in wanted], job_id)
         if self._utterance.own_takes:
             found = {key: take for key, take in found.items() if take.job_id == job_id}
         for each in wanted:
@@ -118,7 +102,7 @@ class TakeMaker:
         async def make_take(flight: Rank) -> ChunkTake:
             return await self._found(chunk) or await self._synthesize(chunk, flight)
 
-        made, led = await self._speaker.flights.join(chunk.key, make_take, rank or self._utterance.rank)
+        made, led = await self._means.flights.join(chunk.key, make_take, rank or self._utterance.rank)
         if not led:
             made = msgspec.structs.replace(made, origin="shared")
         if made.origin == "shared":
@@ -129,12 +113,12 @@ class TakeMaker:
     def count(self, origin: TakeOrigin) -> None:
         """Count a take in the metrics and report it to the listener."""
         if origin != "pieces":  # each piece was counted
-            self._speaker.metrics.takes.labels(self._utterance.source.backend, origin).inc()
+            self._means.metrics.takes.labels(self._utterance.source.backend, origin).inc()
         self._took()
 
     async def _found(self, chunk: PlannedChunk) -> ChunkTake | None:
         """Return a take that another utterance has made since `find_stored`. Called as the leader of the flight."""
-        fresh = self._speaker.fresh
+        fresh = self._takes.fresh
         known = None if self._utterance.own_takes else fresh.get(chunk.key)
         if known is not None:
             self._timing.begin(time.monotonic())
@@ -142,7 +126,7 @@ class TakeMaker:
         if chunk.key in self._searched and self._others_changes == self._seen_changes:
             return None
         stored = (await self._stored((chunk,))).get(chunk.key)
-        file = None if stored is None else await self._speaker.stored_takes.read(stored)
+        file = None if stored is None else await self._takes.stored.read(stored)
         if stored is None or file is None:
             return None
         self._timing.begin(time.monotonic())
@@ -167,7 +151,7 @@ class TakeMaker:
         return ChunkTake(take, self.finish, origin)
 
     async def _spoken(self, chunk: PlannedChunk, rank: Rank) -> TakeResult:
-        retries = self._speaker.retries
+        retries = self._means.retries
 
         async def speak(flawed: int) -> TakeResult:
             async def once(failed: int) -> TakeResult:
@@ -182,7 +166,7 @@ class TakeMaker:
             return await speak(0)
         take, retried = await best_take(speak, retries.flawed, self._note_flaws)
         self.tally.retried += retried
-        self._speaker.metrics.take_retries.labels(self._utterance.source.backend).inc(retried)
+        self._means.metrics.take_retries.labels(self._utterance.source.backend).inc(retried)
         return take
 
     async def _ask(self, chunk: PlannedChunk, order: ChunkOrder, rank: Rank) -> TakeResult:
@@ -209,7 +193,7 @@ class TakeMaker:
         takes = [(await self.make(piece, rank)).take for piece in pieces]
         joined = await asyncio.to_thread(_join, takes)
         self.tally.joined(whole.key)
-        finished = await self._speaker.finished(joined.file, self.finish)
+        finished = await self._takes.finished(joined.file, self.finish)
         return msgspec.structs.replace(joined, pcm=finished.astype("<i2", copy=False).tobytes())
 
     def _order(self, chunk: PlannedChunk, seed: int) -> ChunkOrder:
@@ -237,7 +221,7 @@ class TakeMaker:
 
     def _note_flaws(self, flaws: tuple[Flaw, ...]) -> None:
         for flaw in flaws:
-            self._speaker.metrics.take_flaws.labels(self._utterance.source.backend, flaw.name).inc()
+            self._means.metrics.take_flaws.labels(self._utterance.source.backend, flaw.name).inc()
 
 
 def _join(takes: list[TakeResult]) -> TakeResult:
