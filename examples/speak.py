@@ -1,7 +1,7 @@
 """Speak a text through the job API with Python's standard library only; handles every end that a job can have.
 
-    VOXGATE_API_KEY=... python examples/speak.py "Hello from an app." hello.mp3
-    VOXGATE_API_KEY=... python examples/speak.py --job ID hello.mp3      # wait for a job that was submitted before
+VOXGATE_API_KEY=... python examples/speak.py "Hello from an app." hello.mp3
+VOXGATE_API_KEY=... python examples/speak.py --job ID hello.mp3      # wait for a job that was submitted before
 """
 
 from __future__ import annotations

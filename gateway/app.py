@@ -102,8 +102,19 @@ class Gateway:
     jobs: Jobs
     health: HealthReport
 
-    def __init__(self, settings: Settings, clock: Clock | None = None, address: str | None = None) -> None:
-        """Make a server; `address` is where it listens, if that differs from the settings."""
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock | None = None,
+        address: str | None = None,
+        planner: Planner | None = None,
+    ) -> None:
+        """Make a server.
+
+        Args:
+            address: where it listens, if that differs from the settings.
+            planner: reads and plans texts; None makes the usual one.
+        """
         self.settings = settings
         self._address = address or address_of(settings.host, settings.port)
         self.clock = clock or SystemClock()
@@ -113,7 +124,7 @@ class Gateway:
         for hosted in self.engines:
             hosted.host.on_outcome.subscribe(count_failures(self.metrics))
             hosted.host.on_voices.append(lambda: self._voices_changed(gone=True))
-        self.planner = Planner(clock=self.clock)
+        self.planner = planner or Planner(clock=self.clock)
         self.signer = Signer(signing_key(settings), self.clock)
         self._database: Database | None = None
         self._refresh: asyncio.Task[None] | None = None

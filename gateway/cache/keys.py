@@ -53,9 +53,14 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
     spoken: str | None = None
 
 
-def cache_key(source: Source, recipe: Recipe) -> str:
-    """Return the key of finished audio: 64 hex digits."""
-    return hashlib.sha256(_encode(("audio", KEY_SCHEMA, source, recipe))).hexdigest()
+def cache_key(source: Source, recipe: Recipe, segments: bytes = b"") -> str:
+    """Return the key of finished audio: 64 hex digits.
+
+    Args:
+        segments: the segments of the text and the sources of all voices they name; empty for plain text.
+    """
+    parts = ("audio", KEY_SCHEMA, source, recipe, *((segments,) if segments else ()))
+    return hashlib.sha256(_encode(parts)).hexdigest()
 
 
 def take_key(source: Source, text: str, ssml: str | None, seed: int) -> str:

@@ -16,6 +16,7 @@ from gateway.routing.speakers import Speakers
 from gateway.settings.words import explain, meant
 from gateway.speech.decode import language_matches
 from gateway.speech.request import SpeechRequest
+from gateway.speech.text.plan import Speak
 
 
 class ArmBackend(Protocol):
@@ -42,6 +43,14 @@ class ArmBackend(Protocol):
         """The type of `input.options`."""
 
 
+class ArmVoice(msgspec.Struct, frozen=True):
+    """A voice of a backend and the language it speaks in, as a segment names them; fields as in `Arm`."""
+
+    voice: Voice
+    language: str
+    uploaded: bool = False
+
+
 class Arm(msgspec.Struct, frozen=True):
     """One backend that may speak a request, resolved against it.
 
@@ -51,6 +60,7 @@ class Arm(msgspec.Struct, frozen=True):
         uploaded: the voice is a tenant's own, so its audio is never shared with other tenants.
         language: the tag of the backend that matches the requested language.
         warnings: about features this arm cannot honour, as (code, message).
+        named: the voices that the request's segments name, by voice and language as they name them.
     """
 
     backend: str
@@ -62,6 +72,7 @@ class Arm(msgspec.Struct, frozen=True):
     options_key: bytes
     uploaded: bool = False
     warnings: tuple[tuple[str, str], ...] = ()
+    named: dict[tuple[str | None, str | None], ArmVoice] = {}
 
 
 _canonical = msgspec.json.Encoder(order="deterministic")
@@ -105,6 +116,38 @@ def resolve(
         uploaded=voice is uploaded,
         warnings=tuple(warnings),
     )
+
+
+def with_named_voices(
+    arm: Arm,
+    candidate: ArmBackend,
+    request: SpeechRequest,
+    find: Callable[[str], Voice | None],
+    own: Callable[[], list[str]],
+) -> Arm:
+    """Resolve the voices and languages that the request's segments name, too.
+
+    Args:
+        find: returns the tenant's own voice of a name, if there is one.
+        own: see `resolve`.
+
+    Raises:
+        InvalidInput: the backend does not have one of these voices or languages.
+    """
+    named: dict[tuple[str | None, str | None], ArmVoice] = {}
+    for segment in request.segments:
+        if not isinstance(segment, Speak):
+            continue
+        name = (segment.voice, segment.language)
+        if name == (None, None) or name in named:
+            continue
+        asked = msgspec.structs.replace(
+            request, voice=segment.voice or request.voice, language=segment.language or request.language
+        )
+        uploaded = find(asked.voice)
+        voice = _voice(candidate, asked, uploaded, own)
+        named[name] = ArmVoice(voice, _language(candidate, asked, None), uploaded=voice is uploaded)
+    return msgspec.structs.replace(arm, named=named)
 
 
 def _language(candidate: ArmBackend, request: SpeechRequest, speakers: Speakers | None) -> str:

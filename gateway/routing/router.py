@@ -9,12 +9,13 @@ is worse than an error. Backends that cannot speak the request are left out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 
 from backends.interface import BackendUnavailable, Voice
 from gateway.engines.discovery import BackendInfo
 from gateway.errors import InvalidInput, ModelNotInitialized
 from gateway.routing.absent import absence, no_backend_reason
-from gateway.routing.arms import Arm, ArmBackend, resolve
+from gateway.routing.arms import Arm, ArmBackend, resolve, with_named_voices
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.speakers import Speakers
 from gateway.settings.words import meant
@@ -98,6 +99,10 @@ class Router:
             speakers = None if refusals else self.speakers  # only the first refusal lists other backends
             try:
                 arm = resolve(candidate, request, speakers, uploaded, lambda: self._own_names(tenant))
+                if request.segments:
+                    arm = with_named_voices(
+                        arm, candidate, request, partial(self._uploaded, tenant), lambda: self._own_names(tenant)
+                    )
             except InvalidInput as error:
                 # Its traceback refers to this frame and this frame to the list; without the cycle the request is freed.
                 refusals.append(error.with_traceback(None))

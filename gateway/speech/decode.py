@@ -13,10 +13,10 @@ from gateway.errors import InvalidInput
 from gateway.settings.nearest import nearest
 from gateway.speech.encode import BITRATES, missing
 from gateway.speech.parts import MAX_VALUE_BYTES, Parts
-from gateway.speech.request import AudioDelivery, AudioFormat, CacheUse, Normalize, SpeechRequest
-from gateway.speech.sound.stretch import FASTEST, SLOWEST
+from gateway.speech.request import AudioDelivery, AudioFormat, CacheUse, Normalize, SpeechInput, SpeechRequest
 from gateway.speech.text.cleaning import clean, has_speech
 from gateway.speech.text.language import language_matches, normalize_language
+from gateway.speech.text.plan import FASTEST, SLOWEST
 
 __all__ = ["decode_request", "language_matches", "normalize_language"]
 
@@ -25,8 +25,7 @@ _LOUDNESS_DBFS = (-40.0, -10.0)
 _LONGEST_NAME = 200
 _DEEPEST = 32
 _MOST_DIGITS = 400
-_KNOWN = SpeechRequest.__struct_fields__
-_PARTS = Parts((*_KNOWN, "input"), "text")
+_PARTS = Parts((*SpeechInput.__struct_fields__, "input"), "text")
 
 
 def decode_request(raw: bytes | msgspec.Raw, defaults: Mapping[str, Any] | None = None) -> SpeechRequest:
@@ -237,9 +236,9 @@ def _check_bitrate(fields: dict[str, Any], asked: bool) -> None:
 
 
 def _unknown(key: str) -> str:
-    meant = nearest(key, _KNOWN)
+    meant = nearest(key, SpeechInput.__struct_fields__)
     hint = f": did you mean {meant!r}?" if meant else "."
-    return f"unknown input {_clipped(repr(key))}{hint} Known: {', '.join(_KNOWN)}"
+    return f"unknown input {_clipped(repr(key))}{hint} Known: {', '.join(SpeechInput.__struct_fields__)}"
 
 
 def _shown(value: Any) -> str:

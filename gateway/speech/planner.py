@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import msgspec
 
@@ -25,10 +26,13 @@ from gateway.speech.request import SpeechRequest
 from gateway.speech.text.length import most_samples
 from gateway.speech.text.lexicon import Lexicon
 from gateway.speech.text.plan import Plan, Segment, Speak, make_plan
-from gateway.speech.text.script import PlannedChunk, planned_chunks
+from gateway.speech.text.script import PlannedChunk, PlanVoices, planned_chunks, speed_of
+from gateway.speech.text.segments import plan_segments
 from gateway.speech.text.written import as_written
 
 T = TypeVar("T")
+
+Decoder: TypeAlias = Callable[[bytes | msgspec.Raw, Mapping[str, Any] | None], SpeechRequest]
 
 LONG_BYTES = 200_000
 """Longer inputs are decoded and cleaned in a process: this takes up to 35 ns per byte and holds the lock."""
@@ -51,7 +55,8 @@ class PlanOrder(msgspec.Struct, frozen=True):
     Args:
         language: BCP 47, of the arm.
         lexicon: the dictionary that respells the text; None if it changes nothing.
-        source: backend, voice and options, as take keys have them.
+        voices: the request's voice, and those that its segments name.
+        segments: see `SpeechRequest.segments`.
         seed: of the request.
         rate: of the finished audio, in Hz.
     """
@@ -61,10 +66,11 @@ class PlanOrder(msgspec.Struct, frozen=True):
     rule: ChunkRule
     spelled_out: bool
     lexicon: Lexicon | None
-    source: Source
+    voices: PlanVoices
     seed: int | None
     speed: float
     rate: int
+    segments: tuple[Segment, ...] = ()
 
     @property
     def long(self) -> bool:
@@ -82,15 +88,31 @@ class Planned(msgspec.Struct, frozen=True):
 
 
 class Planner:
-    """Reads and plans texts; long ones in worker processes, so that they do not block the event loop."""
+    """Reads and plans texts; long ones in worker processes, so that they do not block the event loop.
 
-    def __init__(self, limits: PoolLimits | None = None, clock: Clock | None = None) -> None:
+
+    Args:
+        decoder: decodes the JSON of `input`; a function of a module, so that processes can call it.
+    """
+
+    def __init__(
+        self, limits: PoolLimits | None = None, clock: Clock | None = None, decoder: Decoder = decode_request
+    ) -> None:
         limits = limits or PoolLimits(default_processes(), call_timeout_s=_CALL_S, keep=1)
+        self._decoder = decoder
         self._pool = ProcessPool(__name__, limits, clock)
 
     async def stop(self) -> None:
         """End the processes."""
         await self._pool.stop()
+
+    def decode_here(self, raw: bytes | msgspec.Raw, defaults: Mapping[str, Any] | None) -> SpeechRequest:
+        """Decode an input in this process; see `decode_request`.
+
+        Raises:
+            InvalidInput: the input is wrong; says what is wrong and what is allowed.
+        """
+        return self._decoder(raw, defaults)
 
     async def decode(self, raw: bytes, defaults: Mapping[str, Any] | None, tenant: str) -> SpeechRequest:
         """Decode an input above LONG_BYTES; see `decode_request`.
@@ -99,16 +121,18 @@ class Planner:
             InvalidInput: the input is wrong; says what is wrong and what is allowed.
             ReadingFailed: the process that read it died.
         """
-        return await self._run(tenant, decode_request, raw, None if defaults is None else dict(defaults))
+        return await self._run(tenant, self._decoder, raw, None if defaults is None else dict(defaults))
 
-    async def key(self, source: Source, recipe: Recipe, lexicon: Lexicon | None, tenant: str) -> tuple[str, bool]:
+    async def key(
+        self, source: Source, recipe: Recipe, lexicon: Lexicon | None, tenant: str, segments: bytes = b""
+    ) -> tuple[str, bool]:
         """Return the cache key of a long text, and whether the dictionary changes the text.
 
         Raises:
             InvalidInput: the dictionary would make the text many times as long.
             ReadingFailed: the process that read it died.
         """
-        return await self._run(tenant, respelled_key, source, recipe, lexicon)
+        return await self._run(tenant, respelled_key, source, recipe, lexicon, segments)
 
     async def plan(self, order: PlanOrder, tenant: str) -> Planned:
         """Plan a text of any length.
@@ -119,7 +143,7 @@ class Planner:
         if not order.long:
             return planned(order)
         pieces: Any = await self._run(tenant, _in_slabs, order)
-        return await _joined(pieces)
+        return await _joined(pieces, order)
 
     async def _run(self, tenant: str, function: Callable[..., T], *args: Any) -> T:
         try:
@@ -133,15 +157,27 @@ class Planner:
 
 def planned(order: PlanOrder) -> Planned:
     """Plan a text in this process."""
-    respelled = None if order.lexicon is None else order.lexicon.respell(order.text)
-    text = order.text if respelled is None else respelled.text
-    plan = make_plan(text, order.language, order.rule, spelled_out=order.spelled_out)
-    if respelled is not None:
-        plan = as_written(plan, respelled)
-    return Planned(plan, planned_chunks(plan, order.source, order.seed), most_samples(plan, order.speed, order.rate))
+    plan = (
+        plan_segments(order.segments, partial(_plan_text, order)) if order.segments else _plan_text(order, order.text)
+    )
+    script = planned_chunks(plan, order.voices, order.seed, order.speed)
+    return Planned(plan, script, most_samples(plan, order.speed, order.rate))
 
 
-def respelled_key(source: Source, recipe: Recipe, lexicon: Lexicon | None) -> tuple[str, bool]:
+def _plan_text(order: PlanOrder, text: str, language: str | None = None) -> Plan:
+    """Plan plain text; `language` is that of its segment, None for the request's."""
+    # The dictionary and the words for numbers are those of the request's language.
+    respelled = None if order.lexicon is None or language is not None else order.lexicon.respell(text)
+    plan = make_plan(
+        text if respelled is None else respelled.text,
+        language or order.language,
+        order.rule,
+        spelled_out=order.spelled_out and language is None,
+    )
+    return plan if respelled is None else as_written(plan, respelled)
+
+
+def respelled_key(source: Source, recipe: Recipe, lexicon: Lexicon | None, segments: bytes = b"") -> tuple[str, bool]:
     """Return the cache key of a text, and whether the dictionary changes the text.
 
     Raises:
@@ -150,7 +186,7 @@ def respelled_key(source: Source, recipe: Recipe, lexicon: Lexicon | None) -> tu
     respelled = None if lexicon is None else lexicon.respell(recipe.text)
     if respelled is not None:
         recipe = msgspec.structs.replace(recipe, spoken=respelled.text)
-    return cache_key(source, recipe), respelled is not None
+    return cache_key(source, recipe, segments), respelled is not None
 
 
 class _Slab(msgspec.Struct, frozen=True, array_like=True):
@@ -176,7 +212,7 @@ def _in_slabs(order: PlanOrder) -> Iterator[bytes | int]:
     yield made.most_samples
 
 
-async def _joined(pieces: list[Any]) -> Planned:
+async def _joined(pieces: list[Any], order: PlanOrder) -> Planned:
     """Join the slabs to a plan; the event loop can run between them."""
     *slabs, samples = pieces
     pieces.clear()
@@ -187,6 +223,7 @@ async def _joined(pieces: list[Any]) -> Planned:
         segments += slab.segments
         speaks = (segment for segment in slab.segments if isinstance(segment, Speak))
         for speak, (nth, seed, key) in zip(speaks, slab.chunks, strict=True):
-            script.append(PlannedChunk(len(script), speak.text, nth, seed, key))
+            use, speed = order.voices.of(speak), speed_of(speak, order.speed)
+            script.append(PlannedChunk(len(script), speak, nth, seed, key, use, speed))
         await asyncio.sleep(0)
     return Planned(Plan(tuple(segments)), tuple(script), samples)

@@ -6,14 +6,17 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from gateway.errors import InvalidInput
+from gateway.speech.text.plan import FASTEST, SLOWEST, Segment, Speak
+
 AudioFormat: TypeAlias = Literal["mp3", "wav", "pcm", "flac", "opus", "aac"]
 CacheUse: TypeAlias = Literal["use", "refresh", "off"]
 Normalize: TypeAlias = Literal["auto", "on", "off"]
 AudioDelivery: TypeAlias = Literal["inline", "url"]
 
 
-class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A request for speech: the `input` of the job API.
+class SpeechInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The `input` of the job API.
 
     Args:
         text: any length, not empty.
@@ -42,3 +45,28 @@ class SpeechRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omi
     loudness: float | None = None
     normalize: Normalize = "auto"
     strict: bool = False
+
+
+class SpeechRequest(SpeechInput, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A request for speech, as every surface decodes it.
+
+    Args:
+        segments: the text in segments, as a parser of markup gives it; `text` then holds their words. Empty for plain
+            text.
+    """
+
+    segments: tuple[Segment, ...] = ()
+
+
+def check_speeds(request: SpeechRequest) -> None:
+    """Check the speed of each segment.
+
+    Raises:
+        InvalidInput: a segment's rate makes its speech too slow or too fast.
+    """
+    for segment in request.segments:
+        if isinstance(segment, Speak) and not SLOWEST <= request.speed * segment.rate <= FASTEST:
+            raise InvalidInput(
+                f"a rate of {segment.rate:g} at speed {request.speed:g} is {request.speed * segment.rate:g}; "
+                f"together they must be between {SLOWEST} and {FASTEST}"
+            )

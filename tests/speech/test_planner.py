@@ -13,7 +13,7 @@ import pytest_asyncio
 from support.hosting import until
 from support.peaks import children
 
-from backends.interface import ChunkRule, Limit
+from backends.interface import ChunkRule, Limit, Voice
 from gateway.cache.keys import Recipe, Source
 from gateway.engines.errors import HostStopped
 from gateway.errors import InvalidInput, ReadingFailed
@@ -21,9 +21,11 @@ from gateway.speech.decode import decode_request
 from gateway.speech.planner import LONG_CHARS, Planner, PlanOrder, planned, respelled_key
 from gateway.speech.text.language import UnknownLanguage
 from gateway.speech.text.lexicon import Lexicon, Pronunciation
+from gateway.speech.text.script import PlanVoices, VoiceUse
 
 MODULE = "gateway.speech.planner"
 SOURCE = Source("tenant:anna", "scripted", "1", "voice", "en", b"{}")
+VOICES = PlanVoices(VoiceUse(Voice("low", ("en",), "voice"), SOURCE))
 WORDS = Lexicon([Pronunciation("fox", "foks")])
 PROSE = "The quick brown fox jumps over the lazy dog, and then? It sleeps. "
 SLOW = "a" + "“a " * 600_000
@@ -36,7 +38,7 @@ def order(text: str, lexicon: Lexicon | None = None, spelled_out: bool = False) 
         rule=ChunkRule(1, 40, Limit(280)),
         spelled_out=spelled_out,
         lexicon=lexicon,
-        source=SOURCE,
+        voices=VOICES,
         seed=7,
         speed=1.25,
         rate=24_000,

@@ -31,7 +31,7 @@ def test_chunks_pauses_and_marks_are_where_they_say(tmp_path: Path):
     plan = Plan((Speak("One"), Pause(300), Mark("here"), Speak("Two"), Pause(700, exact=True)))
     rendered, pcm = render(tmp_path / "a", plan, [take(1000), take(500, 2000)])
     assert rendered.chunks == (ChunkTime("One", 0, 1000), ChunkTime("Two", 1300, 1800))
-    assert rendered.marks == (MarkTime("here", 1300),)
+    assert rendered.marks == (MarkTime("here", 1300, RATE * 13 // 10),)
     assert rendered.samples == pcm.size == RATE * 25 // 10
     assert np.array_equal(np.unique(pcm[:RATE]), [1000])
     assert not pcm[RATE : RATE * 13 // 10].any()

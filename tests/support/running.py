@@ -21,6 +21,7 @@ from gateway.api import build_app
 from gateway.app import SURFACES, Gateway
 from gateway.clock import Clock
 from gateway.settings import DatabaseSettings, Settings
+from gateway.speech.planner import Planner
 from storage.db import migrate
 
 KEY = "a-key-of-the-tests"
@@ -82,9 +83,11 @@ def settings_of(folder: Path, **fields: Any) -> Settings:
 
 
 @asynccontextmanager
-async def running(folder: Path, clock: Clock | None = None, **fields: Any) -> AsyncIterator[Caller]:
+async def running(
+    folder: Path, clock: Clock | None = None, planner: Planner | None = None, **fields: Any
+) -> AsyncIterator[Caller]:
     """Run a gateway with these settings, and return its caller."""
-    gateway = Gateway(settings_of(folder, **fields), clock)
+    gateway = Gateway(settings_of(folder, **fields), clock, planner=planner)
     async with (
         serving(build_app(gateway, SURFACES)) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,

@@ -10,8 +10,8 @@ from msgspec import UNSET, UnsetType
 from gateway.jobs.model.output import OutputWarning
 from gateway.jobs.model.views import Policy, Progress
 from gateway.library.voices import UploadedVoice
-from gateway.speech.encode.render import ChunkTime
-from gateway.speech.request import SpeechRequest
+from gateway.speech.encode.render import ChunkTime, MarkTime
+from gateway.speech.request import SpeechInput
 from gateway.speech.text.lexicon import Pronunciation
 from storage.usage import UsageTotal
 
@@ -19,7 +19,7 @@ from storage.usage import UsageTotal
 class SpeechEnvelope(msgspec.Struct, frozen=True, omit_defaults=True):
     """The body of `/run` and `/runsync`. Unknown keys beside `input` are ignored, inside it they are refused."""
 
-    input: SpeechRequest
+    input: SpeechInput
     webhook: str | None = None
     policy: Policy | None = None
 
@@ -46,6 +46,7 @@ class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     chunks: tuple[ChunkTime, ...] = ()
     warnings: tuple[OutputWarning, ...] = ()
     takes_retried: int | UnsetType = UNSET
+    marks: tuple[MarkTime, ...] | UnsetType = UNSET
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):

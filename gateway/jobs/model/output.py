@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from gateway.speech.encode.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime, MarkTime
 
 MIMETYPES = {
     "mp3": "audio/mpeg",
@@ -59,6 +59,7 @@ class Meta(msgspec.Struct, frozen=True):
     chunks: tuple[ChunkTime, ...]
     warnings: tuple[OutputWarning, ...] = ()
     takes_retried: int | msgspec.UnsetType = msgspec.UNSET
+    marks: tuple[MarkTime, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
 _FALSE = msgspec.Raw(b"false")
@@ -82,6 +83,7 @@ def stored(
     warnings: tuple[OutputWarning, ...],
     own_warnings: tuple[OutputWarning, ...],
     takes_retried: int = 0,
+    marks: tuple[MarkTime, ...] = (),
 ) -> tuple[str, str]:
     """Return two outputs as JSON: that of the job that was spoken, and that of later answers from the cache.
 
@@ -89,6 +91,7 @@ def stored(
         warnings: about the audio; in both outputs.
         own_warnings: about this request; in the first output only.
         takes_retried: number of takes spoken again because they were flawed; in the first output only.
+        marks: in both outputs if there are any.
     """
     meta = Meta(
         mimetype=mimetype,
@@ -104,6 +107,7 @@ def stored(
         chunks=chunks,
         warnings=(*own_warnings, *warnings),
         takes_retried=takes_retried or msgspec.UNSET,
+        marks=marks or msgspec.UNSET,
     )
     hit = msgspec.structs.replace(
         meta,

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import msgspec
 
-from backends.interface import ChunkRule
+from backends.interface import ChunkRule, Voice
 from gateway.cache.hot import HotTier, beside, held_by
 from gateway.cache.keys import Recipe, Source
 from gateway.errors import InvalidInput
@@ -15,14 +15,14 @@ from gateway.routing.arms import Arm
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
 from gateway.settings import Settings
-from gateway.speech.decode import decode_request
 from gateway.speech.encode import default_bitrate, encoder_identity
 from gateway.speech.planner import LONG_BYTES, LONG_CHARS, SPELLING_COSTS, Planned, Planner, PlanOrder, respelled_key
-from gateway.speech.request import SpeechRequest
+from gateway.speech.request import SpeechRequest, check_speeds
 from gateway.speech.sound.checks import CHECKS_VERSION
 from gateway.speech.text.language import UnknownLanguage
 from gateway.speech.text.lexicon import Lexicon
 from gateway.speech.text.plan import clamp_max_chars, planner_version
+from gateway.speech.text.script import PlanVoices, VoiceUse
 from gateway.speech.text.spell import can_spell_out
 
 MEMO_SHARE = 16
@@ -40,19 +40,27 @@ class Assignment(msgspec.Struct, frozen=True):
         warnings: options that this arm does not apply as requested: (code, message).
         spelled_out: numbers and abbreviations become words before the text is planned.
         lexicon: the tenant's pronunciation dictionary; None where it does not change the text.
+        source: of the finished audio; its scope is the tenant if any voice is its own.
+        voices: every voice that its plan may name, each with the source of its takes.
     """
 
     request: SpeechRequest
     arm: Arm
     source: Source
+    voices: PlanVoices
     rule: ChunkRule
     key: str
     warnings: tuple[tuple[str, str], ...]
     spelled_out: bool = False
     lexicon: Lexicon | None = None
 
-    def order(self, source: Source) -> PlanOrder:
-        """Return the input of its plan; `source` is that of its takes."""
+    @property
+    def own_voices(self) -> tuple[VoiceUse, ...]:
+        """Return the uploaded voices of the tenant that its plan may name."""
+        return tuple(use for use in self.voices.all if use.uploaded)
+
+    def order(self, voices: PlanVoices) -> PlanOrder:
+        """Return the input of its plan; `voices` has the sources of its takes."""
         request, arm = self.request, self.arm
         return PlanOrder(
             text=request.text,
@@ -60,10 +68,11 @@ class Assignment(msgspec.Struct, frozen=True):
             rule=self.rule,
             spelled_out=self.spelled_out,
             lexicon=self.lexicon,
-            source=source,
+            voices=voices,
             seed=request.seed,
             speed=request.speed,
             rate=arm.capabilities.sample_rate,
+            segments=request.segments,
         )
 
 
@@ -139,7 +148,7 @@ class Assigner:
             ModelNotInitialized: the backend that should speak is not loaded here.
         """
         try:
-            request = decode_request(raw_input, endpoint.input_defaults)
+            request = self._planner.decode_here(raw_input, endpoint.input_defaults)
         except UnknownLanguage as error:
             raise self._unknown(error) from None
         return _checked(self.assign(request, self._router.first(request, endpoint, tenant), tenant))
@@ -147,29 +156,26 @@ class Assigner:
     def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
         """Assign the request to this arm."""
         draft, recipe = self._draft(request, arm, tenant)
-        return _keyed(draft, *respelled_key(draft.source, recipe, draft.lexicon))
+        return _keyed(draft, *respelled_key(draft.source, recipe, draft.lexicon, _segments_key(draft)))
 
     async def _assigned(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
         """Assign the request to this arm; a long text is keyed in another process."""
         if len(request.text) <= (LONG_CHARS // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES):
             return self.assign(request, arm, tenant)
         draft, recipe = self._draft(request, arm, tenant)
-        return _keyed(draft, *await self._planner.key(draft.source, recipe, draft.lexicon, tenant))
+        key = self._planner.key(draft.source, recipe, draft.lexicon, tenant, _segments_key(draft))
+        return _keyed(draft, *await key)
 
     def _draft(self, request: SpeechRequest, arm: Arm, tenant: str) -> tuple[Assignment, Recipe]:
         """Return an assignment without its key, and the key's recipe. Its lexicon may match nothing in the text."""
         rule, clamped = clamp_max_chars(arm.capabilities.chunk, self._max_chars)
         wanted = request.normalize == "on" or (request.normalize == "auto" and arm.capabilities.spell_out)
         spelled_out = wanted and can_spell_out(arm.language)
-        source = Source(
-            scope="shared" if self._scope == "shared" and not arm.uploaded else f"tenant:{tenant}",
-            backend=arm.backend,
-            revision=arm.revision,
-            voice_hash=arm.voice.content_hash,
-            language=arm.language,
-            options=arm.options_key,
-            checks=f"{CHECKS_VERSION}.{self._take_retries}" if arm.capabilities.checks else "",
-        )
+        check_speeds(request)
+        voices = self._voices(arm, tenant)
+        source = voices.request.source
+        if any(use.uploaded for use in voices.named.values()):
+            source = msgspec.structs.replace(source, scope=f"tenant:{tenant}")
         recipe = Recipe(
             text=request.text,
             seed=request.seed or 0,
@@ -188,7 +194,25 @@ class Assigner:
             message = f"this server has no words for numbers in {arm.language!r}: they are spoken as written"
             warnings.append(("not_normalized", message))
         lexicon = None if self._pronunciations is None else self._pronunciations.lexicon(tenant, arm.language)
-        return Assignment(request, arm, source, rule, "", tuple(warnings), spelled_out, lexicon), recipe
+        return Assignment(request, arm, source, voices, rule, "", tuple(warnings), spelled_out, lexicon), recipe
+
+    def _voices(self, arm: Arm, tenant: str) -> PlanVoices:
+        checks = f"{CHECKS_VERSION}.{self._take_retries}" if arm.capabilities.checks else ""
+
+        def use(voice: Voice, language: str, uploaded: bool) -> VoiceUse:
+            source = Source(
+                scope="shared" if self._scope == "shared" and not uploaded else f"tenant:{tenant}",
+                backend=arm.backend,
+                revision=arm.revision,
+                voice_hash=voice.content_hash,
+                language=language,
+                options=arm.options_key,
+                checks=checks,
+            )
+            return VoiceUse(voice, source, uploaded)
+
+        named = {name: use(each.voice, each.language, each.uploaded) for name, each in arm.named.items()}
+        return PlanVoices(use(arm.voice, arm.language, arm.uploaded), named)
 
     def _searched(self, tenant: str) -> bool:
         return self._pronunciations is not None and self._pronunciations.has_any(tenant)
@@ -209,16 +233,23 @@ class Assigner:
         """
         return [await self._assigned(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]
 
-    async def plan(self, assignment: Assignment, source: Source, tenant: str) -> Planned:
+    async def plan(self, assignment: Assignment, voices: PlanVoices, tenant: str) -> Planned:
         """Plan a request on its arm.
 
         Args:
-            source: the source of its takes.
+            voices: with the sources of its takes.
 
         Raises:
             ReadingFailed: the process that planned it died.
         """
-        return await self._planner.plan(assignment.order(source), tenant)
+        return await self._planner.plan(assignment.order(voices), tenant)
+
+
+def _segments_key(draft: Assignment) -> bytes:
+    """Return what the segments add to the cache key: themselves, and the sources of the voices they name."""
+    if not draft.request.segments:
+        return b""
+    return msgspec.json.encode((draft.request.segments, [use.source for use in draft.voices.all]))
 
 
 def _keyed(draft: Assignment, key: str, respelled: bool) -> Assignment:

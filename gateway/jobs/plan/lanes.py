@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.jobs.model.lanes import SHORT_CHUNKS, lane_of_chunks
 from gateway.jobs.plan.assign import Assignment
+from gateway.speech.planner import planned
 from gateway.speech.text.plan import make_plan
 from storage.records import Lane
 
@@ -23,6 +24,8 @@ def lane_of(assignment: Assignment, *, low: bool) -> Lane:
         text = text if respelled is None else respelled.text
     if len(text) > longest:
         return Lane.LONG
+    if assignment.request.segments:
+        return lane_of_chunks(len(planned(assignment.order(assignment.voices)).script))
     if len(text.encode()) <= rule.target_chars and "\n" not in text and not assignment.spelled_out:
         return Lane.SHORT
     plan = make_plan(text, assignment.arm.language, rule, spelled_out=assignment.spelled_out)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import msgspec
-
-from gateway.cache.keys import Source
 from gateway.jobs.plan.assign import Assigner, Assignment
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
 from gateway.speech.planner import Planned
 from gateway.speech.request import SpeechRequest
+from gateway.speech.text.script import PlanVoices
 from storage.records import JobRecord
 
 
@@ -56,14 +54,12 @@ async def plan_of(assignment: Assignment, job: JobRecord, assigner: Assigner) ->
     Raises:
         ReadingFailed: the process that planned it died.
     """
-    return await assigner.plan(assignment, take_source(assignment, job.id), job.tenant)
+    return await assigner.plan(assignment, take_voices(assignment, job.id), job.tenant)
 
 
-def take_source(assignment: Assignment, job_id: str) -> Source:
-    """Return the source of a job's takes. With `cache: off` the scope is the job: only its attempts reuse them."""
-    if assignment.request.cache == "off":
-        return msgspec.structs.replace(assignment.source, scope=f"job:{job_id}")
-    return assignment.source
+def take_voices(assignment: Assignment, job_id: str) -> PlanVoices:
+    """Return the voices of a job's takes. With `cache: off` the scope is the job: only its attempts reuse them."""
+    return assignment.voices.scoped(f"job:{job_id}") if assignment.request.cache == "off" else assignment.voices
 
 
 def own_takes(request: SpeechRequest) -> bool:

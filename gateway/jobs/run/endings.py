@@ -85,12 +85,15 @@ class Endings:
             voice=arm.voice.name,
             cost_usd=cost,
             chunks=spoken.rendered.chunks,
+            marks=spoken.rendered.marks,
             warnings=sound_warnings,
             own_warnings=own_warnings,
             takes_retried=spoken.takes_retried,
         )
         entry = None
-        if request.cache != "off":
+        own_hashes = {use.source.voice_hash for use in assignment.own_voices}
+        # An entry is deleted with the own voice it names. It can name one, so audio of several is not cached.
+        if request.cache != "off" and len(own_hashes) < 2:
             entry = CacheEntryRecord(
                 key=assignment.key,
                 scope=assignment.source.scope,
@@ -104,7 +107,7 @@ class Endings:
                 output=hit,
                 created_ms=now,
                 last_used_ms=now,
-                voice_hash=arm.voice.content_hash if arm.uploaded else None,
+                voice_hash=next(iter(own_hashes), None),
             )
         done = await self._ends.complete(
             job.id,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from backends.interface import BackendUnavailable
+from backends.interface import BackendUnavailable, Voice
 from gateway.engines.errors import HostStopped
 from gateway.engines.registry import Engines
 from gateway.errors import InvalidInput, UnsupportedText, VoxgateError, code_of
@@ -16,7 +16,7 @@ from gateway.jobs.model.attempt import Attempt, Lost
 from gateway.jobs.model.server import Server
 from gateway.jobs.model.stores import Stores
 from gateway.jobs.plan.assign import Assignment
-from gateway.jobs.plan.planning import assignments_of, own_takes, plan_of, take_source
+from gateway.jobs.plan.planning import assignments_of, own_takes, plan_of
 from gateway.jobs.plan.routes import Routes
 from gateway.jobs.run.deadline import Deadline, DeadlineOver
 from gateway.jobs.run.endings import Endings
@@ -135,8 +135,8 @@ class Runner:
         run.backend = assignment.arm.backend
         hosted = self._engines.get(run.backend)
         assert hosted is not None  # routing chooses loaded backends only
-        if assignment.arm.uploaded:
-            await self._check_recording(assignment)
+        for use in assignment.own_voices:
+            await self._check_recording(use.voice)
         spool = self._audio.new_spool()
         utterance = Utterance(
             ref=JobRef(job.id, self._owner, job.attempt),
@@ -145,13 +145,12 @@ class Runner:
             request=request,
             plan=plan,
             script=planned.script,
-            source=take_source(assignment, job.id),
+            backend=assignment.arm.backend,
             rate=assignment.arm.capabilities.sample_rate,
-            voice=assignment.arm.voice,
             options=assignment.arm.options,
             chunk_rule=assignment.rule,
             own_takes=own_takes(request),
-            own_voice=assignment.arm.uploaded,
+            checked=assignment.source.checks != "",
             waited_for=job.kind == "runsync",
         )
 
@@ -163,7 +162,7 @@ class Runner:
                 spoken = await self._speaker.speak(
                     utterance, hosted.host, spool, run.timing, _AttemptProgress(run, deadline, self._endings.kept)
                 )
-            if assignment.arm.uploaded:
+            if assignment.own_voices:
                 await self._kept(run, spoken)  # before the end: a caller may then delete the voice and its takes
             try:
                 await self._endings.complete(run, assignment, spoken, began)
@@ -172,13 +171,12 @@ class Runner:
         finally:
             await asyncio.to_thread(spool.unlink, missing_ok=True)
 
-    async def _check_recording(self, assignment: Assignment) -> None:
+    async def _check_recording(self, voice: Voice) -> None:
         """Refuse an uploaded voice whose recording is lost or damaged, since a backend would use another voice.
 
         Raises:
             InvalidInput: names the voice.
         """
-        voice = assignment.arm.voice
         try:
             await self._audio.path(voice.content_hash)
         except BlobMissing as error:

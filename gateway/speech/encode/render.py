@@ -10,6 +10,7 @@ import numpy as np
 
 from gateway.speech.encode import Encoded, open_encoder
 from gateway.speech.request import AudioFormat
+from gateway.speech.sound.gain import amplified, factor
 from gateway.speech.sound.take import Pcm16
 from gateway.speech.text.plan import Mark, Pause, Plan, Segment, Speak
 
@@ -25,10 +26,11 @@ class ChunkTime(msgspec.Struct, frozen=True):
 
 
 class MarkTime(msgspec.Struct, frozen=True):
-    """The time of a mark in the finished audio."""
+    """The time of a mark in the finished audio; `sample` is exact, in samples of its rate."""
 
     name: str
     ms: int
+    sample: int
 
 
 class Rendered(msgspec.Struct, frozen=True):
@@ -87,8 +89,7 @@ class Renderer:
         if speak is None:
             raise ValueError("more takes than the plan has chunks")
         start_ms = self._now_ms()
-        gain = self._gain * 10 ** (speak.gain / 20)
-        self._encoder.write(pcm if gain == 1.0 else _amplify(pcm, gain))
+        self._encoder.write(amplified(pcm, self._gain * factor(speak.gain)))
         self._chunks.append(ChunkTime(speak.shown, start_ms, self._now_ms()))
 
     def finish(self) -> Rendered:
@@ -115,7 +116,7 @@ class Renderer:
                 case Pause():
                     self._silence(segment)
                 case Mark():
-                    self._marks.append(MarkTime(segment.name, self._now_ms()))
+                    self._marks.append(MarkTime(segment.name, self._now_ms(), self._encoder.samples))
         return None
 
     def _silence(self, pause: Pause) -> None:
@@ -127,10 +128,3 @@ class Renderer:
 
     def _now_ms(self) -> int:
         return round(self._encoder.samples * 1000 / self.rate)
-
-
-def _amplify(pcm: Pcm16, gain: float) -> Pcm16:
-    louder = pcm.astype(np.float32) * np.float32(gain)
-    np.rint(louder, out=louder)
-    np.clip(louder, -32768, 32767, out=louder)
-    return louder.astype(np.int16)

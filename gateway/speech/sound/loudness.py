@@ -32,11 +32,11 @@ class LevelMeter:
         """Return the largest sample so far; 1.0 is full scale."""
         return self._peak
 
-    def add(self, pcm: Pcm16) -> None:
-        """Measure further samples."""
+    def add(self, pcm: Pcm16, gain: float = 1.0) -> None:
+        """Measure further samples, multiplied by `gain`."""
         if pcm.size == 0:
             return
-        x = pcm.astype(np.float32) * np.float32(1 / _FULL_SCALE)
+        x = pcm.astype(np.float32) * np.float32(gain / _FULL_SCALE)
         self._peak = max(self._peak, float(x.max()), -float(x.min()))
         x = np.concatenate((self._rest, x)) if self._rest.size else x
         whole = x.size // self._block

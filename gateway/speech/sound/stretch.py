@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.errors import InvalidInput
+from gateway.speech.text.plan import FASTEST, SLOWEST
 
-SLOWEST, FASTEST = 0.5, 2.0
 _WINDOW_MS = 25
 _SEARCH_MS = 8
 _COARSE_RATE = 6000  # Hz; enough to find the pitch period, then refined at the full rate

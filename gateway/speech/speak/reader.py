@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 
 from gateway.speech.sound.finish import Finish
+from gateway.speech.sound.gain import amplified, factor
 from gateway.speech.sound.take import Pcm16
 from gateway.speech.speak.takes import Takes
 from gateway.speech.text.plan import Mark, Pause, Plan, Speak
@@ -57,7 +58,6 @@ class Reader:
         self._script = script
         self._pauses = _pauses(plan)
         self._speed = speed
-        self._shown = [speak.shown for speak in plan.speaks]
         self._takes = takes
         self._spoken_by = spoken_by
         self._fresh = fresh and spoken_by is None
@@ -93,9 +93,9 @@ class Reader:
         fresh = self._takes.fresh.get(chunk.key) if self._fresh else None
         if fresh is not None:
             take, finish = fresh
-            if finish.speed == self._speed and take.pcm:
+            if finish.speed == chunk.speed and take.pcm:
                 return self._part(chunk, np.frombuffer(take.pcm, "<i2"), take.rate)
-            return self._part(chunk, await self._takes.finished(take.file, Finish(speed=self._speed)), take.rate)
+            return self._part(chunk, await self._takes.finished(take.file, Finish(speed=chunk.speed)), take.rate)
         return await self._from_store(chunk)
 
     async def _from_store(self, chunk: PlannedChunk) -> ChunkAudio | None:
@@ -105,9 +105,10 @@ class Reader:
         flac = await self._takes.stored.read(take)
         if flac is None:
             return None
-        return self._part(chunk, await self._takes.finished(flac, Finish(speed=self._speed)), take.sample_rate)
+        return self._part(chunk, await self._takes.finished(flac, Finish(speed=chunk.speed)), take.sample_rate)
 
     def _part(self, chunk: PlannedChunk, speech: Pcm16, rate: int) -> ChunkAudio:
+        speech = amplified(speech, factor(chunk.speak.gain))
         silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
         start = self._samples + silence
         self._next += 1
@@ -116,7 +117,7 @@ class Reader:
         pcm = speech
         if silence or after:
             pcm = np.concatenate((np.zeros(silence, np.int16), speech, np.zeros(after, np.int16)))
-        return ChunkAudio(chunk.index, self._shown[chunk.index], pcm, rate, start, self._samples)
+        return ChunkAudio(chunk.index, chunk.speak.shown, pcm, rate, start, self._samples)
 
     async def _find(self, chunk: PlannedChunk) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]

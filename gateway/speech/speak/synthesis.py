@@ -18,6 +18,8 @@ import numpy as np
 
 from gateway.errors import InvalidInput, SynthesisFailed
 from gateway.speech.encode.render import Rendered, Renderer
+from gateway.speech.sound.finish import Finish
+from gateway.speech.sound.gain import factor
 from gateway.speech.sound.loudness import LevelMeter, gain_for
 from gateway.speech.sound.take import Pcm16
 from gateway.speech.speak.chunk_take import ChunkTake
@@ -60,12 +62,17 @@ class Synthesis:
         self._takes = means.takes
         self._utterance = utterance
         self._timing = timing
-        own = (utterance.tenant, utterance.source.voice_hash) if utterance.own_voice else (None, None)
         self._script = utterance.script
         at_once = len(self._script) > 1 or not utterance.waited_for
         self._progress = ChunkProgress((each.key for each in self._script), listener.counted)
         self._take_writer = TakeWriter(
-            means.takes.stored, means.takes.fresh, utterance.ref, self._progress, listener.kept, own, at_once=at_once
+            means.takes.stored,
+            means.takes.fresh,
+            utterance.ref,
+            self._progress,
+            listener.kept,
+            utterance.tenant,
+            at_once=at_once,
         )
         self._maker = TakeMaker(means, utterance, host, self._take_writer, timing, listener.took)
         self._stored: dict[str, TakeRecord] = {}
@@ -142,10 +149,11 @@ class Synthesis:
     async def _measure(self, loudness: float) -> float:
         """Speak every chunk into the store and return the gain that brings their level to `loudness`."""
         meter: LevelMeter | None = None
+        chunks = iter(self._script)
         async for part in self._in_order():
             if meter is None:
                 meter = LevelMeter(part.rate)
-            meter.add(part.pcm)
+            meter.add(part.pcm, factor(next(chunks).speak.gain))
         await self._take_writer.wait_stored()
         self._stored = await self._maker.find_stored(self._script)
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
@@ -190,7 +198,7 @@ class Synthesis:
                 self._maker.count("stored")
                 self._progress.add((due.key,))
             self._note(stored.warnings, index)
-            return _FinishedChunk(await self._takes.finished(flac, self._maker.finish), stored.sample_rate)
+            return _FinishedChunk(await self._takes.finished(flac, Finish(speed=due.speed)), stored.sample_rate)
         return await self._finished_chunk(due, await self._maker.make(due))
 
     async def _finished_chunk(self, chunk: PlannedChunk, made: ChunkTake) -> _FinishedChunk:
@@ -204,10 +212,11 @@ class Synthesis:
             self._spoken += 1  # counted as done when its take is stored
         else:
             self._progress.add((chunk.key,))
-        if made.finish == self._maker.finish:
+        finish = Finish(speed=chunk.speed)
+        if made.finish == finish:
             return _FinishedChunk(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
         # The take was finished for another speed.
-        return _FinishedChunk(await self._takes.finished(take.file, self._maker.finish), take.rate)
+        return _FinishedChunk(await self._takes.finished(take.file, finish), take.rate)
 
     def _note(self, warnings: tuple[str, ...], index: int) -> None:
         for warning in warnings:

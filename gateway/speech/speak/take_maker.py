@@ -26,8 +26,8 @@ from gateway.speech.speak.timing import Timing
 from gateway.speech.speak.utterance import SpeakingHost, Utterance
 from gateway.speech.text.cleaning import has_speech
 from gateway.speech.text.plan import split_again
-from gateway.speech.text.script import PlannedChunk, planned_chunk
-from gateway.speech.text.seeds import chunk_seed, occurrences
+from gateway.speech.text.script import PlannedChunk, pieces_of
+from gateway.speech.text.seeds import chunk_seed
 from storage.records import TakeRecord
 
 
@@ -56,10 +56,8 @@ class TakeMaker:
         self._host = host
         self._timing = timing
         self._took = took
-        self.finish = Finish(speed=utterance.request.speed)
-        self._order_finish = msgspec.structs.replace(self.finish, pack=take_writer.at_once)
         self.tally = TakeTally()
-        self._checked = utterance.source.checks != ""
+        self._checked = utterance.checked
         self._searched: set[str] = set()
         self._seen_changes = 0
 
@@ -113,7 +111,7 @@ class TakeMaker:
     def count(self, origin: TakeOrigin) -> None:
         """Count a take in the metrics and report it to the listener."""
         if origin != "pieces":  # each piece was counted
-            self._means.metrics.takes.labels(self._utterance.source.backend, origin).inc()
+            self._means.metrics.takes.labels(self._utterance.backend, origin).inc()
         self._took()
 
     async def _found(self, chunk: PlannedChunk) -> ChunkTake | None:
@@ -146,9 +144,10 @@ class TakeMaker:
             take, origin = await self._in_pieces(chunk, refusal, rank), "pieces"
         except ChunkPoisoned as poisoned:
             raise SynthesisFailed(_about(poisoned, chunk.text)) from poisoned
-        self._take_writer.add(chunk.key, take, self.finish)
+        finish = Finish(speed=chunk.speed)
+        self._take_writer.add(chunk, take, finish)
         await self._take_writer.wait_for_room()
-        return ChunkTake(take, self.finish, origin)
+        return ChunkTake(take, finish, origin)
 
     async def _spoken(self, chunk: PlannedChunk, rank: Rank) -> TakeResult:
         retries = self._means.retries
@@ -166,7 +165,7 @@ class TakeMaker:
             return await speak(0)
         take, retried = await best_take(speak, retries.flawed, self._note_flaws)
         self.tally.retried += retried
-        self._means.metrics.take_retries.labels(self._utterance.source.backend).inc(retried)
+        self._means.metrics.take_retries.labels(self._utterance.backend).inc(retried)
         return take
 
     async def _ask(self, chunk: PlannedChunk, order: ChunkOrder, rank: Rank) -> TakeResult:
@@ -183,34 +182,34 @@ class TakeMaker:
     async def _in_pieces(self, whole: PlannedChunk, refusal: ChunkRefused, rank: Rank) -> TakeResult:
         """Speak a chunk that is too long for its engine in pieces, and join their takes."""
         utterance = self._utterance
-        texts = split_again(whole.text, utterance.source.language, utterance.chunk_rule)
-        if len(texts) < 2:
+        texts = split_again(whole.text, whole.use.source.language, utterance.chunk_rule)
+        if len(texts) < 2 or whole.speak.ssml is not None:  # markup cannot be split between words
             raise _named(refusal, whole.text) from refusal
-        pieces = [
-            planned_chunk(whole.index, text, nth, utterance.source, utterance.request.seed)
-            for text, nth in zip(texts, occurrences(texts), strict=True)
-        ]
+        pieces = pieces_of(whole, texts, utterance.request.seed)
         takes = [(await self.make(piece, rank)).take for piece in pieces]
         joined = await asyncio.to_thread(_join, takes)
         self.tally.joined(whole.key)
-        finished = await self._takes.finished(joined.file, self.finish)
+        finished = await self._takes.finished(joined.file, Finish(speed=whole.speed))
         return msgspec.structs.replace(joined, pcm=finished.astype("<i2", copy=False).tobytes())
 
     def _order(self, chunk: PlannedChunk, seed: int) -> ChunkOrder:
         """Return the order for the host."""
         u = self._utterance
-        check = Check(chunk.text) if self._checked else None
+        finish = Finish(
+            speed=chunk.speed, check=Check(chunk.text) if self._checked else None, pack=self._take_writer.at_once
+        )
         return ChunkOrder(
             tenant=u.tenant,
             job_id=u.ref.job_id,
             index=chunk.index,
             spec=ChunkSpec(
                 text=chunk.text,
-                voice=u.voice,
-                language=u.source.language,
+                voice=chunk.use.voice,
+                language=chunk.use.source.language,
                 seed=seed,
+                ssml=chunk.speak.ssml,
                 options=u.options,
-                finish=msgspec.json.encode(msgspec.structs.replace(self._order_finish, check=check)),
+                finish=msgspec.json.encode(finish),
                 has_letters=has_speech(chunk.text),
             ),
         )
@@ -221,7 +220,7 @@ class TakeMaker:
 
     def _note_flaws(self, flaws: tuple[Flaw, ...]) -> None:
         for flaw in flaws:
-            self._means.metrics.take_flaws.labels(self._utterance.source.backend, flaw.name).inc()
+            self._means.metrics.take_flaws.labels(self._utterance.backend, flaw.name).inc()
 
 
 def _join(takes: list[TakeResult]) -> TakeResult:

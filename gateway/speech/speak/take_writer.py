@@ -15,6 +15,7 @@ from gateway.speech.sound.finish import Finish
 from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.progress import ChunkProgress
 from gateway.speech.speak.take_store import JobRef, StoredTakes
+from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
 
 LINGER_S = 0.25
@@ -31,7 +32,7 @@ class TakeWriter:
         fresh: holds each take until it is stored, for streams.
         progress: of the utterance; written to the job's row with the takes.
         on_stored: called whenever takes are committed.
-        own_voice: tenant and content hash if the tenant's own voice speaks.
+        tenant: of the job; takes of its own voices are deleted with them.
         at_once: False for an utterance of one take whose caller waits: the take is stored at `flush`, so that it does
             not compete for disk and database with the file the caller waits for.
 
@@ -47,13 +48,13 @@ class TakeWriter:
         ref: JobRef,
         progress: ChunkProgress,
         on_stored: Callable[[], None],
-        own_voice: tuple[str, str] | tuple[None, None] = (None, None),
+        tenant: str,
         at_once: bool = True,
     ) -> None:
         self.at_once = at_once
         self.changes = 0
         self._progress = progress
-        self._own_voice = own_voice
+        self._tenant = tenant
         self._stored_takes = stored_takes
         self._fresh = fresh
         self._ref = ref
@@ -66,21 +67,21 @@ class TakeWriter:
         self._closing = False
         self.error: BaseException | None = None
 
-    def add(self, key: str, result: TakeResult, finish: Finish) -> None:
-        """Begin to store a take whose samples were finished with `finish`; streams can read it from now on."""
-        self._fresh.add(key, result, finish)
+    def add(self, chunk: PlannedChunk, result: TakeResult, finish: Finish) -> None:
+        """Begin to store a chunk's take, finished with `finish`; streams can read it from now on."""
+        self._fresh.add(chunk.key, result, finish)
         self.changes += 1
-        tenant, voice_hash = self._own_voice
+        use = chunk.use
         take = TakeRecord(
-            key=key,
+            key=chunk.key,
             blob_hash="",
             size_bytes=0,
             samples=result.samples,
             sample_rate=result.rate,
             gain_db=result.gain_db,
             warnings=result.warnings,
-            tenant=tenant,
-            voice_hash=voice_hash,
+            tenant=self._tenant if use.uploaded else None,
+            voice_hash=use.source.voice_hash if use.uploaded else None,
         )
         self._waiting.append((take, result.file))
         if len(self._waiting) >= BATCH:

@@ -7,8 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
-from backends.interface import ChunkRule, Voice
-from gateway.cache.keys import Source
+from backends.interface import ChunkRule
 from gateway.engines.order import ChunkOrder, ChunkTicket, Rank
 from gateway.speech.encode.render import Rendered
 from gateway.speech.request import SpeechRequest
@@ -29,12 +28,12 @@ class Utterance(msgspec.Struct, frozen=True):
     """The text to speak, with the voice that speaks it and the job it is for.
 
     Args:
-        script: the plan's chunks with seeds and keys.
+        script: the plan's chunks, each with voice, language, speed, seed and key.
         rank: its lane; when it is lifted during the work, the chunks are lifted, too.
-        source: backend, voice and options, as the cache key has them.
+        backend: the backend that speaks all of it.
+        checked: its takes are checked for flaws.
         rate: of the finished audio, in Hz.
         own_takes: do not use takes of other jobs; speak those chunks again.
-        own_voice: the tenant uploaded the voice.
         waited_for: the caller waits for the whole file, and no stream reads the takes.
     """
 
@@ -44,13 +43,12 @@ class Utterance(msgspec.Struct, frozen=True):
     request: SpeechRequest
     plan: Plan
     script: tuple[PlannedChunk, ...]
-    source: Source
+    backend: str
     rate: int
-    voice: Voice
     options: dict[str, Any]
     chunk_rule: ChunkRule
     own_takes: bool = False
-    own_voice: bool = False
+    checked: bool = False
     waited_for: bool = False
 
 

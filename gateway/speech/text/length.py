@@ -11,6 +11,8 @@ _SLOWER = 1.1
 
 def most_samples(plan: Plan, speed: float, rate: int) -> int:
     """Estimate the samples at `rate` Hz that a slow voice needs for a plan, pauses included."""
-    speech_s = sum(seconds_to_speak(segment.text) for segment in plan.segments if isinstance(segment, Speak))
+    speech_s = sum(
+        seconds_to_speak(segment.text) / segment.rate for segment in plan.segments if isinstance(segment, Speak)
+    )
     silence = sum(segment.samples(speed, rate) for segment in plan.segments if isinstance(segment, Pause))
     return round(speech_s * _SLOWER / speed * rate) + silence

@@ -21,6 +21,9 @@ of cuts, pauses, trimming or stretching."""
 PAUSE_MS: dict[Ending, int] = {"paragraph": 600, "sentence": 300, "clause": 150, "phrase": 20}
 _LONGEST_NATURAL_PAUSE_MS = 2000
 _SMALLEST_MAX_CHARS = 20
+SLOWEST, FASTEST = 0.5, 2.0
+"""Limits of the speed of speech: of the request, and of its speed times a segment's rate."""
+
 MAX_CHUNKS = 300_000
 """Most chunks of one utterance. 10 MB of prose give about 250,000 chunks for an engine that wants short ones."""
 
