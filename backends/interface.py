@@ -75,6 +75,7 @@ class Voice(msgspec.Struct, frozen=True):
         name: the name in a request.
         languages: BCP 47 tags it speaks.
         content_hash: a hash that changes whenever the voice's own material changes; part of every cache key.
+        price: its price, if that differs from the backend's.
     """
 
     name: str
@@ -84,6 +85,7 @@ class Voice(msgspec.Struct, frozen=True):
     gender: Literal["female", "male", "neutral", ""] = ""
     material: str = ""
     """The backend's reference to the voice (a path, a vendor's voice name); opaque to the gateway."""
+    price: Price | None = None
 
 
 class Otherwise(msgspec.Struct, frozen=True):

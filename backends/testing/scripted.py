@@ -78,6 +78,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         later_fails: loading that model fails.
         busy_s: seconds that a busy chunk asks to wait.
         usd: its price per `usd_per`; 0 is no price.
+        high_usd: the price of the voice `high`, if that has one of its own.
     """
 
     host: Literal["process", "inline"] = "process"
@@ -106,6 +107,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     later_fails: bool = False
     busy_s: float = 0.0
     usd: float = 0.0
+    high_usd: float = 0.0
     usd_per: Literal["million_characters", "second"] = "million_characters"
 
 
@@ -173,12 +175,14 @@ class ScriptedBackend:
 
     def voices(self) -> tuple[Voice, ...]:
         """List two voices; the second is an octave higher. After loading, the settings may name others."""
-        if self._loaded and self._settings.loaded_voices:
-            names = self._settings.loaded_voices
-            return tuple(Voice(name, self._settings.languages, f"{name}-1", "a tone") for name in names)
+        settings = self._settings
+        if self._loaded and settings.loaded_voices:
+            names = settings.loaded_voices
+            return tuple(Voice(name, settings.languages, f"{name}-1", "a tone") for name in names)
+        price = Price(settings.high_usd, settings.usd_per, "2026-11-30") if settings.high_usd else None
         return (
-            Voice("low", self._settings.languages, "low-1", "a tone"),
-            Voice("high", self._settings.languages, "high-1", "the same an octave higher"),
+            Voice("low", settings.languages, "low-1", "a tone"),
+            Voice("high", settings.languages, "high-1", "the same an octave higher", price=price),
         )
 
     def revision(self) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from support.after import rows, spoken
 from support.running import Caller, pcm_of, running
+from support.served import site
 from support.streaming import drain, joined
 
 from gateway.speech.decode import decode_request
@@ -110,9 +111,20 @@ async def test_segments_are_streamed_as_they_are_written(tmp_path: Path, cache: 
         fields = fields_of(SEGMENTS, cache=cache, options={"chunk_delay_s": 0.2})
         job_id = await caller.run(**fields)
         items, early = await drain(caller, job_id)
-        whole = pcm_of(await caller.until(job_id))[0]
+        job = await caller.until(job_id)
+        whole = pcm_of(job)[0]
     assert early
+    assert [mark for item in items for mark in item.get("marks", ())] == job["output"]["marks"]
     assert np.array_equal(joined(items), whole)
+    assert [item["text"] for item in items] == [FIRST, SECOND, THIRD]
+
+
+async def test_segments_answered_from_the_cache_stream_their_marks(tmp_path: Path) -> None:
+    async with segmented(tmp_path) as caller:
+        spoken_job = await caller.say(**fields_of(SEGMENTS, loudness=-20))
+        job_id = await caller.run(**fields_of(SEGMENTS, loudness=-20))
+        items, _ = await drain(caller, job_id)
+    assert [mark for item in items for mark in item.get("marks", ())] == spoken_job["output"]["marks"]
     assert [item["text"] for item in items] == [FIRST, SECOND, THIRD]
 
 
@@ -163,6 +175,38 @@ async def test_a_segment_that_cannot_be_spoken_is_refused_and_says_why(tmp_path:
         ):
             job = await caller.say(**fields_of((speak,)))
             assert job["status"] == "FAILED" and words in job["error"]
+
+
+async def test_each_voice_has_its_price(tmp_path: Path) -> None:
+    async with segmented(tmp_path, usd=1e6, high_usd=10e6) as caller:
+        job = await caller.say(**fields_of(SEGMENTS))
+        assert job["output"]["cost_usd"] == pytest.approx(len(FIRST) + len(THIRD) + 10 * len(SECOND))
+
+
+async def test_segments_survive_kills_of_their_servers(tmp_path: Path) -> None:
+    async with site(
+        tmp_path,
+        jobs__lease_s=1,
+        jobs__beat_s=0.3,
+        backends__scripted__record=tmp_path / "record",
+        backends__scripted__gate=(gate := tmp_path / "gate"),
+    ) as place:
+        gate.write_text("0")
+        async with segmented(place.data_dir, shutdown_grace_s=0.0, gate=str(gate)) as caller:
+            job_id = await caller.run(**fields_of(SEGMENTS))
+        gate.write_text("1")
+        served = await place.start()
+        async with asyncio.timeout(60):
+            while not rows(place.data_dir, "SELECT key FROM takes"):
+                await asyncio.sleep(0.02)
+        await served.kill()
+        gate.write_text("100")
+        served = await place.start()
+        caller = Caller(None, served.caller.http)  # type: ignore[arg-type]
+        job = await caller.until(job_id)
+        assert np.array_equal(pcm_of(job)[0], (await expected(caller))[0])
+        assert [mark["name"] for mark in job["output"]["marks"]] == ["start", "turn", "last", "end"]
+    assert Counter(text for text, _ in spoken(tmp_path / "record"))[FIRST] == 1
 
 
 async def test_no_key_of_input_sets_segments(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.planning import own_takes, plan_of
 from gateway.jobs.plan.routes import Routes
 from gateway.routing.router import REFUSALS
-from gateway.speech.encode.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime, MarkTime
 from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.reader import ChunkAudio, Reader
 from gateway.speech.speak.recut import recut
@@ -31,6 +31,7 @@ _decode_request = msgspec.json.Decoder(SpeechRequest).decode
 class _Output(msgspec.Struct):
     sample_rate: int
     chunks: tuple[ChunkTime, ...]
+    marks: tuple[MarkTime, ...] = ()
 
 
 _decode_output = msgspec.json.Decoder(_Output).decode
@@ -122,7 +123,7 @@ class Following:
         audio = self._followers.audio
         path = await audio.path(job.blob_hash)
         with translated(str(audio.root)):
-            return await asyncio.to_thread(recut, path, output.chunks, output.sample_rate, self.index)
+            return await asyncio.to_thread(recut, path, output.chunks, output.sample_rate, self.index, output.marks)
 
 
 class Followers:

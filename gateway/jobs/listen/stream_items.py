@@ -7,9 +7,11 @@ import math
 from pathlib import Path
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from gateway.jobs.model.output import MIMETYPES
 from gateway.speech.encode import default_bitrate, open_encoder
+from gateway.speech.encode.render import MarkTime
 from gateway.speech.request import SpeechRequest
 from gateway.speech.sound.take import Pcm16
 from gateway.speech.speak.reader import ChunkAudio
@@ -21,7 +23,10 @@ _SHARE = 0.85
 
 
 class StreamOutput(msgspec.Struct, frozen=True):
-    """One piece of a job's audio, a complete file. The pieces in order make up the whole audio."""
+    """One piece of a job's audio, a complete file. The pieces in order make up the whole audio.
+
+    The marks of a chunk are in its first piece; their times are those of the whole audio.
+    """
 
     index: int
     text: str
@@ -29,6 +34,7 @@ class StreamOutput(msgspec.Struct, frozen=True):
     mimetype: str
     start_ms: int
     end_ms: int
+    marks: tuple[MarkTime, ...] | UnsetType = UNSET
 
 
 def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -> list[StreamOutput]:
@@ -56,6 +62,7 @@ def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -
                         mimetype=MIMETYPES[request.format],
                         start_ms=round(at * 1000 / part.rate),
                         end_ms=round((at + samples) * 1000 / part.rate),
+                        marks=UNSET if items else part.marks or UNSET,
                     )
                 )
                 at += samples

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal
 
@@ -320,7 +321,11 @@ def _log_end(
     )
 
 
-def _cost(price: Price | None, billed: BilledTakes) -> float:
-    if price is None:
-        return 0.0
-    return price.usd * (billed.chars / 1_000_000 if price.per == "million_characters" else billed.audio_s)
+def _cost(usual: Price | None, billed: Iterable[BilledTakes]) -> float:
+    """Return the cost in US dollars; `usual` is the price of voices without one of their own."""
+    cost = 0.0
+    for takes in billed:
+        price = takes.voice.price or usual
+        if price is not None:
+            cost += price.usd * (takes.chars / 1_000_000 if price.per == "million_characters" else takes.audio_s)
+    return cost

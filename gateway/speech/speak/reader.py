@@ -9,6 +9,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
+from gateway.speech.encode.render import MarkTime
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.gain import amplified, factor
 from gateway.speech.sound.take import Pcm16
@@ -27,6 +28,7 @@ class ChunkAudio(msgspec.Struct, frozen=True):
     Args:
         start: position of its speech in the utterance, after the pause, in samples.
         end: position of its end, in samples.
+        marks: those before its speech and, for the last chunk, those after it.
     """
 
     index: int
@@ -35,6 +37,7 @@ class ChunkAudio(msgspec.Struct, frozen=True):
     rate: int
     start: int
     end: int
+    marks: tuple[MarkTime, ...] = ()
 
 
 class Reader:
@@ -56,7 +59,7 @@ class Reader:
         fresh: bool = False,
     ) -> None:
         self._script = script
-        self._pauses = _pauses(plan)
+        self._between = _between(plan)
         self._speed = speed
         self._takes = takes
         self._spoken_by = spoken_by
@@ -109,15 +112,26 @@ class Reader:
 
     def _part(self, chunk: PlannedChunk, speech: Pcm16, rate: int) -> ChunkAudio:
         speech = amplified(speech, factor(chunk.speak.gain))
-        silence = sum(pause.samples(self._speed, rate) for pause in self._pauses[self._next])
-        start = self._samples + silence
+        begin = self._samples
+        start, marks = self._passed(self._between[self._next], begin, rate)
         self._next += 1
-        after = sum(p.samples(self._speed, rate) for p in self._pauses[self._next]) if self.done else 0
-        self._samples = start + speech.size + after
+        end = start + speech.size
+        self._samples, marks_after = self._passed(self._between[self._next], end, rate) if self.done else (end, ())
+        silence, after = start - begin, self._samples - end
         pcm = speech
         if silence or after:
             pcm = np.concatenate((np.zeros(silence, np.int16), speech, np.zeros(after, np.int16)))
-        return ChunkAudio(chunk.index, chunk.speak.shown, pcm, rate, start, self._samples)
+        return ChunkAudio(chunk.index, chunk.speak.shown, pcm, rate, start, self._samples, marks + marks_after)
+
+    def _passed(self, segments: list[Pause | Mark], at: int, rate: int) -> tuple[int, tuple[MarkTime, ...]]:
+        """Return the sample after these pauses, and the marks among them; `at` is the sample before."""
+        marks: list[MarkTime] = []
+        for segment in segments:
+            if isinstance(segment, Mark):
+                marks.append(MarkTime(segment.name, round(at * 1000 / rate), at))
+            else:
+                at += segment.samples(self._speed, rate)
+        return at, tuple(marks)
 
     async def _find(self, chunk: PlannedChunk) -> TakeRecord | None:
         keys = [each.key for each in self._script[self._next : self._next + AHEAD]]
@@ -126,15 +140,12 @@ class Reader:
         return self._known.get(chunk.key)
 
 
-def _pauses(plan: Plan) -> list[list[Pause]]:
-    """Return the pauses before each chunk, then those after the last."""
-    before: list[list[Pause]] = [[]]
+def _between(plan: Plan) -> list[list[Pause | Mark]]:
+    """Return the pauses and marks before each chunk, then those after the last."""
+    before: list[list[Pause | Mark]] = [[]]
     for segment in plan.segments:
-        match segment:
-            case Pause():
-                before[-1].append(segment)
-            case Speak():
-                before.append([])
-            case Mark():
-                pass
+        if isinstance(segment, Speak):
+            before.append([])
+        else:
+            before[-1].append(segment)
     return before

@@ -8,18 +8,24 @@ import numpy as np
 import soundfile as sf  # type: ignore[import-untyped]
 
 from gateway.speech.encode.aac import read_aac
-from gateway.speech.encode.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime, MarkTime
 from gateway.speech.speak.reader import ChunkAudio
 
 
-def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> ChunkAudio:
+def recut(
+    path: Path, times: tuple[ChunkTime, ...], rate: int, index: int, marks: tuple[MarkTime, ...] = ()
+) -> ChunkAudio:
     """Read chunk `index` of a finished file with the pause before it; the last chunk has the silence after it, too.
 
     Args:
         path: a finished file of any format; `.pcm` is read as 16-bit little-endian.
         times: of all chunks of the file.
         rate: of its PCM, in Hz.
+        marks: of the whole file.
     """
+    before = times[index - 1].end_ms if index else -1
+    last = index == len(times) - 1
+    marks = tuple(mark for mark in marks if before < mark.ms and (last or mark.ms <= times[index].start_ms))
     begin = round(times[index - 1].end_ms * rate / 1000) if index else 0
     start = round(times[index].start_ms * rate / 1000)
     end = None if index == len(times) - 1 else round(times[index].end_ms * rate / 1000)
@@ -36,4 +42,4 @@ def recut(path: Path, times: tuple[ChunkTime, ...], rate: int, index: int) -> Ch
             rate = file.samplerate
             start = round(start * scale)
             begin = round(begin * scale)
-    return ChunkAudio(index, times[index].text, pcm, rate, start, begin + pcm.size)
+    return ChunkAudio(index, times[index].text, pcm, rate, start, begin + pcm.size, marks)

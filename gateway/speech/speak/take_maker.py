@@ -82,7 +82,7 @@ class TakeMaker:
         for each in wanted:
             take = found.get(each.key)
             if take is not None and take.job_id == job_id:
-                self.tally.found(each.key, each.text, take.samples / take.sample_rate)
+                self.tally.found(each, take.samples / take.sample_rate)
         return found
 
     async def make(self, chunk: PlannedChunk, rank: Rank | None = None) -> ChunkTake:
@@ -176,7 +176,7 @@ class TakeMaker:
             except asyncio.CancelledError:
                 ticket.cancel()
                 raise
-        self.tally.spoken(chunk.key, chunk.text, take.samples / take.rate, take.engine_s)
+        self.tally.spoken(chunk, take.samples / take.rate, take.engine_s)
         return take
 
     async def _in_pieces(self, whole: PlannedChunk, refusal: ChunkRefused, rank: Rank) -> TakeResult:

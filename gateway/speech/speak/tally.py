@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import msgspec
 
+from backends.interface import Voice
+from gateway.speech.text.script import PlannedChunk
+
 
 class BilledTakes(msgspec.Struct, frozen=True):
-    """The takes of an utterance that its job pays for: those that were spoken for this job.
+    """The takes of one voice in an utterance that its job pays for: those that were spoken for this job.
 
     Args:
         chars: characters of their texts.
         audio_s: seconds of audio in them, as the engine spoke them.
     """
 
-    chars: int
-    audio_s: float
+    voice: Voice
+    chars: int = 0
+    audio_s: float = 0.0
 
 
 class TakeTally:
@@ -23,32 +27,32 @@ class TakeTally:
     """
 
     def __init__(self) -> None:
-        self._chars = 0
-        self._audio_s = 0.0
+        self._billed: dict[str, BilledTakes] = {}  # by voice
         self._known: set[str] = set()
         self.engine_s = 0.0
         self.retried = 0
 
     @property
-    def billed(self) -> BilledTakes:
-        """Return the sum so far."""
-        return BilledTakes(self._chars, self._audio_s)
+    def billed(self) -> tuple[BilledTakes, ...]:
+        """Return the sums so far."""
+        return tuple(self._billed.values())
 
-    def spoken(self, key: str, text: str, audio_s: float, engine_s: float) -> None:
+    def spoken(self, chunk: PlannedChunk, audio_s: float, engine_s: float) -> None:
         """Count a take that an engine spoke; a take that is spoken again counts again."""
-        self._add(key, text, audio_s)
+        self._add(chunk, audio_s)
         self.engine_s += engine_s
 
     def joined(self, key: str) -> None:
         """Do not count this take: it was joined from pieces, which are counted."""
         self._known.add(key)
 
-    def found(self, key: str, text: str, audio_s: float) -> None:
+    def found(self, chunk: PlannedChunk, audio_s: float) -> None:
         """Count a stored take of this job, unless this attempt has spoken it."""
-        if key not in self._known:
-            self._add(key, text, audio_s)
+        if chunk.key not in self._known:
+            self._add(chunk, audio_s)
 
-    def _add(self, key: str, text: str, audio_s: float) -> None:
-        self._known.add(key)
-        self._chars += len(text)
-        self._audio_s += audio_s
+    def _add(self, chunk: PlannedChunk, audio_s: float) -> None:
+        self._known.add(chunk.key)
+        voice = chunk.use.voice
+        so_far = self._billed.get(voice.name) or BilledTakes(voice)
+        self._billed[voice.name] = BilledTakes(voice, so_far.chars + len(chunk.text), so_far.audio_s + audio_s)

@@ -70,14 +70,14 @@ class SpokenUtterance(msgspec.Struct, frozen=True):
 
     Args:
         chunks_spoken: chunks that this attempt had spoken for this job.
-        billed: takes the job pays for, those of its earlier attempts included.
+        billed: takes the job pays for by voice, those of its earlier attempts included.
         kept: waits until the takes are committed; the file does not depend on them.
     """
 
     rendered: Rendered
     chunks: int
     chunks_spoken: int
-    billed: BilledTakes
+    billed: tuple[BilledTakes, ...]
     engine_s: float
     warnings: tuple[tuple[str, str], ...]
     takes_retried: int
