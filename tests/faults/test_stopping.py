@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.after import missing_files, rows, sound_of, spoken
+from support.after import holds_no_lock, missing_files, rows, sound_of, spoken
 from support.running import running
 from support.served import site
 
@@ -86,6 +86,10 @@ async def test_a_server_that_stood_still_past_its_lease_is_fenced_out(tmp_path: 
         while not rows(place.data_dir, "SELECT 1 FROM takes"):
             await asyncio.sleep(0.05)
         first.send(signal.SIGSTOP)
+        while not holds_no_lock(place.data_dir, job_id):  # stopped while it wrote, it would hold up everybody
+            first.send(signal.SIGCONT)
+            await asyncio.sleep(0.05)
+            first.send(signal.SIGSTOP)
         job = await second.caller.until(job_id)
         sound_of(job)
         assert job["retries"] == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import sqlite3
 from pathlib import Path
@@ -35,6 +36,22 @@ def rows(data_dir: Path, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         return connection.execute(sql, values).fetchall()
     finally:
         connection.close()
+
+
+def holds_no_lock(data_dir: Path, job_id: str) -> bool:
+    """Return whether nobody is in the middle of writing this job; on SQLite, of writing anything."""
+    url = url_of(data_dir)
+    try:
+        if url is not None:
+            with psycopg.connect(url) as shared:
+                shared.execute("SELECT id FROM jobs WHERE id = %s FOR UPDATE NOWAIT", (job_id,)).fetchall()
+        else:
+            with contextlib.closing(sqlite3.connect(data_dir / "voxgate.db", timeout=0.5)) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+                connection.rollback()
+    except (psycopg.errors.LockNotAvailable, sqlite3.OperationalError):
+        return False
+    return True
 
 
 async def missing_files(data_dir: Path) -> list[str]:
