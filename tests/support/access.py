@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 from gateway.access import Access, Signer
+from gateway.clock import Timer
 from gateway.settings import DatabaseSettings, Settings
 from storage.db.database import Database
 
@@ -15,7 +16,7 @@ NOON_MS = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 
 
 class TurnedClock:
-    """A clock whose time changes only when a test sets it; sleeping is real, but short."""
+    """A clock whose time changes only when a test sets it; sleeps and timers are real, but short."""
 
     def __init__(self, now_ms: int = NOON_MS) -> None:
         self.wall_ms = now_ms
@@ -28,6 +29,9 @@ class TurnedClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(min(seconds, 0.02))
+
+    def call_later(self, seconds: float, call: Callable[[], object]) -> Timer:
+        return asyncio.get_running_loop().call_later(min(seconds, 0.02), call)
 
 
 def settings_in(folder: Path, url: str, **fields: object) -> Settings:
