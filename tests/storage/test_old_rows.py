@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support.storage import START_MS, HandClock, an_entry, select
+from support.storage import START_MS, HandClock, an_entry, select, store_take
 
 from storage.cache_entries import CacheStore
 from storage.db import statements
@@ -42,7 +42,7 @@ async def test_of_takes_those_used_last_stay_wherever_they_lie(
     for n in SCATTERED:
         blob = BlobRecord(f"{n:064x}", 1_000, ".flac")
         used = TakeStore(database, HandClock(START_MS + 1_000 * n))
-        await used.store(TakeRecord(f"take-{n}", blob.hash, 1, 24_000, 1_000), blob, "gone", 1, "a")
+        await store_take(used, TakeRecord(f"take-{n}", blob.hash, 1, 24_000, 1_000), blob, "gone")
     assert await takes.evict(3_500) == 7
     assert _left(database_url, "takes") == ["take-7", "take-8", "take-9"]
 

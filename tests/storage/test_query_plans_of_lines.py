@@ -76,12 +76,13 @@ LIKE_OURS = {
 @pytest.mark.parametrize("name", SHARED)
 def test_postgresql_reads_lines_by_their_index(name: str) -> None:
     statement, values = SHARED[name]
-    many = f"SELECT {', '.join(LIKE_OURS.get(c, c) for c in job_sql.COLUMNS)} FROM jobs, generate_series(1, 20000) n"
+    columns = [*job_sql.COLUMNS, "cancel_requested"]
+    many = f"SELECT {', '.join(LIKE_OURS.get(c, c) for c in columns)} FROM jobs, generate_series(1, 20000) n"
     with migrated_database() as url:
         engine = make_engine(parse_url(url), write=True)
         with engine.begin() as connection:
             connection.execute(job_sql.INSERT, params_of(a_job(flight_key="f", lane=Lane.LONG)))
-            connection.execute(text(f"INSERT INTO jobs ({', '.join(job_sql.COLUMNS)}) {many}"))
+            connection.execute(text(f"INSERT INTO jobs ({', '.join(columns)}) {many}"))
         with engine.connect() as connection:
             connection.execute(text("ANALYZE jobs"))
             compiled = text(f"EXPLAIN {statement.text}").bindparams(*statement._bindparams.values())

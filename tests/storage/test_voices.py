@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from support.storage import START_MS, HandClock, an_entry, select
+from support.storage import START_MS, HandClock, an_entry, select, store_take
 
 from gateway.errors import Conflict
 from storage.db import statements
@@ -26,7 +26,7 @@ async def spoke(database: Database, clock: HandClock, tenant: str, content: str 
     """A take and a cache entry, of a tenant's own voice or (None) of a backend's."""
     blob = BlobRecord(f"audio-{tenant}-{content}", 10, ".flac")
     take = TakeRecord(blob.hash, blob.hash, 1, 24_000, 10, tenant=tenant if content else None, voice_hash=content)
-    await TakeStore(database, clock).store(take, blob, "somebody's job", 1, "a")
+    await store_take(TakeStore(database, clock), take, blob, "somebody's job")
     entry = an_entry(blob.hash, blob, tenant=tenant, voice_hash=content)
     await database.writer.run(lambda conn: statements.put_cache_entry(conn, entry))
 
