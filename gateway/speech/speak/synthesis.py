@@ -23,6 +23,7 @@ from gateway.speech.sound.gain import factor
 from gateway.speech.sound.loudness import LevelMeter, gain_for
 from gateway.speech.sound.take import Pcm16
 from gateway.speech.speak.chunk_take import ChunkTake
+from gateway.speech.speak.in_thread import to_its_end
 from gateway.speech.speak.means import SpeakingMeans
 from gateway.speech.speak.progress import ChunkProgress
 from gateway.speech.speak.retakes import FLAW_WARNING
@@ -234,5 +235,5 @@ async def _rendered(renderer: Renderer, part: _FinishedChunk, *, last: bool) -> 
         return renderer.finish() if last else None
 
     if last or len(part.pcm) >= IN_THREAD_S * part.rate:
-        return await asyncio.to_thread(render)
+        return await to_its_end(render)
     return render()
