@@ -77,6 +77,7 @@ from storage.files.sweeper import Sweeper
 from storage.jobs.counts import JobCountStore
 from storage.jobs.pages import JobPages
 from storage.jobs.queue import JobStore
+from storage.outcomes import OutcomeStore
 from storage.pronunciations import PronunciationStore
 from storage.records import JobRecord, Retention
 from storage.takes import TakeStore
@@ -163,6 +164,7 @@ class Gateway:
             cache=CacheStore(database, clock),
             takes=TakeStore(database, clock),
             voices=VoiceStore(database, clock),
+            outcomes=OutcomeStore(database, clock),
             audio=audio,
         )
         server = Server(settings=settings, clock=clock, metrics=metrics, owner=self.owner)

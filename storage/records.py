@@ -54,6 +54,10 @@ class JobRecord(msgspec.Struct, frozen=True):
         lane: the job's lane; LONG in a record that leaves it out (`JobStore.peek`).
         deaths: the number of servers in a row that died or fell silent while they ran the job; 0 again when a take is
             stored; 0 in a record that leaves it out. A job with deaths is a suspect: it runs alone in its server.
+        arms: the backends in the order in which they are tried; () in a record that leaves it out, and in rows of
+            versions before.
+        unit: what the split of its endpoint's traffic is sticky by; "" without a split, or left out.
+        purpose: what it is spoken for; `caller` in a record that leaves it out.
     """
 
     id: str
@@ -95,6 +99,9 @@ class JobRecord(msgspec.Struct, frozen=True):
     request: str = ""
     lane: Lane = Lane.LONG
     deaths: int = 0
+    arms: tuple[str, ...] = ()
+    unit: str = ""
+    purpose: Literal["caller", "shadow", "sample"] = "caller"
 
 
 class Accepted(msgspec.Struct, frozen=True):

@@ -204,10 +204,10 @@ class FastLane:
         """Translate the body, or take the result from memory if the same body came before."""
         name = (caller.tenant, body)
         known = self._translated.get(name)
-        reading = self._gateway.jobs.reading
-        if known is not None and known[0] == reading:
+        generation = self._gateway.jobs.generation
+        if known is not None and known[0] == generation:
             return known[1]
         call = translate(self._gateway, caller, body)
         size_bytes = held_by(body, call.raw_input, call.endpoint_id) + len(call.raw_input)
-        self._translated.put(name, (reading, call), size_bytes + OVERHEAD_BYTES)
+        self._translated.put(name, (generation, call), size_bytes + OVERHEAD_BYTES)
         return call

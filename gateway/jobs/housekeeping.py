@@ -16,6 +16,9 @@ from storage.files.sweeper import Sweeper
 TTL_EVERY_S = 1.0
 """Seconds between checks for jobs whose ttl is over."""
 
+OUTCOMES_KEPT_MS = 86_400_000
+"""Milliseconds for which each outcome has a row of its own; older ones are kept as sums per hour."""
+
 log = get_logger("voxgate.jobs")
 
 
@@ -43,6 +46,7 @@ class Housekeeping:
         self._cache = stores.cache
         self._takes = stores.takes
         self._voices = stores.voices
+        self._outcomes = stores.outcomes
         self._sweeper = sweeper
         self._answers = answers
         self._ended = ended
@@ -107,7 +111,14 @@ class Housekeeping:
             StorageError: storage failed in a step; the later steps wait for the next sweep. Any other exception in a
                 step is logged, and the next step runs.
         """
-        for step in (self._delete_retained, self._note_used, self._evict, self._evict_takes, self._sweep_files):
+        for step in (
+            self._delete_retained,
+            self._fold_outcomes,
+            self._note_used,
+            self._evict,
+            self._evict_takes,
+            self._sweep_files,
+        ):
             try:
                 await step()
             except StorageError:
@@ -117,6 +128,9 @@ class Housekeeping:
 
     async def _delete_retained(self) -> None:
         await self._jobs.delete_retained()
+
+    async def _fold_outcomes(self) -> None:
+        await self._outcomes.fold(self._clock.now_ms() - OUTCOMES_KEPT_MS)
 
     async def _evict(self) -> None:
         """Evict cache entries. Runs after `_note_used`, so that answers from memory count as use."""

@@ -34,7 +34,7 @@ from gateway.jobs.model.views import (
     Kind,
     read_policy,
 )
-from gateway.jobs.plan.assign import Assignment
+from gateway.jobs.plan.assign import Assignment, Choice
 from gateway.jobs.plan.records import Records
 from gateway.jobs.plan.routes import Routes
 from gateway.jobs.run.claimer import Claimer
@@ -113,7 +113,8 @@ class Jobs:
             ModelNotInitialized: the backend that should speak is not loaded here.
             NotFound: no such endpoint.
         """
-        return (await self._read(raw_input, self._endpoints.resolve(endpoint_id), principal.tenant)).warnings
+        choice = await self._choose(raw_input, self._endpoints.resolve(endpoint_id), principal)
+        return choice.assignment.warnings
 
     async def submit(
         self,
@@ -148,10 +149,11 @@ class Jobs:
             idempotency = Idempotency(idempotency_key, hashlib.sha256(_encode(envelope)).hexdigest())
         raw = bytes(envelope.input) if envelope.input is not UNSET else b""
         try:
-            assignment = await self._read(raw, endpoint, principal.tenant)
+            choice = await self._choose(raw, endpoint, principal)
         except (*REFUSALS, ReadingFailed) as error:
             return await self._refuse(principal, endpoint, envelope, kind, idempotency, error, base_url)
-        job = self._records.queued(principal, endpoint, envelope, policy, kind, assignment, current_request_id())
+        assignment = choice.assignment
+        job = self._records.queued(principal, endpoint, envelope, policy, kind, choice, current_request_id())
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
         if assignment.request.cache == "use":
             for _ in range(2):
@@ -268,9 +270,9 @@ class Jobs:
         return self._hot_path.answer(principal, endpoint_id, raw_input, base_url)
 
     @property
-    def reading(self) -> int:
+    def generation(self) -> int:
         """A number that changes with endpoints, voices and dictionaries; requests decoded before must be read again."""
-        return self._assigner.reading
+        return self._assigner.generation
 
     def hot_audio(self, principal: Principal, endpoint_id: str, raw_input: bytes) -> HotAudio | None:
         """Return the audio alone, where `hot` has an answer; else None."""
@@ -289,8 +291,8 @@ class Jobs:
 
     # -- inside
 
-    async def _read(self, raw: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
-        return await self._assigner.accept(raw, endpoint, tenant)
+    async def _choose(self, raw: bytes, endpoint: Endpoint, principal: Principal) -> Choice:
+        return await self._assigner.accept(raw, endpoint, principal.tenant, principal.key_id)
 
     async def _find(self, key: str, read: bool) -> tuple[CacheEntry, bytes | None] | None:
         found = self._answers.hot(key)

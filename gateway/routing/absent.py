@@ -71,4 +71,5 @@ def _named(settings: Settings, endpoints: Iterable[Endpoint]) -> Iterator[tuple[
     for endpoint in endpoints:
         if endpoint.backend is not None:
             yield endpoint.backend, f"endpoint {endpoint.id}"
-        yield from ((name, f"endpoint {endpoint.id}, as fallback") for name in endpoint.fallback)
+        yield from ((name, f"endpoint {endpoint.id}, as arm") for name in endpoint.policy.by_backend)
+        yield from ((name, f"endpoint {endpoint.id}, as fallback") for name in endpoint.policy.fallback)

@@ -7,7 +7,8 @@ from typing import Any
 
 from gateway.engines.registry import unregistered
 from gateway.errors import InvalidInput, SettingsError
-from gateway.routing.endpoints import ID_RULE, is_id, read_policy
+from gateway.routing.endpoints import ID_RULE, is_id
+from gateway.routing.policy import read_policy
 from gateway.settings import EndpointSettings, Settings
 from gateway.speech.decode import decode_request
 
@@ -47,11 +48,14 @@ def endpoint_problems(
     if isinstance(backend, str) and backend not in installed:
         yield f"{where('backend')}: {unregistered(backend, installed)}"
     try:
-        fallback = read_policy(where("policy"), policy)
+        read = read_policy(where("policy"), policy)
     except SettingsError as error:
         yield str(error)
     else:
-        yield from (f"{where('policy')}: {unregistered(name, installed)}" for name in fallback if name not in installed)
+        unknown = (name for name in read.backends if name not in installed)
+        yield from (f"{where('policy')}: {unregistered(name, installed)}" for name in unknown)
+        if read.arms and backend is not None:
+            yield f"{where('policy')}: the endpoint has a backend and arms; give it one of the two"
     try:
         decode_request(_ANY_INPUT, defaults)
     except InvalidInput as error:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from gateway.access.limits import ON_DEMAND
-from gateway.errors import NotFound, SettingsError
+from gateway.errors import NotFound
+from gateway.routing.policy import NO_POLICY, RoutePolicy, read_policy
 from gateway.settings import Settings
-from gateway.settings.values import InvalidValue, convert
-from gateway.settings.words import meant
 from storage.endpoints import EndpointRecord, EndpointStore
 
-POLICY_KEYS = ("fallback",)
 MAX_ID_LENGTH = 64
 ID_RULE = (
     f"an endpoint's id is 1 to {MAX_ID_LENGTH} letters, digits, dots, hyphens or underscores, a letter or digit first"
@@ -30,13 +27,12 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     Args:
         defaults: for keys of `input` that a request leaves out.
-        fallback: backends that are tried in this order if the preferred one cannot speak.
         origin: `settings`, `database` or `demand`.
     """
 
     id: str
     defaults: dict[str, Any] = {}
-    fallback: tuple[str, ...] = ()
+    policy: RoutePolicy = NO_POLICY
     origin: str = "demand"
 
     @property
@@ -102,34 +98,13 @@ class Endpoints:
         )
 
 
-def read_policy(where: str, policy: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the fallback order of a route policy.
-
-    Args:
-        where: the place where the policy was set, for the message.
-
-    Raises:
-        SettingsError: a key is unknown, or a value has the wrong type.
-    """
-    for key in policy:
-        if key not in POLICY_KEYS:
-            known = ", ".join(POLICY_KEYS)
-            raise SettingsError(f"{where}: {key!r} is unknown{meant(key, POLICY_KEYS)}; known: {known}")
-    fallback = policy.get("fallback", ())
-    try:
-        names: tuple[str, ...] = convert(fallback, tuple[str, ...], is_text=isinstance(fallback, str), is_size=False)
-    except InvalidValue as error:
-        raise SettingsError(f'{where}: fallback must be a list of backends, such as ["hibari"]') from error
-    return names
-
-
 def decode_record(record: EndpointRecord) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return defaults and policy of an endpoint of the database."""
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     return decode(record.defaults), decode(record.policy)
 
 
-def _policy_of(settings: Settings, name: str) -> tuple[str, ...]:
+def _policy_of(settings: Settings, name: str) -> RoutePolicy:
     return read_policy(settings.origin(f"endpoints.{name}.policy"), settings.endpoints[name].policy)
 
 

@@ -1,22 +1,23 @@
-"""Chooses the arms of a request: the backend that speaks, and its fallbacks.
+"""Finds the backends of a request: the one that speaks, and its fallbacks.
 
-If the request names a backend, only that one is used. Otherwise the order is: the endpoint's backend, else the
-`default_backend` setting, else chatterbox if it is installed, else google, else the embedded voice; then the endpoint's
-fallbacks. The embedded voice never replaces another backend unless a fallback names it, since a silent change of voice
-is worse than an error. Backends that cannot speak the request are left out.
+If the request names a backend, only that one is used. If the endpoint's policy has arms, one of those that can speak
+the request is chosen by weight, then come the policy's fallbacks. Otherwise the order is: the endpoint's backend, else
+the `default_backend` setting, else chatterbox if it is installed, else google, else the embedded voice; then the
+endpoint's fallbacks. The embedded voice never replaces another backend unless a fallback names it, since a silent
+change of voice is worse than an error. Backends that cannot speak the request are left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 
 from backends.interface import BackendUnavailable, Voice
 from gateway.engines.discovery import BackendInfo
 from gateway.errors import InvalidInput, ModelNotInitialized
 from gateway.routing.absent import absence, no_backend_reason
-from gateway.routing.arms import Arm, ArmBackend, resolve, with_named_voices
+from gateway.routing.arms import ArmBackend
 from gateway.routing.endpoints import Endpoint
+from gateway.routing.offers import Market, Offers
 from gateway.routing.speakers import Speakers
 from gateway.settings.words import meant
 from gateway.speech.request import SpeechRequest
@@ -48,9 +49,16 @@ class Router:
         self._found = {info.name: info for info in found}
         self.speakers = Speakers(known.values(), self._found.values())
         self._known = known
-        self._uploaded = uploaded
-        self._own_names = own_names
         self._default_backend = default_backend
+        self._market = Market(
+            known=known,
+            uploaded=uploaded,
+            own_names=own_names,
+            speakers=self.speakers,
+            absence=self._absence,
+            refused=self._refused,
+            order=self._order,
+        )
 
     def serving(self, endpoint: Endpoint, backend: str | None = None) -> list[ArmBackend]:
         """Return the loaded backends that may speak at this endpoint, in order; at least one.
@@ -68,56 +76,20 @@ class Router:
             raise self._refused([self._absence(name, backend) for name in names])
         return loaded
 
-    def first(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Arm:
-        """Return the arm that speaks: the first one that can.
-
-        Raises:
-            InvalidInput: no arm can speak the request, or it names an unknown backend.
-            ModelNotInitialized: the preferred backend is not loaded, and no fallback can speak the request.
-        """
-        return next(self._eligible(request, endpoint, tenant))
-
-    def arms(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Arm]:
-        """Return the arm that speaks, then its fallbacks.
-
-        A backend that the request names has no fallback.
-
-        Raises:
-            InvalidInput, ModelNotInitialized: see `first`.
-        """
-        return list(self._eligible(request, endpoint, tenant))
-
-    def _eligible(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Iterator[Arm]:
-        uploaded = self._uploaded(tenant, request.voice)
-        refusals: list[InvalidInput | BackendUnavailable] = []
-        found = False
-        for name in self._candidates(request.backend, endpoint):
-            candidate = self._known.get(name)
-            if candidate is None:
-                refusals.append(self._absence(name, request.backend))
-                continue
-            speakers = None if refusals else self.speakers  # only the first refusal lists other backends
-            try:
-                arm = resolve(candidate, request, speakers, uploaded, lambda: self._own_names(tenant))
-                if request.segments:
-                    arm = with_named_voices(
-                        arm, candidate, request, partial(self._uploaded, tenant), lambda: self._own_names(tenant)
-                    )
-            except InvalidInput as error:
-                # Its traceback refers to this frame and this frame to the list; without the cycle the request is freed.
-                refusals.append(error.with_traceback(None))
-            else:
-                found = True
-                yield arm
-        if not found:
-            raise self._refused(refusals)
+    def offers(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Offers:
+        """Return the offers of the backends here for this request."""
+        return Offers(self._market, request, endpoint, tenant)
 
     def _candidates(self, asked: str | None, endpoint: Endpoint) -> tuple[str, ...]:
-        """Return the names of the backends in the order in which they are tried, those that are not loaded included."""
+        """Return the names of the backends that may speak, in order, those that are not loaded included."""
         if asked is not None:
             return (asked,)
+        return endpoint.policy.backends if endpoint.policy.arms else self._order(endpoint)
+
+    def _order(self, endpoint: Endpoint) -> tuple[str, ...]:
+        """Return the backends of an endpoint without arms, in the order in which they are tried."""
         named = endpoint.backend or self._default_backend
-        return tuple(dict.fromkeys((*((named,) if named else self._best()), *endpoint.fallback)))
+        return tuple(dict.fromkeys((*((named,) if named else self._best()), *endpoint.policy.fallback)))
 
     def _best(self) -> Iterable[str]:
         """Return the preferred one of the loaded backends; if none is loaded, all that are enabled."""

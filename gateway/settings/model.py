@@ -159,7 +159,7 @@ class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, Any], Meta(description="Any other key of `input` and its default, such as `seed` or `bitrate`.")
     ] = {}
     policy: Annotated[
-        dict[str, Any], Meta(description="The route policy; its one key is `fallback`, a list of backends.")
+        dict[str, Any], Meta(description="The route policy: `fallback`, `arms`, `sticky_by`; see routing.md.")
     ] = {}
 
     def input_defaults(self) -> dict[str, Any]:

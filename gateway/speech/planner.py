@@ -79,7 +79,7 @@ class PlanOrder(msgspec.Struct, frozen=True):
         return len(self.text) > (LONG_CHARS // SPELLING_COSTS if slow else LONG_CHARS)
 
 
-class Planned(msgspec.Struct, frozen=True):
+class Planned(msgspec.Struct, frozen=True, weakref=True):
     """A plan, its script, and an upper estimate of its samples when it is spoken."""
 
     plan: Plan

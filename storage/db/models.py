@@ -112,7 +112,8 @@ class DyingBlob(Base):
 
 
 class JobRow(Base):
-    """An accepted durable request. `cancel_requested` is not used, and FALSE: an upgrade removes no column."""
+    """An accepted durable request. `cancel_requested` is not used, and FALSE: an upgrade removes no column. `arms` are
+    names with a space between."""
 
     __tablename__ = "jobs"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -155,6 +156,9 @@ class JobRow(Base):
     request: Mapped[str]
     lane: Mapped[int] = mapped_column(server_default=text("1"))
     deaths: Mapped[int] = mapped_column(server_default=text("0"))
+    arms: Mapped[str] = mapped_column(server_default=text("''"))
+    unit: Mapped[str] = mapped_column(server_default=text("''"))
+    purpose: Mapped[str] = mapped_column(server_default=text("'caller'"))
     __table_args__ = (
         # One leader per flight: this index makes two syntheses of one utterance impossible.
         Index("uq_jobs_flight", "flight_key", unique=True, sqlite_where=text("state = 'IN_PROGRESS'"),
@@ -387,6 +391,45 @@ class RouteChangeRow(Base):
     before: Mapped[str]
     after: Mapped[str]
     __table_args__ = (Index("ix_route_changes_endpoint_id", "endpoint_id", "id"),)
+
+
+class OutcomeRow(Base):
+    """The outcome of one attempt of an arm, at an endpoint whose policy has several; see `storage.outcomes.Outcome`.
+
+    `stratum`: the stratum of a ramp that counted it; NULL before.
+    """
+
+    __tablename__ = "outcomes"
+    id: Mapped[int] = mapped_column(Serial, primary_key=True)
+    at_ms: Mapped[int]
+    endpoint_id: Mapped[str]
+    policy: Mapped[str]
+    arm: Mapped[str]
+    unit: Mapped[str]
+    step: Mapped[int]
+    failed: Mapped[bool]
+    fell_back: Mapped[bool]
+    slow: Mapped[bool]
+    bad_take: Mapped[bool]
+    comparable: Mapped[bool]
+    stratum: Mapped[int | None]
+    __table_args__ = (Index("ix_outcomes_at_ms", "at_ms"),)
+
+
+class OutcomeHourRow(Base):
+    """Old outcomes of one arm in one hour, summed."""
+
+    __tablename__ = "outcome_hours"
+    endpoint_id: Mapped[str] = mapped_column(primary_key=True)
+    policy: Mapped[str] = mapped_column(primary_key=True)
+    arm: Mapped[str] = mapped_column(primary_key=True)
+    step: Mapped[int] = mapped_column(primary_key=True)
+    hour_ms: Mapped[int] = mapped_column(primary_key=True)
+    attempts: Mapped[int]
+    failed: Mapped[int]
+    fell_back: Mapped[int]
+    slow: Mapped[int]
+    bad_take: Mapped[int]
 
 
 class ComparisonRow(Base):

@@ -10,6 +10,7 @@ import msgspec
 from sqlalchemy import Connection
 
 from gateway.clock import Clock
+from storage import outcomes
 from storage.db import statements
 from storage.db.database import Database
 from storage.db.notices import Topic, notify
@@ -17,6 +18,7 @@ from storage.db.tally import Ended, note_counts
 from storage.errors import BlobMissing
 from storage.jobs import sql as job_sql
 from storage.jobs.rows import AnyRow, log_ended, log_events, maybe_job
+from storage.outcomes import Outcome
 from storage.records import Completed, Completion, JobRecord, JobState, Retention, UsageDelta
 
 ENDED_AT_ONCE = 100
@@ -33,9 +35,14 @@ class JobEnds:
         self._clock = clock
         self._retention = retention
 
-    async def complete(self, job_id: str, owner: str, attempt: int, completion: Completion) -> Completed:
+    async def complete(
+        self, job_id: str, owner: str, attempt: int, completion: Completion, tried: Sequence[Outcome] = ()
+    ) -> Completed:
         """Complete a job: write its blob, cache entry, final state, followers, usage, webhooks and events in one
         transaction. The audio file must be in the store already (`AudioStore.put_file`); settle it afterwards.
+
+        Args:
+            tried: the outcomes of the arms that this attempt tried.
 
         Raises:
             BlobMissing: the audio is not new (it has no spool), and was swept meanwhile.
@@ -78,6 +85,7 @@ class JobEnds:
                 place = (follower[1], follower[3], follower[2], completion.backend, day)
                 usage.append((*place, *msgspec.structs.astuple(hit)))
             statements.add_usage(conn, usage)
+            outcomes.add(conn, tried, now)
             log_ended(conn, [row, *followers], JobState.COMPLETED.value, now, None, owner)
             return Completed(True, tuple(follower[0] for follower in followers))
 
@@ -99,8 +107,13 @@ class JobEnds:
         delay_ms: int = 0,
         execution_ms: int = 0,
         worker_id: str | None = None,
+        tried: Sequence[Outcome] = (),
     ) -> Completed:
-        """Fail a job. With `by_input` its followers fail too; otherwise the oldest follower leads next."""
+        """Fail a job. With `by_input` its followers fail too; otherwise the oldest follower leads next.
+
+        Args:
+            tried: see `complete`.
+        """
         now = self._clock.now_ms()
         shared = {"error": error, "code": code, "now": now} | self._retention.until(now)
         final = shared | {
@@ -115,6 +128,7 @@ class JobEnds:
             followers: Sequence[AnyRow] = ()
             if by_input and row[7] is not None:
                 followers = conn.execute(job_sql.FAIL_FOLLOWERS, shared | {"flight_key": row[7]}).all()
+            outcomes.add(conn, tried, now)
             log_ended(conn, [row], state.value, now, code, owner)
             log_ended(conn, followers, JobState.FAILED.value, now, code, owner)
             return Completed(True, tuple(follower[0] for follower in followers))
@@ -130,6 +144,7 @@ class JobEnds:
         count_failure: bool,
         delay_ms: int = 0,
         execution_ms: int | None = None,
+        tried: Sequence[Outcome] = (),
     ) -> bool:
         """End an attempt: give up its lease and requeue the job.
 
@@ -138,6 +153,7 @@ class JobEnds:
             count_failure: whether this counts as a failure of the job; a shutdown does not.
             delay_ms: the time before the job can be claimed again, up to `PAUSE_AT_MOST_MS`.
             execution_ms: running time so far, over all attempts; None leaves it unchanged.
+            tried: see `complete`.
 
         Returns:
             False if the lease was lost before.
@@ -152,6 +168,7 @@ class JobEnds:
         def give(conn: Connection) -> bool:
             row = conn.execute(job_sql.REQUEUE, params).first()
             if row is not None:
+                outcomes.add(conn, tried, now)
                 log_events(conn, "requeued", [(job_id, attempt)], now, owner, reason)
                 note_counts(conn, [(row[2], Ended(retried=int(count_failure)))])
                 notify(conn, Topic.QUEUE)

@@ -25,6 +25,7 @@ LANES = tuple(Lane)
 _STATE = COLUMNS.index("state")
 _LOW_PRIORITY = COLUMNS.index("low_priority")
 _LANE = COLUMNS.index("lane")
+_ARMS = COLUMNS.index("arms")
 _DAY_MS = 86_400_000
 
 
@@ -34,6 +35,7 @@ def job_of(row: AnyRow | tuple[Any, ...]) -> JobRecord:
     values[_STATE] = STATES[values[_STATE]]
     values[_LOW_PRIORITY] = bool(values[_LOW_PRIORITY])
     values[_LANE] = LANES[values[_LANE]]
+    values[_ARMS] = tuple(values[_ARMS].split())
     return JobRecord(*values)
 
 
@@ -46,6 +48,7 @@ def params_of(job: JobRecord) -> dict[str, Any]:
     """Return a job as the parameters of an insert."""
     params = msgspec.structs.asdict(job)
     params["state"] = job.state.value
+    params["arms"] = " ".join(job.arms)
     return params
 
 
@@ -55,6 +58,7 @@ def row_of(job: JobRecord) -> tuple[Any, ...]:
     values[_STATE] = job.state.value
     values[_LOW_PRIORITY] = int(job.low_priority)
     values[_LANE] = int(job.lane)
+    values[_ARMS] = " ".join(job.arms)
     return tuple(values)
 
 

@@ -17,7 +17,7 @@ PAUSE_AT_MOST_MS = 60_000
 COLUMNS = JobRecord.__struct_fields__
 """The columns that are used, in the order of the table."""
 _ALL = ", ".join(COLUMNS)
-_LEFT_OUT = {"request": "''", "lane": "1", "deaths": "0"}
+_LEFT_OUT = {"request": "''", "lane": "1", "deaths": "0", "arms": "''", "unit": "''", "purpose": "'caller'"}
 """Columns after a job's long texts, with constants instead: SQLite would walk through the texts to reach them."""
 _SHORT = ", ".join(f"{_LEFT_OUT[name]} AS {name}" if name in _LEFT_OUT else name for name in COLUMNS)
 _ENDED = "RETURNING id, tenant, endpoint_id, key_id, chars, attempt, webhook"

@@ -13,6 +13,7 @@ from backends.interface import Capabilities, NoOptions, Voice
 from gateway.clock import SystemClock
 from gateway.engines.registry import Engines
 from gateway.errors import InvalidInput
+from gateway.routing.arms import Arm
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import Router
 from gateway.settings import Settings
@@ -50,9 +51,14 @@ def router(**languages: tuple[str, ...]) -> Router:
     return Router(known, "hibari", lambda tenant, name: None, found=engines.infos)
 
 
+def arm_of(asked: Router, request: SpeechRequest) -> Arm:
+    offers = asked.offers(request, Endpoint("any"), "anna")
+    return offers.first(offers.choose(""))
+
+
 def refusal(asked: Router, language: str) -> str:
     with pytest.raises(InvalidInput) as caught:
-        asked.first(SpeechRequest("Guten Tag.", language=language), Endpoint("any"), "anna")
+        arm_of(asked, SpeechRequest("Guten Tag.", language=language))
     return str(caught.value)
 
 
@@ -84,14 +90,14 @@ def test_who_asks_for_a_language_is_told_who_speaks_it(others: dict, language: s
 def test_a_backend_that_speaks_it_under_another_setting_names_that_of_itself() -> None:
     with pytest.raises(InvalidInput, match=r"^changeable speaks en, not 'ja'; changeable can with VOXGATE_BACKENDS__"):
         request = SpeechRequest("Hai.", language="ja", backend="changeable")
-        router(changeable=("en",)).first(request, Endpoint("any"), "anna")
+        arm_of(router(changeable=("en",)), request)
 
 
 def test_norwegian_of_either_kind_is_spoken_by_who_speaks_norwegian() -> None:
     spoken = router(scripted=("en", "no"))
     for language in ("no", "nb", "nn-NO"):
         request = SpeechRequest("God dag.", language=language, backend="scripted")
-        assert spoken.first(request, Endpoint("any"), "anna").language == "no"
+        assert arm_of(spoken, request).language == "no"
 
 
 def test_a_voice_that_is_not_there_is_answered_with_each_name_once() -> None:
@@ -99,7 +105,7 @@ def test_a_voice_that_is_not_there_is_answered_with_each_name_once() -> None:
         known = {"hibari": Named(names)}
         with pytest.raises(InvalidInput) as caught:
             request = SpeechRequest("Hello.", voice="nobody")
-            Router(known, "hibari", lambda tenant, name: None).first(request, Endpoint("any"), "anna")  # type: ignore[arg-type]
+            arm_of(Router(known, "hibari", lambda tenant, name: None), request)  # type: ignore[arg-type]
         return str(caught.value)
 
     assert asked(("default",)).endswith("it has: default")

@@ -86,7 +86,8 @@ def source_of(folder: Path, fields: dict[str, Any]) -> Source:
     gateway = Gateway(settings_of(folder))
     router = Router({hosted.name: hosted for hosted in gateway.engines}, None, lambda _tenant, _name: None)
     raw = msgspec.json.encode({"text": "Some words.", **fields})
-    return Assigner(gateway.settings, router).read(raw, Endpoint("tests"), "default").source
+    assigner = Assigner(gateway.settings, router)
+    return assigner.choose(assigner.read(raw, Endpoint("tests"), "default"), "a key").assignment.source
 
 
 def key_of(source: Source, text: str, seed: int) -> str:

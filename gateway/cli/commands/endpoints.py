@@ -12,9 +12,10 @@ from gateway.cli.output import echo_json, echo_table, json_option
 from gateway.cli.prepared import installed_names, with_database
 from gateway.cli.server_record import find_server
 from gateway.clock import SystemClock
-from gateway.errors import BadRequest, Conflict
+from gateway.errors import BadRequest, Conflict, SettingsError
 from gateway.routing.checks import endpoint_problems
 from gateway.routing.endpoints import ID_RULE, Endpoint, Endpoints, is_id
+from gateway.routing.policy import NO_POLICY, RoutePolicy, read_policy
 from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.settings.address import address
@@ -46,6 +47,7 @@ def endpoints() -> None:
 )
 @click.option("--speed", type=click.FloatRange(0.5, 2.0), help="Speed when a request names none.")
 @click.option("--fallback", multiple=True, help="A backend to try when the first cannot speak; may be repeated.")
+@click.option("--policy", help="The route policy as JSON, with `arms` that share the requests; see routing.md.")
 @click.option("--replace", is_flag=True, help="Change an endpoint that exists.")
 @json_option
 def create(
@@ -56,6 +58,7 @@ def create(
     audio_format: str | None,
     speed: float | None,
     fallback: tuple[str, ...],
+    policy: str | None,
     replace: bool,
     as_json: bool,
 ) -> None:
@@ -68,7 +71,7 @@ def create(
     async def put(database: Database, settings: Settings) -> Endpoint:
         if endpoint_id in settings.endpoints:
             raise Conflict(f"endpoint {endpoint_id!r} is made by voxgate.toml; change it there")
-        endpoint = Endpoint(endpoint_id, defaults, fallback)
+        endpoint = Endpoint(endpoint_id, defaults, _policy(policy, fallback))
         _check_endpoint(settings, endpoint)
         store = EndpointStore(database)
         earlier = await store.get(endpoint_id)
@@ -81,7 +84,7 @@ def create(
                 None,
                 earlier.created_ms if earlier else now,
                 now,
-                policy=msgspec.json.encode(_policy(endpoint)).decode(),
+                policy=msgspec.json.encode(_document_of(endpoint.policy)).decode(),
                 defaults=msgspec.json.encode(defaults).decode(),
             ),
             _ACTOR,
@@ -111,7 +114,7 @@ def list_endpoints(as_json: bool) -> None:
                 endpoint.origin,
                 endpoint.backend or "as routed",
                 _format_defaults(endpoint.defaults),
-                " ".join(endpoint.fallback),
+                " ".join(endpoint.policy.fallback),
             )
             for endpoint in found
         ],
@@ -152,27 +155,46 @@ def _check_endpoint(settings: Settings, endpoint: Endpoint) -> None:
         BadRequest: no package registers a backend, or no request may have a default.
         InvalidInput: neither the named backend nor a fallback can speak with these defaults.
     """
-    flags = {"policy": "--fallback"}
+    flags = {"policy": "--policy" if endpoint.policy.arms else "--fallback"}
     names = installed_names(settings)
-    policy = _policy(endpoint)
+    policy = _document_of(endpoint.policy)
     for problem in endpoint_problems(endpoint.defaults, policy, names, lambda key: flags.get(key, f"--{key}")):
         raise BadRequest(problem)
-    if endpoint.backend is None:
+    if endpoint.backend is None and not endpoint.policy.arms:
         return  # as routed
     engines = engines_of(settings)
     known = {hosted.name: hosted for hosted in engines}
-    if not {endpoint.backend, *endpoint.fallback} <= known.keys():
+    named = {endpoint.backend, *endpoint.policy.backends} - {None}
+    if not named <= known.keys():
         return  # a backend missing on this machine may be usable on another
     router = Router(known, None, lambda tenant, name: None, found=engines.infos)
     request = decode_request(b'{"text": "a"}', endpoint.input_defaults)
     if any(hosted.capabilities.cloning for hosted in router.serving(endpoint)):
         # The voice may be a tenant's own voice that is made later, so its name cannot be checked.
         request = msgspec.structs.replace(request, voice="default")
-    router.first(request, endpoint, "")
+    offers = router.offers(request, endpoint, "")
+    offers.first(offers.choose(""))
 
 
-def _policy(endpoint: Endpoint) -> dict[str, Any]:
-    return {"fallback": endpoint.fallback} if endpoint.fallback else {}
+def _policy(text: str | None, fallback: tuple[str, ...]) -> RoutePolicy:
+    """Return the policy of the options `--policy` and `--fallback`.
+
+    Raises:
+        BadRequest: the text is no JSON object, or no policy.
+    """
+    try:
+        given = {} if text is None else msgspec.json.decode(text, type=dict[str, Any])
+        return read_policy("--policy", given | ({"fallback": fallback} if fallback else {}))
+    except msgspec.DecodeError as error:
+        raise BadRequest(f"--policy is not a JSON object: {error}") from error
+    except SettingsError as error:
+        raise BadRequest(str(error)) from error
+
+
+def _document_of(policy: RoutePolicy) -> dict[str, Any]:
+    """Return the keys of a policy that differ from their defaults."""
+    document: dict[str, Any] = msgspec.to_builtins(policy)
+    return {key: value for key, value in document.items() if value != msgspec.to_builtins(getattr(NO_POLICY, key))}
 
 
 async def _read(database: Database, settings: Settings) -> Endpoints:
@@ -187,11 +209,19 @@ def _show(endpoint: Endpoint, as_json: bool) -> None:
         return
     click.echo(f"endpoint  {endpoint.id} ({_ORIGINS[endpoint.origin]})")
     click.echo(f"defaults  {_format_defaults(endpoint.defaults) or 'none'}")
-    click.echo(f"fallback  {' '.join(endpoint.fallback) or 'none'}")
+    for arm in endpoint.policy.arms:
+        click.echo(f"arm       {arm.backend}, weight {arm.weight:g}")
+    click.echo(f"fallback  {' '.join(endpoint.policy.fallback) or 'none'}")
 
 
 def _document(endpoint: Endpoint) -> dict[str, Any]:
-    return msgspec.structs.asdict(endpoint)
+    return {
+        "id": endpoint.id,
+        "defaults": endpoint.defaults,
+        "fallback": endpoint.policy.fallback,
+        "policy": _document_of(endpoint.policy),
+        "origin": endpoint.origin,
+    }
 
 
 def _format_defaults(defaults: dict[str, Any]) -> str:

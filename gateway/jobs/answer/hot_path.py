@@ -21,7 +21,7 @@ from gateway.jobs.answer.write_behind import WriteBehind
 from gateway.jobs.model.ids import job_id
 from gateway.jobs.model.output import MIMETYPES, CacheEntry, split_audio
 from gateway.jobs.model.server import Server
-from gateway.jobs.plan.assign import Assignment
+from gateway.jobs.plan.assign import Choice
 from gateway.jobs.plan.routes import Routes
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
@@ -41,7 +41,6 @@ class Prepared(msgspec.Struct, frozen=True):
     """An answer without its id and its audio; the audio stays in `Answers`, which counts its bytes.
 
     Args:
-        reading: the value of `Assigner.reading` when the assignment was made.
         until_ms: wall time from which its signed address would differ.
         job: the template of a hit's row; only id and times differ.
         ttl_ms: from a job's creation to `expires_at_ms`.
@@ -53,7 +52,6 @@ class Prepared(msgspec.Struct, frozen=True):
 
     key: str
     entry: CacheEntry
-    reading: int
     until_ms: int
     job: JobRecord
     ttl_ms: int
@@ -93,7 +91,7 @@ class HotPath:
         routes: Routes,
         answers: Answers,
         write_behind: WriteBehind,
-        finish: Callable[[Principal, Endpoint, Assignment, CacheEntry], JobRecord],
+        finish: Callable[[Principal, Endpoint, Choice, CacheEntry], JobRecord],
     ) -> None:
         metrics, hot_bytes = server.metrics, server.settings.cache.hot_bytes
         self._clock = server.clock
@@ -137,17 +135,25 @@ class HotPath:
         self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str
     ) -> tuple[str, Prepared, bytes] | None:
         """Find a hit, count it and hand its row to the write-behind; return job id, answer and base64 of the audio."""
-        name = (principal.tenant, principal.key_id, endpoint_id, base_url, raw)
+        try:
+            endpoint = self._endpoints.resolve(endpoint_id)
+            if self._assigner.takes_long(raw, principal.tenant):
+                return None
+            reading = self._assigner.read(raw, endpoint, principal.tenant)
+            choice = self._assigner.choose(reading, principal.key_id)
+        except (*REFUSALS, NotFound):
+            return None
+        name = (reading.number, choice.assignment.arm.backend, principal.key_id, base_url)
         ready = self._prepared.get(name)
         now = self._clock.now_ms()
         encoded = None if ready is None else self._holds(ready, now)
         if ready is None or encoded is None:
-            made = self._prepare(principal, endpoint_id, raw, base_url)
+            made = self._prepare(principal, endpoint, choice, base_url)
             if made is None:
                 self._prepared.drop(name)
                 return None
             ready, encoded = made
-            self._prepared.put(name, ready, ready.size_bytes + held_by(endpoint_id, base_url, raw))
+            self._prepared.put(name, ready, ready.size_bytes + held_by(endpoint_id, base_url))
         job = _replace(
             ready.job,
             id=job_id("runsync", now),
@@ -165,28 +171,22 @@ class HotPath:
 
     def _holds(self, ready: Prepared, now: int) -> bytes | None:
         """Return the audio as base64 if the prepared answer is still valid, else None."""
-        if now >= ready.until_ms or ready.reading != self._assigner.reading:
+        if now >= ready.until_ms:
             return None
         found = self._answers.hot(ready.key)
         return found[1] if found is not None and found[0] is ready.entry else None
 
     def _prepare(
-        self, principal: Principal, endpoint_id: str, raw: bytes, base_url: str
+        self, principal: Principal, endpoint: Endpoint, choice: Choice, base_url: str
     ) -> tuple[Prepared, bytes] | None:
-        try:
-            endpoint = self._endpoints.resolve(endpoint_id)
-            if self._assigner.takes_long(raw, principal.tenant):
-                return None
-            assignment = self._assigner.remembered(raw, endpoint, principal.tenant)
-        except (*REFUSALS, NotFound):
-            return None
+        assignment = choice.assignment
         if assignment.request.cache != "use":
             return None
         found = self._answers.hot(assignment.key)
         if found is None:
             return None
         entry, encoded = found
-        job = self._finish(principal, endpoint, assignment, entry)
+        job = self._finish(principal, endpoint, choice, entry)
         assert job.output is not None and job.expires_at_ms is not None and job.retain_until_ms is not None
         assert job.finished_ms is not None  # set by `finish`
         address, until_ms = self._answers.address(entry.blob_hash, entry.suffix, base_url)
@@ -199,7 +199,6 @@ class HotPath:
         ready = Prepared(
             key=assignment.key,
             entry=entry,
-            reading=self._assigner.reading,
             until_ms=until_ms,
             job=job,
             ttl_ms=job.expires_at_ms - job.created_ms,

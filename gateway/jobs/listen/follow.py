@@ -10,10 +10,8 @@ import msgspec
 from gateway.errors import InvalidInput
 from gateway.jobs.model.signals import Signals
 from gateway.jobs.model.stores import Stores
-from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.plan.planning import own_takes, plan_of
 from gateway.jobs.plan.routes import Routes
-from gateway.routing.router import REFUSALS
 from gateway.speech.encode.render import ChunkTime, MarkTime
 from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.reader import ChunkAudio, Reader
@@ -159,10 +157,8 @@ class Followers:
 
     async def reader(self, job: JobRecord, request: SpeechRequest, fresh: bool = False) -> Reader | None:
         """Make the reader of the takes of the job's current arm; None if its backend is not loaded here."""
-        try:
-            assignment = await self._arm(job, request)
-        except REFUSALS:
-            return None
+        offers = self._assigner.offers(request, self._endpoints.resolve(job.endpoint_id), job.tenant)
+        assignment = await self._assigner.assigned(offers, job.backend)
         if assignment is None:
             return None
         planned = await plan_of(assignment, job, self._assigner)
@@ -174,10 +170,3 @@ class Followers:
             spoken_by=job.id if own_takes(request) else None,
             fresh=fresh,
         )
-
-    async def _arm(self, job: JobRecord, request: SpeechRequest) -> Assignment | None:
-        endpoint = self._endpoints.resolve(job.endpoint_id)
-        for assignment in await self._assigner.assignments(request, endpoint, job.tenant):
-            if assignment.arm.backend == job.backend:
-                return assignment
-        return None

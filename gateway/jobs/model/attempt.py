@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 from gateway.engines.order import Rank
 from gateway.jobs.model.lanes import lane_of_chunks
+from gateway.jobs.model.tried import Tried
 from gateway.speech.speak.timing import Timing
+from storage.outcomes import Outcome
 from storage.records import JobRecord, Lane
 
 
@@ -31,6 +33,8 @@ class Attempt:
         self.job = job
         self.missed = missed
         self.rank = Rank(job.lane)
+        self.tried: Tried | None = None
+        """Notes what became of the arms; None before they are known."""
         self.timing = Timing()
         self.backend = job.backend
         self.chunks_done = job.chunks_done
@@ -49,6 +53,10 @@ class Attempt:
     def execution_ms(self) -> int:
         """Execution time in ms over all attempts; see Timing for what counts."""
         return self.job.execution_ms + round((self.timing.worked_s() or 0.0) * 1000)
+
+    def outcomes(self, *, failed: bool = False, bad_take: bool = False) -> tuple[Outcome, ...]:
+        """Return the outcomes of the arms that were tried; the last of them ends with the attempt."""
+        return () if self.tried is None else self.tried.ended(self.backend, failed=failed, bad_take=bad_take)
 
     @property
     def progress(self) -> tuple[int, int, int]:

@@ -7,6 +7,7 @@ import msgspec
 from storage.cache_entries import CacheStore
 from storage.files.audio import AudioStore
 from storage.jobs.queue import JobStore
+from storage.outcomes import OutcomeStore
 from storage.takes import TakeStore
 from storage.voices import VoiceStore
 
@@ -18,4 +19,5 @@ class Stores(msgspec.Struct, frozen=True, kw_only=True):
     cache: CacheStore
     takes: TakeStore
     voices: VoiceStore
+    outcomes: OutcomeStore
     audio: AudioStore

@@ -1,8 +1,14 @@
-"""Turns the bytes of `input` into an assignment: the request, its arm, its chunk rule and its cache key."""
+"""Turns the bytes of `input` into an assignment: the request, its arm, its chunk rule and its cache key.
+
+A reading is the request, decoded once for its bytes. Each request chooses its arm anew (`choose`). The assignment of a
+reading to an arm is made once and kept with the reading.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -13,6 +19,7 @@ from gateway.errors import InvalidInput
 from gateway.library.pronunciations import Pronunciations
 from gateway.routing.arms import Arm
 from gateway.routing.endpoints import Endpoint
+from gateway.routing.offers import Offers
 from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.speech.encode import default_bitrate, encoder_identity
@@ -76,6 +83,37 @@ class Assignment(msgspec.Struct, frozen=True):
         )
 
 
+class Reading(msgspec.Struct, frozen=True):
+    """A request that was decoded once for its bytes, its endpoint and its tenant.
+
+    Args:
+        number: differs for all readings of a server.
+        assignments: those made so far, by backend.
+    """
+
+    number: int
+    offers: Offers
+    assignments: dict[str, Assignment] = {}
+
+    @property
+    def request(self) -> SpeechRequest:
+        """Return the request."""
+        return self.offers.request
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """The arm chosen for one request.
+
+    Args:
+        arms: the backends in the order in which they are tried; the assignment's is the first that can speak.
+        unit: what the split is sticky by; "" for an endpoint without arms.
+    """
+
+    assignment: Assignment
+    arms: tuple[str, ...]
+    unit: str = ""
+
+
 class Assigner:
     """Decodes requests and assigns them to arms."""
 
@@ -93,73 +131,105 @@ class Assigner:
         self._scope = settings.cache.scope
         self._max_chars = settings.max_chars_per_chunk
         self._take_retries = settings.jobs.take_retries
-        self._memo: HotTier[Assignment] = HotTier(beside(settings.cache.hot_bytes, MEMO_SHARE))
-        self.reading = 0
-        """Grows when endpoints, voices or dictionaries change; marks older assignments as outdated."""
+        self._readings: HotTier[Reading] = HotTier(beside(settings.cache.hot_bytes, MEMO_SHARE))
+        self._numbers = itertools.count()
+        self._plans: WeakValueDictionary[tuple[str, ...], Planned] = WeakValueDictionary()
+        self.generation = 0
+        """Grows when endpoints, voices or dictionaries change; older readings are then forgotten."""
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of the memo."""
-        return self._memo.size_bytes
+        """Bytes of the readings that are kept."""
+        return self._readings.size_bytes
 
-    def remembered(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
-        """Do the same as `read`, from the memo where the same input was read before; used by the hot path.
+    def read(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Reading:
+        """Decode a request, or return the reading of the same bytes.
 
         Raises:
-            InvalidInput, ModelNotInitialized: see `read`.
+            InvalidInput: states what was wrong and what is allowed.
         """
-        memo = (tenant, endpoint.id, raw_input)
-        found = self._memo.get(memo)
+        name = (tenant, endpoint.id, raw_input)
+        found = self._readings.get(name)
         if found is None:
-            found = self.read(raw_input, endpoint, tenant)
+            try:
+                request = self._planner.decode_here(raw_input, endpoint.input_defaults)
+            except UnknownLanguage as error:
+                raise self._unknown(error) from None
+            found = self._reading(request, endpoint, tenant)
             # The raw input counts twice: the options may be as long as the text.
-            self._memo.put(memo, found, len(raw_input) + held_by(raw_input, found.request.text) + MEMO_OVERHEAD_BYTES)
+            size_bytes = len(raw_input) + held_by(raw_input, request.text)
+            arms = max(1, len(endpoint.policy.arms))
+            self._readings.put(name, found, size_bytes + arms * MEMO_OVERHEAD_BYTES)
         return found
+
+    def choose(self, reading: Reading, key_id: str) -> Choice:
+        """Choose the arm that speaks a request which is not long.
+
+        Args:
+            key_id: of the caller's key.
+
+        Raises:
+            InvalidInput, ModelNotInitialized: no backend here can speak it.
+        """
+        offers = reading.offers
+        unit = offers.unit(key_id) if offers.split else ""
+        names = offers.choose(unit)
+        arm = offers.first(names)
+        assignment = reading.assignments.get(arm.backend)
+        if assignment is None:
+            assignment = _checked(self.assign(offers.request, arm, offers.tenant))
+            reading.assignments[arm.backend] = assignment
+        return Choice(assignment, names, unit)
 
     def takes_long(self, raw_input: bytes, tenant: str) -> bool:
         """Return whether decoding it here would block the event loop for long: see `accept`."""
         return len(raw_input) > (LONG_BYTES // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES)
 
-    async def accept(self, raw_input: bytes, endpoint: Endpoint, tenant: str) -> Assignment:
-        """Do the same as `read` for an input of any length; a long one is decoded in another process.
+    async def accept(self, raw_input: bytes, endpoint: Endpoint, tenant: str, key_id: str) -> Choice:
+        """Read an input of any length and choose its arm; a long one is decoded in another process, and not kept.
 
         Raises:
-            InvalidInput, ModelNotInitialized: see `read`.
+            InvalidInput, ModelNotInitialized: see `read` and `choose`.
             ReadingFailed: the process that decoded it died.
         """
         if not self.takes_long(raw_input, tenant):
-            return self.remembered(raw_input, endpoint, tenant)
+            return self.choose(self.read(raw_input, endpoint, tenant), key_id)
         try:
             request = await self._planner.decode(raw_input, endpoint.input_defaults, tenant)
         except UnknownLanguage as error:
             raise self._unknown(error) from None
-        return _checked(await self._assigned(request, self._router.first(request, endpoint, tenant), tenant))
+        offers = self._router.offers(request, endpoint, tenant)
+        unit = offers.unit(key_id) if offers.split else ""
+        names = offers.choose(unit)
+        return Choice(_checked(await self._assigned(request, offers.first(names), tenant)), names, unit)
 
     def forget(self) -> None:
-        """Clear the memo, since endpoints, voices or dictionaries have changed."""
-        self._memo.clear()
-        self.reading += 1
+        """Forget all readings, since endpoints, voices or dictionaries have changed."""
+        self._readings.clear()
+        self.generation += 1
 
-    def read(self, raw_input: bytes | msgspec.Raw, endpoint: Endpoint, tenant: str) -> Assignment:
-        """Decode a request, choose its arm and build its cache key.
+    def _reading(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Reading:
+        return Reading(next(self._numbers), self._router.offers(request, endpoint, tenant), {})
 
-        Raises:
-            InvalidInput: states what was wrong and what is allowed.
-            ModelNotInitialized: the backend that should speak is not loaded here.
-        """
-        try:
-            request = self._planner.decode_here(raw_input, endpoint.input_defaults)
-        except UnknownLanguage as error:
-            raise self._unknown(error) from None
-        return _checked(self.assign(request, self._router.first(request, endpoint, tenant), tenant))
+    def offers(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> Offers:
+        """Return the offers for a request that was decoded before."""
+        return self._router.offers(request, endpoint, tenant)
 
     def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
         """Assign the request to this arm."""
         draft, recipe = self._draft(request, arm, tenant)
         return _keyed(draft, *respelled_key(draft.source, recipe, draft.lexicon, _segments_key(draft)))
 
+    async def assigned(self, offers: Offers, backend: str) -> Assignment | None:
+        """Assign the request to a backend; None if that cannot speak it. A long text is keyed in another process.
+
+        Raises:
+            ReadingFailed: the process that keyed its text died.
+        """
+        arm = offers.arm(backend)
+        return None if arm is None else await self._assigned(offers.request, arm, offers.tenant)
+
     async def _assigned(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
-        """Assign the request to this arm; a long text is keyed in another process."""
         if len(request.text) <= (LONG_CHARS // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES):
             return self.assign(request, arm, tenant)
         draft, recipe = self._draft(request, arm, tenant)
@@ -224,17 +294,8 @@ class Assigner:
         """Name, in a sentence, the backends except these that can speak the text's script; "" if none is known."""
         return self._router.speakers.of_text(text, but)
 
-    async def assignments(self, request: SpeechRequest, endpoint: Endpoint, tenant: str) -> list[Assignment]:
-        """Assign the request to every arm that may speak it, in their order.
-
-        Raises:
-            InvalidInput, ModelNotInitialized: no arm may speak it.
-            ReadingFailed: the process that keyed its text died.
-        """
-        return [await self._assigned(request, arm, tenant) for arm in self._router.arms(request, endpoint, tenant)]
-
     async def plan(self, assignment: Assignment, voices: PlanVoices, tenant: str) -> Planned:
-        """Plan a request on its arm.
+        """Plan a request on its arm. Everybody who holds the plan of the same takes shares one.
 
         Args:
             voices: with the sources of its takes.
@@ -242,7 +303,11 @@ class Assigner:
         Raises:
             ReadingFailed: the process that planned it died.
         """
-        return await self._planner.plan(assignment.order(voices), tenant)
+        name = (tenant, assignment.key, voices.request.source.scope)
+        planned = self._plans.get(name)
+        if planned is None:
+            planned = self._plans[name] = await self._planner.plan(assignment.order(voices), tenant)
+        return planned
 
 
 def _segments_key(draft: Assignment) -> bytes:

@@ -11,7 +11,7 @@ from gateway.jobs.model.ids import job_id
 from gateway.jobs.model.output import CacheEntry, warned
 from gateway.jobs.model.server import Server
 from gateway.jobs.model.views import Envelope, Kind, Policy
-from gateway.jobs.plan.assign import Assignment
+from gateway.jobs.plan.assign import Assignment, Choice
 from gateway.jobs.plan.lanes import lane_of
 from gateway.routing.endpoints import Endpoint
 from gateway.settings.logs import current_request_id
@@ -36,11 +36,12 @@ class Records:
         envelope: Envelope,
         policy: Policy,
         kind: Kind,
-        assignment: Assignment,
+        choice: Choice,
         request_id: str | None,
     ) -> JobRecord:
         """Make the record of an accepted job; `waiting` adds the lane it needs in the queue."""
         now = self._clock.now_ms()
+        assignment = choice.assignment
         request = assignment.request
         return JobRecord(
             id=job_id(kind, now),
@@ -60,6 +61,8 @@ class Records:
             created_ms=now,
             available_ms=0,
             request=_encode(request).decode(),
+            arms=choice.arms,
+            unit=choice.unit,
         )
 
     def waiting(self, job: JobRecord, assignment: Assignment) -> JobRecord:
@@ -82,10 +85,10 @@ class Records:
             worker_id=self._owner,
         )
 
-    def hit(self, principal: Principal, endpoint: Endpoint, assignment: Assignment, entry: CacheEntry) -> JobRecord:
+    def hit(self, principal: Principal, endpoint: Endpoint, choice: Choice, entry: CacheEntry) -> JobRecord:
         """Make the record of a `/runsync` answered from memory; a template for all hits of one input."""
-        job = self.queued(principal, endpoint, Envelope(), Policy(), "runsync", assignment, request_id=None)
-        return self.answered(job, assignment, entry)
+        job = self.queued(principal, endpoint, Envelope(), Policy(), "runsync", choice, request_id=None)
+        return self.answered(job, choice.assignment, entry)
 
     def refused(
         self,

@@ -20,6 +20,7 @@ from gateway.jobs.plan.assign import Assignment
 from gateway.jobs.run.pause import FIRST_S, PausesForRoom, StoragePause
 from gateway.routing.endpoints import Endpoints
 from gateway.settings.logs import get_logger
+from gateway.speech.speak.retakes import FLAW_WARNING
 from gateway.speech.speak.tally import BilledTakes
 from gateway.speech.speak.utterance import SpokenUtterance
 from storage.errors import (
@@ -129,6 +130,7 @@ class Endings:
                 ),
                 now=now,
             ),
+            run.outcomes(bad_take=any(code == FLAW_WARNING for code, _ in spoken.warnings)),
         )
         self._pause.over()
         self._no_room.over(job.id)
@@ -238,6 +240,7 @@ class Endings:
             delay_ms=delay_ms,
             execution_ms=execution_ms,
             worker_id=self._owner,
+            tried=() if by_input else run.outcomes(failed=True),
         )
         self._ended(run, None, done, state, run.job.backend)
         if done.ok:
@@ -263,6 +266,7 @@ class Endings:
             count_failure=count_failure,
             delay_ms=delay_ms,
             execution_ms=run.execution_ms,
+            tried=run.outcomes(failed=True) if count_failure else (),
         )
         self._on_end(None, (run.job.id,))
 

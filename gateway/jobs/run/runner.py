@@ -16,7 +16,7 @@ from gateway.jobs.model.attempt import Attempt, Lost
 from gateway.jobs.model.server import Server
 from gateway.jobs.model.stores import Stores
 from gateway.jobs.plan.assign import Assignment
-from gateway.jobs.plan.planning import assignments_of, own_takes, plan_of
+from gateway.jobs.plan.planning import arms_of, own_takes, plan_of
 from gateway.jobs.plan.routes import Routes
 from gateway.jobs.run.deadline import Deadline, DeadlineOver
 from gateway.jobs.run.endings import Endings
@@ -51,9 +51,8 @@ class Runner:
         self._owner = server.owner
         self._leases = stores.jobs.leases
         self._audio = stores.audio
-        self._endpoints = routes.endpoints
+        self._routes = routes
         self._assigner = routes.assigner
-        self._reload = routes.reload
         self._engines = engines
         self._speaker = speaker
         self._endings = endings
@@ -91,13 +90,14 @@ class Runner:
     async def _attempt(self, run: Attempt) -> None:
         job = run.job
         request = _decode_request(job.request)
-        endpoint = self._endpoints.resolve(job.endpoint_id)
-        assignments = await assignments_of(job, request, endpoint, self._assigner, self._reload)
+        arms, assignment = await arms_of(job, request, self._routes)
+        run.tried = arms.tried(job)
         refusals: list[UnsupportedText | BackendUnavailable] = []
         unable: list[str] = []  # backends that cannot speak this text
         hint = ""
-        for assignment in assignments:
-            backend = assignment.arm.backend
+        following: Assignment | None = assignment
+        while following is not None:
+            assignment, backend = following, following.arm.backend
             if refusals and not await self._hand_over(run, backend):
                 hint = "; its fallbacks were not tried, since a part was already sent in its voice"
                 break
@@ -111,6 +111,9 @@ class Runner:
             except BackendUnavailable as error:
                 refusals.append(error)
                 log.warning("backend_unavailable", backend=backend, reason=error.reason)
+            following = await arms.next()
+            if following is not None and isinstance(refusals[-1], BackendUnavailable):
+                run.tried.fell_back(backend)
         if len(refusals) > 1:
             await self._hand_over(run, job.backend)  # a retry starts with the first backend again
         if isinstance(refusals[0], UnsupportedText) and (
