@@ -8,6 +8,7 @@ this module imports no other module of voxgate.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeAlias, runtime_checkable
 
@@ -68,6 +69,32 @@ class Price(msgspec.Struct, frozen=True):
     as_of: str
 
 
+LoadMaterial: TypeAlias = Callable[[str], AbstractContextManager[Path]]
+"""A function that gives the path of the file with this hash, inside a `with` block."""
+
+
+class Material(msgspec.Struct, frozen=True):
+    """The recording of a voice, named by the hash of its bytes: mono WAV at 24 kHz for a voice that was uploaded.
+
+    Args:
+        hash: SHA-256 in hex.
+        load: finds the recording; the host sets it where the backend runs.
+    """
+
+    hash: str
+    load: LoadMaterial | None = None
+
+    def local(self) -> AbstractContextManager[Path]:
+        """Give the path of the recording on this machine, inside a `with` block.
+
+        Raises:
+            OSError: the recording is lost or damaged.
+        """
+        if self.load is None:
+            raise RuntimeError("a recording can only be read where its backend runs")
+        return self.load(self.hash)
+
+
 class Voice(msgspec.Struct, frozen=True):
     """A voice a caller may ask for.
 
@@ -75,6 +102,7 @@ class Voice(msgspec.Struct, frozen=True):
         name: the name in a request.
         languages: BCP 47 tags it speaks.
         content_hash: a hash that changes whenever the voice's own material changes; part of every cache key.
+        material: its recording, if it has one.
         price: its price, if that differs from the backend's.
     """
 
@@ -83,8 +111,7 @@ class Voice(msgspec.Struct, frozen=True):
     content_hash: str
     description: str = ""
     gender: Literal["female", "male", "neutral", ""] = ""
-    material: str = ""
-    """The backend's reference to the voice (a path, a vendor's voice name); opaque to the gateway."""
+    material: Material | None = None
     price: Price | None = None
 
 
@@ -104,7 +131,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         sample_rate: of its takes, in Hz.
         seed: the same chunk with the same seed gives the same samples.
         ssml: SSML elements it understands natively.
-        cloning: it can speak with the voice of a recording; `Voice.material` is then the path of a mono 24 kHz WAV.
+        cloning: it can speak with the voice of a recording, `Voice.material`.
         checks: its takes are sometimes flawed, as those of models that sample are: they are checked, and flawed ones
             spoken again with another seed.
         spell_out: it needs numbers, dates, money and abbreviations written as words.

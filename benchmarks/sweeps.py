@@ -144,7 +144,7 @@ async def _put(takes: TakeStore, audio: AudioStore, files: int) -> None:
         for n in range(start, min(files, start + 500)):
             data = b"%d " % n * 40
             blob = BlobRecord(hashlib.sha256(data).hexdigest(), len(data), ".flac")
-            path = audio.where(blob.hash, blob.suffix)
+            path = audio.blobs.where(blob.hash, blob.suffix)
             os.makedirs(path.parent, exist_ok=True)  # noqa: PTH103 - quicker
             path.write_bytes(data)
             stored.append((TakeRecord(f"file-{n}", blob.hash, 1, 24_000, len(data)), blob))

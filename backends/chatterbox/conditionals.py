@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from pathlib import Path
+from contextlib import nullcontext
 from typing import Any
 
 import soundfile  # type: ignore[import-untyped]
 import torch
 
 from backends.chatterbox.device import is_lost, is_out_of_memory
+from backends.chatterbox.presets import preset_file
 from backends.interface import Voice
 
 KEPT = 64
@@ -51,14 +52,24 @@ class VoiceConditionals:
         reference_s: seconds of the recording the mel decoder reads.
         kept: number of cached voices.
         longer_than_s: a recording must be longer than this.
+        voices_dir: the folder of the presets.
     """
 
-    def __init__(self, model: Any, reference_s: float = 10.0, kept: int = KEPT, *, longer_than_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        model: Any,
+        reference_s: float = 10.0,
+        kept: int = KEPT,
+        *,
+        longer_than_s: float = 0.0,
+        voices_dir: str | None = None,
+    ) -> None:
         self._model = model
         self._builtin = model.conds
         self._reference_s = reference_s
         self._kept = kept
         self._longer_than_s = longer_than_s
+        self._voices_dir = voices_dir
         self._known: OrderedDict[str, VoiceConds] = OrderedDict()
 
     def __len__(self) -> int:
@@ -80,14 +91,15 @@ class VoiceConditionals:
         return found
 
     def _make(self, voice: Voice) -> Any:
-        if not voice.material:
+        if voice.material is None:
             return self._builtin
-        recording = Path(voice.material)
         try:
-            seconds = soundfile.info(recording).duration  # librosa would try every decoder of the machine
-            if seconds > self._longer_than_s:
-                with torch.inference_mode():
-                    self._model.prepare_conditionals(str(recording))
+            preset = preset_file(self._voices_dir, voice.material.hash)
+            with nullcontext(preset) if preset is not None else voice.material.local() as recording:
+                seconds = soundfile.info(recording).duration  # librosa would try every decoder of the machine
+                if seconds > self._longer_than_s:
+                    with torch.inference_mode():
+                        self._model.prepare_conditionals(str(recording))
         except (OSError, RuntimeError, AssertionError, ValueError) as error:
             if is_out_of_memory(error) or is_lost(error):
                 raise  # a fault of the device

@@ -66,7 +66,7 @@ class FastEngine:
         self._model, self._facts, self._settings = model, facts, settings
         self._allocate = allocate
         self._punctuate = _punctuation_of(model)
-        self._voices = VoiceConditionals(model, settings.heard_s)
+        self._voices = VoiceConditionals(model, settings.heard_s, voices_dir=settings.voices_dir)
         self._pulse = Pulse(model.s3gen, model.ve)
         self._decoder = build_decoder(model.t3, settings, dtype, allocate, self._pulse.beat)
         self._device = self._decoder.device

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import soundfile  # type: ignore[import-untyped]
 
-from backends.interface import BackendUnavailable, Voice
+from backends.interface import BackendUnavailable, Material, Voice
 
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3")
 SHORTEST_S, LONGEST_S = 3.0, 60.0
@@ -31,10 +31,20 @@ def presets(folder: str | None, languages: tuple[str, ...]) -> tuple[Voice, ...]
             continue
         if file.stem in found or file.stem == "default":
             raise BackendUnavailable(f"voices_dir: {file} has the name of another voice", "rename it")
-        stat = file.stat()
-        content = _content(file, stat.st_size, stat.st_mtime_ns)
-        found[file.stem] = Voice(file.stem, languages, content, "a preset of this server", material=str(file))
+        content = _content_of(file)
+        found[file.stem] = Voice(file.stem, languages, content, "a preset of this server", material=Material(content))
     return tuple(found.values())
+
+
+def preset_file(folder: str | None, content: str) -> Path | None:
+    """Return the recording of a preset by its content hash; None if the folder has none with it."""
+    files = () if folder is None else sorted(Path(folder).expanduser().iterdir())
+    return next((file for file in files if file.suffix.lower() in SUFFIXES and _content_of(file) == content), None)
+
+
+def _content_of(file: Path) -> str:
+    stat = file.stat()
+    return _content(file, stat.st_size, stat.st_mtime_ns)
 
 
 @functools.lru_cache(1024)

@@ -37,7 +37,9 @@ class ReferenceEngine:
         self._model = model
         self._facts = facts
         self._kind = settings.model
-        self._voices = VoiceConditionals(model, settings.heard_s, longer_than_s=facts.longer_than_s)
+        self._voices = VoiceConditionals(
+            model, settings.heard_s, longer_than_s=facts.longer_than_s, voices_dir=settings.voices_dir
+        )
         self._pulse = Pulse(model.t3, model.s3gen, model.ve)
         self._bound = TokenBound(model.t3)
 

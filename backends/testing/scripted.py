@@ -326,7 +326,8 @@ class ScriptedBackend:
             return _speech(kind, samples, self._settings.rate, np.random.default_rng(list(digest)))
         hertz = (100 + digest[0]) * (2 if chunk.voice.name == "high" else 1)
         if self._settings.cloning and chunk.voice.material:
-            hertz = 500 + 4 * hashlib.sha256(Path(chunk.voice.material).read_bytes()).digest()[0]
+            with chunk.voice.material.local() as recording:
+                hertz = 500 + 4 * hashlib.sha256(recording.read_bytes()).digest()[0]
         phase = 2 * np.pi * hertz / self._settings.rate * np.arange(samples)
         tone: Pcm = (0.5 * np.sin(phase)).astype(np.float32)
         return tone

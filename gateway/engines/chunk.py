@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from backends.interface import Chunk, Voice
+from backends.interface import Chunk, LoadMaterial, Material, Voice
 
 
 class ChunkSpec(msgspec.Struct, frozen=True, array_like=True):
@@ -27,14 +27,17 @@ class ChunkSpec(msgspec.Struct, frozen=True, array_like=True):
     finish: bytes = b""
     has_letters: bool = True
 
-    def chunk(self, chunk_id: int, options_type: type[msgspec.Struct]) -> Chunk:
-        """Build the backend's chunk.
+    def chunk(self, chunk_id: int, options_type: type[msgspec.Struct], load_material: LoadMaterial | None) -> Chunk:
+        """Build the backend's chunk; its voice can load its material here.
 
         Raises:
             msgspec.ValidationError: the options do not fit `options_type`.
         """
         options = msgspec.convert(self.options, options_type)
+        voice = self.voice
+        if voice.material is not None:
+            voice = msgspec.structs.replace(voice, material=Material(voice.material.hash, load_material))
         return Chunk(
-            id=chunk_id, text=self.text, voice=self.voice, language=self.language, seed=self.seed, options=options,
+            id=chunk_id, text=self.text, voice=voice, language=self.language, seed=self.seed, options=options,
             ssml=self.ssml,
         )  # fmt: skip

@@ -29,10 +29,10 @@ _KILL_S = 5.0
 class InlineFeed:
     """The `AsyncFeed` of a backend on the event loop."""
 
-    def __init__(self, send: OnMessage, options_type: type[msgspec.Struct], clock: Clock) -> None:
+    def __init__(self, send: OnMessage, spec: WorkerSpec, clock: Clock) -> None:
         self._send = send
         self._clock = clock
-        self._options_type = options_type
+        self._spec = spec
         self._inbox: deque[wire.ChunkMessage] = deque()
         self._changed = asyncio.Event()
         self._asked = 0
@@ -77,7 +77,7 @@ class InlineFeed:
 
     def _open(self, message: wire.ChunkMessage) -> Chunk | None:
         try:
-            return message.spec.chunk(message.chunk_id, self._options_type)
+            return message.spec.chunk(message.chunk_id, self._spec.backend.RequestOptions, self._spec.load_material)
         except msgspec.ValidationError as error:
             self.settle(message.chunk_id)
             self._send(wire.Failed(message.chunk_id, "invalid_input", f"options: {error}", False))
@@ -129,7 +129,7 @@ class InlineWorker:
         self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._on_message = on_message
-        self._feed = InlineFeed(self._send, spec.backend.RequestOptions, clock)
+        self._feed = InlineFeed(self._send, spec, clock)
         self._finishing: set[asyncio.Task[None]] = set()
         self._on_exit: OnExit | None = on_exit
         self._overdue = Alarm(clock, lambda: self._exited("did not end when it was stopped"))

@@ -10,15 +10,14 @@ from typing import Any, Protocol
 
 import msgspec
 
-from backends.interface import Backend, BackendContext, BackendUnavailable, Capabilities, Voice
+from backends.interface import Backend, BackendContext, BackendUnavailable, Capabilities, LoadMaterial, Voice
 from gateway.clock import Clock
 from gateway.engines.configure import configure
 from gateway.engines.discovery import BackendInfo, FoundBackend, discover, load_class
 from gateway.engines.dsp import Dsp
 from gateway.engines.host import Host
-from gateway.engines.inline import InlineWorker
+from gateway.engines.hosts import host_of
 from gateway.engines.order import Post
-from gateway.engines.process import MakeWorker, OnExit, OnMessage, ProcessWorker, Worker
 from gateway.engines.scale import HostSettings, Scale, cores, scale_of
 from gateway.engines.worker import WorkerSpec
 from gateway.errors import SettingsError
@@ -89,6 +88,7 @@ class Engines:
     Args:
         post: finishes each take in its worker; a module-level function.
         entry_points: the entry points to look at; default is those of all installed packages.
+        load_material: finds the recordings of voices, in any process.
 
     Attributes:
         infos: all registered backends, including those that cannot be used.
@@ -103,7 +103,9 @@ class Engines:
         post: Post,
         clock: Clock,
         entry_points: Iterable[metadata.EntryPoint] | None = None,
+        load_material: LoadMaterial | None = None,
     ) -> None:
+        self._load_material = load_material
         self._settings = settings
         self._post = post
         self._clock = clock
@@ -178,13 +180,15 @@ class Engines:
         capabilities = asked.capabilities()
         if host_settings.take_checks is not None:
             capabilities = msgspec.structs.replace(capabilities, checks=host_settings.take_checks)
+        kind = host_of(backend.name, host_settings, capabilities, self._settings.origins)
         scale = scale_of(backend.name, host_settings, capabilities, self._settings.origins)
         context = self._context(host_settings, max(1, cores() // scale.max_workers))
-        spec = WorkerSpec(backend, own, context, self._post, beat_s=min(5.0, scale.chunk_timeout_s / 4))
+        beat_s = min(5.0, scale.chunk_timeout_s / 4)
+        spec = WorkerSpec(backend, own, context, self._post, beat_s, self._load_material)
         revision, voices = asked.revision(), asked.voices()
         if not voices:
             raise TypeError("it has no voices")
-        make = self._maker(spec, capabilities.host)
+        make = kind.workers(spec, self.dsp, self._clock)
         host = Host(backend.name, revision, capabilities.concurrency, scale, make, self._clock)
         host.voices = voices
         return HostedBackend(backend.name, capabilities, revision, backend.RequestOptions, scale, host)
@@ -193,11 +197,3 @@ class Engines:
         settings = self._settings
         device = host.device or settings.device
         return BackendContext(settings.models_dir, device, threads, settings.hf_token)
-
-    def _maker(self, spec: WorkerSpec, placement: str) -> MakeWorker:
-        def make(on_message: OnMessage, on_exit: OnExit) -> Worker:
-            if placement == "inline":
-                return InlineWorker(spec, self.dsp, self._clock, on_message, on_exit)
-            return ProcessWorker(spec, on_message, on_exit)
-
-        return make

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -35,7 +35,7 @@ class HostSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         take_checks: check takes, and speak flawed ones again; absent means the backend's `checks` capability.
     """
 
-    placement: Literal["process", "inline"] | None = None
+    placement: str | None = None
     device: Device | None = None
     workers: Annotated[int, msgspec.Meta(ge=1, le=256)] | None = None
     min_workers: _Count | None = None
@@ -75,17 +75,10 @@ def scale_of(
         origins: the origin of each setting, by dotted path.
 
     Raises:
-        SettingsError: `placement` is not the backend's, `max_workers` is above the backend's `most_workers`, or
-            `min_workers` is above `max_workers`.
+        SettingsError: `max_workers` is above the backend's `most_workers`, or `min_workers` is above `max_workers`.
     """
     at = partial(origin_of, where=f"backends.{name}", origins=origins or {})
     host = capabilities.host
-    if settings.placement not in (None, host):
-        origin = at("placement")
-        raise SettingsError(
-            f"{origin} = {settings.placement!r}: {name} runs as {host!r} only; set {instead(origin, host)}, or leave "
-            "it out"
-        )
     key = "max_workers" if settings.max_workers else "workers"
     asked = settings.max_workers or settings.workers
     limit = capabilities.most_workers

@@ -18,7 +18,16 @@ from typing import Any
 
 import msgspec
 
-from backends.interface import Backend, BackendContext, BackendUnavailable, Chunk, ChunkFailed, Event, Take
+from backends.interface import (
+    Backend,
+    BackendContext,
+    BackendUnavailable,
+    Chunk,
+    ChunkFailed,
+    Event,
+    LoadMaterial,
+    Take,
+)
 from gateway.engines import wire
 from gateway.engines.child import bind_to_parent
 from gateway.engines.finishing import Refusal, finish
@@ -30,6 +39,7 @@ class WorkerSpec(msgspec.Struct, frozen=True):
 
     Args:
         beat_s: shortest time between two heartbeats of a busy engine, in seconds.
+        load_material: gives backends the recordings of voices.
     """
 
     backend: type[Backend]
@@ -37,15 +47,15 @@ class WorkerSpec(msgspec.Struct, frozen=True):
     context: BackendContext
     post: Post
     beat_s: float
+    load_material: LoadMaterial | None = None
 
 
 class WorkerFeed:
     """The `Feed` of a worker: asks the gateway for as many chunks as the engine has room for."""
 
-    def __init__(self, connection: wire.MessageSocket, options_type: type[msgspec.Struct], beat_s: float) -> None:
+    def __init__(self, connection: wire.MessageSocket, spec: WorkerSpec) -> None:
         self._connection = connection
-        self._options_type = options_type
-        self._beat_s = beat_s
+        self._spec = spec
         self._last_beat = time.monotonic()
         self._changed = threading.Condition()
         self._inbox: deque[wire.ChunkMessage] = deque()
@@ -66,7 +76,7 @@ class WorkerFeed:
     def cancelled(self, chunk_id: int) -> bool:
         """See `Feed.cancelled`. A call also sends the heartbeat when it is due."""
         now = time.monotonic()
-        if now - self._last_beat > self._beat_s:
+        if now - self._last_beat > self._spec.beat_s:
             self._last_beat = now
             self._connection.send(wire.pack(wire.Beat()))
         with self._changed:
@@ -117,7 +127,7 @@ class WorkerFeed:
 
     def _open(self, message: wire.ChunkMessage) -> Chunk | None:
         try:
-            return message.spec.chunk(message.chunk_id, self._options_type)
+            return message.spec.chunk(message.chunk_id, self._spec.backend.RequestOptions, self._spec.load_material)
         except msgspec.ValidationError as error:
             self.settle(message.chunk_id)
             failed = wire.Failed(message.chunk_id, "invalid_input", f"options: {error}", False)
@@ -270,7 +280,7 @@ def error_place(error: BaseException) -> str:
 def _serve(connection: wire.MessageSocket, spec: WorkerSpec) -> None:
     backend = spec.backend(spec.settings, spec.context)
     capabilities = backend.capabilities()
-    feed = WorkerFeed(connection, spec.backend.RequestOptions, spec.beat_s)
+    feed = WorkerFeed(connection, spec)
     threading.Thread(target=_read, args=(connection, feed), name="reader", daemon=True).start()
     backend.load(lambda share, text: connection.send(wire.pack(wire.Loading(float(share), text))))
     connection.send(wire.pack(ready_message(backend)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from pathlib import Path
 
 import msgspec
 
@@ -18,6 +17,7 @@ from gateway.settings.logs import get_logger
 from gateway.speech.encode.live import open_live
 from gateway.speech.speak.reader import ChunkAudio
 from storage.errors import StorageError
+from storage.files.audio import StoredAudio
 from storage.jobs.ends import JobEnds
 from storage.records import JobRecord, JobState
 
@@ -43,9 +43,8 @@ class Whole(msgspec.Struct, frozen=True):
     """Speech that was finished before its first byte was sent."""
 
     job_id: str
-    path: Path
+    audio: StoredAudio
     mimetype: str
-    size_bytes: int
     characters: int
     audio_ms: int
     warnings: tuple[tuple[str, str], ...]
@@ -54,6 +53,7 @@ class Whole(msgspec.Struct, frozen=True):
 class _Output(msgspec.Struct):
     backend: str
     duration_ms: int
+    mimetype: str
 
 
 _decode_output = msgspec.json.Decoder(_Output).decode
@@ -193,8 +193,9 @@ class LiveSpeech:
 
     async def _whole(self, job: JobRecord, warnings: tuple[tuple[str, str], ...]) -> Whole:
         assert job.output is not None and job.blob_hash is not None  # COMPLETED
-        path, mimetype, size = await self._jobs.audio(job.blob_hash)
-        return Whole(job.id, path, mimetype, size, job.chars, _decode_output(job.output).duration_ms, warnings)
+        output = _decode_output(job.output)
+        audio = await self._jobs.audio(job.blob_hash)
+        return Whole(job.id, audio, output.mimetype, job.chars, output.duration_ms, warnings)
 
 
 def _ended(job: JobRecord) -> JobEnded:

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import time
 from functools import partial
-from pathlib import Path
 
 import msgspec
 from msgspec import UNSET
@@ -44,6 +43,7 @@ from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
 from gateway.settings.logs import current_request_id, get_logger
 from storage.errors import BlobMissing
+from storage.files.audio import StoredAudio
 from storage.jobs.queue import JobStore
 from storage.records import Idempotency, JobRecord, JobState
 
@@ -278,14 +278,14 @@ class Jobs:
         """Return the audio alone, where `hot` has an answer; else None."""
         return None if self._stopping else self._hot_path.audio(principal, endpoint_id, raw_input)
 
-    async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
-        """Return path, media type and size in bytes of finished audio.
+    async def audio(self, blob_hash: str) -> StoredAudio:
+        """Return finished audio to read.
 
         Raises:
             NotFound: there is none under this hash.
         """
         try:
-            return await self._answers.file(blob_hash)
+            return await self._answers.audio.stored(blob_hash)
         except BlobMissing as error:
             raise NotFound(str(error)) from error
 

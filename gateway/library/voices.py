@@ -13,7 +13,7 @@ from pathlib import Path
 
 import msgspec
 
-from backends.interface import Voice
+from backends.interface import Material, Voice
 from gateway.clock import Clock
 from gateway.engines.dsp import Dsp
 from gateway.engines.errors import ChunkRefused
@@ -21,7 +21,7 @@ from gateway.errors import InvalidInput, NotFound
 from gateway.speech.sound.reference import Reference, prepare_reference
 from gateway.speech.text.language import normalize_language
 from storage.errors import BlobMissing, translated
-from storage.files.audio import AudioStore
+from storage.files.audio import AudioStore, StoredAudio
 from storage.records import BlobRecord
 from storage.voices import VoiceRecord, VoiceStore
 
@@ -96,7 +96,7 @@ class VoiceLibrary:
         return changed
 
     def find(self, tenant: str, name: str) -> Voice | None:
-        """Return a tenant's voice as backends get it (`material` is the path of its recording); None if unknown."""
+        """Return a tenant's voice as backends get it (`material` is its recording); None if unknown."""
         record = self._voices.get((tenant, name))
         if record is None:
             return None
@@ -104,7 +104,7 @@ class VoiceLibrary:
             name=record.name,
             languages=(record.language or "*",),
             content_hash=record.content_hash,
-            material=str(self._audio.where(record.blob_hash, ".wav")),
+            material=Material(record.blob_hash),
         )
 
     def names(self, tenant: str) -> list[str]:
@@ -146,7 +146,7 @@ class VoiceLibrary:
             raise InvalidInput(f"the recording has {len(recording)} bytes; at most {MAX_UPLOAD_BYTES} are allowed")
         if language is not None:
             language = normalize_language(language)
-        source, target = self._audio.new_spool(), self._audio.new_spool()
+        source, target = self._audio.spools.new(), self._audio.spools.new()
         with translated(str(self._audio.root)):
             try:
                 blob, reference = await self._prepared(tenant, recording, source, target)
@@ -180,15 +180,15 @@ class VoiceLibrary:
             raise InvalidInput(f"the recording cannot be decoded ({error}); export it again as WAV") from error
         return await self._audio.put_file(target, ".wav"), reference
 
-    async def recording(self, tenant: str, name: str) -> tuple[Path, str]:
-        """Return the path of a voice's recording, mono WAV at 24 kHz, and the hash of its bytes.
+    async def recording(self, tenant: str, name: str) -> StoredAudio:
+        """Return a voice's recording, mono WAV at 24 kHz.
 
         Raises:
             NotFound: the tenant has no such voice, or its recording is lost.
         """
-        blob_hash = self._own_record(tenant, name).blob_hash
+        record = self._own_record(tenant, name)
         try:
-            return await self._audio.path(blob_hash), blob_hash
+            return await self._audio.stored(record.blob_hash)
         except BlobMissing as error:
             raise NotFound(lost_recording(name)) from error
 

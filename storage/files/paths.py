@@ -1,15 +1,11 @@
-"""Functions on files of the audio store: list, find, link, read without waiting, fsync."""
+"""Functions on files of the audio store: list, find, read without waiting, fsync."""
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS}
 _HEX = frozenset("0123456789abcdef")
 _FOLDERS = 256
 """The most folders listed in one call."""
@@ -74,11 +70,6 @@ def _folders(parent: Path, least: str) -> list[str]:
     )
 
 
-def named(folder: Path, stem: str) -> Path | None:
-    """Return the file in a folder whose name begins with `stem`; None if there is no such file or folder."""
-    return next(all_named(folder, stem), None)
-
-
 def all_named(folder: Path, stem: str) -> Iterator[Path]:
     """Yield the files in a folder whose names begin with `stem`; nothing if there is no folder."""
     try:
@@ -88,24 +79,6 @@ def all_named(folder: Path, stem: str) -> Iterator[Path]:
     for name in names:
         if name.startswith(stem):
             yield folder / name
-
-
-def link(source: Path, target: Path) -> None:
-    """Hard-link a file, or copy it if the disk has no hard links; an existing target stays."""
-    try:
-        os.link(source, target)
-    except FileExistsError:
-        return
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # A disk without hard links: copy beside the target, then rename.
-        beside = target.with_name(f".{uuid.uuid4().hex}")
-        with source.open("rb") as reader, beside.open("wb") as writer:
-            shutil.copyfileobj(reader, writer)
-            writer.flush()
-            os.fsync(writer.fileno())
-        beside.replace(target)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -1,4 +1,6 @@
-"""Names spools by their owner, so that spools of a killed server are removed at once and those of a live one stay.
+"""Spools: files on this machine's disk that are being written, or wait for the row of their blob.
+
+They are named by their owner, so that spools of a killed server are removed at once and those of a live one stay.
 
 A process that makes spools holds a lock on its own folder; the system releases the lock when the process ends, however
 it ends. Each spool has the folder's name in its name. A spool whose owner's lock is free will never be finished; any
@@ -11,41 +13,70 @@ import contextlib
 import fcntl
 import os
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
+
+from storage.files.paths import all_named, fsync_folder
+from storage.records import BlobRecord
 
 _ours: set[str] = set()
 """The owners of this process; their locks are not tried."""
 
 
 class Spools:
-    """Names the spools of one store, and finds abandoned ones.
+    """The spools of one store.
 
     Args:
-        owners: the folder that holds the owners' folders; made at first use.
+        root: the folder that holds the folder of the spools, and the owners' folders; those are made at first use.
     """
 
-    def __init__(self, owners: Path) -> None:
-        self._owners = owners
+    def __init__(self, root: Path) -> None:
+        self.folder = root / "tmp"
+        self._owners = root / "owners"
         self._owner: str | None = None
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix="voxgate-fsync")
 
-    def new_name(self) -> str:
-        """Return a unique name without a dot."""
-        if self._owner is None:
-            self._owner = self._own()
-        return f"{self._owner}-{uuid.uuid4().hex}"
+    def new(self) -> Path:
+        """Return a unique path for a new spool."""
+        return self.folder / self._new_name()
 
-    def left_behind(self, files: Iterable[Path], is_old: Callable[[Path], bool]) -> list[Path]:
-        """Return those of `files` whose owner has ended, and old ones without a known owner. Removes the folders of
-        ended owners that have no files left."""
+    def hold(self, spool: Path, blob_hash: str, size_bytes: int, suffix: str) -> BlobRecord:
+        """Rename a finished spool to the hash of its bytes, so that a reader who misses the blob finds it."""
+        held = spool.replace(self.folder / f"{blob_hash}{suffix}.{self._new_name()}")
+        return BlobRecord(hash=blob_hash, size_bytes=size_bytes, suffix=suffix, spool=str(held))
+
+    def of(self, blob_hash: str) -> Iterator[Path]:
+        """Yield the spools that hold this blob."""
+        return all_named(self.folder, blob_hash)
+
+    def make_durable(self, spools: Sequence[IO[bytes]]) -> None:
+        """Fsync spools and their folder at the same time: a disk takes hardly longer for two than for one."""
+        names = self._beside.submit(fsync_folder, self.folder)
+        try:
+            for spool in spools:
+                os.fsync(spool.fileno())
+        finally:
+            names.result()
+
+    def left_behind(self, is_old: Callable[[Path], bool]) -> list[Path]:
+        """List spools whose owner has ended, and old ones without a known owner. Removes the folders of ended owners
+        that have no spools left."""
         ended, living = set[str](), set[str]()
         for owner in self._all():
             (ended if self._has_ended(owner) else living).add(owner)
-        owned = [(file, _owner_of(file)) for file in files]
+        owned = [(file, _owner_of(file)) for file in self.folder.iterdir()]
         for owner in ended - {owner for _, owner in owned}:
             with contextlib.suppress(OSError):  # another server removed it first
                 (self._owners / owner).rmdir()
         return [file for file, owner in owned if owner in ended or (owner not in living and is_old(file))]
+
+    def _new_name(self) -> str:
+        """Return a unique name without a dot."""
+        if self._owner is None:
+            self._owner = self._own()
+        return f"{self._owner}-{uuid.uuid4().hex}"
 
     def _own(self) -> str:
         """Take a lock until this process ends; returns its name, or "none" if folders cannot be locked."""

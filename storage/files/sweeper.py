@@ -9,7 +9,7 @@ It is removed in three steps; each holds the writer for at most a batch:
 1. Its row moves from `blobs` to `dying_blobs`, in a transaction that finds no reference. From then on the foreign keys
    prevent new references; a put of the same bytes makes a new row in `blobs`.
 2. Its file moves to the trash. If a put has made a new row since, the file is restored; otherwise it is removed. A put
-   that commits its row after this check calls `AudioStore.settle` later, which restores the file from its spool.
+   that commits its row after this check calls `AudioStore.settle` later, which moves its spool into place.
 3. Its row in `dying_blobs` is deleted. A killed sweep leaves that row, and the next sweep, of any server, begins with
    step 2; two at the same time do no harm.
 
@@ -137,6 +137,7 @@ class Sweeper:
         """
         self._db = db
         self._audio = audio
+        self._blobs = audio.blobs
         self._clock = clock or SystemClock()
         self._grace_s = grace_s
         self._walked = walked
@@ -155,7 +156,7 @@ class Sweeper:
 
     async def recover(self) -> int:
         """Finish a killed sweep: empty its trash, remove its dying blobs; returns the number of restored files."""
-        _, restored = await self._clear(lambda: list(map(str, self._audio.trash.iterdir())))
+        _, restored = await self._clear(lambda: list(map(str, self._blobs.trash.iterdir())))
         await self._bury_dying()
         return restored
 
@@ -263,31 +264,31 @@ class Sweeper:
 
     async def _bury(self, blobs: Sequence[tuple[str, str]]) -> int:
         """Remove the files of blobs (hash, suffix), except those that have a row in `blobs` again."""
-        moved = await asyncio.to_thread(self._audio.bury, blobs)
+        moved = await asyncio.to_thread(self._blobs.bury, blobs)
         return (await self._clear(lambda: moved))[0]
 
     async def _clear(self, listed: Callable[[], list[str]]) -> tuple[int, int]:
-        """Remove files of the trash or of `tmp`; first restores those whose blob has a row but no file."""
+        """Remove files of the trash and abandoned spools; those whose blob has a row but no file are put back."""
         files = await asyncio.to_thread(listed)
         removed = restored = 0
         for start in range(0, len(files), _FILES):
             some = files[start : start + _FILES]
-            # A put that commits its row after this read still has its spool: `settle` links it again.
-            rows = await self._known([self._audio.hash_of(file) for file in some])
-            one, other = await asyncio.to_thread(self._audio.clear, some, rows)
+            # A put that commits its row after this read still has its spool: `settle` moves it into place.
+            rows = await self._known([self._blobs.hash_of(file) for file in some])
+            one, other = await asyncio.to_thread(self._blobs.clear, some, rows)
             removed += one
             restored += other
         return removed, restored
 
     def _old_spools(self) -> list[str]:
-        return list(map(str, self._audio.left_behind(lambda file: _is_older(file, _SPOOL_AGE_S))))
+        return list(map(str, self._audio.spools.left_behind(lambda file: _is_older(file, _SPOOL_AGE_S))))
 
     async def _walk(self) -> int:
         """Check a part of the files: remove those without a row, list unused ones; returns the number removed."""
         removed, left = 0, self._walked
         begin, around = self._folder, False
         while left > 0:
-            files, self._folder = await asyncio.to_thread(self._audio.walk, self._folder, min(left, _FILES))
+            files, self._folder = await asyncio.to_thread(self._blobs.walk, self._folder, min(left, _FILES))
             left -= max(1, len(files))
             removed += await self._look_at(files)
             if around and (not self._folder or self._folder >= begin):
@@ -296,7 +297,7 @@ class Sweeper:
         return removed
 
     async def _look_at(self, files: Sequence[Path]) -> int:
-        by_hash = {self._audio.hash_of(file): file for file in files}
+        by_hash = {self._blobs.hash_of(file): file for file in files}
         known = await self._known(list(by_hash))
         forgotten = await self._db.read(
             lambda conn: conn.execute(_UNLISTED_OF, {"hashes": list(known)}).scalars().all() if known else ()
@@ -305,7 +306,7 @@ class Sweeper:
             await self._db.writer.run(lambda conn: conn.execute(_LIST, {"hashes": forgotten}).rowcount)
         strays = [file for blob_hash, file in by_hash.items() if blob_hash not in known]
         old = await asyncio.to_thread(lambda: [file for file in strays if _is_older(file, self._grace_s)])
-        return await self._bury([(self._audio.hash_of(file), file.suffix) for file in old]) if old else 0
+        return await self._bury([(self._blobs.hash_of(file), file.suffix) for file in old]) if old else 0
 
     async def _known(self, hashes: Collection[str]) -> set[str]:
         if not hashes:
@@ -317,11 +318,11 @@ class Sweeper:
 
     async def audit(self) -> list[str]:
         """Return the hashes of blobs whose file is missing."""
-        return await self._check(self._audio.locate)
+        return await self._check(self._blobs.locate)
 
     async def damaged(self) -> list[str]:
         """Return the hashes of blobs whose file is damaged. Reads every file of the store."""
-        return await self._check(self._audio.prove)
+        return await self._check(self._blobs.prove)
 
     async def unlisted(self) -> Unlisted:
         """Return unused blobs that are not on the list. The walk of the files finds them, a part in each sweep."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from support.voices import recorded
 
 from backends.chatterbox.conditionals import VoiceConditionals
 from backends.chatterbox.knobs import Knobs
@@ -20,7 +21,7 @@ def test_conditionals_of_the_last_voices_are_kept(upstream: Any, tmp_path: Path)
     voices = []
     for nth, hertz in enumerate((100.0, 160.0, 220.0)):
         write_recording(tmp_path / f"{nth}.wav", seconds=3.0, hertz=hertz)
-        voices.append(Voice(f"v{nth}", ("en",), f"hash-{nth}", material=str(tmp_path / f"{nth}.wav")))
+        voices.append(Voice(f"v{nth}", ("en",), f"hash-{nth}", material=recorded(tmp_path / f"{nth}.wav")))
     kept = VoiceConditionals(upstream, kept=2)
     first = kept.of(voices[0])
     assert kept.of(voices[0]) is first

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from support.chatterbox_feed import ListFeed, assert_spoken, chunk, run
+from support.voices import recorded
 
 from backends.chatterbox import ChatterboxSettings, pulse
 from backends.chatterbox.engine import FastEngine
@@ -159,7 +160,7 @@ def test_a_voice_nobody_wants_any_more_is_left_in_the_middle(
 ) -> None:
     monkeypatch.setattr(pulse, "INTERVAL_S", 0.0)
     write_recording(tmp_path / "voice.wav", seconds=4.0)
-    voice = Voice("own", ("en",), "own-1", material=str(tmp_path / "voice.wav"))
+    voice = Voice("own", ("en",), "own-1", material=recorded(tmp_path / "voice.wav"))
     engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=2))
     feed = ListFeed([chunk(0, TEXTS[0]), chunk(1, TEXTS[1], voice=voice), chunk(2, TEXTS[2])], arrivals=[0, 5, 5])
     watched = Watched(feed, unwanted=1)

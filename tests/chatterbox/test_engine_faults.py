@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from support.chatterbox_feed import ListFeed, assert_spoken, chunk, run
+from support.voices import recorded
 
 from backends.chatterbox import ChatterboxSettings
 from backends.chatterbox.engine import FastEngine
@@ -61,7 +62,7 @@ def test_a_device_in_error_ends_the_engine_instead_of_failing_chunk_after_chunk(
 
 def test_a_voice_without_a_readable_recording_fails_its_chunk_alone(upstream: Any, alone: Any, tmp_path: Any) -> None:
     (tmp_path / "noise.wav").write_bytes(b"not a recording")
-    voice = Voice("broken", ("en",), "broken", material=str(tmp_path / "noise.wav"))
+    voice = Voice("broken", ("en",), "broken", material=recorded(tmp_path / "noise.wav"))
     engine = FastEngine(upstream, ENGLISH, ChatterboxSettings())
     takes, failures = run(engine, ListFeed([chunk(0, TEXTS[0]), chunk(1, TEXTS[1], voice=voice)]))
     assert failures[1].kind == "invalid_input"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from support.chatterbox_feed import ListFeed, assert_spoken, chunk, run, spoken
+from support.voices import recorded
 
 from backends.chatterbox import ChatterboxSettings
 from backends.chatterbox.cache import allocate_zeros
@@ -234,7 +235,7 @@ def test_short_of_memory_for_a_voice_slots_are_given_back_and_it_is_prepared(
     upstream: Any, alone: Any, monkeypatch: Any, tmp_path: Any
 ) -> None:
     write_recording(tmp_path / "voice.wav", seconds=4.0)
-    voice = Voice("own", ("en",), "own-1", material=str(tmp_path / "voice.wav"))
+    voice = Voice("own", ("en",), "own-1", material=recorded(tmp_path / "voice.wav"))
     engine = FastEngine(upstream, ENGLISH, ChatterboxSettings(slots=4))
     preparing = upstream.prepare_conditionals
 

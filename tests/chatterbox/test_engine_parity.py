@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from support.chatterbox_feed import BUILTIN, ListFeed, chunk, pcm16, spoken
+from support.voices import recorded
 
 from backends.chatterbox import ChatterboxOptions, ChatterboxSettings
 from backends.chatterbox.engine import FastEngine
@@ -121,7 +122,7 @@ def test_engines_give_each_chunk_its_own_voice(upstream: Any, tmp_path: Any) -> 
     from benchmarks.checkpoints import write_recording
 
     write_recording(tmp_path / "high.wav", seconds=6.0, hertz=230.0)
-    high = Voice("high", ("en",), "high-1", material=str(tmp_path / "high.wav"))
+    high = Voice("high", ("en",), "high-1", material=recorded(tmp_path / "high.wav"))
     chunks = [chunk(0, TEXTS[0]), chunk(1, TEXTS[0], seed=100, voice=high), chunk(2, TEXTS[0], seed=100)]
     takes = speak(fast(upstream, mel_rows=3), ListFeed(chunks))
     assert np.abs(pcm16(takes[0].pcm).astype(int) - pcm16(takes[2].pcm)).max() <= 1

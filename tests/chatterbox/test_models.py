@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from support.chatterbox_feed import ListFeed, chunk, spoken
+from support.voices import recorded
 
 from backends.chatterbox import ChatterboxSettings, compat
 from backends.chatterbox.models import MODELS
@@ -283,7 +284,7 @@ def test_turbo_takes_the_options_it_has_and_ignores_the_others(turbo: TinyChatte
 
 def uploaded(folder: Path, seconds: float) -> Voice:
     write_recording(folder / f"{seconds}.wav", seconds=seconds, hertz=200.0)
-    return Voice("ann", ("en",), f"hash-{seconds}", material=str(folder / f"{seconds}.wav"))
+    return Voice("ann", ("en",), f"hash-{seconds}", material=recorded(folder / f"{seconds}.wav"))
 
 
 def test_turbo_speaks_with_an_uploaded_voice(turbo: TinyChatterbox, tmp_path: Path) -> None:

@@ -5,13 +5,18 @@ import socket
 import threading
 from typing import Any
 
+from support.hosting import context
+from support.posting import post
+
 from backends.interface import Voice
-from backends.testing.scripted import ScriptedOptions
+from backends.testing.scripted import ScriptedBackend, ScriptedSettings
 from gateway.clock import SystemClock
 from gateway.engines import wire
 from gateway.engines.chunk import ChunkSpec
 from gateway.engines.inline import InlineFeed
-from gateway.engines.worker import WorkerFeed
+from gateway.engines.worker import WorkerFeed, WorkerSpec
+
+SPEC = WorkerSpec(ScriptedBackend, ScriptedSettings(), context(), post, beat_s=60)
 
 
 def chunk_message(chunk_id: int) -> wire.ChunkMessage:
@@ -20,7 +25,7 @@ def chunk_message(chunk_id: int) -> wire.ChunkMessage:
 
 def test_a_worker_asks_again_when_its_chunk_is_cancelled_before_it_looked() -> None:
     ours, theirs = socket.socketpair()
-    feed = WorkerFeed(wire.MessageSocket(theirs), ScriptedOptions, beat_s=60)
+    feed = WorkerFeed(wire.MessageSocket(theirs), SPEC)
     gateway = wire.MessageSocket(ours)
     taken: list[Any] = []
     engine = threading.Thread(target=lambda: taken.extend(feed.take(1, wait=True)), daemon=True)
@@ -46,7 +51,7 @@ def test_a_worker_asks_again_when_its_chunk_is_cancelled_before_it_looked() -> N
 
 async def test_an_inline_backend_asks_again_likewise() -> None:
     heard: list[Any] = []
-    feed = InlineFeed(heard.append, ScriptedOptions, SystemClock())
+    feed = InlineFeed(heard.append, SPEC, SystemClock())
     taking = asyncio.create_task(feed.take(1, wait=True))
     await asyncio.sleep(0)
     feed.deliver([chunk_message(1)])

@@ -119,7 +119,11 @@ FILE = "voxgate.toml: [backends.scripted] "
 @pytest.mark.parametrize(
     ("env", "toml", "line"),
     [
-        ({"PLACEMENT": "x"}, "", f"{AT}PLACEMENT = 'x': must be one of process, inline (or leave it out)"),
+        (
+            {"PLACEMENT": "x"},
+            "",
+            f"{AT}PLACEMENT = 'x': scripted runs as 'process' only; set {AT}PLACEMENT=process, or leave it out",
+        ),
         ({"IDLE_TIMEOUT_S": "x"}, "", f"{AT}IDLE_TIMEOUT_S = 'x': must be a number above 0 (or leave it out)"),
         ({}, "workers = 0", f"{FILE}workers = 0: must be an integer from 1 to 256 (or leave it out)"),
         (

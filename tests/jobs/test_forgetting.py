@@ -133,10 +133,10 @@ async def test_what_a_killed_sweep_had_taken_is_back_when_the_next_server_has_st
         sound_of(await caller.say("It was in the trash when the sweeper died."))
     audio = AudioStore(tmp_path / "audio")
     blobs = rows(tmp_path, "SELECT hash, suffix FROM blobs")
-    audio.bury(blobs)
-    assert {audio.hash_of(file) for file in audio.trash.iterdir()} == {blob_hash for blob_hash, _ in blobs}
+    audio.blobs.bury(blobs)
+    assert {audio.blobs.hash_of(file) for file in audio.blobs.trash.iterdir()} == {blob_hash for blob_hash, _ in blobs}
     async with running(tmp_path, backends=scripted(tmp_path)):
-        await until(lambda: not list(audio.trash.iterdir()))
+        await until(lambda: not list(audio.blobs.trash.iterdir()))
         assert {file.name for file in files(tmp_path)} == {"".join(blob) for blob in blobs}
 
 

@@ -35,7 +35,7 @@ HOUR_S = 3600
 
 
 def spools(audio: AudioStore) -> list[Path]:
-    return list(audio.tmp.iterdir())
+    return list(audio.spools.folder.iterdir())
 
 
 def write_row(connection: Connection, blob: BlobRecord, now: int) -> None:
@@ -45,16 +45,42 @@ def write_row(connection: Connection, blob: BlobRecord, now: int) -> None:
 
 async def test_audio_is_found_by_the_hash_of_its_bytes_and_leaves_no_spool(audio: AudioStore) -> None:
     data = b"speech" * 10_000
-    spool = audio.new_spool()
+    spool = audio.spools.new()
     spool.write_bytes(data)
     blob = await audio.put_file(spool, ".mp3")
     await audio.settle(blob)
     assert blob.hash == hashlib.sha256(data).hexdigest()
     assert await audio.read(blob.hash) == data
-    path, size_bytes = await audio.file(blob.hash)
-    assert size_bytes == blob.size_bytes == len(data)
-    assert path == audio.root / blob.hash[:2] / blob.hash[2:4] / f"{blob.hash}.mp3"
+    assert await audio.size(blob.hash) == blob.size_bytes == len(data)
+    assert b"".join([piece async for piece in audio.read_range(blob.hash, 7, 12)]) == b"peechs"
+    async with audio.local(blob.hash) as path:
+        assert path == audio.root / blob.hash[:2] / blob.hash[2:4] / f"{blob.hash}.mp3"
     assert spools(audio) == []
+
+
+async def test_no_file_ever_has_two_names_so_that_disks_without_hard_links_do_as_well(
+    audio: AudioStore, database: Database, clock: HandClock
+) -> None:
+    def links() -> set[int]:
+        return {file.stat().st_nlink for file in audio.root.rglob("*") if file.is_file()}
+
+    blob = await put_audio(audio)
+    assert links() == {1}
+    await database.writer.run(lambda connection: write_row(connection, blob, clock.now_ms()))
+    await audio.settle(blob)
+    assert links() == {1}
+    audio.blobs.bury([(blob.hash, blob.suffix)])
+    assert await Sweeper(database, audio, clock).recover() == 1
+    assert links() == {1}
+
+
+async def test_a_file_on_its_way_is_local_under_a_path_that_stays(audio: AudioStore) -> None:
+    blob = await put_audio(audio, b"speech")
+    async with audio.local(blob.hash) as path:
+        await audio.settle(blob)
+        assert path.read_bytes() == b"speech"
+    async with audio.local(blob.hash) as path:
+        assert path == audio.blobs.locate(blob.hash)
 
 
 async def test_files_wait_for_no_other_work_that_threads_do(audio: AudioStore) -> None:
@@ -71,7 +97,7 @@ async def test_files_wait_for_no_other_work_that_threads_do(audio: AudioStore) -
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="asks /proc which file was synced")
-async def test_a_row_waits_for_a_spool_on_the_disk_and_a_spool_stays_until_its_folders_are(
+async def test_a_row_waits_for_a_spool_on_the_disk_and_a_spool_moves_when_its_folders_are(
     audio: AudioStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[tuple[Path, int]] = []
@@ -84,15 +110,15 @@ async def test_a_row_waits_for_a_spool_on_the_disk_and_a_spool_stays_until_its_f
     monkeypatch.setattr(os, "fsync", fsync)
     for known in (False, True):
         blob = await put_audio(audio)
-        assert {path for path, _ in synced} == {audio.tmp, Path(blob.spool)}
+        assert {path for path, _ in synced} == {audio.spools.folder, Path(blob.spool)}
         assert Path(blob.spool).name.startswith(blob.hash), "who misses the file finds it by its hash"
         synced.clear()
         await audio.settle(blob)
-        folder = (await audio.path(blob.hash)).parent
-        assert synced == [(each, 1) for each in ((folder,) if known else (folder, folder.parent, audio.root))]
+        folder = audio.blobs.locate(blob.hash).parent
+        assert synced == [*(() if known else ((folder.parent, 1), (audio.root, 1))), (folder, 0)]
         assert spools(audio) == []
         synced.clear()
-        (await audio.path(blob.hash)).unlink()
+        audio.blobs.locate(blob.hash).unlink()
 
 
 @pytest.mark.parametrize("name", ["0" * 64, "../../../etc/passwd", "", "0" * 62 + "..", "x" * 10_000])
@@ -100,7 +126,7 @@ async def test_audio_that_is_not_there_is_a_blob_missing(audio: AudioStore, name
     with pytest.raises(BlobMissing):
         await audio.read(name)
     with pytest.raises(BlobMissing):
-        await audio.open(name)
+        await audio.size(name)
 
 
 async def test_audio_that_a_sweeper_takes_while_it_is_opened_is_a_blob_missing(
@@ -108,10 +134,10 @@ async def test_audio_that_a_sweeper_takes_while_it_is_opened_is_a_blob_missing(
 ) -> None:
     blob = await put_audio(audio, b"sound")
     await audio.settle(blob)
-    found = audio.locate(blob.hash)
+    found = audio.blobs.locate(blob.hash)
     found.unlink()
-    monkeypatch.setattr(audio, "locate", lambda _: found)  # it was there a moment ago
-    for reading in (audio.read(blob.hash), audio.open(blob.hash), audio.file(blob.hash)):
+    monkeypatch.setattr(audio.blobs, "_copies", lambda _: iter([found]))  # it was there a moment ago
+    for reading in (audio.read(blob.hash), audio.size(blob.hash), anext(audio.read_range(blob.hash, 0, 1))):
         with pytest.raises(BlobMissing):
             await reading
 
@@ -131,9 +157,7 @@ async def test_what_others_keep_in_the_folder_is_neither_swept_nor_in_the_way(
 async def test_a_file_cut_short_by_a_bad_disk_is_replaced_when_its_audio_comes_again(audio: AudioStore) -> None:
     blob = await put_audio(audio, b"whole")
     await audio.settle(blob)
-    path = await audio.path(blob.hash)
-    path.unlink()
-    path.write_bytes(b"who")
+    audio.blobs.locate(blob.hash).write_bytes(b"who")
     await audio.settle(await put_audio(audio, b"whole"))
     assert await audio.read(blob.hash) == b"whole"
 
@@ -147,7 +171,7 @@ async def test_a_sweep_that_meets_a_put_of_the_same_bytes_never_takes_them(
     await database.writer.run(lambda connection: write_row(connection, old, clock.now_ms()))
     await audio.settle(old)
     clock.turn(2 * HOUR_S)
-    blob = await put_audio(audio)  # finds the old file and links nothing
+    blob = await put_audio(audio)
     if when == "before the row":
         assert (await sweeper.sweep()).blobs == 1
     await database.writer.run(lambda connection: write_row(connection, blob, clock.now_ms()))
@@ -192,7 +216,6 @@ async def test_a_kill_between_row_and_settle_leaves_the_bytes_to_be_found(
     database: Database, audio: AudioStore, clock: HandClock
 ) -> None:
     blob = await put_audio(audio)
-    (await audio.path(blob.hash)).unlink()  # a sweeper took it before the row came
     await database.writer.run(lambda connection: write_row(connection, blob, clock.now_ms()))
     for spool in spools(audio):
         os.utime(spool, (1, 1))
@@ -206,7 +229,10 @@ async def test_old_spools_and_files_without_a_row_go_and_young_ones_stay(
     stray, young = await put_audio(audio, b"stray"), await put_audio(audio, b"young")
     kept = await put_audio(audio, b"kept")
     await database.writer.run(lambda connection: write_row(connection, kept, clock.now_ms()))
-    os.utime(await audio.path(stray.hash), (1, 1))
+    await audio.settle(stray, young, kept)
+    audio.spools.new().write_bytes(b"half of a sound")
+    for file in (audio.blobs.locate(stray.hash), *spools(audio)):
+        os.utime(file, (1, 1))
     swept = await Sweeper(database, audio, clock).sweep()
     assert (swept.strays, swept.spools) == (1, 1)
     with pytest.raises(BlobMissing):
@@ -234,7 +260,7 @@ async def test_audio_goes_a_grace_after_the_last_row_that_refers_to_it(
     swept = await sweeper.sweep()
     assert (swept.blobs, swept.size_bytes) == (1, blob.size_bytes)
     with pytest.raises(BlobMissing):
-        await audio.path(blob.hash)
+        await audio.size(blob.hash)
 
 
 async def test_an_audit_names_rows_whose_file_somebody_deleted(
@@ -243,7 +269,7 @@ async def test_an_audit_names_rows_whose_file_somebody_deleted(
     blob = await put_audio(audio)
     await database.writer.run(lambda connection: write_row(connection, blob, clock.now_ms()))
     await audio.settle(blob)
-    (await audio.path(blob.hash)).unlink()
+    audio.blobs.locate(blob.hash).unlink()
     assert await Sweeper(database, audio, clock).audit() == [blob.hash]
 
 

@@ -17,7 +17,7 @@ DATA = b"a rather long sound " * 1_000
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
-@pytest.mark.parametrize("how", ["read", "open", "path", "file", "base64", "too long for base64"])
+@pytest.mark.parametrize("how", ["read", "size", "part", "local", "base64", "too long for base64"])
 async def test_damaged_audio_is_missing_however_it_is_asked_for_and_is_moved_aside_and_told(
     tmp_path: Path, kind: str, how: str
 ) -> None:
@@ -25,26 +25,27 @@ async def test_damaged_audio_is_missing_however_it_is_asked_for_and_is_moved_asi
     audio = AudioStore(tmp_path / "audio", lambda: told.append(None))
     blob = await put_audio(audio, DATA)
     await audio.settle(blob)
-    path = await audio.path(blob.hash)
+    path = audio.blobs.locate(blob.hash)
     damage(path, kind)
     bad = path.read_bytes()
     with logged() as lines, pytest.raises(BlobMissing):
         match how:
             case "read":
                 await audio.read(blob.hash)
-            case "open":
-                (await audio.open(blob.hash)).close()
-            case "path":
-                await audio.path(blob.hash)
-            case "file":
-                await audio.file(blob.hash)
+            case "size":
+                await audio.size(blob.hash)
+            case "part":
+                await anext(audio.read_range(blob.hash, 0, 9))
+            case "local":
+                async with audio.local(blob.hash):
+                    pass
             case "base64":
                 await audio.read_base64(blob.hash, ".mp3", 10**9)
             case _:
                 await audio.read_base64(blob.hash, ".mp3", 5)
                 await audio.read_base64(blob.hash, ".mp3", 10**9)  # it is short now, or was not looked at
     assert not path.exists()
-    assert (audio.aside / path.name).read_bytes() == bad
+    assert (audio.blobs.aside / path.name).read_bytes() == bad
     (line,) = lines.of("storage_damaged")
     assert (line["blob"], line["moved_to"]) == (blob.hash, f"damaged/{path.name}")
     assert len(told) == 1
@@ -53,19 +54,17 @@ async def test_damaged_audio_is_missing_however_it_is_asked_for_and_is_moved_asi
 async def test_audio_that_is_put_again_replaces_a_damaged_file_of_the_same_length(audio: AudioStore) -> None:
     blob = await put_audio(audio, DATA)
     await audio.settle(blob)
-    damage(await audio.path(blob.hash), "flipped")
+    damage(audio.blobs.locate(blob.hash), "flipped")
     await audio.settle(await put_audio(audio, DATA))
     assert await audio.read(blob.hash) == DATA
-    assert len(audio.aside_names()) == 1
 
 
 async def test_a_damaged_file_whose_spool_is_still_there_is_made_good_from_it(audio: AudioStore) -> None:
-    blob = await put_audio(audio, DATA)
-    path = await audio.path(blob.hash)
-    path.unlink()  # a copy, as on a disk without hard links: the spool is another file
-    path.write_bytes(DATA[:-1])
+    await audio.settle(blob := await put_audio(audio, DATA))
+    audio.blobs.locate(blob.hash).write_bytes(DATA[:-1])
+    await put_audio(audio, DATA)
     assert await audio.read(blob.hash) == DATA
-    assert len(audio.aside_names()) == 1
+    assert len(audio.blobs.aside_names()) == 1
 
 
 async def test_a_long_file_is_compared_with_its_name_once_as_long_as_it_does_not_change(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 from storage.files.audio import AudioStore
 audio = AudioStore(Path(sys.argv[1]))
 for n in range(3):
-    audio.new_spool().write_bytes(b"half of a sound")
+    audio.spools.new().write_bytes(b"half of a sound")
 print("written", flush=True)
 time.sleep(600)
 """
@@ -51,28 +51,27 @@ async def test_spools_of_a_killed_process_go_at_the_next_look_and_nobody_elses(t
     folder = tmp_path / "audio"
     async with database_in(tmp_path) as database:
         audio = AudioStore(folder)
-        mine = audio.new_spool()
+        mine = audio.spools.new()
         mine.write_bytes(b"half of another")
         sweeper = Sweeper(database, audio, HandClock())
         with writer(folder) as killed, writer(folder) as living, writer(folder) as stopped:
             os.kill(stopped.pid, signal.SIGSTOP)
-            for file in set(audio.tmp.iterdir()) - {mine}:
+            for file in set(audio.spools.folder.iterdir()) - {mine}:
                 os.utime(file, (1, 1))  # their jobs wait for a chunk, or the clock was set: they live
             assert await sweeper.clear_spools() == 0
             kill(killed)
             assert await sweeper.clear_spools() == 3
-            assert len(list(audio.tmp.iterdir())) == 1 + 3 + 3
+            assert len(list(audio.spools.folder.iterdir())) == 1 + 3 + 3
             assert await Sweeper(database, AudioStore(folder), HandClock()).clear_spools() == 0
             kill(living)
             kill(stopped)
             assert (await sweeper.sweep()).spools == 6
-        assert list(audio.tmp.iterdir()) == [mine]
+        assert list(audio.spools.folder.iterdir()) == [mine]
         await sweeper.clear_spools()
         assert len(list((folder / "owners").iterdir())) == 1  # nothing is left of those that have ended
 
 
-async def test_a_spool_of_a_killed_process_whose_row_lost_its_file_is_put_back_first(tmp_path: Path) -> None:
-    """As after a power cut: the row and the spool are on the disk, the file's folder is not."""
+async def test_a_spool_of_a_process_that_was_killed_after_its_row_becomes_the_file(tmp_path: Path) -> None:
     stores = """
 import asyncio, os, sys
 from pathlib import Path
@@ -95,9 +94,10 @@ os._exit(1)
                 (blob_hash,),
             )
         )
-        (await audio.path(blob_hash)).unlink()
+        assert await audio.read(blob_hash) == b"the only copy"
         assert await Sweeper(database, audio, HandClock()).clear_spools() == 1
         assert await audio.read(blob_hash) == b"the only copy"
+        assert not list(audio.spools.folder.iterdir())
 
 
 @pytest.mark.parametrize("locks", [True, False], ids=["with locks", "without"])
@@ -105,10 +105,10 @@ async def test_where_the_owner_is_not_known_age_decides(tmp_path: Path, locks: b
     audio = AudioStore(tmp_path / "audio")
     if not locks:
         (audio.root / "owners").touch()  # no folder of locks can be made
-    old, young = audio.tmp / ("0" * 32), audio.new_spool()
+    old, young = audio.spools.folder / ("0" * 32), audio.spools.new()
     old.write_bytes(b"of an earlier release")
     young.write_bytes(b"of this one")
     os.utime(old, (1, 1))
     async with database_in(tmp_path) as database:
         assert await Sweeper(database, audio, HandClock()).clear_spools() == 1
-    assert list(audio.tmp.iterdir()) == [young]
+    assert list(audio.spools.folder.iterdir()) == [young]

@@ -31,6 +31,8 @@ from storage.db.database import Database
 from storage.errors import BlobMissing
 from storage.files import sweeper
 from storage.files.audio import AudioStore
+from storage.files.blob_store import BlobStore
+from storage.files.spools import Spools
 from storage.files.sweeper import Sweeper
 from storage.jobs.queue import JobStore
 from storage.records import BlobRecord, JobState, TakeRecord
@@ -46,15 +48,15 @@ class Killed(Exception):
     """The sweeper's process is no more."""
 
 
-class Gated(AudioStore):
-    """An audio store that lets a test act at every step of a sweep, and end it there.
+class Gated(BlobStore):
+    """A blob store that lets a test act at every step of a sweep, and end it there.
 
     Args:
         act: a coroutine function, given the gate's name; what it raises kills the sweep.
     """
 
     def __init__(self, root: Path, act: Callable[[str], Coroutine[Any, Any, None]]) -> None:
-        super().__init__(root)
+        super().__init__(root, Spools(root).of)
         self._act = act
         self._loop = asyncio.get_running_loop()
 
@@ -72,6 +74,12 @@ class Gated(AudioStore):
 
     def _gate(self, name: str) -> None:
         asyncio.run_coroutine_threadsafe(self._act(name), self._loop).result(30)
+
+
+def gated(root: Path, act: Callable[[str], Coroutine[Any, Any, None]]) -> AudioStore:
+    audio = AudioStore(root)
+    audio.blobs = Gated(root, act)
+    return audio
 
 
 async def write_row(database: Database, blob: BlobRecord, clock: HandClock) -> None:
@@ -111,7 +119,7 @@ async def swept_while_put(
 
     await act(GATES[0])
     with suppress(Killed):
-        await Sweeper(database, Gated(root, act), clock, GRACE_S, walked=0).sweep()
+        await Sweeper(database, gated(root, act), clock, GRACE_S, walked=0).sweep()
     for gate in GATES:
         with suppress(Killed):
             await act(gate)
@@ -157,7 +165,7 @@ async def test_what_a_killed_sweep_began_to_remove_the_next_one_of_any_server_re
             raise Killed
 
     with pytest.raises(Killed):
-        await Sweeper(database, Gated(root, act), clock, GRACE_S).sweep()
+        await Sweeper(database, gated(root, act), clock, GRACE_S).sweep()
     await Sweeper(database, plain, clock, GRACE_S).recover()
     assert select(database_url, "SELECT COUNT(*) FROM blobs") == [(0,)]
     assert select(database_url, "SELECT COUNT(*) FROM dying_blobs") == [(0,)]
@@ -239,7 +247,7 @@ async def test_files_without_a_row_are_found_a_part_at_each_sweep_and_all_of_the
     for n in range(60):
         stray = await put_audio(audio, f"{n}".encode())
         await audio.settle(stray)
-        os.utime(await audio.path(stray.hash), (1, 1))
+        os.utime(audio.blobs.locate(stray.hash), (1, 1))
     sweeper = Sweeper(database, audio, clock, walked=10)
     found = []
     while sum(found) < 60:

@@ -14,6 +14,8 @@ from support.storage import HandClock, on_sqlite, put_audio
 from storage.db import statements
 from storage.db.database import Database
 from storage.files.audio import AudioStore
+from storage.files.blob_store import BlobStore
+from storage.files.spools import Spools
 from storage.files.sweeper import Sweeper
 from storage.records import BlobRecord
 
@@ -25,11 +27,11 @@ SECOND_BURIAL = ("a", "a", "a", "put", "b", "b", "b", "b", "a", "b", "a")
 """The second sweep moves the file that was put anew while the first one is about to remove the old one."""
 
 
-class Stepped(AudioStore):
-    """An audio store whose sweep goes on to its next gate when a test says so."""
+class Stepped(BlobStore):
+    """A blob store whose sweep goes on to its next gate when a test says so."""
 
     def __init__(self, root: Path) -> None:
-        super().__init__(root)
+        super().__init__(root, Spools(root).of)
         self._loop = asyncio.get_running_loop()
         self._arrived = asyncio.Event()
         self._open = asyncio.Event()
@@ -71,7 +73,9 @@ class Sweep:
 
     def __init__(self, database: Database, root: Path, clock: HandClock) -> None:
         self._store = Stepped(root)
-        self._sweeper = Sweeper(database, self._store, clock, GRACE_S, walked=0)
+        audio = AudioStore(root)
+        audio.blobs = self._store
+        self._sweeper = Sweeper(database, audio, clock, GRACE_S, walked=0)
         self._task: asyncio.Task[object] | None = None
 
     async def step(self) -> None:
@@ -128,7 +132,7 @@ async def test_no_order_of_two_sweeps_and_a_put_of_the_same_bytes_loses_them(
                 await sweeps[step].step()
         for sweep in sweeps.values():
             await sweep.end()
-        if not plain.where(blob.hash, blob.suffix).is_file():
+        if not plain.blobs.where(blob.hash, blob.suffix).is_file():
             lost.append(order)
     assert lost == []
     assert not [file for folder in ("trash", "tmp") for file in (root / folder).iterdir()]

@@ -16,9 +16,8 @@ from gateway.clock import Clock, SystemClock
 from gateway.engines.chunk import ChunkSpec
 from gateway.engines.dsp import Dsp
 from gateway.engines.host import Host
-from gateway.engines.inline import InlineWorker
+from gateway.engines.hosts import HOSTS
 from gateway.engines.order import ChunkOrder
-from gateway.engines.process import ProcessWorker
 from gateway.engines.scale import Scale
 from gateway.engines.worker import WorkerSpec
 from storage.records import Lane
@@ -50,12 +49,7 @@ async def hosting(
     spec = WorkerSpec(backend, own, context(), post, beat_s=scale.chunk_timeout_s / 4)
     clock = clock or SystemClock()
     dsp = Dsp(clock=clock)
-
-    def make(on_message, on_exit):
-        if own.host == "inline":
-            return InlineWorker(spec, dsp, clock, on_message, on_exit)
-        return ProcessWorker(spec, on_message, on_exit)
-
+    make = HOSTS[own.host].workers(spec, dsp, clock)
     host = Host("scripted", own.revision, own.concurrency, scale, make, clock)
     if start:
         host.start()

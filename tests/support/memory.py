@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from gateway.jobs.model.views import (
 )
 from gateway.metrics import Metrics
 from gateway.settings.model import Settings
+from storage.files.audio import StoredAudio
 
 KEY = "a-key-of-the-tests"
 ENDPOINTS = ("default", "70sq2akye030kh")
@@ -173,11 +174,16 @@ class MemoryJobs:
         self._known(endpoint_id)
         return EndpointInfo(endpoint_id, 1, 0, 0, "memory")
 
-    async def audio(self, blob_hash: str) -> tuple[Path, str, int]:
+    async def audio(self, blob_hash: str) -> StoredAudio:
         path = self.audio_dir / f"{blob_hash}.mp3"
         if not path.exists():
             raise NotFound("no such audio")
-        return path, "audio/mpeg", path.stat().st_size
+        data = path.read_bytes()
+
+        async def read(first: int, last: int) -> AsyncGenerator[bytes, None]:
+            yield data[first : last + 1]
+
+        return StoredAudio(blob_hash, len(data), read)
 
     def hot(self, principal: Caller, endpoint_id: str, raw_input: Any, base_url: str = "") -> bytes | None:
         return self.hits.get(bytes(raw_input)) if endpoint_id in ENDPOINTS else None

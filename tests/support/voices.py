@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import io
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from pathlib import Path
 
 import httpx
 import numpy as np
 import soundfile
 from support.running import Caller
 
+from backends.interface import Material
 from gateway.access.keys import Keys
 from gateway.clock import SystemClock
 from storage.keys import KeyStore
@@ -23,6 +25,11 @@ def recording(seconds: float = 4.0, hertz: float = 180.0, rate: int = 24_000, fo
     t = np.arange(round(seconds * rate)) / rate
     tone = 0.2 * np.sin(2 * np.pi * hertz * t) * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * t))
     return encoded(tone.astype(np.float32), rate, form)
+
+
+def recorded(file: Path) -> Material:
+    """The material of a voice whose recording is this file."""
+    return Material(file.stem, lambda _: nullcontext(file))
 
 
 def encoded(pcm: np.ndarray, rate: int, form: str = "WAV") -> bytes:

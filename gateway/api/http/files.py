@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator
-from pathlib import Path
 from typing import Any
 
 from litestar import Request, Response
 from litestar.response import Stream
 
 from gateway.api.http.surface import error_response
+from storage.files.audio import StoredAudio
 
-_READ_BYTES = 256 * 1024
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})").fullmatch
 
 
@@ -46,32 +43,14 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-async def read_range(path: Path, first: int, last: int) -> AsyncGenerator[bytes, None]:
-    """Yield the bytes from `first` to `last`, both included. Pieces are read one by one, in threads."""
-    file = await asyncio.to_thread(path.open, "rb")
-    try:
-        await asyncio.to_thread(file.seek, first)
-        left = last - first + 1
-        while left > 0:
-            piece = await asyncio.to_thread(file.read, min(_READ_BYTES, left))
-            if not piece:
-                raise OSError(f"{path.name} ended {left} bytes early")
-            left -= len(piece)
-            yield piece
-    finally:
-        file.close()
-
-
 def file_response(
-    request: Request[Any, Any, Any], path: Path, size: int, mimetype: str, content_hash: str, cache_control: str
+    request: Request[Any, Any, Any], file: StoredAudio, mimetype: str, cache_control: str
 ) -> Response[Any]:
     """Answer with a file: 200, 206 for a Range, 304 if the caller has it already, 416 for a Range outside of it.
 
-    Args:
-        size: the file's size in bytes.
-        content_hash: the file's ETag.
+    Its hash is its ETag.
     """
-    tag = f'"{content_hash}"'
+    tag, size = f'"{file.hash}"', file.size_bytes
     headers = {
         "accept-ranges": "bytes",
         "cache-control": cache_control,
@@ -95,4 +74,4 @@ def file_response(
     status = 200 if part is None else 206
     if request.method == "HEAD":
         return Response(b"", status_code=status, headers=headers)
-    return Stream(read_range(path, first, last), status_code=status, headers=headers)
+    return Stream(file.read(first, last), status_code=status, headers=headers)

@@ -16,7 +16,6 @@ from litestar.params import FromPath, RawBody
 
 from gateway.api.http.answers import disconnected, json_response
 from gateway.api.http.errors import CLIENT_GONE
-from gateway.api.http.files import read_range
 from gateway.api.http.openapi import succeeds
 from gateway.api.http.security import ADMITTED, Caller, Core
 from gateway.api.http.sending import PiecewiseResponse
@@ -164,9 +163,9 @@ def headers_of(spoken: Whole | Listening | HotAudio, call: SpeechCall) -> dict[s
 def _answer(spoken: Whole | Listening, call: SpeechCall, gone: asyncio.Future[None], leave: Leave) -> Response[Any]:
     headers = headers_of(spoken, call)
     if isinstance(spoken, Whole):
-        pieces = read_range(spoken.path, 0, spoken.size_bytes - 1)
+        pieces = spoken.audio.read(0, spoken.audio.size_bytes - 1)
         if not call.events:
-            headers["content-length"] = str(spoken.size_bytes)
+            headers["content-length"] = str(spoken.audio.size_bytes)
     else:
         pieces = spoken.pieces()
     if call.events:

@@ -12,6 +12,7 @@ from litestar.params import FromPath, QueryParameter
 from gateway.api.http.files import file_response
 from gateway.api.http.openapi import OPEN, fails, succeeds
 from gateway.api.http.security import Core
+from gateway.jobs.model.output import MIMETYPES
 
 FILE_ANSWERS = {
     206: ResponseSpec(bytes, generate_examples=False, description="The requested Range.", media_type="audio/*"),
@@ -49,6 +50,7 @@ async def audio(
 ) -> Response[Any]:
     """Get finished audio. The URL comes from `output.audio_url`: it is signed, expires, and needs no key."""
     gateway.signer.verify(f"/audio/{blob}", expires, signature)
-    blob_hash = blob.partition(".")[0]
-    path, mimetype, size = await gateway.jobs.audio(blob_hash)
-    return file_response(request, path, size, mimetype, blob_hash, "private, max-age=86400, immutable")
+    blob_hash, _, suffix = blob.partition(".")
+    file = await gateway.jobs.audio(blob_hash)
+    mimetype = MIMETYPES.get(suffix, "application/octet-stream")
+    return file_response(request, file, mimetype, "private, max-age=86400, immutable")

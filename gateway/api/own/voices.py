@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 from litestar import Request, Response, delete, get, post, route
@@ -98,9 +97,8 @@ async def voice_audio(
 ) -> Response[Any]:
     """Get the prepared recording of a voice: mono WAV at 24 kHz."""
     gateway.endpoints.resolve(endpoint)
-    path, content_hash = await gateway.voices.recording(caller.tenant, name)
-    size = (await asyncio.to_thread(path.stat)).st_size
-    return file_response(request, path, size, "audio/wav", content_hash, "private, no-store")
+    recording = await gateway.voices.recording(caller.tenant, name)
+    return file_response(request, recording, "audio/wav", "private, no-store")
 
 
 @delete(

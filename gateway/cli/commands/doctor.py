@@ -27,6 +27,7 @@ from storage.db.database import Database
 from storage.endpoints import EndpointRecord, EndpointStore
 from storage.errors import StorageError
 from storage.files.audio import AudioStore
+from storage.files.blob_store import ASIDE
 from storage.files.free_space import FreeSpace
 from storage.files.sweeper import WALKED, Sweeper, Unlisted
 from storage.jobs.counts import JobCountStore, WrongCount
@@ -192,13 +193,13 @@ def _audio(settings: Settings, read: bool) -> Iterator[Diagnosis]:
             "audio",
             f"{len(found.damaged)} files in {settings.audio_dir} are damaged; the first is {found.damaged[0]}: check "
             "the disk, and restore them from a backup; a server that needs a damaged file moves it to "
-            f"{AudioStore.ASIDE} and speaks its text again",
+            f"{ASIDE} and speaks its text again",
         )
     if found.aside:
         yield Diagnosis(
             "warning",
             "audio",
-            f"{len(found.aside)} damaged files were moved to {settings.audio_dir / AudioStore.ASIDE}: check the disk, "
+            f"{len(found.aside)} damaged files were moved to {settings.audio_dir / ASIDE}: check the disk, "
             "then delete them; their audio was spoken again, or is listed above as missing",
         )
     if found.unlisted.blobs:
@@ -223,7 +224,7 @@ async def _check_audio(settings: Settings, read: bool) -> _Audio:
             await sweeper.audit(),
             await sweeper.damaged() if read else [],
             await sweeper.unlisted(),
-            await asyncio.to_thread(audio.aside_names),
+            await asyncio.to_thread(audio.blobs.aside_names),
         )
     finally:
         await database.close()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
-import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -97,12 +95,14 @@ def remove(name: str, tenant: str) -> None:
 @_tenant
 def play(name: str, output: str, tenant: str) -> None:
     """Write the prepared recording of a voice: mono WAV at 24 kHz."""
-    path, _ = _with_library(lambda library: library.recording(tenant, name))
-    if output == "-":
-        with path.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-    else:
-        shutil.copyfile(path, output)
+
+    async def write(library: VoiceLibrary) -> None:
+        recording = await library.recording(tenant, name)
+        with click.open_file(output, "wb") as file:
+            async for piece in recording.read(0, recording.size_bytes - 1):
+                file.write(piece)
+
+    _with_library(write)
 
 
 def _with_library(use: Callable[[VoiceLibrary], Awaitable[T]]) -> T:

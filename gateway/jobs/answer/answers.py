@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 
 from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
-from gateway.jobs.model.output import MIMETYPES, CacheEntry, suffix_of, with_audio
+from gateway.jobs.model.output import CacheEntry, suffix_of, with_audio
 from gateway.settings import Settings
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing
@@ -27,13 +24,17 @@ OVERHEAD_BYTES = 512
 
 
 class Answers:
-    """Finds finished audio and puts it into answers. Used only on the event loop."""
+    """Finds finished audio and puts it into answers. Used only on the event loop.
+
+    Attributes:
+        audio: the store of the audio.
+    """
 
     def __init__(
         self, settings: Settings, cache: CacheStore, audio: AudioStore, sign: Callable[[str, int], str], clock: Clock
     ) -> None:
         self._cache = cache
-        self._audio = audio
+        self.audio = audio
         self._sign = lru_cache(1024)(sign)
         self._clock = clock
         self._max_inline = settings.max_inline_bytes
@@ -78,7 +79,7 @@ class Answers:
             if read or entry.size_bytes <= SHORT_BYTES:
                 encoded = await self.encoded(entry.blob_hash, entry.suffix)
             else:
-                await self._audio.path(entry.blob_hash)
+                await self.audio.size(entry.blob_hash)
                 encoded = None
         except BlobMissing:
             # The file was removed or damaged. The caller speaks the text again and replaces the entry.
@@ -96,32 +97,19 @@ class Answers:
         """
         found = self._base64.get(blob_hash)
         if found is None:
-            found = await self._audio.read_base64(blob_hash, suffix, self._max_inline)
+            found = await self.audio.read_base64(blob_hash, suffix, self._max_inline)
             if found is None:
                 return None
             self._base64.put(blob_hash, found, held_by(blob_hash, found) + OVERHEAD_BYTES)
         return found
 
-    async def file(self, blob_hash: str) -> tuple[Path, str, int]:
-        """Return path, media type and size in bytes of an audio file.
+    async def may_be_inline(self, blob_hash: str) -> bool:
+        """Return whether audio is not larger than `max_inline_bytes`.
 
         Raises:
             BlobMissing: the file is missing or damaged.
         """
-        path, size = await self._audio.file(blob_hash)
-        return path, MIMETYPES.get(path.suffix[1:], "application/octet-stream"), size
-
-    async def opened(self, blob_hash: str) -> BinaryIO | None:
-        """Open an audio file for reading; None if it is larger than `max_inline_bytes`.
-
-        Raises:
-            BlobMissing: the file is missing.
-        """
-        file = await self._audio.open(blob_hash)
-        if os.fstat(file.fileno()).st_size <= self._max_inline:
-            return file
-        file.close()
-        return None
+        return await self.audio.size(blob_hash) <= self._max_inline
 
     async def look(self) -> None:
         """Drop from memory the entries that any process has deleted or replaced since the last look.

@@ -119,9 +119,10 @@ class Following:
         if self.index >= len(output.chunks):
             return None
         audio = self._followers.audio
-        path = await audio.path(job.blob_hash)
+        form, rate = self.request.format, output.sample_rate
         with translated(str(audio.root)):
-            return await asyncio.to_thread(recut, path, output.chunks, output.sample_rate, self.index, output.marks)
+            async with audio.local(job.blob_hash) as path:
+                return await asyncio.to_thread(recut, path, form, output.chunks, rate, self.index, output.marks)
 
 
 class Followers:

@@ -219,7 +219,7 @@ class Streams:
             number = session.begin + len(session.items)
             audio = self._followers.audio
             with translated(str(audio.root)):  # the encoder writes its spool there and raises the disk's OSError
-                items = await asyncio.to_thread(items_of, part, following.request, number, audio.new_spool())
+                items = await asyncio.to_thread(items_of, part, following.request, number, audio.spools.new())
             session.add(items, following)
             session.forget(first)
         return session.page(first)

@@ -140,7 +140,7 @@ class Runner:
         assert hosted is not None  # routing chooses loaded backends only
         for use in assignment.own_voices:
             await self._check_recording(use.voice)
-        spool = self._audio.new_spool()
+        spool = self._audio.spools.new()
         utterance = Utterance(
             ref=JobRef(job.id, self._owner, job.attempt),
             tenant=job.tenant,
@@ -181,7 +181,7 @@ class Runner:
             InvalidInput: names the voice.
         """
         try:
-            await self._audio.path(voice.content_hash)
+            await self._audio.size(voice.content_hash)
         except BlobMissing as error:
             raise InvalidInput(lost_recording(voice.name)) from error
 

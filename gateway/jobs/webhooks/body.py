@@ -7,6 +7,7 @@ import binascii
 import os
 import secrets
 from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack
 from typing import BinaryIO
 
 import msgspec
@@ -31,7 +32,7 @@ class Body:
 
     Args:
         before, after: the JSON around the base64 of the audio; without audio `before` is the whole body.
-        audio: the file, or None.
+        audio: the open file, or None.
     """
 
     def __init__(self, before: bytes, after: bytes = b"", audio: BinaryIO | None = None) -> None:
@@ -40,11 +41,6 @@ class Body:
         self._audio = audio
         audio_bytes = 0 if audio is None else os.fstat(audio.fileno()).st_size
         self.size_bytes = len(before) + 4 * -(-audio_bytes // 3) + len(after)
-
-    def close(self) -> None:
-        """Close the file."""
-        if self._audio is not None:
-            self._audio.close()
 
     def read(self) -> Iterator[bytes]:
         """Yield the body in pieces; blocks the calling thread."""
@@ -75,20 +71,18 @@ class Bodies:
         self._answers = answers
         self._base_url = base_url
 
-    async def of(self, job: JobRecord, url: str) -> Body:
-        """Make the body for an ended job; the caller closes it."""
-        audio = None
+    async def of(self, job: JobRecord, url: str, held: AsyncExitStack) -> Body:
+        """Make the body for an ended job; `held` holds its audio."""
         try:
-            if job.state is JobState.COMPLETED and job.blob_hash is not None:
-                audio = await self._answers.opened(job.blob_hash)
-            if audio is None:  # no audio, or too large to be inline
+            blob_hash = job.blob_hash if job.state is JobState.COMPLETED else None
+            if blob_hash is None or not await self._answers.may_be_inline(blob_hash):
                 return Body(await self._json(job, url))
             mark = secrets.token_hex(16).encode()
             before, found, after = (await self._json(job, url, mark)).partition(mark)
-            if found:
-                return Body(before, after, audio)
-            audio.close()  # the job's `delivery` is `url`
-            return Body(before)
+            if not found:  # the job's `delivery` is `url`
+                return Body(before)
+            path = await held.enter_async_context(self._answers.audio.local(blob_hash))
+            return Body(before, after, held.enter_context(await asyncio.to_thread(path.open, "rb")))
         except StorageError as error:
             log.error("webhook_without_audio", code=code_of(error))
             return Body(await self._json(msgspec.structs.replace(job, output=None), url))

@@ -8,6 +8,7 @@ The first three tries are ten seconds apart, as with RunPod; then the pauses gro
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import httpx
 
@@ -123,16 +124,15 @@ class Webhooks:
         job = await self._store.ended_job(delivery.id)
         if job is None:
             return
-        body = await self._bodies.of(job, delivery.url)
-        tenant = job.tenant
-        del job  # its texts are in the body now
         try:
-            status = await self._post(delivery, tenant, body)
+            async with AsyncExitStack() as held:
+                body = await self._bodies.of(job, delivery.url, held)
+                tenant = job.tenant
+                del job  # its texts are in the body now
+                status = await self._post(delivery, tenant, body)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, TimeoutError) as error:
             await self._failed(delivery, None, f"{type(error).__name__}: {error}")
             return
-        finally:
-            body.close()
         if 200 <= status < 300:
             await self._store.delivered(delivery.id, status)
         elif 300 <= status < 400:

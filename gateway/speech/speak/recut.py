@@ -9,16 +9,22 @@ import soundfile as sf  # type: ignore[import-untyped]
 
 from gateway.speech.encode.aac import read_aac
 from gateway.speech.encode.render import ChunkTime, MarkTime
+from gateway.speech.request import AudioFormat
 from gateway.speech.speak.reader import ChunkAudio
 
 
 def recut(
-    path: Path, times: tuple[ChunkTime, ...], rate: int, index: int, marks: tuple[MarkTime, ...] = ()
+    path: Path,
+    form: AudioFormat,
+    times: tuple[ChunkTime, ...],
+    rate: int,
+    index: int,
+    marks: tuple[MarkTime, ...] = (),
 ) -> ChunkAudio:
     """Read chunk `index` of a finished file with the pause before it; the last chunk has the silence after it, too.
 
     Args:
-        path: a finished file of any format; `.pcm` is read as 16-bit little-endian.
+        path: a finished file of the format `form`; `pcm` is read as 16-bit little-endian.
         times: of all chunks of the file.
         rate: of its PCM, in Hz.
         marks: of the whole file.
@@ -29,9 +35,9 @@ def recut(
     begin = round(times[index - 1].end_ms * rate / 1000) if index else 0
     start = round(times[index].start_ms * rate / 1000)
     end = None if index == len(times) - 1 else round(times[index].end_ms * rate / 1000)
-    if path.suffix == ".pcm":
+    if form == "pcm":
         pcm = np.fromfile(path, "<i2", count=-1 if end is None else end - begin, offset=2 * begin)
-    elif path.suffix == ".aac":
+    elif form == "aac":
         pcm = read_aac(path, begin, end)
     else:
         with sf.SoundFile(path) as file:
