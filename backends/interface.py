@@ -138,6 +138,7 @@ class Capabilities(msgspec.Struct, frozen=True):
         host: the place it runs in.
         concurrency: chunks one worker (or the event loop, for `inline`) speaks at a time.
         workers: default number of worker processes; 0 means one for each core.
+        words: its takes carry word times.
         otherwise: languages it would speak with other settings; named in the error for a language it lacks.
         most_workers: highest number of workers an operator may set; 1 for a backend that fills a device by itself.
     """
@@ -155,6 +156,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     concurrency: int = 1
     workers: int = 1
     most_workers: int | None = None
+    words: bool = False
     otherwise: tuple[Otherwise, ...] = ()
 
 
@@ -195,13 +197,26 @@ class Chunk(msgspec.Struct, frozen=True):
     ssml: str | None = None
 
 
+class WordTime(msgspec.Struct, frozen=True, array_like=True):
+    """A word and the samples of its take in which it is spoken, from `start` to before `end`."""
+
+    start: int
+    end: int
+    word: str
+
+
 class Take(msgspec.Struct, frozen=True):
-    """The PCM of one whole chunk, at `rate` Hz."""
+    """The PCM of one whole chunk, at `rate` Hz.
+
+    Args:
+        words: when each word is spoken, in order and without overlaps; empty if the engine cannot tell.
+    """
 
     chunk_id: int
     pcm: Pcm
     rate: int
     warnings: tuple[str, ...] = ()
+    words: tuple[WordTime, ...] = ()
 
 
 class ChunkFailed(msgspec.Struct, frozen=True):

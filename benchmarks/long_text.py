@@ -95,7 +95,7 @@ def _finishing(text: str) -> dict[str, float]:
         pcm = engine(chunk, 1.0, seed=seed)
         settled = timed("check and round", lambda pcm=pcm: settle(pcm))
         timed("FLAC of the take", lambda settled=settled: to_flac(settled.pcm, 24_000))
-        samples += timed("trim", lambda settled=settled: finish_take(settled.pcm, 24_000, Finish())).size
+        samples += timed("trim", lambda settled=settled: finish_take(settled.pcm, 24_000, Finish())).pcm.size
     return {stage: ms * 24_000 / samples for stage, ms in spent.items()}
 
 

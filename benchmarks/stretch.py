@@ -73,7 +73,7 @@ def main(scale: float = 1.0) -> None:
 
 def _methods() -> tuple[dict[str, Method], list[str]]:
     """Return the installed methods, and a note on the missing ones."""
-    methods: dict[str, Method] = {"voxgate, WSOLA": lambda pcm, speed: stretch(pcm, RATE, speed)}
+    methods: dict[str, Method] = {"voxgate, WSOLA": lambda pcm, speed: stretch(pcm, RATE, speed)[0]}
     absent = []
     if shutil.which("sox"):
         methods["sox tempo -s"] = _sox

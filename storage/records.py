@@ -205,6 +205,7 @@ class TakeRecord(msgspec.Struct, frozen=True):
         job_id: the job that spoke it.
         tenant, voice_hash: the tenant and its own voice that spoke; the take is deleted with that voice. None for a
             backend's voice.
+        words: its word times as JSON; None if it has none.
     """
 
     key: str
@@ -217,6 +218,7 @@ class TakeRecord(msgspec.Struct, frozen=True):
     job_id: str = ""
     tenant: str | None = None
     voice_hash: str | None = None
+    words: str | None = None
 
 
 class CacheEntryRecord(msgspec.Struct, frozen=True):
@@ -258,6 +260,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     Args:
         output: JSON without audio; `follower_output` is the same with `cache_hit` true.
         blob: the audio, as returned by `AudioStore.put_file`.
+        words: its word times, if they are in a file of their own.
         cache_key: the key of the spoken audio, if it differs from the flight key.
     """
 
@@ -272,6 +275,7 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     worker_id: str
     usage: UsageDelta
     now: int
+    words: BlobRecord | None = None
 
 
 class Completed(msgspec.Struct, frozen=True):

@@ -19,17 +19,17 @@ from storage.jobs import sql as job_sql
 from storage.records import BlobRecord, JobState, TakeRecord
 
 _GET = text(
-    "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, job_id, tenant, voice_hash "
+    "SELECT key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, job_id, tenant, voice_hash, words "
     "FROM takes WHERE key IN :keys"
 ).bindparams(bindparam("keys", expanding=True))
 _PUT = text(
     "INSERT INTO takes (key, blob_hash, samples, sample_rate, size_bytes, gain_db, warnings, created_ms, last_used_ms, "
-    "job_id, tenant, voice_hash) VALUES (:key, :blob_hash, :samples, :sample_rate, :size_bytes, :gain_db, :warnings, "
-    ":now, :now, :job_id, :tenant, :voice_hash) "
+    "job_id, tenant, voice_hash, words) VALUES (:key, :blob_hash, :samples, :sample_rate, :size_bytes, :gain_db, "
+    ":warnings, :now, :now, :job_id, :tenant, :voice_hash, :words) "
     "ON CONFLICT (key) DO UPDATE SET blob_hash = excluded.blob_hash, samples = excluded.samples, "
     "sample_rate = excluded.sample_rate, size_bytes = excluded.size_bytes, gain_db = excluded.gain_db, "
     "warnings = excluded.warnings, created_ms = excluded.created_ms, last_used_ms = excluded.last_used_ms, "
-    "job_id = excluded.job_id"
+    "job_id = excluded.job_id, words = excluded.words"
 )
 _TOUCH = text("UPDATE takes SET last_used_ms = :now WHERE key = :key")
 _TOTAL = text("SELECT COUNT(*), COALESCE(SUM(size_bytes), 0) FROM takes")

@@ -26,6 +26,7 @@ from backends.interface import (
     Progress,
     Take,
     Voice,
+    WordTime,
 )
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "Spoken",
     "Take",
     "Voice",
+    "WordTime",
     "each",
     "each_async",
 ]

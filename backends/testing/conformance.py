@@ -29,6 +29,7 @@ from backends.interface import (
     FailureKind,
     Take,
     Voice,
+    WordTime,
 )
 from backends.testing.feeds import KitFeed, WaitingKitFeed
 
@@ -218,6 +219,8 @@ class _Kit:
         for take in self.takes(chunks):
             peak = float(np.abs(take.pcm).max())
             _require(peak > 0, "a take is silent")
+            says, has = self.capabilities.words, len(take.words)
+            _require(says == bool(has), f"its capabilities say words={says}; a take has {has} word times")
 
     def cancels(self) -> None:
         chunks = [self.chunk(text) for text in _PLAIN]
@@ -327,6 +330,13 @@ class _Kit:
         peak = float(np.abs(pcm).max())
         _require(peak <= _LOUDEST, f"a peak of {peak:g}: samples are floats in [-1, 1], not integers")
         _require(isinstance(take.rate, int), f"a rate of {take.rate!r} instead of a whole number")
+        at = 0
+        for word in take.words:
+            parts = msgspec.structs.astuple(_is_a(WordTime, word, "Take.words"))
+            _require(tuple(map(type, parts)) == (int, int, str), f"{word} instead of two whole numbers and a word")
+            place = f"{word.word!r} from sample {word.start} to {word.end}"
+            _require(at <= word.start, f"word times out of order: {place}, after one that ends at {at}")
+            _require(word.start <= (at := word.end) <= pcm.size, f"{place} of a take of {pcm.size} samples")
         words = isinstance(take.warnings, tuple) and all(isinstance(each, str) for each in take.warnings)
         _require(words, f"warnings are {take.warnings!r} instead of a tuple of texts")
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import itertools
 import os
+import re
 import signal
 import time
 from collections import Counter
@@ -38,6 +40,7 @@ from backends.interface import (
     Progress,
     Take,
     Voice,
+    WordTime,
 )
 
 PcmKind = Literal[
@@ -77,6 +80,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         later_s: duration of loading that model; all chunks of the worker wait meanwhile.
         later_fails: loading that model fails.
         busy_s: seconds that a busy chunk asks to wait.
+        words: its takes carry word times. The words of a `tone` are then separate tones, with silence between them.
         usd: its price per `usd_per`; 0 is no price.
         high_usd: the price of the voice `high`, if that has one of its own.
     """
@@ -106,6 +110,7 @@ class ScriptedSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     later_s: float = 0.0
     later_fails: bool = False
     busy_s: float = 0.0
+    words: bool = False
     usd: float = 0.0
     high_usd: float = 0.0
     usd_per: Literal["million_characters", "second"] = "million_characters"
@@ -171,6 +176,7 @@ class ScriptedBackend:
             host=settings.host,
             concurrency=settings.concurrency,
             workers=settings.default_workers,
+            words=settings.words,
         )
 
     def voices(self) -> tuple[Voice, ...]:
@@ -293,7 +299,11 @@ class ScriptedBackend:
             yield ChunkFailed(chunk.id, "too many requests", retryable=True, retry_after_s=self._settings.busy_s)
         elif kind != "nothing":
             rate = self._settings.rate
-            yield Take(chunk.id, self._pcm(chunk, kind), rate // 2 if kind == "wrong_rate" else rate)
+            pcm = self._pcm(chunk, kind)
+            words = _words(chunk.text, pcm.size) if self._settings.words else ()
+            for before, after in itertools.pairwise(words if kind == "tone" else ()):
+                pcm[before.end : after.start] = 0.0
+            yield Take(chunk.id, pcm, rate // 2 if kind == "wrong_rate" else rate, words=words)
 
     def _kind(self, chunk: Chunk, asked: ScriptedOptions) -> PcmKind:
         if not asked.takes:
@@ -331,6 +341,15 @@ class ScriptedBackend:
         phase = 2 * np.pi * hertz / self._settings.rate * np.arange(samples)
         tone: Pcm = (0.5 * np.sin(phase)).astype(np.float32)
         return tone
+
+
+def _words(text: str, samples: int) -> tuple[WordTime, ...]:
+    """Return times of the words, each with the share of the samples that its letters have of the text."""
+    share = samples / max(1, len(text))
+    return tuple(
+        WordTime(round(found.start() * share), round(found.end() * share), found.group())
+        for found in re.finditer(r"\S+", text)
+    )
 
 
 def _speech(kind: PcmKind, samples: int, rate: int, rng: np.random.Generator) -> Pcm:

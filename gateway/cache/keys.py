@@ -53,13 +53,13 @@ class Recipe(msgspec.Struct, frozen=True, array_like=True):
     spoken: str | None = None
 
 
-def cache_key(source: Source, recipe: Recipe, segments: bytes = b"") -> str:
+def cache_key(source: Source, recipe: Recipe, more: bytes = b"") -> str:
     """Return the key of finished audio: 64 hex digits.
 
     Args:
-        segments: the segments of the text and the sources of all voices they name; empty for plain text.
+        more: segments with the sources of all voices they name, and word times; empty for a plain text without both.
     """
-    parts = ("audio", KEY_SCHEMA, source, recipe, *((segments,) if segments else ()))
+    parts = ("audio", KEY_SCHEMA, source, recipe, *((more,) if more else ()))
     return hashlib.sha256(_encode(parts)).hexdigest()
 
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import msgspec
-import numpy as np
 
-from backends.interface import FailureKind
+from backends.interface import FailureKind, Take
 from gateway.engines.order import FinishedTake, Post
 
 _KINDS = get_args(FailureKind)
@@ -21,23 +20,20 @@ class Refusal(msgspec.Struct, frozen=True):
     retryable: bool
 
 
-def finish(
-    post: Post, pcm: Any, rate: int, declared_rate: int, wish: bytes, has_letters: bool
-) -> FinishedTake | Refusal:
+def finish(post: Post, take: Take, declared_rate: int, wish: bytes, has_letters: bool) -> FinishedTake | Refusal:
     """Check a take and run the post function on it.
 
     Args:
-        pcm: the samples, as the engine gave them.
-        rate: their rate in Hz, as the engine gave it; must equal `declared_rate`.
+        take: as the engine gave it; its rate must equal `declared_rate`.
         declared_rate: the rate of the backend's capabilities.
         wish: `ChunkSpec.finish`.
 
     An exception of the post function refuses the take, with the exception's `kind` and `retryable` if it has them.
     """
-    if rate != declared_rate:
-        return Refusal("failed", f"the backend gave {rate} Hz, its capabilities say {declared_rate} Hz", False)
+    if take.rate != declared_rate:
+        return Refusal("failed", f"the backend gave {take.rate} Hz, its capabilities say {declared_rate} Hz", False)
     try:
-        return post(np.asarray(pcm), rate, wish, has_letters)
+        return post(take, wish, has_letters)
     except Exception as error:  # noqa: BLE001 - one bad take must not end the engine
         named: Any = getattr(error, "kind", None)
         kind: FailureKind = named if named in _KINDS else "failed"

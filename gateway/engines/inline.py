@@ -211,9 +211,7 @@ class InlineWorker:
             return
         spec = message.spec
         try:
-            outcome = await self._dsp.run(
-                finish, self._spec.post, event.pcm, event.rate, rate, spec.finish, spec.has_letters
-            )
+            outcome = await self._dsp.run(finish, self._spec.post, event, rate, spec.finish, spec.has_letters)
         except ChunkRefused as error:
             self._send(wire.Failed(event.chunk_id, error.kind, str(error), error.retryable))
         except HostStopped as error:

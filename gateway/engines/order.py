@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
+from backends.interface import Take, WordTime
 from gateway.engines.chunk import ChunkSpec
 from storage.records import Lane
 
@@ -37,6 +37,7 @@ class FinishedTake(msgspec.Struct, frozen=True, array_like=True):
         pcm: the finished take (trimmed, stretched), int16 little-endian bytes.
         gain_db: gain that was applied so that the take fits into 16 bits; 0.0 unless its peak was above 1.
         report: the post function's report about the take, opaque here.
+        words: its word times, in samples of the take; `pcm_words` are the same in samples of `pcm`.
     """
 
     file: bytes
@@ -44,6 +45,8 @@ class FinishedTake(msgspec.Struct, frozen=True, array_like=True):
     pcm: bytes
     gain_db: float
     report: bytes = b""
+    words: tuple[WordTime, ...] = ()
+    pcm_words: tuple[WordTime, ...] = ()
 
 
 class TakeResult(FinishedTake, frozen=True, array_like=True, kw_only=True):
@@ -59,8 +62,8 @@ class TakeResult(FinishedTake, frozen=True, array_like=True, kw_only=True):
     engine_s: float
 
 
-Post = Callable[[Any, int, bytes, bool], FinishedTake]
-"""`post(pcm, rate, finish, has_letters)`: a module-level function, run where the engine runs."""
+Post = Callable[[Take, bytes, bool], FinishedTake]
+"""`post(take, finish, has_letters)`: a module-level function, run where the engine runs."""
 
 
 class Rank:

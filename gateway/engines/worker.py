@@ -214,7 +214,7 @@ class _TakeSender:
     def _finish(self, take: Take, message: wire.ChunkMessage, engine_s: float) -> None:
         spec = message.spec
         try:
-            outcome = finish(self._post, take.pcm, take.rate, self._rate, spec.finish, spec.has_letters)
+            outcome = finish(self._post, take, self._rate, spec.finish, spec.has_letters)
             reply = wire.pack(take_message(message.chunk_id, outcome, take, engine_s))
         except Exception as error:  # noqa: BLE001 - a malformed take must not end the thread that finishes the others
             reply = wire.pack(malformed_take(message.chunk_id, error))

@@ -23,7 +23,7 @@ from gateway.errors import (
 from gateway.jobs.answer.answering import Answering
 from gateway.jobs.answer.hot_path import HotAudio, HotPath
 from gateway.jobs.model.notices import Notices
-from gateway.jobs.model.output import CacheEntry
+from gateway.jobs.model.output import CacheEntry, words_of
 from gateway.jobs.model.server import Server
 from gateway.jobs.model.views import (
     EndpointInfo,
@@ -42,6 +42,7 @@ from gateway.jobs.webhooks.guarded_http import AllowList
 from gateway.routing.endpoints import Endpoint
 from gateway.routing.router import REFUSALS
 from gateway.settings.logs import current_request_id, get_logger
+from gateway.speech.encode.render import SpokenWord
 from storage.errors import BlobMissing
 from storage.files.audio import StoredAudio
 from storage.jobs.queue import JobStore
@@ -288,6 +289,10 @@ class Jobs:
             return await self._answers.audio.stored(blob_hash)
         except BlobMissing as error:
             raise NotFound(str(error)) from error
+
+    async def words(self, job: JobRecord) -> tuple[SpokenWord, ...]:
+        """Return the word times of a finished job; none if they were not requested."""
+        return () if job.output is None else await words_of(job.output, self._answers.audio)
 
     # -- inside
 

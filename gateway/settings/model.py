@@ -266,6 +266,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "Other webhooks wait. No tenant gets more than half."
         ),
     ] = 64_000_000
+    max_inline_words_bytes: Annotated[
+        Annotated[int, Meta(ge=0)],
+        Meta(description="Most bytes of word times inside an answer. More of them: `words_url` only."),
+    ] = 100_000
     max_inline_bytes: Annotated[
         Annotated[int, Meta(ge=0)],
         Meta(description="Most encoded bytes of audio inside an answer. Larger audio: `audio_url` only."),

@@ -194,10 +194,13 @@ def _within(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidInput(f"strict must be true or false, got {_shown(value)}")
-    return value
+def _flag(name: str) -> Callable[[Any], bool]:
+    def check(value: Any) -> bool:
+        if not isinstance(value, bool):
+            raise InvalidInput(f"{name} must be true or false, got {_shown(value)}")
+        return value
+
+    return check
 
 
 _CHECKS: dict[str, Callable[[Any], Any]] = {
@@ -214,7 +217,8 @@ _CHECKS: dict[str, Callable[[Any], Any]] = {
     "delivery": _one_of("delivery", get_args(AudioDelivery)),
     "loudness": _between("loudness", *_LOUDNESS_DBFS),
     "normalize": _one_of("normalize", get_args(Normalize)),
-    "strict": _flag,
+    "strict": _flag("strict"),
+    "words": _flag("words"),
 }
 
 

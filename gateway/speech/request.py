@@ -14,6 +14,9 @@ CacheUse: TypeAlias = Literal["use", "refresh", "off"]
 Normalize: TypeAlias = Literal["auto", "on", "off"]
 AudioDelivery: TypeAlias = Literal["inline", "url"]
 
+NO_WORD_TIMES = "no_word_times"
+"""Code of the warning that word times were requested and the backend gives none."""
+
 
 class SpeechInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """The `input` of the job API.
@@ -29,6 +32,7 @@ class SpeechInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         normalize: spell out numbers, dates, money and abbreviations before they are spoken; `auto` does so for
             backends that want it.
         strict: a feature of the request that cannot be honoured is an error instead of a warning.
+        words: the answer has the time of each word.
     """
 
     text: str
@@ -45,6 +49,7 @@ class SpeechInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
     loudness: float | None = None
     normalize: Normalize = "auto"
     strict: bool = False
+    words: bool = False
 
 
 class SpeechRequest(SpeechInput, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

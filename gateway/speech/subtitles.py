@@ -1,17 +1,20 @@
 """Makes subtitles from chunk times: SubRip and WebVTT.
 
 A cue has at most two lines of 42 columns, as broadcasters use (East Asian characters take two columns). A longer chunk
-is split between words, and each part gets its share of the time. Cues never overlap, and each lasts at least a
-millisecond.
+is split between words: at their times if these are known, otherwise each part gets its share of the time. Cues never
+overlap, and each lasts at least a millisecond.
 """
 
 from __future__ import annotations
 
+import itertools
 import unicodedata
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
+from gateway.speech.encode.render import SpokenWord
 from gateway.speech.text.graphemes import cut_before
 
 LINE = 42
@@ -31,48 +34,68 @@ class Cue(msgspec.Struct, frozen=True, omit_defaults=True):
     speaker: str = ""
 
 
-def split(cues: Iterable[Cue]) -> tuple[Cue, ...]:
+def split(cues: Iterable[Cue], words: Iterable[SpokenWord] = ()) -> tuple[Cue, ...]:
     """Split cues to the size of the screen; the lines of a cue are separated by a newline. Short cues stay as they are.
 
     Args:
         cues: in the order of their times, of any length.
+        words: their word times, in order; a cue whose words they are is split at these times.
     """
     found: list[Cue] = []
     free = 0  # end of the last cue, in ms
+    spoken = deque(words)
     for cue in cues:
         parts = list(_parts(cue.text))
-        widths = [sum(map(width, part)) for part in parts]
-        total = sum(widths) or 1
-        shown = 0
-        for part, part_width in zip(parts, widths, strict=True):
-            start = cue.start_ms + (cue.end_ms - cue.start_ms) * shown // total
-            shown += part_width
-            end = cue.start_ms + (cue.end_ms - cue.start_ms) * shown // total
+        mine = []
+        while spoken and spoken[0].start_ms < cue.end_ms:
+            mine.append(spoken.popleft())
+        times = _shares(cue, parts) if len(parts) == 1 else _spoken(cue, parts, mine) or _shares(cue, parts)
+        for part, (start, end) in zip(parts, times, strict=True):
             start = max(start, free)
             free = max(end, start + 1)
             found.append(Cue(start, free, "\n".join(part), cue.speaker))
     return tuple(found)
 
 
-def srt(cues: Iterable[Cue]) -> str:
+def _shares(cue: Cue, parts: Sequence[tuple[str, ...]]) -> list[tuple[int, int]]:
+    """Return times of a cue's parts, by their widths."""
+    ends = list(itertools.accumulate(sum(map(width, part)) for part in parts))
+    length, total = cue.end_ms - cue.start_ms, ends[-1] or 1
+    return [
+        (cue.start_ms + length * start // total, cue.start_ms + length * end // total)
+        for start, end in itertools.pairwise((0, *ends))
+    ]
+
+
+def _spoken(cue: Cue, parts: Sequence[tuple[str, ...]], words: Sequence[SpokenWord]) -> list[tuple[int, int]] | None:
+    """Return times of a cue's parts, from its word times; None if these are other words, such as spelled numbers."""
+    owners = [word for word in words for char in word.word if not char.isspace()]  # of each character that is shown
+    if "".join(cue.text.split()) != "".join("".join(word.word.split()) for word in words):
+        return None
+    ends = list(itertools.accumulate(sum(not char.isspace() for line in part for char in line) for part in parts))
+    times = [(owners[start].start_ms, owners[end - 1].end_ms) for start, end in itertools.pairwise((0, *ends))]
+    return [(cue.start_ms, times[0][1]), *times[1:-1], (times[-1][0], cue.end_ms)]
+
+
+def srt(cues: Iterable[Cue], words: Iterable[SpokenWord] = ()) -> str:
     """Write the cues, split, as a SubRip file."""
     named = (Cue(c.start_ms, c.end_ms, f"{c.speaker}: {c.text}") if c.speaker else c for c in cues)
     parts = []
-    for number, cue in enumerate(split(named), 1):
+    for number, cue in enumerate(split(named, words), 1):
         # SubRip has no escapes, and an arrow in the text would be read as times.
-        words = cue.text.replace("-->", "→")
-        parts.append(f"{number}\n{_time(cue.start_ms, ',')} --> {_time(cue.end_ms, ',')}\n{words}\n")
+        shown = cue.text.replace("-->", "→")
+        parts.append(f"{number}\n{_time(cue.start_ms, ',')} --> {_time(cue.end_ms, ',')}\n{shown}\n")
     return "\n".join(parts)
 
 
-def vtt(cues: Iterable[Cue]) -> str:
+def vtt(cues: Iterable[Cue], words: Iterable[SpokenWord] = ()) -> str:
     """Write the cues, split, as a WebVTT file (W3C, 2019); speakers are voice spans."""
     parts = ["WEBVTT\n"]
-    for cue in split(cues):
-        words = _escaped(cue.text)
+    for cue in split(cues, words):
+        shown = _escaped(cue.text)
         if cue.speaker:
-            words = f"<v {_escaped(' '.join(cue.speaker.split()))}>{words}"
-        parts.append(f"{_time(cue.start_ms, '.')} --> {_time(cue.end_ms, '.')}\n{words}\n")
+            shown = f"<v {_escaped(' '.join(cue.speaker.split()))}>{shown}"
+        parts.append(f"{_time(cue.start_ms, '.')} --> {_time(cue.end_ms, '.')}\n{shown}\n")
     return "\n".join(parts)
 
 

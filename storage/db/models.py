@@ -229,12 +229,22 @@ class TakeRow(Base):
     job_id: Mapped[str]
     tenant: Mapped[str | None]
     voice_hash: Mapped[str | None]
+    words: Mapped[str | None]
     __table_args__ = (
         Index("ix_takes_last_used_ms", "last_used_ms", "size_bytes"),
         Index("ix_takes_blob_hash", "blob_hash"),
         Index("ix_takes_voice", "tenant", "voice_hash", sqlite_where=text("voice_hash IS NOT NULL"),
               postgresql_where=text("voice_hash IS NOT NULL")),
     )  # fmt: skip
+
+
+class WordTimesRow(Base):
+    """The file with the word times of finished audio. It is kept as long as the audio's blob."""
+
+    __tablename__ = "word_times"
+    audio_hash: Mapped[str] = mapped_column(ForeignKey("blobs.hash", ondelete="CASCADE"), primary_key=True)
+    blob_hash: Mapped[str] = mapped_column(ForeignKey("blobs.hash"), primary_key=True)
+    __table_args__ = (Index("ix_word_times_blob_hash", "blob_hash"),)
 
 
 class TakePinRow(Base):

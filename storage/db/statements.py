@@ -17,6 +17,11 @@ PUT_BLOB = text(
 )
 """Add a blob, or restart its grace period."""
 
+PUT_WORD_TIMES = text(
+    "INSERT INTO word_times (audio_hash, blob_hash) VALUES (:audio_hash, :blob_hash) ON CONFLICT DO NOTHING"
+)
+"""Keep a blob with word times as long as the blob of their audio."""
+
 USAGE = (
     "tenant", "key_id", "endpoint_id", "backend", "day",
     "characters", "audio_ms", "jobs", "cache_hits", "cost_micro_usd",

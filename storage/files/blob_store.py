@@ -19,7 +19,7 @@ from typing import BinaryIO
 from gateway.settings.logs import get_logger
 from storage.errors import BlobMissing
 from storage.files.integrity import Integrity, is_hash_of
-from storage.files.paths import all_named, fsync_folder, is_hash, walk
+from storage.files.paths import all_named, fsync_folder, is_hash
 
 ASIDE = "damaged"
 """The folder of damaged files."""
@@ -195,10 +195,6 @@ class BlobStore:
     def hash_of(file: str | Path) -> str:
         """Return the hash of the blob in a file of the trash or a spool; "" for a spool that is being written."""
         return os.path.basename(file).partition(".")[0]  # noqa: PTH119 - a string, as in `bury`
-
-    def walk(self, after: str, at_least: int) -> tuple[list[Path], str]:
-        """As `paths.walk`, for this store."""
-        return walk(self.root, after, at_least)
 
     # -- inside
 

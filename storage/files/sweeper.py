@@ -35,6 +35,7 @@ from storage.db.batches import Batches
 from storage.db.database import Database
 from storage.errors import BlobMissing
 from storage.files.audio import AudioStore
+from storage.files.paths import walk
 
 _PAGE = 5_000
 """Blobs that a reader reads at once; it reads the next ones while these are written."""
@@ -58,7 +59,7 @@ def _by_hash(statement: str) -> TextClause:
 # One EXISTS over all tables: for several, PostgreSQL would hash the whole tables.
 _REFERENCES = " UNION ALL ".join(
     f"SELECT 1 FROM {table} r WHERE r.blob_hash = b.hash"  # noqa: S608 - constants
-    for table in ("takes", "cache_entries", "jobs", "samples", "voices")
+    for table in ("takes", "cache_entries", "jobs", "samples", "voices", "word_times")
 )
 _USED = f"EXISTS ({_REFERENCES})"
 _LOOSE = text(
@@ -288,7 +289,7 @@ class Sweeper:
         removed, left = 0, self._walked
         begin, around = self._folder, False
         while left > 0:
-            files, self._folder = await asyncio.to_thread(self._blobs.walk, self._folder, min(left, _FILES))
+            files, self._folder = await asyncio.to_thread(walk, self._blobs.root, self._folder, min(left, _FILES))
             left -= max(1, len(files))
             removed += await self._look_at(files)
             if around and (not self._folder or self._folder >= begin):

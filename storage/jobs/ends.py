@@ -47,7 +47,7 @@ class JobEnds:
         Raises:
             BlobMissing: the audio is not new (it has no spool), and was swept meanwhile.
         """
-        now, blob, entry = completion.now, completion.blob, completion.cache_entry
+        now, blob, words, entry = completion.now, completion.blob, completion.words, completion.cache_entry
         result = {
             "blob_hash": blob.hash, "cache_key": completion.cache_key, "backend": completion.backend,
             "worker_id": completion.worker_id, "now": now,
@@ -62,10 +62,13 @@ class JobEnds:
             # The blob first: the job refers to it. If the lease is lost, the sweeper removes the unused blob. Without a
             # spool its file cannot be restored, so it must not have been swept.
             if blob.spool:
+                spools = [blob] if words is None else [blob, words]
                 conn.execute(
                     statements.PUT_BLOB,
-                    {"hash": blob.hash, "suffix": blob.suffix, "size_bytes": blob.size_bytes, "now": now},
+                    [{"hash": b.hash, "suffix": b.suffix, "size_bytes": b.size_bytes, "now": now} for b in spools],
                 )
+                if words is not None:
+                    conn.execute(statements.PUT_WORD_TIMES, {"audio_hash": blob.hash, "blob_hash": words.hash})
             elif conn.execute(statements.HAS_BLOB[self._db.dialect], {"hash": blob.hash}).first() is None:
                 return None
             row = conn.execute(job_sql.COMPLETE, final).first()

@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 import structlog
-import support.hosting
 from support.hosting import GUARD_S, hosting, order, outcome, until
 from support.lines import logged
 from support.odd_takes import OddTakesBackend
 from support.small_device import VARIABLE, SmallDeviceBackend
 
 from backends.interface import BackendUnavailable
-from gateway.engines import wire
+from gateway.engines import hosts, wire
 from gateway.engines.child import Child
 from gateway.engines.errors import ChunkPoisoned, ChunkRefused, HostStopped
 from gateway.engines.host import Host
@@ -293,13 +292,15 @@ def alive(pid: int) -> bool:
 
 
 async def test_a_start_that_fails_by_a_defect_is_tried_again(monkeypatch: pytest.MonkeyPatch):
-    real = support.hosting.ProcessWorker
+    made: list[Any] = []
 
-    def crash(*_: Any) -> Any:
-        monkeypatch.setattr(support.hosting, "ProcessWorker", real)
-        raise RuntimeError("a defect of ours")
+    def crash(*arguments: Any) -> Any:
+        made.append(arguments)
+        if len(made) == 1:
+            raise RuntimeError("a defect of ours")
+        return ProcessWorker(*arguments)
 
-    monkeypatch.setattr(support.hosting, "ProcessWorker", crash)
+    monkeypatch.setattr(hosts, "ProcessWorker", crash)
     with structlog.testing.capture_logs() as lines:
         async with hosting(scale()) as host:
             assert (await outcome(host.submit(order()))).samples

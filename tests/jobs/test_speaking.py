@@ -66,7 +66,7 @@ async def test_the_take_of_a_sentence_somebody_waits_for_is_stored_like_any_othe
     assert take.read_bytes().startswith(b"fLaC")
     stored, stored_rate = soundfile.read(take, dtype="int16")
     assert stored_rate == rate
-    assert np.array_equal(finish_take(stored, rate, Finish()), heard)
+    assert np.array_equal(finish_take(stored, rate, Finish()).pcm, heard)
 
 
 async def test_a_chunk_its_engine_calls_too_long_is_spoken_in_pieces_and_kept_as_one(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.sentences import SENTENCES
 
+from backends.interface import Take
 from gateway.engines.order import TakeResult
 from gateway.speech.sound.checks import Check, Flaw, find_flaws, score
 from gateway.speech.sound.finish import Finish, post
@@ -173,10 +174,10 @@ def test_what_a_text_says_twice_may_be_heard_twice():
 
 def test_the_worker_reports_flaws_only_where_checks_are_wanted(voice):
     pcm = np.concatenate((voice(ALSO, seed=1),) * 2)
-    wanted = post(pcm, RATE, msgspec.json.encode(Finish(check=Check(ALSO))), True)
+    wanted = post(Take(1, pcm, RATE), msgspec.json.encode(Finish(check=Check(ALSO))), True)
     assert {flaw.name for flaw in flaws_of(result(wanted.report))} == {"looped"}
-    assert post(pcm, RATE, msgspec.json.encode(Finish()), True).report == b""
-    assert wanted.pcm == post(pcm, RATE, b"", True).pcm
+    assert post(Take(1, pcm, RATE), msgspec.json.encode(Finish()), True).report == b""
+    assert wanted.pcm == post(Take(1, pcm, RATE), b"", True).pcm
 
 
 def result(report: bytes = b"", warnings: tuple[str, ...] = (), engine_s: float = 1.0) -> TakeResult:

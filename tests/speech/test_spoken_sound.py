@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile as sf
 
-from backends.interface import ChunkRule, Limit
+from backends.interface import ChunkRule, Limit, Take
 from gateway.speech.encode.render import Rendered, Renderer
 from gateway.speech.sound.finish import Finish, post
 from gateway.speech.sound.loudness import LevelMeter, gain_for
@@ -40,7 +40,7 @@ def speak(
         renderer = Renderer(plan, speed=speed, format=kind, path=file, rate=RATE, gain=gain)
         for chunk in plan.speaks:
             pcm = voice(chunk.text, seed=chunk_seed(0, chunk.text, 0) % 2**32)
-            done = post(pcm, RATE, msgspec.json.encode(Finish(speed=speed)), True)
+            done = post(Take(1, pcm, RATE), msgspec.json.encode(Finish(speed=speed)), True)
             renderer.add(np.frombuffer(done.pcm, "<i2"))
         rendered = renderer.finish()
         outs.append(sf.read(str(file), dtype="float32")[0])

@@ -15,6 +15,7 @@ from support.storage import (
     a_completion,
     a_job,
     an_entry,
+    delete_job,
     put_audio,
     select,
     store_take,
@@ -79,6 +80,22 @@ class World:
             f"VALUES ('s', 'c', 'hibari', 'default', 'DONE', '{blob.hash}', 0, '{{}}')"
         )
 
+    async def finish_job_with(self, words: BlobRecord) -> None:
+        """Finish a job whose audio has these word times."""
+        await self.jobs.insert(a_job())
+        await self.jobs.leases.claim(["job-1"], "a")
+        blob = await put_audio(self.audio, b"audio of these words")
+        completion = a_completion(blob, self.clock.now_ms(), words=words)
+        assert (await self.jobs.ends.complete("job-1", "a", 1, completion)).ok
+        await self.audio.settle(blob)
+
+    async def sweep_jobs(self) -> None:
+        """Delete the job, and sweep its audio."""
+        assert await delete_job(self.jobs, "job-1")
+        await Sweeper(self.db, self.audio, self.clock, GRACE_S).sweep()
+        self.clock.turn(2 * GRACE_S)
+        assert (await Sweeper(self.db, self.audio, self.clock, GRACE_S).sweep()).blobs == 1
+
     async def execute(self, sql: str) -> None:
         await self.db.writer.run(lambda conn: conn.execute(text(sql)).rowcount)
 
@@ -119,6 +136,10 @@ WAYS: dict[str, tuple[Step, Step]] = {
         lambda w, b: w.execute("DELETE FROM comparisons"),
     ),
     "a sample is deleted": (lambda w, b: w.add_sample(b), lambda w, b: w.execute("DELETE FROM samples")),
+    "the words of a job go with its audio": (
+        lambda w, b: w.finish_job_with(b),
+        lambda w, b: w.sweep_jobs(),
+    ),
     "a sample has other audio": (
         lambda w, b: w.add_sample(b),
         lambda w, b: w.execute("UPDATE samples SET blob_hash = NULL"),
@@ -166,7 +187,7 @@ async def test_every_table_that_refers_to_audio_is_in_this_test(database_url: st
         "postgresql": "SELECT conrelid::regclass::text FROM pg_constraint WHERE confrelid = 'blobs'::regclass",
     }
     found = {name for (name,) in select(database_url, kinds[database_url.partition(":")[0]])}
-    assert found == {"cache_entries", "jobs", "samples", "takes", "voices"}
+    assert found == {"cache_entries", "jobs", "samples", "takes", "voices", "word_times"}
 
 
 async def test_a_drop_between_the_look_and_the_note_of_a_reference_is_not_lost(
@@ -213,7 +234,7 @@ async def test_nothing_can_begin_to_refer_to_audio_that_is_dying(world: World) -
             await world.jobs.ends.complete("follower", "a", 1, a_completion(msgspec.structs.replace(blob, spool="")))
         died.append(blob.hash)
 
-    world.audio.bury = _before(world.audio.bury, refer)  # type: ignore[method-assign]
+    world.audio.blobs.bury = _before(world.audio.blobs.bury, refer)  # type: ignore[method-assign]
     assert (await sweeper.sweep()).blobs == 1
     assert died
     assert await world.jobs.peek("hit") is None

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from backends.each import each
-from backends.interface import BackendUnavailable, ChunkFailed, Take
+from backends.interface import BackendUnavailable, ChunkFailed, Take, WordTime
 from backends.testing.scripted import ScriptedBackend
 
 _count = itertools.count()
@@ -179,7 +179,37 @@ class WarnsInOneWord(ScriptedBackend):
                 yield Take(chunk.id, self._pcm(chunk, "tone"), 24_000, "clipped")
 
 
+class TellsNoWords(ScriptedBackend):
+    words: tuple[WordTime, ...] = ()
+
+    def capabilities(self):
+        return msgspec.structs.replace(super().capabilities(), words=True)
+
+    def synthesize(self, feed):
+        return each(feed, lambda chunk: Take(chunk.id, self._pcm(chunk, "tone"), 24_000, words=self.words))
+
+
+class TellsLateWords(TellsNoWords):
+    words = (WordTime(0, 10**9, "a"),)
+
+
+class TellsWordsInDisorder(TellsNoWords):
+    words = (WordTime(50, 90, "b"), WordTime(40, 95, "a"))
+
+
+class TellsHalfSamples(TellsNoWords):
+    words = (WordTime(0.5, 2, "a"),)  # type: ignore[arg-type]
+
+
 BROKEN = [
+    (TellsNoWords, "it gives one take for each chunk", "say words=True; a take has 0 word times"),
+    (TellsLateWords, "it gives one take for each chunk", "'a' from sample 0 to 1000000000 of a take"),
+    (
+        TellsWordsInDisorder,
+        "it gives one take for each chunk",
+        "out of order: 'a' from sample 40 to 95, after one that ends at 90",
+    ),
+    (TellsHalfSamples, "it gives one take for each chunk", "instead of two whole numbers and a word"),
     (SpeaksALetter, "its capabilities make sense", "`array`, got `str` - at `$.languages`"),
     (NamesALanguage, "its capabilities make sense", "BCP 47 tags such as en or pt-BR, or *; these are not: english"),
     (HasNamesForVoices, "it has voices", "voices() gave str 'ann' instead of a Voice"),

@@ -7,6 +7,7 @@ import io
 import numpy as np
 import soundfile
 
+from backends.interface import Take
 from gateway.engines.order import FinishedTake
 
 
@@ -15,7 +16,8 @@ class Rejected(Exception):
     retryable = False
 
 
-def post(pcm, rate: int, finish: bytes, has_letters: bool) -> FinishedTake:
+def post(take: Take, finish: bytes, has_letters: bool) -> FinishedTake:
+    pcm = np.asarray(take.pcm)
     if pcm.ndim != 1 or pcm.size == 0:
         raise Rejected("no samples")
     if not np.isfinite(pcm).all():
@@ -24,5 +26,5 @@ def post(pcm, rate: int, finish: bytes, has_letters: bool) -> FinishedTake:
         raise Rejected("silence")
     whole = np.round(pcm * 32767).astype("<i2")
     file = io.BytesIO()
-    soundfile.write(file, whole, rate, format="FLAC")
+    soundfile.write(file, whole, take.rate, format="FLAC")
     return FinishedTake(file.getvalue(), len(whole), whole.tobytes(), 0.0)

@@ -10,7 +10,7 @@ from msgspec import UNSET, UnsetType
 from gateway.jobs.model.output import OutputWarning
 from gateway.jobs.model.views import Policy, Progress
 from gateway.library.voices import UploadedVoice
-from gateway.speech.encode.render import ChunkTime, MarkTime
+from gateway.speech.encode.render import ChunkTime, MarkTime, SpokenWord
 from gateway.speech.request import SpeechInput
 from gateway.speech.text.lexicon import Pronunciation
 from storage.usage import UsageTotal
@@ -28,7 +28,7 @@ class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     """The speech of a COMPLETED job.
 
     `audio_url` is always there. `audio_base64` is there for audio up to the server's `max_inline_bytes`, unless
-    `delivery` is `url`.
+    `delivery` is `url`. With `input.words` there are `words`, or, if they are many, `words_url` of a JSON file of them.
     """
 
     audio_url: str
@@ -47,6 +47,8 @@ class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     warnings: tuple[OutputWarning, ...] = ()
     takes_retried: int | UnsetType = UNSET
     marks: tuple[MarkTime, ...] | UnsetType = UNSET
+    words: tuple[SpokenWord, ...] | UnsetType = UNSET
+    words_url: str | UnsetType = UNSET
 
 
 class Job(msgspec.Struct, frozen=True, omit_defaults=True):

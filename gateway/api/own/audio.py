@@ -52,5 +52,5 @@ async def audio(
     gateway.signer.verify(f"/audio/{blob}", expires, signature)
     blob_hash, _, suffix = blob.partition(".")
     file = await gateway.jobs.audio(blob_hash)
-    mimetype = MIMETYPES.get(suffix, "application/octet-stream")
+    mimetype = MIMETYPES.get(suffix, "application/json" if suffix == "json" else "application/octet-stream")
     return file_response(request, file, mimetype, "private, max-age=86400, immutable")

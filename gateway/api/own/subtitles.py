@@ -38,5 +38,9 @@ async def subtitles(
     for known in CAPTION_FORMATS:
         if form == known and job_id:
             job = await gateway.jobs.find(caller, endpoint, job_id)
-            return Response(captions(job, known), status_code=200, headers={"content-type": _TYPES[known]})
+            return Response(
+                captions(job, known, await gateway.jobs.words(job)),
+                status_code=200,
+                headers={"content-type": _TYPES[known]},
+            )
     raise NotFound(f"subtitles are {{id}}.{', {id}.'.join(CAPTION_FORMATS)}, not {file[:80]!r}")

@@ -10,7 +10,7 @@ import msgspec
 
 from gateway.cache.hot import HotTier, held_by
 from gateway.clock import Clock
-from gateway.jobs.model.output import CacheEntry, suffix_of, with_audio
+from gateway.jobs.model.output import CacheEntry, split_audio, suffix_of
 from gateway.settings import Settings
 from storage.cache_entries import CacheStore
 from storage.errors import BlobMissing
@@ -179,18 +179,23 @@ class Answers:
         """Join output, audio and address. `withheld` adds the warning that the audio was too large to be inline."""
         if withheld:
             output = _withheld(output, self._max_inline)
-        return with_audio(output, encoded, self.address(blob_hash, suffix, base_url)[0])
+        before, after, _ = self.split(output, blob_hash + suffix, base_url, inline=encoded is not None)
+        return b"".join((before, encoded or b"", after))
 
-    def address(self, blob_hash: str, suffix: str, base_url: str) -> tuple[str, int]:
-        """Return a signed address, and the wall time in ms from which a new address would differ.
+    def split(self, output: bytes, file: str, base_url: str, *, inline: bool) -> tuple[bytes, bytes, int]:
+        """Return the answered output before and after its base64, and the wall time in ms from which it would differ.
 
-        The expiry is rounded up, so that the address stays the same for a while and can be cached.
+        The expiry of addresses is rounded up, so that they stay the same for a while and can be cached.
         """
         step = max(1, int(self._url_ttl_s / 16))
         expires = math.ceil((self._clock.now_ms() / 1000 + self._url_ttl_s) / step) * step
-        path = f"/audio/{blob_hash}{suffix}"
-        url = f"{self._public_url or base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
-        return url, math.floor((expires - self._url_ttl_s) * 1000) + 1
+
+        def address(name: str) -> str:
+            path = f"/audio/{name}"
+            return f"{self._public_url or base_url}{path}?expires={expires}&signature={self._sign(path, expires)}"
+
+        before, after = split_audio(output, address, file, inline=inline)
+        return before, after, math.floor((expires - self._url_ttl_s) * 1000) + 1
 
 
 def _withheld(output: bytes, limit: int) -> bytes:

@@ -19,7 +19,7 @@ from gateway.errors import NotFound
 from gateway.jobs.answer.answers import Answers
 from gateway.jobs.answer.write_behind import WriteBehind
 from gateway.jobs.model.ids import job_id
-from gateway.jobs.model.output import MIMETYPES, CacheEntry, split_audio
+from gateway.jobs.model.output import MIMETYPES, CacheEntry
 from gateway.jobs.model.server import Server
 from gateway.jobs.plan.assign import Choice
 from gateway.jobs.plan.routes import Routes
@@ -189,9 +189,8 @@ class HotPath:
         job = self._finish(principal, endpoint, choice, entry)
         assert job.output is not None and job.expires_at_ms is not None and job.retain_until_ms is not None
         assert job.finished_ms is not None  # set by `finish`
-        address, until_ms = self._answers.address(entry.blob_hash, entry.suffix, base_url)
-        inline = assignment.request.delivery != "url"
-        before, after = split_audio(job.output.encode(), address, inline=inline)
+        inline, file = assignment.request.delivery != "url", entry.blob_hash + entry.suffix
+        before, after, until_ms = self._answers.split(job.output.encode(), file, base_url, inline=inline)
         head = (
             f'","status":"{job.state.value}","delayTime":{job.delay_ms},"executionTime":{job.execution_ms},'
             f'"workerId":"{job.worker_id}","output":'

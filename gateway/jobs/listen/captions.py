@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias, get_args
 import msgspec
 
 from gateway.errors import Conflict
-from gateway.speech.encode.render import ChunkTime
+from gateway.speech.encode.render import ChunkTime, SpokenWord
 from gateway.speech.subtitles import Cue, split, srt, vtt
 from storage.records import JobRecord, JobState
 
@@ -28,8 +28,8 @@ class _SpokenOutput(msgspec.Struct):
 _decode = msgspec.json.Decoder(_SpokenOutput).decode
 
 
-def captions(job: JobRecord, form: CaptionFormat) -> bytes:
-    """Return a job's subtitles as a file of this format, UTF-8.
+def captions(job: JobRecord, form: CaptionFormat, words: tuple[SpokenWord, ...] = ()) -> bytes:
+    """Return a job's subtitles as a file of this format, UTF-8; `words` are its word times.
 
     Raises:
         Conflict: the job is not COMPLETED; states why, and whether to ask again.
@@ -39,11 +39,11 @@ def captions(job: JobRecord, form: CaptionFormat) -> bytes:
     chunks = [Cue(chunk.start_ms, chunk.end_ms, chunk.text) for chunk in _decode(job.output).chunks]
     match form:
         case "srt":
-            return srt(chunks).encode()
+            return srt(chunks, words).encode()
         case "vtt":
-            return vtt(chunks).encode()
+            return vtt(chunks, words).encode()
         case "json":
-            return msgspec.json.encode(Captions(split(chunks)))
+            return msgspec.json.encode(Captions(split(chunks, words)))
 
 
 def _why_not(job: JobRecord) -> str:

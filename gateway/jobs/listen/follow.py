@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 import msgspec
 
 from gateway.errors import InvalidInput
+from gateway.jobs.model.output import words_of
 from gateway.jobs.model.signals import Signals
 from gateway.jobs.model.stores import Stores
 from gateway.jobs.plan.planning import own_takes, plan_of
 from gateway.jobs.plan.routes import Routes
-from gateway.speech.encode.render import ChunkTime, MarkTime
 from gateway.speech.request import SpeechRequest
 from gateway.speech.speak.reader import ChunkAudio, Reader
-from gateway.speech.speak.recut import recut
+from gateway.speech.speak.recut import Times, recut
 from gateway.speech.speak.takes import Takes
 from storage.errors import translated
 from storage.records import JobRecord, JobState
@@ -26,13 +26,7 @@ LOOK_S = 0.25
 _decode_request = msgspec.json.Decoder(SpeechRequest).decode
 
 
-class _Output(msgspec.Struct):
-    sample_rate: int
-    chunks: tuple[ChunkTime, ...]
-    marks: tuple[MarkTime, ...] = ()
-
-
-_decode_output = msgspec.json.Decoder(_Output).decode
+_decode_times = msgspec.json.Decoder(Times).decode
 
 
 def take_signal(job_id: str) -> str:
@@ -115,14 +109,14 @@ class Following:
         job = self.job
         if job.output is None or job.blob_hash is None:
             return None
-        output = _decode_output(job.output)
-        if self.index >= len(output.chunks):
+        times, audio = _decode_times(job.output), self._followers.audio
+        if self.index >= len(times.chunks):
             return None
-        audio = self._followers.audio
-        form, rate = self.request.format, output.sample_rate
+        if self.request.words:
+            times = msgspec.structs.replace(times, words=await words_of(job.output, audio))
         with translated(str(audio.root)):
             async with audio.local(job.blob_hash) as path:
-                return await asyncio.to_thread(recut, path, form, output.chunks, rate, self.index, output.marks)
+                return await asyncio.to_thread(recut, path, self.request.format, times, self.index)
 
 
 class Followers:

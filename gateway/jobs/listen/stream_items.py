@@ -11,7 +11,7 @@ from msgspec import UNSET, UnsetType
 
 from gateway.jobs.model.output import MIMETYPES
 from gateway.speech.encode import default_bitrate, open_encoder
-from gateway.speech.encode.render import MarkTime
+from gateway.speech.encode.render import MarkTime, SpokenWord
 from gateway.speech.request import SpeechRequest
 from gateway.speech.sound.take import Pcm16
 from gateway.speech.speak.reader import ChunkAudio
@@ -25,7 +25,7 @@ _SHARE = 0.85
 class StreamOutput(msgspec.Struct, frozen=True):
     """One piece of a job's audio, a complete file. The pieces in order make up the whole audio.
 
-    The marks of a chunk are in its first piece; their times are those of the whole audio.
+    The marks and words of a chunk are in its first piece; their times are those of the whole audio.
     """
 
     index: int
@@ -35,6 +35,7 @@ class StreamOutput(msgspec.Struct, frozen=True):
     start_ms: int
     end_ms: int
     marks: tuple[MarkTime, ...] | UnsetType = UNSET
+    words: tuple[SpokenWord, ...] | UnsetType = UNSET
 
 
 def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -> list[StreamOutput]:
@@ -63,6 +64,7 @@ def items_of(part: ChunkAudio, request: SpeechRequest, number: int, tmp: Path) -
                         start_ms=round(at * 1000 / part.rate),
                         end_ms=round((at + samples) * 1000 / part.rate),
                         marks=UNSET if items else part.marks or UNSET,
+                        words=UNSET if items or not request.words else part.words or UNSET,
                     )
                 )
                 at += samples

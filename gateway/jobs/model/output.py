@@ -6,11 +6,14 @@ and encoding megabytes of base64 for every answer would be most of its cost.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import msgspec
 
-from gateway.speech.encode.render import ChunkTime, MarkTime
+from gateway.speech.encode.render import ChunkTime, MarkTime, SpokenWord
+from storage.errors import BlobMissing
+from storage.files.audio import AudioStore
 
 MIMETYPES = {
     "mp3": "audio/mpeg",
@@ -43,9 +46,13 @@ class CacheEntry(msgspec.Struct, frozen=True):
     size_bytes: int
 
 
-class Meta(msgspec.Struct, frozen=True):
-    """An output without its audio. RunPod's Chatterbox worker named the fields; our own fields follow them."""
+class Meta(msgspec.Struct, frozen=True, kw_only=True):
+    """An output without its audio. RunPod's Chatterbox worker named the fields; our own fields follow them.
 
+    `words_url` is the first, so that an answer with a file of word times is known by its first bytes.
+    """
+
+    words_url: str | msgspec.UnsetType = msgspec.UNSET
     mimetype: str
     duration_ms: int
     cache_hit: msgspec.Raw
@@ -60,8 +67,11 @@ class Meta(msgspec.Struct, frozen=True):
     warnings: tuple[OutputWarning, ...] = ()
     takes_retried: int | msgspec.UnsetType = msgspec.UNSET
     marks: tuple[MarkTime, ...] | msgspec.UnsetType = msgspec.UNSET
+    words: tuple[SpokenWord, ...] | msgspec.UnsetType = msgspec.UNSET
 
 
+WORDS_SUFFIX = ".json"
+_WORDS_URL = b'{"words_url":"'
 _FALSE = msgspec.Raw(b"false")
 _TRUE = msgspec.Raw(b"true")
 _ZERO = msgspec.Raw(b"0")
@@ -84,6 +94,7 @@ def stored(
     own_warnings: tuple[OutputWarning, ...],
     takes_retried: int = 0,
     marks: tuple[MarkTime, ...] = (),
+    words: tuple[SpokenWord, ...] | str = (),
 ) -> tuple[str, str]:
     """Return two outputs as JSON: that of the job that was spoken, and that of later answers from the cache.
 
@@ -92,8 +103,10 @@ def stored(
         own_warnings: about this request; in the first output only.
         takes_retried: number of takes spoken again because they were flawed; in the first output only.
         marks: in both outputs if there are any.
+        words: in both outputs if there are any; a string is the hash of their file.
     """
     meta = Meta(
+        words_url=words + WORDS_SUFFIX if isinstance(words, str) else msgspec.UNSET,
         mimetype=mimetype,
         duration_ms=round(samples * 1000 / sample_rate),
         cache_hit=_FALSE,
@@ -108,6 +121,7 @@ def stored(
         warnings=(*own_warnings, *warnings),
         takes_retried=takes_retried or msgspec.UNSET,
         marks=marks or msgspec.UNSET,
+        words=msgspec.UNSET if isinstance(words, str) else words or msgspec.UNSET,
     )
     hit = msgspec.structs.replace(
         meta,
@@ -118,6 +132,26 @@ def stored(
         takes_retried=msgspec.UNSET,
     )
     return _encode(meta).decode(), _encode(hit).decode()
+
+
+class _Words(msgspec.Struct):
+    words: tuple[SpokenWord, ...] = ()
+    words_url: str = ""
+
+
+_decode_words = msgspec.json.Decoder(_Words).decode
+_decode_file = msgspec.json.Decoder(tuple[SpokenWord, ...]).decode
+
+
+async def words_of(output: str, audio: AudioStore) -> tuple[SpokenWord, ...]:
+    """Return the word times of a stored output, from their file if they have one; none if that is lost."""
+    found = _decode_words(output)
+    if not found.words_url:
+        return found.words
+    try:
+        return _decode_file(await audio.read(found.words_url.removesuffix(WORDS_SUFFIX)))
+    except BlobMissing:
+        return ()
 
 
 class _Head(msgspec.Struct):
@@ -143,13 +177,17 @@ def warned(output: str, warnings: tuple[tuple[str, str], ...]) -> str:
     return _encode(data).decode()
 
 
-def split_audio(output: bytes, audio_url: str, *, inline: bool) -> tuple[bytes, bytes]:
-    """Return the answered output before and after its base64: `audio_base64` (if inline) and `audio_url` come first."""
-    after = b'"audio_url":' + _encode(audio_url) + b"," + output[1:]
+def split_audio(output: bytes, address: Callable[[str], str], file: str, *, inline: bool) -> tuple[bytes, bytes]:
+    """Return the answered output before and after its base64: `audio_base64` (if inline) and `audio_url` come first.
+
+    Args:
+        address: returns the signed address of a file, by hash and suffix.
+        file: of the audio.
+    """
+    after = b'"audio_url":' + _encode(address(file)) + b","
+    if output.startswith(_WORDS_URL):
+        words, _, rest = output.removeprefix(_WORDS_URL).partition(b'"')
+        after += b'"words_url":' + _encode(address(words.decode())) + rest
+    else:
+        after += output[1:]
     return (b'{"audio_base64":"', b'",' + after) if inline else (b"{", after)
-
-
-def with_audio(output: bytes, encoded: bytes | None, audio_url: str) -> bytes:
-    """Return the answered output in one piece."""
-    before, after = split_audio(output, audio_url, inline=encoded is not None)
-    return b"".join((before, encoded or b"", after))

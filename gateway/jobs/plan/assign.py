@@ -24,7 +24,7 @@ from gateway.routing.router import Router
 from gateway.settings import Settings
 from gateway.speech.encode import default_bitrate, encoder_identity
 from gateway.speech.planner import LONG_BYTES, LONG_CHARS, SPELLING_COSTS, Planned, Planner, PlanOrder, respelled_key
-from gateway.speech.request import SpeechRequest, check_speeds
+from gateway.speech.request import NO_WORD_TIMES, SpeechRequest, check_speeds
 from gateway.speech.sound.checks import CHECKS_VERSION
 from gateway.speech.text.language import UnknownLanguage
 from gateway.speech.text.lexicon import Lexicon
@@ -218,7 +218,7 @@ class Assigner:
     def assign(self, request: SpeechRequest, arm: Arm, tenant: str) -> Assignment:
         """Assign the request to this arm."""
         draft, recipe = self._draft(request, arm, tenant)
-        return _keyed(draft, *respelled_key(draft.source, recipe, draft.lexicon, _segments_key(draft)))
+        return _keyed(draft, *respelled_key(draft.source, recipe, draft.lexicon, _more_key(draft)))
 
     async def assigned(self, offers: Offers, backend: str) -> Assignment | None:
         """Assign the request to a backend; None if that cannot speak it. A long text is keyed in another process.
@@ -233,7 +233,7 @@ class Assigner:
         if len(request.text) <= (LONG_CHARS // SPELLING_COSTS if self._searched(tenant) else LONG_BYTES):
             return self.assign(request, arm, tenant)
         draft, recipe = self._draft(request, arm, tenant)
-        key = self._planner.key(draft.source, recipe, draft.lexicon, tenant, _segments_key(draft))
+        key = self._planner.key(draft.source, recipe, draft.lexicon, tenant, _more_key(draft))
         return _keyed(draft, *await key)
 
     def _draft(self, request: SpeechRequest, arm: Arm, tenant: str) -> tuple[Assignment, Recipe]:
@@ -263,6 +263,8 @@ class Assigner:
         if request.normalize == "on" and not spelled_out:
             message = f"this server has no words for numbers in {arm.language!r}: they are spoken as written"
             warnings.append(("not_normalized", message))
+        if request.words and not arm.capabilities.words:
+            warnings.append((NO_WORD_TIMES, f"{arm.backend} cannot tell when each word is spoken"))
         lexicon = None if self._pronunciations is None else self._pronunciations.lexicon(tenant, arm.language)
         return Assignment(request, arm, source, voices, rule, "", tuple(warnings), spelled_out, lexicon), recipe
 
@@ -310,11 +312,14 @@ class Assigner:
         return planned
 
 
-def _segments_key(draft: Assignment) -> bytes:
-    """Return what the segments add to the cache key: themselves, and the sources of the voices they name."""
-    if not draft.request.segments:
-        return b""
-    return msgspec.json.encode((draft.request.segments, [use.source for use in draft.voices.all]))
+def _more_key(draft: Assignment) -> bytes:
+    """Return what segments and word times add to the cache key; nothing for plain text alone.
+
+    Segments add themselves, and the sources of the voices they name. Answers with word times are stored apart.
+    """
+    segments = draft.request.segments
+    key = msgspec.json.encode((segments, [use.source for use in draft.voices.all])) if segments else b""
+    return key + b"words" if draft.request.words else key
 
 
 def _keyed(draft: Assignment, key: str, respelled: bool) -> Assignment:

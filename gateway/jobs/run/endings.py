@@ -13,7 +13,7 @@ from backends.interface import Price
 from gateway.jobs.answer.answers import Answers
 from gateway.jobs.model.attempt import Attempt, Lost
 from gateway.jobs.model.notices import Notices
-from gateway.jobs.model.output import OutputWarning, stored, warned
+from gateway.jobs.model.output import WORDS_SUFFIX, OutputWarning, stored, warned
 from gateway.jobs.model.server import Server
 from gateway.jobs.model.stores import Stores
 from gateway.jobs.plan.assign import Assignment
@@ -73,6 +73,10 @@ class Endings:
         delay_ms, execution_ms = self._times(run)
         encoded = spoken.rendered.encoded
         blob = await self._audio.put_file(encoded.path, f".{request.format}")
+        words = spoken.rendered.words if request.words else ()
+        words_file = None
+        if words and len(data := msgspec.json.encode(words)) > self._settings.max_inline_words_bytes:
+            [words_file] = await self._audio.put_many([data], WORDS_SUFFIX)
         audio_ms = round(encoded.samples * 1000 / encoded.rate)
         cost = _cost(arm.capabilities.price, spoken.billed)
         sound_warnings = tuple(OutputWarning(code, message) for code, message in spoken.warnings)
@@ -88,6 +92,7 @@ class Endings:
             cost_usd=cost,
             chunks=spoken.rendered.chunks,
             marks=spoken.rendered.marks,
+            words=words if words_file is None else words_file.hash,
             warnings=sound_warnings,
             own_warnings=own_warnings,
             takes_retried=spoken.takes_retried,
@@ -129,13 +134,15 @@ class Endings:
                     characters=job.chars, audio_ms=audio_ms, jobs=1, cost_micro_usd=round(cost * 1_000_000)
                 ),
                 now=now,
+                words=words_file,
             ),
             run.outcomes(bad_take=any(code == FLAW_WARNING for code, _ in spoken.warnings)),
         )
+        blobs = (blob,) if words_file is None else (blob, words_file)
         self._pause.over()
         self._no_room.over(job.id)
         if not done.ok:
-            await self._settled(run, blob)
+            await self._settled(*blobs)
             raise Lost
         self._answers.forget([assignment.key])  # `cache: refresh` may have replaced the entry
         self._metrics.audio_seconds.labels(arm.backend).inc(audio_ms / 1000)
@@ -156,7 +163,7 @@ class Endings:
             backend=arm.backend,
         )
         self._ended(run, finished, done, JobState.COMPLETED, arm.backend)
-        await self._settled(run, blob)
+        await self._settled(*blobs)
         # After the waiting callers were notified.
         _log_end(
             JobState.COMPLETED,
@@ -302,10 +309,10 @@ class Endings:
         else:
             await self.hand_back(run, reason, count_failure=True, delay_ms=1000 * 2**failures)
 
-    async def _settled(self, run: Attempt, blob: BlobRecord) -> None:
-        """Remove the file's spool, kept until the row was written in case a sweep removed the file."""
+    async def _settled(self, *blobs: BlobRecord) -> None:
+        """Move files into their places, after their rows were written."""
         try:
-            await self._audio.settle(blob)
+            await self._audio.settle(*blobs)
         except StorageError as error:
             log.warning("file_not_settled", code=error.code, reason=str(error))
 

@@ -155,6 +155,7 @@ class Runner:
             own_takes=own_takes(request),
             checked=assignment.source.checks != "",
             waited_for=job.kind == "runsync",
+            words=request.words and assignment.arm.capabilities.words,
         )
 
         deadline = self._deadline(run)

@@ -12,6 +12,7 @@ from gateway.speech.encode import Encoded, open_encoder
 from gateway.speech.request import AudioFormat
 from gateway.speech.sound.gain import amplified, factor
 from gateway.speech.sound.take import Pcm16
+from gateway.speech.sound.word_times import WordTimes
 from gateway.speech.text.plan import Mark, Pause, Plan, Segment, Speak
 
 _SILENCE_BLOCK = 1 << 16
@@ -33,13 +34,28 @@ class MarkTime(msgspec.Struct, frozen=True):
     sample: int
 
 
+class SpokenWord(msgspec.Struct, frozen=True):
+    """A word as the engine spoke it, and its time in the finished audio."""
+
+    word: str
+    start_ms: int
+    end_ms: int
+
+
+def spoken_words(words: WordTimes, at: int, rate: int) -> tuple[SpokenWord, ...]:
+    """Return the word times of a take that begins at sample `at` of the finished audio, at `rate` Hz."""
+    ms = 1000 / rate
+    return tuple(SpokenWord(word.word, round((at + word.start) * ms), round((at + word.end) * ms)) for word in words)
+
+
 class Rendered(msgspec.Struct, frozen=True):
-    """The finished audio of an utterance, with the times of its chunks and marks."""
+    """The finished audio of an utterance, with the times of its chunks, marks and words."""
 
     encoded: Encoded
     chunks: tuple[ChunkTime, ...]
     marks: tuple[MarkTime, ...]
     samples: int
+    words: tuple[SpokenWord, ...] = ()
 
 
 class Renderer:
@@ -74,13 +90,15 @@ class Renderer:
         self._gain = gain
         self._chunks: list[ChunkTime] = []
         self._marks: list[MarkTime] = []
+        self._words: list[SpokenWord] = []
         self._encoder = open_encoder(format, path, rate, bitrate)
 
-    def add(self, pcm: Pcm16) -> None:
+    def add(self, pcm: Pcm16, words: WordTimes = ()) -> None:
         """Append the finished take of the next chunk, after the pauses and marks before it.
 
         Args:
             pcm: shape (n,).
+            words: in samples of `pcm`.
 
         Raises:
             ValueError: the plan has no more chunks.
@@ -89,6 +107,7 @@ class Renderer:
         if speak is None:
             raise ValueError("more takes than the plan has chunks")
         start_ms = self._now_ms()
+        self._words += spoken_words(words, self._encoder.samples, self.rate)
         self._encoder.write(amplified(pcm, self._gain * factor(speak.gain)))
         self._chunks.append(ChunkTime(speak.shown, start_ms, self._now_ms()))
 
@@ -102,7 +121,7 @@ class Renderer:
         if self._advance() is not None:
             raise ValueError("fewer takes than the plan has chunks")
         encoded = self._encoder.finish()
-        return Rendered(encoded, tuple(self._chunks), tuple(self._marks), encoded.samples)
+        return Rendered(encoded, tuple(self._chunks), tuple(self._marks), encoded.samples, tuple(self._words))
 
     def abandon(self) -> None:
         """Close the unfinished file; the caller removes it."""

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gateway.errors import InvalidInput
+from gateway.speech.sound.time_map import TimeMap
 from gateway.speech.text.plan import FASTEST, SLOWEST
 
 _WINDOW_MS = 25
@@ -17,7 +18,7 @@ _COARSE_RATE = 6000  # Hz; enough to find the pitch period, then refined at the 
 _BLOCK = 4096  # hops joined at once, so that memory stays small for a take of any length
 
 
-def stretch(pcm: npt.NDArray[np.float32], rate: int, speed: float) -> npt.NDArray[np.float32]:
+def stretch(pcm: npt.NDArray[np.float32], rate: int, speed: float) -> tuple[npt.NDArray[np.float32], TimeMap]:
     """Change the tempo of speech and keep its pitch.
 
     Args:
@@ -25,7 +26,7 @@ def stretch(pcm: npt.NDArray[np.float32], rate: int, speed: float) -> npt.NDArra
         speed: 0.5 to 2.0; 2.0 halves the duration. 1.0 returns `pcm` itself.
 
     Returns:
-        Exactly round(n / speed) samples.
+        Exactly round(n / speed) samples, and where the samples of `pcm` are in them.
 
     Raises:
         InvalidInput: speed is outside its range.
@@ -33,16 +34,16 @@ def stretch(pcm: npt.NDArray[np.float32], rate: int, speed: float) -> npt.NDArra
     if not SLOWEST <= speed <= FASTEST:
         raise InvalidInput(f"speed must be between {SLOWEST} and {FASTEST}, got {speed}")
     if speed == 1.0 or pcm.size == 0:
-        return pcm
+        return pcm, TimeMap(np.zeros(1, np.intp), 2 * pcm.size, pcm.size)
     n_out = round(pcm.size / speed)
     hop = max(1, rate * _WINDOW_MS // 2000)
     search = max(1, rate * _SEARCH_MS // 1000)
-    hops = -(-n_out // hop)
+    hops = max(1, -(-n_out // hop))
     lead = search + hop
     padded = np.zeros(lead + pcm.size + 3 * hop + 2 * search + int(hop * speed), np.float32)
     padded[lead : lead + pcm.size] = pcm
     starts = _starts(padded, lead, hop, search, hops, speed, rate)
-    return _overlap_add(padded, starts, hop)[:n_out]
+    return _overlap_add(padded, starts, hop)[:n_out], TimeMap(starts - lead, hop, n_out)
 
 
 def _starts(

@@ -9,10 +9,11 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from gateway.speech.encode.render import MarkTime
-from gateway.speech.sound.finish import Finish
+from gateway.speech.encode.render import MarkTime, SpokenWord, spoken_words
+from gateway.speech.sound.finish import Finish, FinishedPcm
 from gateway.speech.sound.gain import amplified, factor
 from gateway.speech.sound.take import Pcm16
+from gateway.speech.sound.word_times import from_json
 from gateway.speech.speak.takes import Takes
 from gateway.speech.text.plan import Mark, Pause, Plan, Speak
 from gateway.speech.text.script import PlannedChunk
@@ -29,6 +30,7 @@ class ChunkAudio(msgspec.Struct, frozen=True):
         start: position of its speech in the utterance, after the pause, in samples.
         end: position of its end, in samples.
         marks: those before its speech and, for the last chunk, those after it.
+        words: with their times in the utterance.
     """
 
     index: int
@@ -38,6 +40,7 @@ class ChunkAudio(msgspec.Struct, frozen=True):
     start: int
     end: int
     marks: tuple[MarkTime, ...] = ()
+    words: tuple[SpokenWord, ...] = ()
 
 
 class Reader:
@@ -97,8 +100,8 @@ class Reader:
         if fresh is not None:
             take, finish = fresh
             if finish.speed == chunk.speed and take.pcm:
-                return self._part(chunk, np.frombuffer(take.pcm, "<i2"), take.rate)
-            return self._part(chunk, await self._takes.finished(take.file, Finish(speed=chunk.speed)), take.rate)
+                return self._part(chunk, FinishedPcm(np.frombuffer(take.pcm, "<i2"), take.rate, take.pcm_words))
+            return self._part(chunk, await self._takes.finished(take.file, Finish(speed=chunk.speed), take.words))
         return await self._from_store(chunk)
 
     async def _from_store(self, chunk: PlannedChunk) -> ChunkAudio | None:
@@ -108,10 +111,11 @@ class Reader:
         flac = await self._takes.stored.read(take)
         if flac is None:
             return None
-        return self._part(chunk, await self._takes.finished(flac, Finish(speed=chunk.speed)), take.sample_rate)
+        finish = Finish(speed=chunk.speed)
+        return self._part(chunk, await self._takes.finished(flac, finish, from_json(take.words)))
 
-    def _part(self, chunk: PlannedChunk, speech: Pcm16, rate: int) -> ChunkAudio:
-        speech = amplified(speech, factor(chunk.speak.gain))
+    def _part(self, chunk: PlannedChunk, finished: FinishedPcm) -> ChunkAudio:
+        speech, rate = amplified(finished.pcm, factor(chunk.speak.gain)), finished.rate
         begin = self._samples
         start, marks = self._passed(self._between[self._next], begin, rate)
         self._next += 1
@@ -121,7 +125,8 @@ class Reader:
         pcm = speech
         if silence or after:
             pcm = np.concatenate((np.zeros(silence, np.int16), speech, np.zeros(after, np.int16)))
-        return ChunkAudio(chunk.index, chunk.speak.shown, pcm, rate, start, self._samples, marks + marks_after)
+        words = spoken_words(finished.words, start, rate)
+        return ChunkAudio(chunk.index, chunk.speak.shown, pcm, rate, start, self._samples, marks + marks_after, words)
 
     def _passed(self, segments: list[Pause | Mark], at: int, rate: int) -> tuple[int, tuple[MarkTime, ...]]:
         """Return the sample after these pauses, and the marks among them; `at` is the sample before."""

@@ -13,15 +13,15 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import numpy as np
 
 from gateway.errors import InvalidInput, SynthesisFailed
 from gateway.speech.encode.render import Rendered, Renderer
-from gateway.speech.sound.finish import Finish
+from gateway.speech.request import NO_WORD_TIMES
+from gateway.speech.sound.finish import Finish, FinishedPcm
 from gateway.speech.sound.gain import factor
 from gateway.speech.sound.loudness import LevelMeter, gain_for
-from gateway.speech.sound.take import Pcm16
+from gateway.speech.sound.word_times import from_json
 from gateway.speech.speak.chunk_take import ChunkTake
 from gateway.speech.speak.in_thread import to_its_end
 from gateway.speech.speak.means import SpeakingMeans
@@ -39,13 +39,6 @@ IN_THREAD_S = 0.5
 
 _CODE = re.compile(r"[a-z][a-z0-9_]*")
 """Pattern of a warning's code; a backend's warning has one if it begins with it and `: `."""
-
-
-class _FinishedChunk(msgspec.Struct, frozen=True):
-    """The finished samples of a chunk and their rate in Hz."""
-
-    pcm: Pcm16
-    rate: int
 
 
 class Synthesis:
@@ -77,7 +70,7 @@ class Synthesis:
         )
         self._maker = TakeMaker(means, utterance, host, self._take_writer, timing, listener.took)
         self._stored: dict[str, TakeRecord] = {}
-        self._tasks: dict[int, asyncio.Task[_FinishedChunk]] = {}
+        self._tasks: dict[int, asyncio.Task[FinishedPcm]] = {}
         self._task_ended = asyncio.Event()
         self._begun: set[int] = set()
         self._spoken = 0
@@ -86,7 +79,7 @@ class Synthesis:
     async def run(self, spool: Path) -> SpokenUtterance:
         """Speak every chunk and write the file at `spool`; see `Speaker.speak`."""
         request = self._utterance.request
-        left = len(self._script)
+        left, without_words = len(self._script), 0
         if not left:
             raise InvalidInput("text has nothing to speak: it needs at least one letter or digit")
         self._stored = await self._maker.find_stored(self._script)
@@ -103,6 +96,7 @@ class Synthesis:
                         f"the backend declared a sample rate of {renderer.rate} Hz and spoke at {part.rate} Hz"
                     )
                 left -= 1
+                without_words += not part.words
                 rendered = await _rendered(renderer, part, last=not left)
         except BaseException:
             await asyncio.wait((opening,))
@@ -113,6 +107,9 @@ class Synthesis:
         self._take_writer.check()
         if not self._utterance.waited_for:
             self._take_writer.flush()
+        if self._utterance.words and without_words:
+            told = f"the backend gave no word times for {without_words} of {len(self._script)} chunks"
+            self._warnings[NO_WORD_TIMES, told] = None
         tally = self._maker.tally
         return SpokenUtterance(
             rendered=rendered,
@@ -159,7 +156,7 @@ class Synthesis:
         self._stored = await self._maker.find_stored(self._script)
         return 1.0 if meter is None else gain_for(meter.level(), loudness, meter.peak)
 
-    async def _in_order(self) -> AsyncIterator[_FinishedChunk]:
+    async def _in_order(self) -> AsyncIterator[FinishedPcm]:
         """Yield the finished chunks in the order of the text; up to `window` of them are made at a time."""
         self._tasks.clear()
         ahead = 0
@@ -172,10 +169,10 @@ class Synthesis:
             del self._tasks[index]
             yield part
 
-    def _on_task_done(self, _task: asyncio.Task[_FinishedChunk]) -> None:
+    def _on_task_done(self, _task: asyncio.Task[FinishedPcm]) -> None:
         self._task_ended.set()
 
-    async def _next_chunk(self, index: int) -> _FinishedChunk:
+    async def _next_chunk(self, index: int) -> FinishedPcm:
         """Wait for chunk `index`; raise at once if a later chunk fails."""
         due = self._tasks[index]
         while not due.done():
@@ -187,7 +184,7 @@ class Synthesis:
             self._take_writer.check()
         return due.result()
 
-    async def _chunk(self, index: int) -> _FinishedChunk:
+    async def _chunk(self, index: int) -> FinishedPcm:
         due = self._script[index]
         first = index not in self._begun  # there is a second pass after the level was measured
         self._begun.add(index)
@@ -199,10 +196,10 @@ class Synthesis:
                 self._maker.count("stored")
                 self._progress.add((due.key,))
             self._note(stored.warnings, index)
-            return _FinishedChunk(await self._takes.finished(flac, Finish(speed=due.speed)), stored.sample_rate)
+            return await self._takes.finished(flac, Finish(speed=due.speed), from_json(stored.words))
         return await self._finished_chunk(due, await self._maker.make(due))
 
-    async def _finished_chunk(self, chunk: PlannedChunk, made: ChunkTake) -> _FinishedChunk:
+    async def _finished_chunk(self, chunk: PlannedChunk, made: ChunkTake) -> FinishedPcm:
         """Finish a take as this utterance needs it, and count it."""
         take = made.take
         self._note(take.warnings, chunk.index)
@@ -215,9 +212,9 @@ class Synthesis:
             self._progress.add((chunk.key,))
         finish = Finish(speed=chunk.speed)
         if made.finish == finish:
-            return _FinishedChunk(np.frombuffer(take.pcm, dtype="<i2"), take.rate)
+            return FinishedPcm(np.frombuffer(take.pcm, dtype="<i2"), take.rate, take.pcm_words)
         # The take was finished for another speed.
-        return _FinishedChunk(await self._takes.finished(take.file, finish), take.rate)
+        return await self._takes.finished(take.file, finish, take.words)
 
     def _note(self, warnings: tuple[str, ...], index: int) -> None:
         for warning in warnings:
@@ -227,11 +224,11 @@ class Synthesis:
             self._warnings[(code, message) if message and _CODE.fullmatch(code) else ("backend", warning)] = None
 
 
-async def _rendered(renderer: Renderer, part: _FinishedChunk, *, last: bool) -> Rendered | None:
+async def _rendered(renderer: Renderer, part: FinishedPcm, *, last: bool) -> Rendered | None:
     """Append a chunk; after the last one, complete the file in the same call of the thread."""
 
     def render() -> Rendered | None:
-        renderer.add(part.pcm)
+        renderer.add(part.pcm, part.words)
         return renderer.finish() if last else None
 
     if last or len(part.pcm) >= IN_THREAD_S * part.rate:

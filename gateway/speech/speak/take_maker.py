@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,7 @@ from gateway.errors import InvalidInput, SynthesisFailed, UnsupportedText
 from gateway.speech.sound.checks import Check, Flaw
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.take import read_take, to_flac
+from gateway.speech.sound.word_times import from_json, shifted
 from gateway.speech.speak.chunk_take import ChunkTake, TakeOrigin
 from gateway.speech.speak.means import SpeakingMeans
 from gateway.speech.speak.retakes import best_take
@@ -129,7 +131,14 @@ class TakeMaker:
             return None
         self._timing.begin(time.monotonic())
         take = TakeResult(
-            file, stored.samples, b"", stored.gain_db, rate=stored.sample_rate, warnings=stored.warnings, engine_s=0.0
+            file,
+            stored.samples,
+            b"",
+            stored.gain_db,
+            words=from_json(stored.words),
+            rate=stored.sample_rate,
+            warnings=stored.warnings,
+            engine_s=0.0,
         )
         return ChunkTake(take, None, "stored")
 
@@ -189,8 +198,9 @@ class TakeMaker:
         takes = [(await self.make(piece, rank)).take for piece in pieces]
         joined = await asyncio.to_thread(_join, takes)
         self.tally.joined(whole.key)
-        finished = await self._takes.finished(joined.file, Finish(speed=whole.speed))
-        return msgspec.structs.replace(joined, pcm=finished.astype("<i2", copy=False).tobytes())
+        finished = await self._takes.finished(joined.file, Finish(speed=whole.speed), joined.words)
+        pcm = finished.pcm.astype("<i2", copy=False).tobytes()
+        return msgspec.structs.replace(joined, pcm=pcm, pcm_words=finished.words)
 
     def _order(self, chunk: PlannedChunk, seed: int) -> ChunkOrder:
         """Return the order for the host."""
@@ -226,6 +236,7 @@ class TakeMaker:
 def _join(takes: list[TakeResult]) -> TakeResult:
     """Join takes to one take."""
     pcm = np.concatenate([read_take(take.file)[0] for take in takes])
+    before = itertools.accumulate((take.samples for take in takes), initial=0)
     return TakeResult(
         file=to_flac(pcm, takes[0].rate),
         samples=pcm.size,
@@ -233,6 +244,7 @@ def _join(takes: list[TakeResult]) -> TakeResult:
         pcm=b"",
         gain_db=min(take.gain_db for take in takes),
         warnings=tuple(warning for take in takes for warning in take.warnings),
+        words=tuple(word for take, at in zip(takes, before, strict=False) for word in shifted(take.words, at)),
         engine_s=0.0,
     )
 

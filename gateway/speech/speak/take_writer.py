@@ -12,6 +12,7 @@ from collections.abc import Callable
 from gateway.clock import set_within
 from gateway.engines.order import TakeResult
 from gateway.speech.sound.finish import Finish
+from gateway.speech.sound.word_times import to_json
 from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.progress import ChunkProgress
 from gateway.speech.speak.take_store import JobRef, StoredTakes
@@ -82,6 +83,7 @@ class TakeWriter:
             warnings=result.warnings,
             tenant=self._tenant if use.uploaded else None,
             voice_hash=use.source.voice_hash if use.uploaded else None,
+            words=to_json(result.words),
         )
         self._waiting.append((take, result.file))
         if len(self._waiting) >= BATCH:

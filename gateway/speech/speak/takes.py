@@ -7,8 +7,8 @@ import asyncio
 import msgspec
 
 from gateway.engines.dsp import Dsp
-from gateway.speech.sound.finish import Finish, finish_file
-from gateway.speech.sound.take import Pcm16
+from gateway.speech.sound.finish import Finish, FinishedPcm, finish_file
+from gateway.speech.sound.word_times import WordTimes
 from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.take_store import StoredTakes
 
@@ -26,10 +26,8 @@ class Takes(msgspec.Struct, frozen=True):
     fresh: FreshTakes
     dsp: Dsp
 
-    async def finished(self, file: bytes, finish: Finish) -> Pcm16:
-        """Decode and finish the file of a take, outside the event loop."""
+    async def finished(self, file: bytes, finish: Finish, words: WordTimes) -> FinishedPcm:
+        """Decode and finish the file of a take and its word times, outside the event loop."""
         if finish.speed == 1.0:
-            pcm, _ = await asyncio.to_thread(finish_file, file, finish)
-        else:
-            pcm, _ = await self.dsp.run(finish_file, file, finish)
-        return pcm
+            return await asyncio.to_thread(finish_file, file, finish, words)
+        return await self.dsp.run(finish_file, file, finish, words)

@@ -35,6 +35,7 @@ class Utterance(msgspec.Struct, frozen=True):
         rate: of the finished audio, in Hz.
         own_takes: do not use takes of other jobs; speak those chunks again.
         waited_for: the caller waits for the whole file, and no stream reads the takes.
+        words: the caller wants word times, and the backend says that it gives them.
     """
 
     ref: JobRef
@@ -50,6 +51,7 @@ class Utterance(msgspec.Struct, frozen=True):
     own_takes: bool = False
     checked: bool = False
     waited_for: bool = False
+    words: bool = False
 
 
 class UtteranceListener(Protocol):
