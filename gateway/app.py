@@ -73,7 +73,7 @@ from storage.endpoints import EndpointStore
 from storage.errors import StorageError
 from storage.files.audio import AudioStore
 from storage.files.free_space import FreeSpace
-from storage.files.recordings import LocalRecordings
+from storage.files.recordings import local_recording
 from storage.files.sweeper import Sweeper
 from storage.jobs.counts import JobCountStore
 from storage.jobs.pages import JobPages
@@ -122,7 +122,7 @@ class Gateway:
         self.clock = clock or SystemClock()
         self.metrics = Metrics()
         self.owner = f"w-{os.getpid():x}-{os.urandom(4).hex()}"
-        self.engines = Engines(settings, post, self.clock, load_material=LocalRecordings(settings.audio_dir))
+        self.engines = Engines(settings, post, self.clock, load_material=partial(local_recording, settings.audio_dir))
         for hosted in self.engines:
             hosted.host.on_outcome.subscribe(count_failures(self.metrics))
             hosted.host.on_voices.append(lambda: self._voices_changed(gone=True))

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-
-import msgspec
-
-
-class LocalRecordings(msgspec.Struct, frozen=True):
-    """The recordings in the audio store in the folder `root`; can be pickled."""
-
-    root: Path
-
-    def __call__(self, blob_hash: str) -> AbstractContextManager[Path]:
-        """Give the path of a recording, inside the block.
-
-        Raises:
-            FileNotFoundError: it is lost or damaged.
-        """
-        return _local(self.root, blob_hash)
 
 
 @contextmanager
-def _local(root: Path, blob_hash: str) -> Iterator[Path]:
+def local_recording(root: Path, blob_hash: str) -> Iterator[Path]:
+    """Give the path of a recording in the audio store in the folder `root`, inside the block.
+
+    Raises:
+        FileNotFoundError: it is lost or damaged.
+    """
     # Here, since most worker processes read none, and the errors of storage import SQLAlchemy.
     from storage.errors import BlobMissing
     from storage.files.blob_store import BlobStore

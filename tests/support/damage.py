@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,5 +23,9 @@ def damage(file: Path, kind: str) -> bytes:
 
 
 def stored(folder: Path, pattern: str) -> list[Path]:
-    """Return the files of a data folder's audio store."""
+    """Return the files of a data folder's audio store, after those on their way there have arrived."""
+    for _ in range(500):
+        if not list((folder / "audio" / "tmp").glob("*.*")):
+            break
+        time.sleep(0.01)
     return sorted((folder / "audio").glob(f"??/??/{pattern}"))

@@ -160,7 +160,9 @@ async def test_the_files_go_with_the_voice(tmp_path: Path) -> None:
     async with running(tmp_path, backends=CLONING, cache=cache) as caller:
         assert (await upload(caller, "brief", recording())).status_code == 200
         job = await caller.say(TEXT, voice="brief", format="flac")
-        files = set(files_in(tmp_path))
+        async with asyncio.timeout(30):
+            while len(files := set(files_in(tmp_path))) < 3:
+                await asyncio.sleep(0.01)  # a file reaches its place after the answer
         assert (await caller.http.delete("/voices/brief")).status_code == 200
         async with asyncio.timeout(30):
             while len(left := set(files_in(tmp_path))) > 1:
