@@ -65,16 +65,21 @@ _POSTGRESQL_TRIGGERS = {
 }
 
 _REFERRING = ("cache_entries", "jobs", "samples", "takes", "voices")
-# A dropped reference puts its blob on the list; a trigger does not know the time, so the next sweep replaces 0 by it.
-_SQLITE_LOOSE = "BEGIN UPDATE blobs SET loose_ms = 0 WHERE hash = OLD.blob_hash; END"
+# A dropped reference puts its blob on the list, with the time of the database's machine. A sweep whose clock says that
+# this is in the future replaces it by its own time. (julianday: SQLite has no milliseconds in integers before 3.42.)
+_SQLITE_LOOSE = (
+    "BEGIN UPDATE blobs SET loose_ms = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) "
+    "WHERE hash = OLD.blob_hash; END"
+)
 _OTHER_BLOB = "OLD.blob_hash IS NOT NULL AND OLD.blob_hash IS {} NEW.blob_hash"
-# Uses the index, however many rows the planner expects. The lock is taken even if nothing changes: a sweep that is
-# about to take the blob off the list waits for it.
+# Uses the index, however many rows the planner expects. Locks in the order of the hashes, so that two transactions that
+# drop the same references do not deadlock; a sweep that is about to take the blob off the list waits for the lock.
 _POSTGRESQL_LOOSE = """
 CREATE FUNCTION loosen_{name}() RETURNS trigger LANGUAGE plpgsql SET enable_seqscan = off AS $$
 BEGIN
-    PERFORM 1 FROM blobs WHERE hash IN ({hashes}) ORDER BY hash FOR NO KEY UPDATE;
-    UPDATE blobs SET loose_ms = 0 WHERE hash IN ({hashes}) AND loose_ms IS DISTINCT FROM 0;
+    UPDATE blobs AS b SET loose_ms = CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000 AS bigint)
+    FROM (SELECT hash FROM blobs WHERE hash IN ({hashes}) ORDER BY hash FOR NO KEY UPDATE) AS held
+    WHERE b.hash = held.hash;
     RETURN NULL;
 END $$
 """

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+import msgspec
 from sqlalchemy import Connection
 
 from gateway.clock import Clock
@@ -17,26 +18,42 @@ from storage.db.database import Database
 I = TypeVar("I")  # noqa: E741 - an item
 R = TypeVar("R")
 
-AIM_S = 0.008
-"""Seconds of the writer that a batch should take; a batch of slow rows may take twice as long."""
 LEAST = 64
-MOST = 500
-"""Rows of the smallest batch, which is also the first one, and of the largest."""
+"""Rows of the smallest batch, which is also the first one."""
 PAGE = 10_000
 """Rows that a reader reads at once."""
 
 
-class Batches:
-    """Runs functions of the writer's connection over parts of a list; the last part's speed sets the size of the next.
+class Pace(msgspec.Struct, frozen=True):
+    """The size of batches, and the pauses between them.
 
     Args:
-        clock: times the batches. The pause after each is half as long as the batch, so that a third of the writer's
-            time is free.
+        aim_s: seconds that a batch should take; a batch of slow rows may take twice as long.
+        most: rows of the largest batch.
+        pause: length of the pause after a batch, as a part of the batch's own.
+    """
+
+    aim_s: float
+    most: int
+    pause: float
+
+
+PACES = {"sqlite": Pace(0.008, 500, 0.5), "postgresql": Pace(0.03, 2_000, 0.1)}
+"""On SQLite every submit waits for the batch that is being written, and a third of the writer's time stays free. On
+PostgreSQL only those wait that need the same rows."""
+
+
+class Batches:
+    """Runs functions of a writing connection over parts of a list; the last part's speed sets the size of the next.
+
+    Args:
+        clock: times the batches.
     """
 
     def __init__(self, db: Database, clock: Clock) -> None:
         self._db = db
         self._clock = clock
+        self._pace = PACES[db.dialect]
         self._size = LEAST
 
     async def run(
@@ -57,7 +74,7 @@ class Batches:
             batch = items[start:end]
             await self._db.calm()
             last = end == len(items)  # waits for the disk, and so makes the batches before it durable, too
-            began, result = await self._db.writer.run(
+            began, result = await self._db.background.run(
                 lambda conn, batch=batch: self._begun(conn, batch, fn),  # type: ignore[misc]
                 lazy=not last,
             )
@@ -65,7 +82,7 @@ class Batches:
             done.append(result)
             self._adapt(took_s)
             start = end
-            await self._clock.sleep(took_s / 2)
+            await self._clock.sleep(took_s * self._pace.pause)
         return done
 
     def _begun(
@@ -74,8 +91,8 @@ class Batches:
         return self._clock.monotonic(), fn(conn, batch)
 
     def _adapt(self, took_s: float) -> None:
-        factor = min(2.0, max(0.25, AIM_S / max(took_s, 1e-6)))
-        self._size = min(MOST, max(LEAST, round(self._size * factor)))
+        factor = min(2.0, max(0.25, self._pace.aim_s / max(took_s, 1e-6)))
+        self._size = min(self._pace.most, max(LEAST, round(self._size * factor)))
 
 
 def _fitting(items: Sequence[I], start: int, weigh: Callable[[I], int], size: int) -> int:

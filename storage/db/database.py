@@ -1,5 +1,7 @@
 """The database of one process: one writer connection, a few asynchronous readers, one connection for point reads.
 
+PostgreSQL has no single writer, so there a second connection writes what may wait.
+
 Functions given to `read`, `peek` and `Writer.run` are plain functions of a SQLAlchemy `Connection`, the same for
 SQLite and PostgreSQL. Readers use SQLAlchemy's asynchronous engine over aiosqlite (psycopg for PostgreSQL). The two
 hot paths bypass it, since each aiosqlite statement hops between threads once or twice: one insert and one point read
@@ -204,6 +206,10 @@ class Database:
         self._listener: Listener | None = None
         self.tally = Tally()
         self.writer = Writer(self._write_engine, self.place, patience_s, self.tally)
+        self.background = self.writer
+        """Writes what may wait. PostgreSQL has no single writer: there it has a connection of its own."""
+        if self.dialect == "postgresql":
+            self.background = Writer(self._write_engine, self.place, patience_s, self.tally)
         self._checkpointer = Checkpointer(Path(self.place), self.writer) if self.dialect == "sqlite" else None
 
     @classmethod
@@ -243,7 +249,10 @@ class Database:
         """
         if self.dialect == "postgresql":
             parameters = libpq_parameters(self._url, write=False)
-            self._listener = Listener(self._url, parameters, handlers, lambda pid: pid == self.writer.process_id)
+            self._listener = Listener(self._url, parameters, handlers, self._is_own)
+
+    def _is_own(self, process_id: int) -> bool:
+        return process_id in (self.writer.process_id, self.background.process_id)
 
     async def read(self, fn: Callable[[Connection], T]) -> T:
         """Run `fn` on a reading connection; each statement sees its own snapshot. `fn` may run twice.
@@ -336,6 +345,7 @@ class Database:
             await self._listener.close()
         if self._checkpointer is not None:
             await self._checkpointer.close()
+        await self.background.close()
         await self.writer.close()
         await self._read_engine.dispose()
         if self._peeker is not None:

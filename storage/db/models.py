@@ -82,9 +82,9 @@ class BlobRow(Base):
     """A file of the audio store.
 
     `loose_ms`: the time since which the blob may be unreferenced; NULL once the sweeper has seen a reference. A put
-    sets it to the time of the put. Triggers set it to 0 in the transaction that drops a reference, whatever statement
-    or cascade does that; the next sweep replaces 0 by its time. `touched_ms` is not used, and 0: an upgrade removes no
-    column, since that would copy the table.
+    sets it to the time of the put. Triggers set it to the database's time in the transaction that drops a reference,
+    whatever statement or cascade does that. A sweep replaces a time in the future, and the 0 of an upgrade, by its
+    own. `touched_ms` is not used, and 0: an upgrade removes no column, since that would copy the table.
     """
 
     __tablename__ = "blobs"
