@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from support.storage import on_sqlite, opened, select
 
 from gateway.clock import SystemClock
-from storage.db.batches import MOST, Batches
+from storage.db.batches import PACES, Batches
 from storage.db.database import Database
 from storage.db.writer import Writer
 from storage.errors import StorageError
@@ -109,7 +109,7 @@ async def test_a_commit_that_waits_for_the_disk_reaches_it_even_if_only_those_be
 
 async def test_batches_wait_for_the_disk_once_for_all_of_them(database: Database) -> None:
     batches = Batches(database, SystemClock())
-    waited = await batches.run(range(10 * MOST), lambda conn, some: waits(conn))
+    waited = await batches.run(range(10 * PACES[database.dialect].most), lambda conn, some: waits(conn))
     assert len(waited) >= 10
     assert waited == [False] * (len(waited) - 1) + [True]
 
