@@ -13,6 +13,7 @@ from gateway.clock import Clock, SystemClock
 from storage.db import statements
 from storage.db.batches import PAGE, Batches, until
 from storage.db.database import Database
+from storage.db.lists import with_list
 from storage.db.old_rows import MANY, OldRows
 from storage.records import CacheEntryRecord
 
@@ -30,10 +31,8 @@ _STATS = text(
     "SELECT backend, COUNT(*), SUM(size_bytes), SUM(hits), MIN(created_ms) FROM cache_entries "
     "GROUP BY backend ORDER BY backend"
 )
-_FORGET = text("DELETE FROM cache_entries WHERE key IN :keys").bindparams(bindparam("keys", expanding=True))
-_FORGET_UNUSED = text("DELETE FROM cache_entries WHERE key IN :keys AND last_used_ms <= :seen").bindparams(
-    bindparam("keys", expanding=True)
-)
+_FORGET = with_list("DELETE FROM cache_entries WHERE key IN :keys", "keys")
+_FORGET_UNUSED = with_list("DELETE FROM cache_entries WHERE key IN :keys AND last_used_ms <= :seen", "keys")
 
 
 class BackendShare(msgspec.Struct, frozen=True):

@@ -13,6 +13,7 @@ from gateway.clock import Clock, SystemClock
 from storage.db import statements
 from storage.db.batches import PAGE, Batches, until
 from storage.db.database import Database
+from storage.db.lists import with_list
 from storage.db.notices import Topic, notify
 from storage.db.old_rows import MANY, OldRows
 from storage.jobs import sql as job_sql
@@ -38,9 +39,10 @@ _OLDEST = text(
     "SELECT key, size_bytes, last_used_ms FROM takes t "  # noqa: S608 - constants
     f"WHERE {_UNPINNED} ORDER BY last_used_ms LIMIT :limit"
 )
-_EVICT = text(
-    f"DELETE FROM takes AS t WHERE t.key IN :keys AND t.last_used_ms <= :seen AND {_UNPINNED}"  # noqa: S608 - constants
-).bindparams(bindparam("keys", expanding=True))
+_EVICT = with_list(
+    f"DELETE FROM takes AS t WHERE t.key IN :keys AND t.last_used_ms <= :seen AND {_UNPINNED}",  # noqa: S608 - constants
+    "keys",
+)
 # A pin depends only on the state of its job, not on time: clocks may jump, and servers' clocks differ.
 _PIN = text(
     "INSERT INTO take_pins (take_key, job_id) SELECT CAST(:key AS text), j.id FROM jobs j WHERE j.id = :job_id "

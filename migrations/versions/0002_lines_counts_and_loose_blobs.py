@@ -66,10 +66,11 @@ _POSTGRESQL_TRIGGERS = {
 
 _REFERRING = ("cache_entries", "jobs", "samples", "takes", "voices")
 # A dropped reference puts its blob on the list, with the time of the database's machine. A sweep whose clock says that
-# this is in the future replaces it by its own time. (julianday: SQLite has no milliseconds in integers before 3.42.)
+# this is in the future replaces it by its own time. On SQLite a machine's clock that was set back counts only from the
+# servers' time at the last sweep. (julianday: SQLite has no milliseconds in integers before 3.42.)
 _SQLITE_LOOSE = (
-    "BEGIN UPDATE blobs SET loose_ms = CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) "
-    "WHERE hash = OLD.blob_hash; END"
+    "BEGIN UPDATE blobs SET loose_ms = MAX(CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), "
+    "COALESCE((SELECT value FROM marks WHERE name = 'time'), 0)) WHERE hash = OLD.blob_hash; END"
 )
 _OTHER_BLOB = "OLD.blob_hash IS NOT NULL AND OLD.blob_hash IS {} NEW.blob_hash"
 # Uses the index, however many rows the planner expects. Locks in the order of the hashes, so that two transactions that

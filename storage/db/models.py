@@ -257,7 +257,10 @@ class TakePinRow(Base):
 
 
 class MarkRow(Base):
-    """A mark: the number of changes to a topic's rows that servers hold in memory (`storage/db/marks.py`)."""
+    """A mark: the number of changes to a topic's rows that servers hold in memory (`storage/db/marks.py`).
+
+    On SQLite `time` is the servers' time at the last sweep, and `durable` a counter that the writer changes.
+    """
 
     __tablename__ = "marks"
     name: Mapped[str] = mapped_column(primary_key=True)

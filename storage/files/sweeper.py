@@ -1,8 +1,8 @@
 """Removes unused audio: blobs that no row refers to.
 
 Blobs that may be unused are on a list, `blobs.loose_ms`: each put of a blob and each dropped reference adds it (see
-`storage.db.models.BlobRow`), and a sweep reads the list, not the whole table. A reader checks the references of each: a
-blob in use leaves the list, an unused one is removed after a grace period.
+`storage.db.models.BlobRow`), and a sweep reads the list, not the whole table. After a grace period a blob in use leaves
+the list, and an unused one is removed.
 
 It is removed in three steps; each holds the writer for at most a batch:
 
@@ -28,11 +28,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, TextClause, bindparam, text
+from sqlalchemy import Connection, TextClause, text
 
 from gateway.clock import Clock, SystemClock
 from storage.db.batches import Batches
 from storage.db.database import Database
+from storage.db.lists import with_list
 from storage.errors import BlobMissing
 from storage.files.audio import AudioStore
 from storage.files.paths import walk
@@ -53,7 +54,7 @@ Rows: TypeAlias = Sequence[Any]
 
 
 def _by_hash(statement: str) -> TextClause:
-    return text(statement).bindparams(bindparam("hashes", expanding=True))
+    return with_list(statement, "hashes")
 
 
 # One EXISTS over all tables: for several, PostgreSQL would hash the whole tables.
@@ -63,7 +64,7 @@ _REFERENCES = " UNION ALL ".join(
 )
 _USED = f"EXISTS ({_REFERENCES})"
 _LOOSE = text(
-    f"SELECT b.hash, b.loose_ms, {_USED} FROM blobs b WHERE b.loose_ms IS NOT NULL "  # noqa: S608 - constants
+    "SELECT b.hash, b.loose_ms FROM blobs b WHERE b.loose_ms IS NOT NULL "
     "AND (b.loose_ms, b.hash) > (:ms, :hash) AND b.loose_ms <= :last ORDER BY b.loose_ms, b.hash LIMIT :limit"
 )
 # On PostgreSQL: locks out transactions that drop a reference; rows they hold already are skipped.
@@ -99,6 +100,10 @@ _KNOWN = _by_hash("SELECT hash FROM blobs WHERE hash IN :hashes")
 _UNLISTED = f"FROM blobs b WHERE b.loose_ms IS NULL AND NOT {_USED}"
 _UNLISTED_OF = _by_hash(f"SELECT b.hash {_UNLISTED} AND b.hash IN :hashes")
 _COUNT_UNLISTED = text(f"SELECT COUNT(*), COALESCE(SUM(b.size_bytes), 0) {_UNLISTED}")
+# Triggers of SQLite know only the machine's clock, which may have been set back; they take no time before this one.
+_NOTE_TIME = text(
+    "INSERT INTO marks (name, value) VALUES ('time', :now) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+)
 _LIST = _by_hash("UPDATE blobs SET loose_ms = 0 WHERE hash IN :hashes AND loose_ms IS NULL")
 _ALL = text("SELECT hash, suffix FROM blobs WHERE hash > :after ORDER BY hash LIMIT :limit")
 
@@ -148,6 +153,8 @@ class Sweeper:
     async def sweep(self) -> Swept:
         """Finish a killed sweep, then remove unused blobs, abandoned spools and files without a row."""
         await self._audio.ensure()
+        if self._db.dialect == "sqlite":  # servers on PostgreSQL use its clock, and so do its triggers
+            await self._db.writer.insert(_NOTE_TIME, {"now": self._clock.now_ms()})
         restored = await self.recover()
         await self._date()
         blobs, size_bytes = await self._sweep_loose()
@@ -174,8 +181,7 @@ class Sweeper:
         for first, last in ((0, 0), (self._clock.now_ms() + 1, _LATEST_MS)):
             async with aclosing(_pages(self._db, first, last)) as pages:
                 async for page in pages:
-                    await batches.run([row[0] for row in page if row[2]], self._keep)
-                    await batches.run([row[0] for row in page if not row[2]], self._date_some)
+                    await batches.run([row[0] for row in page], self._date_some)
 
     async def _sweep_loose(self) -> tuple[int, int]:
         """Remove unused blobs whose grace period is over; returns their number and bytes."""
@@ -184,7 +190,11 @@ class Sweeper:
         taken = size_bytes = 0
 
         def take(conn: Connection, hashes: Sequence[str]) -> Rows:
-            return self._take(conn, hashes, before)
+            rows = self._take(conn, hashes, before)
+            if len(rows) < len(hashes):
+                gone = {row[0] for row in rows}
+                self._keep(conn, [blob_hash for blob_hash in hashes if blob_hash not in gone])
+            return rows
 
         # While rows of one page are taken, threads remove the files of the page before.
         burial: asyncio.Task[None] | None = None
@@ -192,9 +202,8 @@ class Sweeper:
         try:
             async with aclosing(_pages(self._db, 1, before - 1)) as pages:
                 async for page in pages:
-                    await batches.run([row[0] for row in page if row[2]], self._keep)
-                    unused = [row[0] for row in page if not row[2]]
-                    rows = [row for some in await batches.run(unused, take) for row in some]
+                    hashes = [row[0] for row in page]
+                    rows = [row for some in await batches.run(hashes, take) for row in some]
                     taken += len(rows)
                     size_bytes += sum(row[2] for row in rows)
                     if burial is not None:
@@ -212,6 +221,7 @@ class Sweeper:
         return taken, size_bytes
 
     def _date_some(self, conn: Connection, hashes: Sequence[str]) -> int:
+        self._keep(conn, hashes)
         return conn.execute(_DATE, {"hashes": hashes, "now": self._clock.now_ms()}).rowcount
 
     def _take(self, conn: Connection, hashes: Sequence[str], before: int) -> Rows:
@@ -351,7 +361,7 @@ class Sweeper:
 
 
 async def _pages(db: Database, first: int, last: int) -> AsyncGenerator[Rows, None]:
-    """Yield pages of listed blobs (hash, loose_ms, whether in use) from time `first` to `last`, in that order.
+    """Yield pages of listed blobs (hash, loose_ms) from time `first` to `last`, in that order.
 
     Each page is read while the caller works on the one before.
     """

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from sqlalchemy import bindparam, text
 
+from storage.db.lists import with_list
 from storage.records import JobRecord
 
 PAUSE_AT_MOST_MS = 60_000
@@ -281,9 +282,9 @@ RETAINED = text(
     "ORDER BY retain_until_ms LIMIT :limit"
 )
 """Finished jobs whose retention is over."""
-DELETE_RETAINED = text(
-    "DELETE FROM jobs WHERE id IN :ids AND retain_until_ms IS NOT NULL AND retain_until_ms <= :now"
-).bindparams(bindparam("ids", expanding=True))
+DELETE_RETAINED = with_list(
+    "DELETE FROM jobs WHERE id IN :ids AND retain_until_ms IS NOT NULL AND retain_until_ms <= :now", "ids"
+)
 """Delete those jobs; their events, webhooks and idempotency keys are deleted by cascade."""
 
 WAITING = text("SELECT COALESCE(SUM(n), 0) FROM job_counts WHERE state = 'IN_QUEUE'")

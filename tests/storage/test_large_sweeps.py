@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import TextClause, bindparam, text
+from sqlalchemy import TextClause, text
 from support.large_store import ROWS, large_copy, large_url, shared_folder
 from support.storage import START_MS, HandClock, a_job, opened, select
 
 from storage import cache_entries, takes, voices
 from storage.cache_entries import CacheStore
 from storage.db.database import Database
+from storage.db.lists import with_list
 from storage.files import sweeper
 from storage.files.audio import AudioStore
 from storage.files.sweeper import Sweeper
@@ -121,5 +122,8 @@ BIG = ("jobs", "takes", "cache_entries", "blobs")
 
 def _plan(conn: Any, statement: TextClause, params: dict[str, Any]) -> list[str]:
     explain = "EXPLAIN QUERY PLAN" if conn.dialect.name == "sqlite" else "EXPLAIN"
-    lists = [bindparam(name, expanding=True) for name, value in params.items() if isinstance(value, list)]
-    return [str(row[-1]) for row in conn.execute(text(f"{explain} {statement.text}").bindparams(*lists), params)]
+    explained = text(f"{explain} {statement.text}")
+    for name, value in params.items():
+        if isinstance(value, list):
+            explained = with_list(explained.text, name)
+    return [str(row[-1]) for row in conn.execute(explained, params)]

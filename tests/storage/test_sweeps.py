@@ -25,6 +25,7 @@ from support.storage import (
     store_take,
 )
 
+from gateway.clock import SystemClock
 from storage.cache_entries import CacheStore
 from storage.db import batches, statements
 from storage.db.database import Database
@@ -218,6 +219,24 @@ async def test_a_blob_dated_by_a_clock_that_was_wrong_goes_a_grace_after_that_is
     sweeper = Sweeper(database, audio, clock, GRACE_S)
     assert (await sweeper.sweep()).blobs == 0
     clock.turn(GRACE_S + 1)
+    assert (await sweeper.sweep()).blobs == 1
+
+
+@on_sqlite
+async def test_audio_that_loses_its_last_use_stays_for_a_grace_also_if_the_machines_clock_was_set_back(
+    database: Database, audio: AudioStore
+) -> None:
+    clock = HandClock(SystemClock().now_ms() + 30 * 86_400_000)  # the machine lags behind its server by a month
+    takes, sweeper = TakeStore(database, clock), Sweeper(database, audio, clock, GRACE_S, walked=0)
+    blob = await put_audio(audio)
+    await store_take(takes, TakeRecord("a take", blob.hash, 1, 24_000, blob.size_bytes), blob, "somebody's job")
+    await audio.settle(blob)
+    clock.turn(2 * GRACE_S)
+    await sweeper.sweep()
+    assert await takes.evict(0) == 1
+    clock.turn(GRACE_S // 2)
+    assert (await sweeper.sweep()).blobs == 0
+    clock.turn(GRACE_S)
     assert (await sweeper.sweep()).blobs == 1
 
 
