@@ -38,7 +38,7 @@ class Pace(msgspec.Struct, frozen=True):
     pause: float
 
 
-PACES = {"sqlite": Pace(0.008, 500, 0.5), "postgresql": Pace(0.03, 2_000, 0.1)}
+PACES = {"sqlite": Pace(0.008, 500, 0.5), "postgresql": Pace(0.02, 1_000, 0.1)}
 """On SQLite every submit waits for the batch that is being written, and a third of the writer's time stays free. On
 PostgreSQL only those wait that need the same rows."""
 
