@@ -54,7 +54,7 @@ def take_counts(connection: Connection) -> EndedCounts:
 
 
 class Tally:
-    """Sums of counts by endpoint; the writer's thread adds, other threads read."""
+    """Sums of counts by endpoint; the writers' threads add, other threads read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 import structlog
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import IntegrityError
-from support.storage import on_sqlite, opened, select
+from support.storage import on_postgresql, on_sqlite, opened, select
 
 from gateway.clock import SystemClock
 from storage.db.batches import PACES, Batches
@@ -105,6 +106,19 @@ async def test_a_commit_that_waits_for_the_disk_reaches_it_even_if_only_those_be
     assert after != before, "SQLite waits for the disk with a commit that writes something, and with no other"
     await database.writer.run(lambda conn: None)
     assert await database.data_version() == after, "and there is nothing to wait for now"
+
+
+@on_postgresql
+async def test_on_postgresql_a_write_is_committed_while_a_batch_is_under_way(database: Database) -> None:
+    written = threading.Event()
+    batch = asyncio.create_task(
+        Batches(database, SystemClock()).run(["a batch"], lambda conn, some: written.wait(timeout=30))
+    )
+    await asyncio.sleep(0)  # the batch begins first
+    await database.writer.insert(PUT, {"id": "submitted"})
+    written.set()
+    assert await batch == [True], "the write had to wait for the batch"
+    assert rows(database) == {"submitted"}
 
 
 async def test_batches_wait_for_the_disk_once_for_all_of_them(database: Database) -> None:
