@@ -11,7 +11,7 @@ from backends.interface import ChunkRule, Limit
 from gateway.errors import InvalidInput
 from gateway.speech.text.chunking import split_text
 from gateway.speech.text.cleaning import clean
-from gateway.speech.text.graphemes import is_boundary
+from gateway.speech.text.graphemes import cut_before
 from gateway.speech.text.plan import MAX_CHUNKS, Pause, Plan, Speak, clamp_max_chars, make_plan, split_again
 from gateway.speech.text.seeds import chunk_seed, occurrences
 
@@ -181,9 +181,31 @@ def test_a_chunk_called_too_long_is_split_into_halves_or_less():
     assert split_again("ab", "en", SMALL) == ["a", "b"]
 
 
-def test_boundaries_of_plain_letters_are_everywhere():
-    assert all(is_boundary("Zürich", at) for at in range(1, 6))
-    assert not is_boundary("e\u0301", 1)
+def test_plain_letters_can_be_cut_anywhere():
+    assert all(cut_before("Zürich", at, 0) == at for at in range(1, 6))
+
+
+@pytest.mark.parametrize(
+    "cluster",
+    [
+        "e\u0301",
+        "\r\n",
+        "क्ष",
+        "น้ำ",
+        "\u1100\u1161\u11a8",
+        "각",
+        "🇩🇪",
+        "👍🏽",
+        "👨\u200d👩\u200d👧",
+        "🏴\U000e0067\U000e0062\U000e0073\U000e0063\U000e0074\U000e007f",
+    ],
+)
+def test_a_cut_keeps_what_a_reader_sees_as_one_character_whole(cluster: str):
+    text = f"a{cluster}{cluster}"
+    for at in range(1, len(text)):
+        whole = 1 + (at - 1) // len(cluster) * len(cluster)
+        assert cut_before(text, at, 0) == whole
+    assert cut_before(text, len(text) - 1, len(text) - len(cluster)) == len(text) - 1  # it has to be cut somewhere
 
 
 def test_a_seed_depends_on_what_is_said_and_on_nothing_else():

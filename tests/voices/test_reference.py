@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from gateway.errors import InvalidInput
-from gateway.speech.sound.reference import RATE, prepare_reference, resample
+from gateway.speech.sound.reference import RATE, prepare_reference
 
 
 def speechlike(seconds: float, rate: int, level: float = 0.2) -> np.ndarray:
@@ -133,11 +133,19 @@ def test_a_damaged_recording_is_refused_or_read_never_a_crash(tmp_path: Path) ->
         assert str(error)
 
 
-def test_resampling_keeps_tones_and_exact_lengths() -> None:
-    for rate in (8_000, 16_000, 44_100, 48_000):
-        tone = speechlike(9.5, rate)
-        there = resample(tone, rate, RATE)
-        assert there.size == round(tone.size * RATE / rate)
-        expected = speechlike(9.5, RATE)[: there.size]
-        middle = slice(RATE // 2, there.size - RATE // 2)
-        assert float(np.max(np.abs(there[middle] - expected[middle]))) < 2e-3
+@pytest.mark.parametrize("rate", [8_000, 16_000, 22_050, 44_100, 48_000, 96_000])
+def test_a_recording_at_any_rate_keeps_its_tones_and_length_and_gets_no_new_ones(tmp_path: Path, rate: int) -> None:
+    source, target = tmp_path / "in", tmp_path / "out.wav"
+    t = np.arange(9 * rate) / rate
+    tones = [900.0] + [hertz for hertz in (3_000.0, 7_000.0, 10_000.0, 12_600.0, 20_000.0) if hertz < 0.45 * rate]
+    soundfile.write(source, sum(0.1 * np.sin(2 * np.pi * hertz * t) for hertz in tones), rate, "PCM_24", format="WAV")
+    prepare_reference(source, target)
+    pcm, _ = soundfile.read(target)
+    assert abs(len(pcm) - 9 * RATE) <= 1
+    middle = pcm[RATE : 7 * RATE]
+    levels = 2 * np.abs(np.fft.rfft(middle * np.hanning(len(middle)))) / np.hanning(len(middle)).sum()
+    kept = [round(hertz * len(middle) / RATE) for hertz in tones if hertz < 0.45 * RATE]
+    assert np.allclose(levels[kept], 0.1, rtol=2e-3)
+    for at in kept:
+        levels[at - 4 : at + 5] = 0
+    assert levels.max() < 0.1 * 10 ** (-80 / 20)  # tones above half the rate are gone, and not folded below it

@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 import soundfile as sf  # type: ignore[import-untyped]
+import soxr  # type: ignore[import-untyped]
 
 from gateway.errors import InvalidInput
 from gateway.speech.sound.loudness import LevelMeter
@@ -30,7 +31,6 @@ RATES = (8_000, 192_000)
 CONTAINERS = {"WAV": "wav", "WAVEX": "wav", "FLAC": "flac", "OGG": "ogg", "MP3": "mp3", "MPEG": "mp3"}
 TOO_SOFT_DBFS = -45.0
 CLIPPED_SHARE = 0.01
-_PIECE_S = 4
 _UNKNOWN_FRAMES = 1 << 48
 
 
@@ -73,7 +73,7 @@ def prepare_reference(source: Path, target: Path) -> Reference:
         shown = f"{20 * math.log10(peak):.1f} dB"
         warnings.append(f"its samples were up to {shown} above full scale: all were lowered by as much")
     begin, end = speech_span(pcm, rate)
-    pcm = resample(pcm[begin:end], rate, RATE)
+    pcm = soxr.resample(pcm[begin:end], rate, RATE, quality="VHQ")
     seconds = pcm.size / RATE
     if seconds < MIN_S:
         raise InvalidInput(
@@ -95,36 +95,6 @@ def prepare_reference(source: Path, target: Path) -> Reference:
     # Encoded in memory, since the library does not say why it cannot write a file, and a full disk must be reported.
     target.write_bytes(to_wav(samples, RATE))
     return Reference(round(seconds, 2), round(level, 1), rate, tuple(warnings))
-
-
-def resample(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np.float32]:
-    """Resample, band-limited, with a spectrum for each four seconds; exact length `round(n * to / rate)`.
-
-    A spectrum treats its piece as periodic, so half a second of the neighbouring samples (mirrored at the edges) is put
-    around each piece first and cut off afterwards. The spectrum of a whole minute would take 400 MB.
-    """
-    if rate == to or pcm.size == 0:
-        return pcm
-    pad = min(rate // 2, pcm.size - 1)
-    padded = np.pad(pcm, pad, mode="reflect")
-    start = round(pad * to / rate)
-    pieces = []
-    for second in range(0, -(-pcm.size // rate), _PIECE_S):
-        begin = second * rate
-        length = min(_PIECE_S * rate, pcm.size - begin)
-        piece = _resampled(padded[begin : begin + length + 2 * pad], rate, to)
-        pieces.append(piece[start : start + round(length * to / rate)])
-    return np.concatenate(pieces)
-
-
-def _resampled(pcm: npt.NDArray[np.float32], rate: int, to: int) -> npt.NDArray[np.float32]:
-    # Padded to a length that is a whole number at both rates, so that the two grids meet at the ends.
-    step = rate // math.gcd(rate, to)
-    padded = np.pad(pcm.astype(np.float64), (0, -pcm.size % step), mode="edge")
-    spectrum = np.fft.rfft(padded)
-    length = padded.size * to // rate
-    shorter = spectrum[: length // 2 + 1] if to < rate else spectrum
-    return (np.fft.irfft(shorter, length) * (to / rate)).astype(np.float32)
 
 
 def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
