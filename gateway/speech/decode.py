@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, get_args
+from collections.abc import Iterable, Mapping
+from functools import cache
+from typing import Any, Literal, TypeVar, get_origin
 
 import msgspec
 
 from gateway.errors import InvalidInput
-from gateway.settings.nearest import nearest
+from gateway.settings.words import Fault, alternatives, fault, shown
 from gateway.speech.encode import BITRATES, missing
 from gateway.speech.parts import MAX_VALUE_BYTES, Parts
-from gateway.speech.request import AudioDelivery, AudioFormat, CacheUse, Normalize, SpeechInput, SpeechRequest
+from gateway.speech.request import SpeechInput, SpeechRequest
 from gateway.speech.text.cleaning import clean, has_speech
 from gateway.speech.text.language import language_matches, normalize_language
-from gateway.speech.text.plan import FASTEST, SLOWEST
 
-__all__ = ["decode_request", "language_matches", "normalize_language"]
+__all__ = ["convert_fields", "decode_request", "language_matches", "normalize_language"]
 
-_MAX_SEED = 2**63 - 1
-_LOUDNESS_DBFS = (-40.0, -10.0)
-_LONGEST_NAME = 200
+T = TypeVar("T", bound=msgspec.Struct)
+
 _DEEPEST = 32
 _MOST_DIGITS = 400
 _PARTS = Parts((*SpeechInput.__struct_fields__, "input"), "text")
@@ -43,23 +41,64 @@ def decode_request(raw: bytes | msgspec.Raw, defaults: Mapping[str, Any] | None 
     """
     given = _parse(raw) if len(bytes(raw)) <= MAX_VALUE_BYTES else _parse_large(raw)
     if not isinstance(given, dict):
-        raise InvalidInput(f'input must be an object such as {{"text": "Hello"}}, got {_shown(given)}')
+        raise InvalidInput(f'input must be an object such as {{"text": "Hello"}}, got {shown(given)}')
     if len(given) == 1 and isinstance(given.get("input"), dict):
         given = given["input"]
-    given = {key: value for key, value in given.items() if value is not None}
-    for key in given:
-        if key not in _CHECKS:
-            raise InvalidInput(_unknown(key))
-    fields = {key: check(value) for key, check in _CHECKS.items() if (value := given.get(key)) is not None}
-    for key, value in (defaults or {}).items():
-        if value is not None and key not in fields:
-            if key not in _CHECKS:
-                raise InvalidInput(f"in the defaults of this endpoint: {_unknown(key)}")
-            fields[key] = _CHECKS[key](value)
-    if "text" not in fields:
-        raise InvalidInput("text is missing: input must have a 'text' to speak")
-    _check_bitrate(fields, asked="bitrate" in given)
-    return SpeechRequest(**fields)
+    fields = convert_fields({**(defaults or {}), **_without_null(given)}, SpeechInput, "input")
+    if isinstance(fields, Fault):
+        of_default = fields.kind == "unknown" and fields.field not in given
+        raise InvalidInput(f"in the defaults of this endpoint: {fields.message}" if of_default else fields.message)
+    if (lacking := missing(fields.format)) is not None:
+        raise InvalidInput(f"format {lacking}")
+    normalize_language(language := fields.language.strip())
+    values = msgspec.structs.asdict(fields) | {
+        "text": _text(fields.text),
+        "voice": _name("voice", fields.voice),
+        "language": language,
+        "backend": None if fields.backend is None else _name("backend", fields.backend),
+        "options": _options(fields.options),
+        "bitrate": _bitrate(fields, asked=given.get("bitrate") is not None),
+    }
+    return SpeechRequest(**values)
+
+
+def convert_fields(given: Mapping[str, Any], struct: type[T], noun: str) -> T | Fault:
+    """Convert decoded JSON to a struct of request fields, or return the first fault.
+
+    A field that is null counts as absent, the case of a choice is ignored, and 42.0 is a whole number.
+
+    Args:
+        noun: the name of a field, for the message about an unknown one.
+    """
+    choice, whole = _lenient(struct)
+    values = _without_null(given)
+    for name in values.keys() & choice:
+        if isinstance(values[name], str):
+            values[name] = values[name].lower()
+    for name in values.keys() & whole:
+        if isinstance(values[name], float) and values[name].is_integer():
+            values[name] = int(values[name])
+    try:
+        return msgspec.convert(values, struct)
+    except msgspec.ValidationError as error:
+        return fault(error, struct, given, noun)
+    except UnicodeEncodeError:
+        return Fault("", "value", f"half a character (a lone surrogate) stands in the name or choice of an {noun}")
+
+
+def _without_null(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields that are not null."""
+    return {name: value for name, value in given.items() if value is not None}
+
+
+@cache
+def _lenient(struct: type[msgspec.Struct]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the fields that are choices, and of those that are whole numbers."""
+    kinds = {field.name: alternatives(field.type) for field in msgspec.structs.fields(struct)}
+    return (
+        frozenset(name for name, kind in kinds.items() if any(get_origin(plain) is Literal for plain, _ in kind)),
+        frozenset(name for name, kind in kinds.items() if any(plain is int for plain, _ in kind)),
+    )
 
 
 def _parse(raw: bytes | msgspec.Raw) -> Any:
@@ -95,9 +134,7 @@ def _number(digits: str) -> int | float:
     return int(digits) if len(digits) <= _MOST_DIGITS else float(digits)
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidInput(f"text must be a string, got {_shown(value)}")
+def _text(value: str) -> str:
     text = clean(value)
     if not text.strip():
         raise InvalidInput("text is empty")
@@ -106,71 +143,14 @@ def _text(value: Any) -> str:
     return text
 
 
-def _one_of(name: str, allowed: tuple[str, ...]) -> Callable[[Any], str]:
-    listed = ", ".join(allowed)
-
-    def check(value: Any) -> str:
-        if isinstance(value, str) and value.lower() in allowed:
-            return value.lower()
-        raise InvalidInput(f"{name} must be one of {listed}, got {_shown(value)}")
-
-    return check
+def _name(field: str, value: str) -> str:
+    name = value.strip()
+    if not name or not name.isprintable():
+        raise InvalidInput(f"{field} must be a name of at most 200 printable characters, got {shown(value)}")
+    return name
 
 
-def _format(value: Any) -> str:
-    chosen = _one_of("format", get_args(AudioFormat))(value)
-    lacking = missing(chosen)  # type: ignore[arg-type]
-    if lacking is not None:
-        raise InvalidInput(f"format {lacking}")
-    return chosen
-
-
-def _between(name: str, low: float, high: float) -> Callable[[Any], float]:
-    def check(value: Any) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InvalidInput(f"{name} must be a number between {low} and {high}, got {_shown(value)}")
-        # Compared before the conversion, since an integer may be too large for a float. NaN is in no range.
-        if not low <= value <= high:
-            raise InvalidInput(f"{name} must be between {low} and {high}, got {_shown(value)}")
-        return float(value)
-
-    return check
-
-
-def _whole(name: str, low: int, high: int) -> Callable[[Any], int]:
-    def check(value: Any) -> int:
-        if isinstance(value, float) and math.isfinite(value) and value.is_integer():
-            value = int(value)
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise InvalidInput(f"{name} must be a whole number between {low} and {high}, got {_shown(value)}")
-        if not low <= value <= high:
-            raise InvalidInput(f"{name} must be between {low} and {high}, got {_shown(value)}")
-        return value
-
-    return check
-
-
-def _name(name: str) -> Callable[[Any], str]:
-    def check(value: Any) -> str:
-        if not isinstance(value, str) or not value.strip():
-            raise InvalidInput(f"{name} must be a name, got {_shown(value)}")
-        if len(value) > _LONGEST_NAME or not value.isprintable():
-            raise InvalidInput(f"{name} must be a name of at most {_LONGEST_NAME} printable characters")
-        return value.strip()
-
-    return check
-
-
-def _language(value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidInput(f"language must be a BCP 47 tag such as 'en' or 'en-US', got {_shown(value)}")
-    normalize_language(value.strip())
-    return value.strip()
-
-
-def _options(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise InvalidInput(f"options must be an object with the backend's own options, got {_shown(value)}")
+def _options(value: dict[str, Any]) -> dict[str, Any]:
     if _is_deeper(value, _DEEPEST):
         raise InvalidInput(f"options may be at most {_DEEPEST} levels deep")
     try:
@@ -194,67 +174,13 @@ def _within(value: dict[str, Any] | list[Any]) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value
 
 
-def _flag(name: str) -> Callable[[Any], bool]:
-    def check(value: Any) -> bool:
-        if not isinstance(value, bool):
-            raise InvalidInput(f"{name} must be true or false, got {_shown(value)}")
-        return value
-
-    return check
-
-
-_CHECKS: dict[str, Callable[[Any], Any]] = {
-    "text": _text,
-    "format": _format,
-    "speed": _between("speed", SLOWEST, FASTEST),
-    "voice": _name("voice"),
-    "language": _language,
-    "seed": _whole("seed", 0, _MAX_SEED),
-    "backend": _name("backend"),
-    "options": _options,
-    "bitrate": _whole("bitrate", 1, 1000),
-    "cache": _one_of("cache", get_args(CacheUse)),
-    "delivery": _one_of("delivery", get_args(AudioDelivery)),
-    "loudness": _between("loudness", *_LOUDNESS_DBFS),
-    "normalize": _one_of("normalize", get_args(Normalize)),
-    "strict": _flag("strict"),
-    "words": _flag("words"),
-}
-
-
-def _check_bitrate(fields: dict[str, Any], asked: bool) -> None:
-    bitrate = fields.get("bitrate")
-    if bitrate is None:
-        return
-    chosen: AudioFormat = fields.get("format", "mp3")
-    allowed = BITRATES.get(chosen)
-    if allowed is not None and bitrate in allowed:
-        return
+def _bitrate(fields: SpeechInput, asked: bool) -> int | None:
+    allowed = BITRATES.get(fields.format)
+    if fields.bitrate is None or (allowed is not None and fields.bitrate in allowed):
+        return fields.bitrate
     if not asked:  # a default of the endpoint for another format
-        del fields["bitrate"]
-    elif allowed is None:
-        raise InvalidInput(f"bitrate is for {', '.join(BITRATES)}; {chosen} has none")
-    else:
-        listed = ", ".join(map(str, allowed))
-        raise InvalidInput(f"bitrate of {chosen} must be one of {listed} kbit/s, got {bitrate}")
-
-
-def _unknown(key: str) -> str:
-    meant = nearest(key, SpeechInput.__struct_fields__)
-    hint = f": did you mean {meant!r}?" if meant else "."
-    return f"unknown input {_clipped(repr(key))}{hint} Known: {', '.join(SpeechInput.__struct_fields__)}"
-
-
-def _shown(value: Any) -> str:
-    """Return a value as the caller wrote it, clipped, for an error message."""
-    if isinstance(value, dict):
-        return "an object"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 200:
-        return "a number of more than 60 digits"
-    return _clipped(json.dumps(value))
-
-
-def _clipped(text: str) -> str:
-    return text if len(text) <= 60 else f"{text[:57]}..."
+        return None
+    if allowed is None:
+        raise InvalidInput(f"bitrate is for {', '.join(BITRATES)}; {fields.format} has none")
+    listed = ", ".join(map(str, allowed))
+    raise InvalidInput(f"bitrate of {fields.format} must be one of {listed} kbit/s, got {fields.bitrate}")

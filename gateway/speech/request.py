@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from gateway.errors import InvalidInput
 from gateway.speech.text.plan import FASTEST, SLOWEST, Segment, Speak
@@ -13,6 +14,14 @@ AudioFormat: TypeAlias = Literal["mp3", "wav", "pcm", "flac", "opus", "aac"]
 CacheUse: TypeAlias = Literal["use", "refresh", "off"]
 Normalize: TypeAlias = Literal["auto", "on", "off"]
 AudioDelivery: TypeAlias = Literal["inline", "url"]
+Text: TypeAlias = Annotated[str, Meta(extra={"words": "a string"})]
+Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=200, extra={"words": "a name"})]
+Speed: TypeAlias = Annotated[float, Meta(ge=SLOWEST, le=FASTEST)]
+LanguageTag: TypeAlias = Annotated[str, Meta(extra={"words": "a BCP 47 tag such as 'en' or 'en-US'"})]
+Seed: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1, extra={"words": "a whole number"})]
+Options: TypeAlias = Annotated[dict[str, Any], Meta(extra={"words": "an object with the backend's own options"})]
+Bitrate: TypeAlias = Annotated[int, Meta(ge=1, le=1000, extra={"words": "a whole number"})]
+Loudness: TypeAlias = Annotated[float, Meta(ge=-40.0, le=-10.0)]
 
 NO_WORD_TIMES = "no_word_times"
 """Code of the warning that word times were requested and the backend gives none."""
@@ -35,18 +44,18 @@ class SpeechInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_
         words: the answer has the time of each word.
     """
 
-    text: str
+    text: Text
     format: AudioFormat = "mp3"
-    speed: float = 1.0
-    voice: str = "default"
-    language: str = "en"
-    seed: int | None = None
-    backend: str | None = None
-    options: dict[str, Any] = {}
-    bitrate: int | None = None
+    speed: Speed = 1.0
+    voice: Name = "default"
+    language: LanguageTag = "en"
+    seed: Seed | None = None
+    backend: Name | None = None
+    options: Options = {}
+    bitrate: Bitrate | None = None
     cache: CacheUse = "use"
     delivery: AudioDelivery | None = None
-    loudness: float | None = None
+    loudness: Loudness | None = None
     normalize: Normalize = "auto"
     strict: bool = False
     words: bool = False

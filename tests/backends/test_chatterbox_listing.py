@@ -163,5 +163,7 @@ def test_settings_come_as_text(tmp_path: Path, package: None) -> None:
     settings, host = configure(ChatterboxBackend, raw)
     assert settings == ChatterboxSettings(model_path=str(made), slots=4, deterministic=True)
     assert host.device == "cpu"
-    with pytest.raises(SettingsError, match=r"\[backends\.chatterbox\] slots = .0.: must be an integer from 1 to 64"):
+    with pytest.raises(
+        SettingsError, match=r"\[backends\.chatterbox\] slots = .0.: must be an integer between 1 and 64"
+    ):
         configure(ChatterboxBackend, {"slots": "0"})

@@ -54,7 +54,7 @@ LINES = {
     "a backend's setting": (
         {"VOXGATE_BACKENDS__HIBARI__WORKERS": "many"},
         "",
-        "VOXGATE_BACKENDS__HIBARI__WORKERS = 'many': must be an integer from 1 to 256 (or leave it out)",
+        "VOXGATE_BACKENDS__HIBARI__WORKERS = 'many': must be an integer between 1 and 256 (or leave it out)",
     ),
     "more workers kept than there may be": (
         {"VOXGATE_BACKENDS__HIBARI__MIN_WORKERS": "5", "VOXGATE_BACKENDS__HIBARI__MAX_WORKERS": "2"},
@@ -75,7 +75,7 @@ LINES = {
     "a variable under a flag": (
         {"VOXGATE_PORT": "abc"},
         "",
-        "VOXGATE_PORT = 'abc': must be an integer from 0 to 65535",
+        "VOXGATE_PORT = 'abc': must be an integer between 0 and 65535",
     ),
     "a plugin": (
         {},

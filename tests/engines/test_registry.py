@@ -97,7 +97,7 @@ def test_settings_for_a_backend_nobody_registers_stop_the_start():
         ({"wokers": 2}, r"\[backends.scripted\] wokers: no such setting; did you mean workers\?"),
         ({"load_s": "long"}, r"\[backends.scripted\] load_s = 'long': must be a number \(or leave it out\)"),
         ({"load_fails": "crsh"}, r"load_fails = 'crsh': must be one of \"\", unavailable, raise, crash, hang"),
-        ({"max_workers": 0}, r"max_workers = 0: must be an integer from 1 to 256"),
+        ({"max_workers": 0}, r"max_workers = 0: must be an integer between 1 and 256"),
         ({"device": "gpu"}, r"device = 'gpu': must be auto, cpu, cuda, cuda:N or mps"),
         (
             {"min_workers": 3, "max_workers": 2},
@@ -125,7 +125,7 @@ FILE = "voxgate.toml: [backends.scripted] "
             f"{AT}PLACEMENT = 'x': scripted runs as 'process' only; set {AT}PLACEMENT=process, or leave it out",
         ),
         ({"IDLE_TIMEOUT_S": "x"}, "", f"{AT}IDLE_TIMEOUT_S = 'x': must be a number above 0 (or leave it out)"),
-        ({}, "workers = 0", f"{FILE}workers = 0: must be an integer from 1 to 256 (or leave it out)"),
+        ({}, "workers = 0", f"{FILE}workers = 0: must be an integer between 1 and 256 (or leave it out)"),
         (
             {},
             'placement = "inline"',

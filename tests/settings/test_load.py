@@ -103,14 +103,17 @@ def test_a_mistyped_key_of_the_file_is_refused_with_the_nearest_name(tmp_path: P
 @pytest.mark.parametrize(
     ("env", "message"),
     [
-        ({"VOXGATE_PORT": "abc"}, "VOXGATE_PORT = 'abc': must be an integer from 0 to 65535 (left out, it is 8000)"),
-        ({"VOXGATE_PORT": "99999"}, "VOXGATE_PORT = '99999': must be an integer from 0 to 65535"),
+        (
+            {"VOXGATE_PORT": "abc"},
+            "VOXGATE_PORT = 'abc': must be an integer between 0 and 65535 (left out, it is 8000)",
+        ),
+        ({"VOXGATE_PORT": "99999"}, "VOXGATE_PORT = '99999': must be an integer between 0 and 65535"),
         ({"DEVICE": "gpu"}, "DEVICE = 'gpu': must be auto, cpu, cuda, cuda:N or mps"),
         ({"VOXGATE_CACHE__SCOPE": "all"}, "must be one of tenant, shared"),
         ({"VOXGATE_JOBS__LEASE_S": "nan"}, "must be a number above 0"),
         ({"VOXGATE_AUTO_ENDPOINTS": "maybe"}, "must be true or false"),
         ({"VOXGATE_PUBLIC_URL": "voice.example"}, "must be a URL that begins with http:// or https://"),
-        ({"VOXGATE_ENDPOINTS__A__SPEED": "9"}, "must be a number from 0.5 to 2.0"),
+        ({"VOXGATE_ENDPOINTS__A__SPEED": "9"}, "must be a number between 0.5 and 2.0"),
         ({"VOXGATE_BACKENDS__HIBARI": "9"}, "needs a name and a key"),
     ],
 )

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from backends.testing.scripted import ScriptedOptions
-from gateway.settings.words import explain, in_words
+from gateway.settings.words import explain, fault, in_words
 
 
 class Inner(msgspec.Struct, forbid_unknown_fields=True):
@@ -36,7 +36,7 @@ class Outer(msgspec.Struct):
         ({"name": "a", "inner": {"ttl": "soon"}}, Outer, "inner.ttl must be an integer of at least 1, got text"),
         ({"name": "a", "inner": {"ttl": 0}}, Outer, "inner.ttl must be an integer of at least 1"),
         ({"name": "a", "inner": []}, Outer, "inner must be an object, got a list"),
-        ({"name": "a", "inner": {"tll": 1}}, Outer, "inner.tll is unknown, did you mean 'ttl'?; known: ttl, tags"),
+        ({"name": "a", "inner": {"tll": 1}}, Outer, "unknown key 'tll' in inner: did you mean 'ttl'? Known: ttl, tags"),
         ({"name": "a", "kinds": [{"tags": [1]}]}, Outer, "kinds[0].tags[0] must be text, got an integer"),
     ],
 )
@@ -44,6 +44,15 @@ def test_what_is_wrong_is_said_in_words(value: Any, kind: Any, words: str) -> No
     with pytest.raises(msgspec.ValidationError) as caught:
         msgspec.json.decode(msgspec.json.encode(value), type=kind)
     assert words in explain(caught.value, kind)
+
+
+def test_a_value_that_is_at_hand_is_shown() -> None:
+    given = {"name": "a", "inner": {"ttl": "soon", "tags": [{}]}}
+    with pytest.raises(msgspec.ValidationError) as caught:
+        msgspec.convert(given, Outer)
+    wrong = fault(caught.value, Outer, given)
+    assert (wrong.field, wrong.kind) == ("inner.ttl", "type")
+    assert wrong.message == 'inner.ttl must be an integer of at least 1, got "soon"'
 
 
 @pytest.mark.parametrize(
@@ -54,6 +63,8 @@ def test_what_is_wrong_is_said_in_words(value: Any, kind: Any, words: str) -> No
         (int | None, "an integer"),
         (tuple[int, ...], "a list of integers"),
         (dict[str, Any], "a table"),
+        (Annotated[float, msgspec.Meta(ge=0.0, le=1.0)], "a number between 0.0 and 1.0"),
+        (Annotated[str, msgspec.Meta(max_length=9, extra={"words": "a name"})], "a name of at most 9 characters"),
     ],
 )
 def test_a_type_is_said_in_words(annotation: Any, words: str) -> None:

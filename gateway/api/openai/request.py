@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from litestar import Response
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from gateway.access.principal import Principal
 from gateway.api.http.envelope import SLICE_BYTES, json_problem, repair_json, repair_json_in_slices
 from gateway.api.http.ports import GatewayPort
-from gateway.api.openai.errors import Refused, openai_error
+from gateway.api.openai.errors import Code, Refused, openai_error
 from gateway.errors import InvalidInput
 from gateway.routing.models import OPENAI_VOICES, ListedModel, takes
 from gateway.settings.nearest import nearest
+from gateway.settings.words import Fault, FaultKind, shown
+from gateway.speech.decode import convert_fields
 from gateway.speech.parts import MAX_VALUE_BYTES, Parts
-from gateway.speech.request import AudioFormat, CacheUse, Normalize
+from gateway.speech.request import (
+    AudioFormat,
+    Bitrate,
+    CacheUse,
+    LanguageTag,
+    Loudness,
+    Name,
+    Normalize,
+    Options,
+    Seed,
+    Speed,
+    Text,
+)
+
+
+class CustomVoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A voice by its id, which is its name here."""
+
+    id: Name
 
 
 class SpeechBody(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -28,18 +47,18 @@ class SpeechBody(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown
     voice with the name of an OpenAI voice, its default voice speaks, and a header of the answer reports that.
     """
 
-    model: str
-    input: str
-    voice: str | dict[str, str] = "default"
+    model: Text
+    input: Text
+    voice: Name | CustomVoice | UnsetType = UNSET
     response_format: AudioFormat = "mp3"
-    speed: float = 1.0
-    instructions: str = ""
+    speed: Annotated[Speed, Meta(extra={"note": "here (0.25 to 4.0 at OpenAI)"})] | UnsetType = UNSET
+    instructions: Text = ""
     stream_format: Literal["audio", "sse"] = "audio"
-    language: str | UnsetType = UNSET
-    seed: int | UnsetType = UNSET
-    options: dict[str, Any] | UnsetType = UNSET
-    bitrate: int | UnsetType = UNSET
-    loudness: float | UnsetType = UNSET
+    language: LanguageTag | UnsetType = UNSET
+    seed: Seed | UnsetType = UNSET
+    options: Options | UnsetType = UNSET
+    bitrate: Bitrate | UnsetType = UNSET
+    loudness: Loudness | UnsetType = UNSET
     normalize: Normalize | UnsetType = UNSET
     cache: CacheUse | UnsetType = UNSET
     strict: bool | UnsetType = UNSET
@@ -61,12 +80,16 @@ class SpeechCall(msgspec.Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
 
-SPEEDS = (0.5, 2.0)
-_OPENAI_SPEEDS = (0.25, 4.0)
 _KNOWN = SpeechBody.__struct_fields__
 _PARTS = Parts(_KNOWN, "input")
 _OURS = ("speed", "language", "seed", "bitrate", "loudness", "normalize", "cache", "strict")
 _RENAMED = {"text": "input", "format": "response_format"}
+_CODES: Mapping[FaultKind, Code] = {
+    "missing": "missing_required_parameter",
+    "unknown": "unknown_parameter",
+    "type": "invalid_type",
+    "value": "invalid_value",
+}
 _encode = msgspec.json.encode
 
 
@@ -96,46 +119,39 @@ def translate(gateway: GatewayPort, caller: Principal, body: bytes, *, repair: b
         Refused: a field is missing, unknown or of the wrong type, the model does not exist, or it lacks a feature.
         ModelNotInitialized: none of the model's backends is loaded.
     """
-    given = _decode(body, repair=repair)
-    model = _model(gateway, _text(given, "model"))
+    asked = _decode(body, repair=repair)
+    model = _model(gateway, asked.model)
     serving = gateway.router.serving(model.endpoint, model.backend)
     speaker = serving[0]
-    job_input: dict[str, Any] = {"text": _text(given, "input"), "format": given.get("response_format", "mp3")}
-    job_input.update((key, given[key]) for key in _OURS if key in given)
+    # The answer is the audio itself, so base64 is not needed.
+    job_input: dict[str, Any] = {"text": asked.input, "format": asked.response_format, "delivery": "url"}
+    job_input.update((name, value) for name in _OURS if (value := getattr(asked, name)) is not UNSET)
     if model.backend is not None:
         job_input["backend"] = model.backend
-    job_input["delivery"] = "url"  # the answer is the audio itself, so base64 is not needed
-    _check_speed(given.get("speed"))
     warnings: list[str] = []
-    voice = _voice(given.get("voice"))
-    if voice is not None:
-        if _lacks(gateway, caller, speaker.voices, voice):
-            if given.get("strict") is True:
-                raise Refused(
-                    f"{speaker.name} has no voice {voice!r}, and 'strict' allows no other: leave 'strict' out to get "
-                    "its default voice, or name one of its voices",
-                    "voice",
-                )
-            warnings.append(f"voice_mapped: {speaker.name} has no voice {voice!r}, its default voice speaks")
-        else:
+    if asked.voice is not UNSET:
+        voice = asked.voice if isinstance(asked.voice, str) else asked.voice.id
+        if not _lacks(gateway, caller, speaker.voices, voice):
             job_input["voice"] = voice
-    options = given.get("options", {})
-    instructions = given.get("instructions")
-    if instructions is not None and not isinstance(instructions, str):
-        raise Refused("instructions must be a string", "instructions", "invalid_type")
-    if instructions:
+        elif asked.strict is True:
+            raise Refused(
+                f"{speaker.name} has no voice {voice!r}, and 'strict' allows no other: leave 'strict' out to get "
+                "its default voice, or name one of its voices",
+                "voice",
+            )
+        else:
+            warnings.append(f"voice_mapped: {speaker.name} has no voice {voice!r}, its default voice speaks")
+    options = asked.options or {}
+    if asked.instructions:
         if not any(takes(each, "instructions") for each in serving):
             able = gateway.models.taking("instructions")
             instead = f"or use the model {' or '.join(able)}" if able else "no loaded backend takes them"
             raise Refused(f"{speaker.name} takes no instructions: leave 'instructions' out; {instead}", "instructions")
-        options = {**options, "instructions": instructions} if isinstance(options, dict) else options
+        options = {**options, "instructions": asked.instructions}
     if options:
         job_input["options"] = options
-    stream_format = given.get("stream_format", "audio")
-    if stream_format not in ("audio", "sse"):
-        raise Refused(f"stream_format must be 'audio' or 'sse', got {_shown(stream_format)}", "stream_format")
-    raw_input, characters = _encode(job_input), len(job_input["text"])
-    return SpeechCall(model.endpoint.id, raw_input, characters, stream_format == "sse", tuple(warnings))
+    events = asked.stream_format == "sse"
+    return SpeechCall(model.endpoint.id, _encode(job_input), len(asked.input), events, tuple(warnings))
 
 
 def refusal(error: InvalidInput) -> Response[bytes]:
@@ -149,7 +165,7 @@ def refusal(error: InvalidInput) -> Response[bytes]:
     return openai_error(error.status, message, error.code, word if word in _KNOWN else None)
 
 
-def _decode(body: bytes, *, repair: bool) -> dict[str, Any]:
+def _decode(body: bytes, *, repair: bool) -> SpeechBody:
     try:
         try:
             given = _given(body)
@@ -163,14 +179,11 @@ def _decode(body: bytes, *, repair: bool) -> dict[str, Any]:
         raise Refused(f"the body is not valid JSON: {json_problem(body, error)}", None, code="invalid_json") from None
     if not isinstance(given, dict):
         raise Refused("the body must be an object such as {'model': 'tts-1', 'input': 'Hello', 'voice': 'alloy'}")
-    for key in given:
-        if key not in _KNOWN:
-            meant = nearest(key, _KNOWN)
-            hint = f": did you mean {meant!r}?" if meant else "."
-            raise Refused(
-                f"unknown parameter {_shown(key)}{hint} Known: {', '.join(_KNOWN)}", key[:80], "unknown_parameter"
-            )
-    return {key: value for key, value in given.items() if value is not None}
+    asked = convert_fields(given, SpeechBody, "parameter")
+    if isinstance(asked, Fault):
+        param = asked.field if asked.kind == "unknown" else asked.field.partition(".")[0]
+        raise Refused(asked.message, param[:80], _CODES[asked.kind])
+    return asked
 
 
 def _given(body: bytes) -> Any:
@@ -181,42 +194,15 @@ def _given(body: bytes) -> Any:
     return None if parts is None else {name: _PARTS.value(name, value) for name, value in parts.items()}
 
 
-def _text(given: Mapping[str, Any], name: str) -> str:
-    value = given.get(name)
-    if value is None:
-        raise Refused(f"you must provide {name!r}", name, "missing_required_parameter")
-    if not isinstance(value, str):
-        raise Refused(f"{name} must be a string, got {_shown(value)}", name, "invalid_type")
-    return value
-
-
 def _model(gateway: GatewayPort, name: str) -> ListedModel:
     model = gateway.models.find(name)
     if model is None:
         known = gateway.models.all()
         meant = nearest(name, known)
         hint = f", did you mean {meant!r}?" if meant else ""
-        message = f"the model {_shown(name)} does not exist{hint}; there are: {', '.join(known)}"
+        message = f"the model {shown(name)} does not exist{hint}; there are: {', '.join(known)}"
         raise Refused(message, "model", "model_not_found")
     return model
-
-
-def _check_speed(speed: Any) -> None:
-    if isinstance(speed, int | float) and not isinstance(speed, bool) and not SPEEDS[0] <= speed <= SPEEDS[1]:
-        (low, high), (least, most) = SPEEDS, _OPENAI_SPEEDS
-        if least <= speed <= most:
-            raise Refused(
-                f"speed must be between {low} and {high} here ({least} to {most} at OpenAI), got {speed}", "speed"
-            )
-
-
-def _voice(value: Any) -> str | None:
-    """Return a voice's name. OpenAI's custom voices are objects with an id."""
-    if isinstance(value, dict) and isinstance(value.get("id"), str) and len(value) == 1:
-        value = value["id"]
-    if value is not None and not isinstance(value, str):
-        raise Refused(f"voice must be a name, got {_shown(value)}", "voice", "invalid_type")
-    return value
 
 
 def _lacks(gateway: GatewayPort, caller: Principal, voices: Any, voice: str) -> bool:
@@ -224,8 +210,3 @@ def _lacks(gateway: GatewayPort, caller: Principal, voices: Any, voice: str) -> 
     if voice not in OPENAI_VOICES or any(each.name == voice for each in voices):
         return False
     return gateway.voices.find(caller.tenant, voice) is None
-
-
-def _shown(value: Any) -> str:
-    text = json.dumps(value, default=str)
-    return text if len(text) <= 60 else f"{text[:57]}..."
