@@ -7,10 +7,10 @@ from typing import Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from gateway.jobs.model.output import OutputWarning
-from gateway.jobs.model.views import Policy, Progress
+from gateway.jobs.lists import State
+from gateway.jobs.model.output import Meta
+from gateway.jobs.model.views import JobView, Policy
 from gateway.library.voices import UploadedVoice
-from gateway.speech.encode.render import ChunkTime, MarkTime, SpokenWord
 from gateway.speech.request import SpeechInput
 from gateway.speech.text.lexicon import Pronunciation
 from storage.usage import UsageTotal
@@ -24,7 +24,7 @@ class SpeechEnvelope(msgspec.Struct, frozen=True, omit_defaults=True):
     policy: Policy | None = None
 
 
-class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
+class SpeechOutput(Meta, frozen=True, kw_only=True):
     """The speech of a COMPLETED job.
 
     `audio_url` is always there. `audio_base64` is there for audio up to the server's `max_inline_bytes`, unless
@@ -32,38 +32,14 @@ class SpeechOutput(msgspec.Struct, frozen=True, omit_defaults=True):
     """
 
     audio_url: str
-    mimetype: str
-    duration_ms: int
-    cache_hit: bool
-    cache_key: str
-    chunks_processed: int
-    generation_time_ms: int
-    backend: str
-    voice: str
-    sample_rate: int
     audio_base64: str | UnsetType = UNSET
-    cost_usd: float | None = None
-    chunks: tuple[ChunkTime, ...] = ()
-    warnings: tuple[OutputWarning, ...] = ()
-    takes_retried: int | UnsetType = UNSET
-    marks: tuple[MarkTime, ...] | UnsetType = UNSET
-    words: tuple[SpokenWord, ...] | UnsetType = UNSET
-    words_url: str | UnsetType = UNSET
 
 
-class Job(msgspec.Struct, frozen=True, omit_defaults=True):
+class Job(JobView, frozen=True, omit_defaults=True):
     """A job. Bad input gives a FAILED job with HTTP status 200. Times are in milliseconds."""
 
-    id: str
-    status: Literal["IN_QUEUE", "IN_PROGRESS", "COMPLETED", "FAILED", "CANCELLED", "TIMED_OUT"]
-    delayTime: int | UnsetType = UNSET
-    executionTime: int | UnsetType = UNSET
-    workerId: str | UnsetType = UNSET
-    output: SpeechOutput | UnsetType = UNSET
-    error: str | UnsetType = UNSET
-    retries: int | UnsetType = UNSET
-    reason: str | UnsetType = UNSET
-    progress: Progress | UnsetType = UNSET
+    status: State
+    output: SpeechOutput | UnsetType = UNSET  # type: ignore[assignment] # a view has the JSON of it
 
 
 class Purged(msgspec.Struct, frozen=True):
@@ -88,31 +64,17 @@ class NewVoice(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     language: str | None = None
 
 
-class OwnVoice(msgspec.Struct, frozen=True, omit_defaults=True):
+class OwnVoice(UploadedVoice, frozen=True, omit_defaults=True, kw_only=True):
     """A voice that the key's tenant uploaded. `consent` is shown to keys with the scope `voices`."""
 
-    name: str
-    language: str | None
-    duration_s: float
-    level_dbfs: float
-    created_ms: int
     backends: tuple[str, ...]
-    consent: str | UnsetType = UNSET
-    warnings: tuple[str, ...] = ()
+    consent: str | UnsetType = UNSET  # type: ignore[assignment]
 
     @classmethod
     def of(cls, voice: UploadedVoice, backends: tuple[str, ...], *, consent: bool) -> OwnVoice:
         """Describe an uploaded voice. `backends` are those that can speak with it."""
-        return cls(
-            voice.name,
-            voice.language,
-            voice.duration_s,
-            voice.level_dbfs,
-            voice.created_ms,
-            backends,
-            voice.consent if consent else UNSET,
-            voice.warnings,
-        )
+        shown = msgspec.structs.asdict(voice) | {"consent": voice.consent if consent else UNSET}
+        return cls(**shown, backends=backends)
 
 
 class VoiceInfo(msgspec.Struct, frozen=True):
@@ -178,14 +140,14 @@ class UsageOfDay(msgspec.Struct, frozen=True):
     def of(cls, row: UsageTotal) -> UsageOfDay:
         """Convert a row of the usage table."""
         return cls(
-            row.day,
-            row.endpoint_id,
-            row.backend,
-            row.characters,
-            row.audio_ms,
-            row.jobs,
-            row.cache_hits,
-            row.cost_usd,
+            day=row.day,
+            endpoint=row.endpoint_id,
+            backend=row.backend,
+            characters=row.characters,
+            audio_ms=row.audio_ms,
+            jobs=row.jobs,
+            cache_hits=row.cache_hits,
+            cost_usd=row.cost_usd,
         )
 
 

@@ -55,10 +55,10 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     words_url: str | msgspec.UnsetType = msgspec.UNSET
     mimetype: str
     duration_ms: int
-    cache_hit: msgspec.Raw
+    cache_hit: bool
     cache_key: str
     chunks_processed: int
-    generation_time_ms: msgspec.Raw
+    generation_time_ms: int
     backend: str
     voice: str
     sample_rate: int
@@ -72,9 +72,6 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
 
 WORDS_SUFFIX = ".json"
 _WORDS_URL = b'{"words_url":"'
-_FALSE = msgspec.Raw(b"false")
-_TRUE = msgspec.Raw(b"true")
-_ZERO = msgspec.Raw(b"0")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -109,10 +106,10 @@ def stored(
         words_url=words + WORDS_SUFFIX if isinstance(words, str) else msgspec.UNSET,
         mimetype=mimetype,
         duration_ms=round(samples * 1000 / sample_rate),
-        cache_hit=_FALSE,
+        cache_hit=False,
         cache_key=cache_key,
         chunks_processed=len(chunks),
-        generation_time_ms=msgspec.Raw(str(generation_time_ms).encode()),
+        generation_time_ms=generation_time_ms,
         backend=backend,
         voice=voice,
         sample_rate=sample_rate,
@@ -125,8 +122,8 @@ def stored(
     )
     hit = msgspec.structs.replace(
         meta,
-        cache_hit=_TRUE,
-        generation_time_ms=_ZERO,
+        cache_hit=True,
+        generation_time_ms=0,
         cost_usd=0.0,
         warnings=warnings,
         takes_retried=msgspec.UNSET,
