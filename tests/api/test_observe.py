@@ -5,17 +5,18 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import httpx
-import msgspec
 import pytest
-from support.memory import KEY, MemoryGateway
-from support.serving import serving
+from support.running import KEY, Caller, running
 
-from gateway.api import build_app
 from gateway.api.http.observe import verb_of
-from gateway.app import SURFACES
+from gateway.jobs.service import Jobs
 from gateway.settings.logs import setup_logs
+
+in_the_modules_loop = pytest.mark.asyncio(loop_scope="module")
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ def lines() -> Iterator[io.StringIO]:
     setup_logs()
 
 
+@in_the_modules_loop
 async def test_every_answer_carries_a_request_id_and_the_callers_own_if_it_is_a_plain_one(client: httpx.AsyncClient):
     for path in ("/health/live", "/nothing", "/run", "/status/x"):
         one, two = await client.get(path), await client.get(path)
@@ -36,43 +38,54 @@ async def test_every_answer_carries_a_request_id_and_the_callers_own_if_it_is_a_
         assert odd.headers["x-request-id"] != "a b\tc" + "x" * 200
 
 
-async def test_every_answer_forbids_sniffing_and_keeping(client: httpx.AsyncClient, gateway: MemoryGateway):
+@in_the_modules_loop
+async def test_every_answer_forbids_sniffing_and_keeping(client: httpx.AsyncClient, real: Caller):
     for answer in (await client.get("/health"), await client.get("/nothing"), await client.post("/run")):
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer"
         assert answer.headers["cache-control"] == "no-store"
-    audio = await client.get(gateway.record(b"sound"))
+    audio = await client.get((await real.say("A sound."))["output"]["audio_url"])
     assert audio.headers["cache-control"].startswith("private")
     assert audio.headers["x-content-type-options"] == "nosniff"
 
 
-async def test_requests_are_counted_by_verb_and_status_never_by_path(client: httpx.AsyncClient):
-    await client.post("/run", json={"input": {"text": "a"}})
-    await client.post("/v2/70sq2akye030kh/run", json={"input": {"text": "a"}})
-    await client.get("/status/some-private-id")
-    await client.get("/some/private/path")
-    text = (await client.get("/metrics")).text
+async def test_requests_are_counted_by_verb_and_status_never_by_path(tmp_path: Path):
+    async with running(tmp_path) as caller:
+        client = caller.http
+        await client.post("/run", json={"input": {"text": "a"}})
+        await client.post("/v2/70sq2akye030kh/run", json={"input": {"text": "a"}})
+        await client.get("/status/some-private-id")
+        await client.get("/some/private/path")
+        text = (await client.get("/metrics")).text
     assert 'voxgate_http_requests_total{status="200",verb="run"} 2.0' in text
     assert 'voxgate_http_requests_total{status="404",verb="status"} 1.0' in text
     assert 'voxgate_http_requests_total{status="404",verb="none"} 1.0' in text
     assert "private" not in text
 
 
-async def test_metrics_can_be_kept_to_administrators_or_turned_off(gateway: MemoryGateway):
-    for access, keyless, keyed, speaker in (("open", 200, 200, 200), ("key", 401, 200, 403), ("off", 404, 404, 404)):
-        gateway.settings = msgspec.structs.replace(gateway.settings, metrics_access=access)
-        async with serving(build_app(gateway, SURFACES)) as url, httpx.AsyncClient(base_url=url) as client:
-            assert (await client.get("/metrics")).status_code == keyless
-            assert (await client.get("/metrics", headers={"Authorization": KEY})).status_code == keyed
-            assert (await client.get("/metrics", headers={"Authorization": "listen-only"})).status_code == speaker
+@pytest.mark.parametrize(
+    ("access", "keyless", "keyed", "speaker"), [("open", 200, 200, 200), ("key", 401, 200, 403), ("off", 404, 404, 404)]
+)
+async def test_metrics_can_be_kept_to_administrators_or_turned_off(
+    tmp_path: Path, access: str, keyless: int, keyed: int, speaker: int
+):
+    async with running(tmp_path, metrics_access=access) as caller:
+        assert (await caller.http.get("/metrics", headers=await caller.new_key())).status_code == speaker
+        assert (await caller.http.get("/metrics")).status_code == keyed
+        caller.http.headers.pop("Authorization")
+        assert (await caller.http.get("/metrics")).status_code == keyless
 
 
-async def test_log_lines_carry_the_request_id_and_no_text_key_or_query(gateway: MemoryGateway, lines: io.StringIO):
-    async with (
-        serving(build_app(gateway, SURFACES)) as url,
-        httpx.AsyncClient(base_url=url, headers={"Authorization": KEY}) as client,
-    ):
+async def test_log_lines_carry_the_request_id_and_no_text_key_or_query(
+    tmp_path: Path, lines: io.StringIO, monkeypatch: pytest.MonkeyPatch
+):
+    async def crash(*_: Any, **__: Any) -> None:
+        raise RuntimeError("a defect with the text inside: explode")
+
+    async with running(tmp_path) as caller:
+        client = caller.http
         await client.post("/run", json={"input": {"text": "very private"}}, headers={"X-Request-ID": "r-1"})
+        monkeypatch.setattr(Jobs, "submit", crash)
         await client.post("/run", json={"input": {"text": "explode"}}, headers={"X-Request-ID": "r-2"})
         await client.get("/audio/x?signature=sesame")
     text = lines.getvalue()
