@@ -9,6 +9,7 @@ import pytest
 import soundfile as sf
 
 from gateway.errors import SynthesisFailed
+from gateway.speech.encode import open_encoder
 from gateway.speech.encode.render import ChunkTime, MarkTime, Rendered, Renderer
 from gateway.speech.text.plan import Mark, Pause, Plan, Speak
 
@@ -19,8 +20,8 @@ def take(ms: int, value: int = 1000) -> np.ndarray:
     return np.full(RATE * ms // 1000, value, np.int16)
 
 
-def render(path: Path, plan: Plan, takes: list[np.ndarray], **more) -> tuple[Rendered, np.ndarray]:
-    renderer = Renderer(plan, **{"speed": 1.0, "format": "wav", "path": path, "rate": RATE} | more)
+def render(path: Path, plan: Plan, takes: list[np.ndarray], **more: float) -> tuple[Rendered, np.ndarray]:
+    renderer = Renderer(plan, open_encoder("wav", path, RATE), **{"speed": 1.0} | more)
     for pcm in takes:
         renderer.add(pcm)
     rendered = renderer.finish()
@@ -68,7 +69,7 @@ def test_takes_and_chunks_must_match(tmp_path: Path):
 
 
 def test_an_abandoned_utterance_can_be_abandoned_again(tmp_path: Path):
-    renderer = Renderer(Plan((Speak("One"),)), speed=1.0, format="mp3", path=tmp_path / "a", rate=RATE)
+    renderer = Renderer(Plan((Speak("One"),)), open_encoder("mp3", tmp_path / "a", RATE), speed=1.0)
     renderer.add(take(10))
     renderer.abandon()
     renderer.abandon()

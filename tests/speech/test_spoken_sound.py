@@ -11,6 +11,7 @@ import pytest
 import soundfile as sf
 
 from backends.interface import ChunkRule, Limit, Take
+from gateway.speech.encode import open_encoder
 from gateway.speech.encode.render import Rendered, Renderer
 from gateway.speech.sound.finish import Finish, post
 from gateway.speech.sound.loudness import LevelMeter, gain_for
@@ -37,7 +38,7 @@ def speak(
     plan = make_plan(TEXT, "en", RULE)
     outs = []
     for kind, file in (("wav", path.with_suffix(".ref.wav")), (name, path)):
-        renderer = Renderer(plan, speed=speed, format=kind, path=file, rate=RATE, gain=gain)
+        renderer = Renderer(plan, open_encoder(kind, file, RATE), speed=speed, gain=gain)
         for chunk in plan.speaks:
             pcm = voice(chunk.text, seed=chunk_seed(0, chunk.text, 0) % 2**32)
             done = post(Take(1, pcm, RATE), msgspec.json.encode(Finish(speed=speed)), True)

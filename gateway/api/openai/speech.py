@@ -18,7 +18,7 @@ from gateway.api.http.answers import disconnected, json_response
 from gateway.api.http.errors import CLIENT_GONE
 from gateway.api.http.openapi import succeeds
 from gateway.api.http.security import ADMITTED, Caller, Core
-from gateway.api.http.sending import PiecewiseResponse
+from gateway.api.http.sending import MadeBody, PiecewiseResponse
 from gateway.api.openai.errors import OpenAIError, OpenAIErrorAnswer, Refused, error_of, openai_error
 from gateway.api.openai.request import SpeechCall, read_speech_call, refusal
 from gateway.errors import InvalidInput, VoxgateError, code_of, status_of, status_of_code
@@ -168,9 +168,9 @@ def _answer(spoken: Whole | Listening, call: SpeechCall, gone: asyncio.Future[No
             headers["content-length"] = str(spoken.audio.size_bytes)
     else:
         pieces = spoken.pieces()
-    if call.events:
-        return PiecewiseResponse(_events(pieces, spoken), {"content-type": "text/event-stream"} | headers, gone, leave)
-    return PiecewiseResponse(pieces, {"content-type": spoken.mimetype} | headers, gone, leave)
+    mimetype = "text/event-stream" if call.events else spoken.mimetype
+    made = MadeBody(_events(pieces, spoken) if call.events else pieces, gone, leave)
+    return PiecewiseResponse(made, {"content-type": mimetype} | headers)
 
 
 async def _events(pieces: AsyncGenerator[bytes, None], spoken: Whole | Listening) -> AsyncGenerator[bytes, None]:

@@ -23,7 +23,7 @@ from gateway.api.http.asgi import PIECE_BYTES
 from gateway.api.http.mounts import Endpoint
 from gateway.api.http.openapi import answers, operation_id
 from gateway.api.http.security import Caller, Core, admit
-from gateway.api.http.sending import PiecewiseResponse
+from gateway.api.http.sending import MadeBody, PiecewiseResponse
 from gateway.api.runpod.jobs import Wait
 from gateway.jobs.listen.stream import StreamPage
 from gateway.jobs.listen.stream_handouts import Sending, Sendings
@@ -75,15 +75,15 @@ async def stream(
 
 def _drained(page: StreamPage, gone: asyncio.Future[None], sendings: Sendings, sending: Sending) -> PiecewiseResponse:
     body = msgspec.json.encode(page)
-    return PiecewiseResponse(
+    made = MadeBody(
         _pieces(body[:-1]),
-        {"content-type": "application/json", "content-length": str(len(body))},
         gone,
         leave=partial(sendings.dropped, sending),
         end=body[-1:],
         may_end=partial(sendings.holds, sending),
         arrived=partial(sendings.arrived, sending),
     )
+    return PiecewiseResponse(made, {"content-type": "application/json", "content-length": str(len(body))})
 
 
 async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:

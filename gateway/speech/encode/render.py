@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import msgspec
 import numpy as np
 
-from gateway.speech.encode import Encoded, open_encoder
-from gateway.speech.request import AudioFormat
+from gateway.speech.encode import Encoded, Encoder
 from gateway.speech.sound.gain import amplified, factor
 from gateway.speech.sound.take import Pcm16
 from gateway.speech.sound.word_times import WordTimes
@@ -64,34 +62,18 @@ class Renderer:
     Args:
         plan: takes are added in the order of its chunks.
         speed: divides natural pauses; exact ones keep their length.
-        path: of the file to write.
-        rate: of all takes, in Hz.
-        bitrate: in kbit/s; None means the format's default.
+        encoder: writes the file, at the rate of all takes.
         gain: a factor for the whole utterance.
-
-    Raises:
-        InvalidInput: the format cannot have this rate or bitrate.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        *,
-        speed: float,
-        format: AudioFormat,  # noqa: A002
-        path: Path,
-        rate: int,
-        bitrate: int | None = None,
-        gain: float = 1.0,
-    ) -> None:
-        self.rate = rate
+    def __init__(self, plan: Plan, encoder: Encoder, *, speed: float, gain: float = 1.0) -> None:
+        self._encoder = encoder
         self._segments: Iterator[Segment] = iter(plan.segments)
         self._speed = speed
         self._gain = gain
         self._chunks: list[ChunkTime] = []
         self._marks: list[MarkTime] = []
         self._words: list[SpokenWord] = []
-        self._encoder = open_encoder(format, path, rate, bitrate)
 
     def add(self, pcm: Pcm16, words: WordTimes = ()) -> None:
         """Append the finished take of the next chunk, after the pauses and marks before it.
@@ -139,11 +121,11 @@ class Renderer:
         return None
 
     def _silence(self, pause: Pause) -> None:
-        left = pause.samples(self._speed, self.rate)
+        left = pause.samples(self._speed, self._encoder.rate)
         block = np.zeros(min(left, _SILENCE_BLOCK), np.int16)
         while left > 0:
             self._encoder.write(block[:left])
             left -= min(left, block.size)
 
     def _now_ms(self) -> int:
-        return round(self._encoder.samples * 1000 / self.rate)
+        return round(self._encoder.samples * 1000 / self._encoder.rate)

@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from gateway.errors import InvalidInput, SynthesisFailed
+from gateway.speech.encode import open_encoder
 from gateway.speech.encode.render import Rendered, Renderer
 from gateway.speech.request import NO_WORD_TIMES
 from gateway.speech.sound.finish import Finish, FinishedPcm
@@ -59,15 +60,7 @@ class Synthesis:
         self._script = utterance.script
         at_once = len(self._script) > 1 or not utterance.waited_for
         self._progress = ChunkProgress((each.key for each in self._script), listener.counted)
-        self._take_writer = TakeWriter(
-            means.takes.stored,
-            means.takes.fresh,
-            utterance.ref,
-            self._progress,
-            listener.kept,
-            utterance.tenant,
-            at_once=at_once,
-        )
+        self._take_writer = TakeWriter(means.takes, utterance, self._progress, listener.kept, at_once)
         self._maker = TakeMaker(means, utterance, host, self._take_writer, timing, listener.took)
         self._stored: dict[str, TakeRecord] = {}
         self._tasks: dict[int, asyncio.Task[FinishedPcm]] = {}
@@ -91,9 +84,9 @@ class Synthesis:
         try:
             async for part in self._in_order():
                 renderer = await asyncio.shield(opening)
-                if part.rate != renderer.rate:
+                if part.rate != self._utterance.rate:
                     raise SynthesisFailed(
-                        f"the backend declared a sample rate of {renderer.rate} Hz and spoke at {part.rate} Hz"
+                        f"the backend declared a sample rate of {self._utterance.rate} Hz and spoke at {part.rate} Hz"
                     )
                 left -= 1
                 without_words += not part.words
@@ -125,16 +118,8 @@ class Synthesis:
     async def _open_renderer(self, spool: Path, gain: float) -> Renderer:
         """Open the output file, while the engine speaks."""
         utterance, request = self._utterance, self._utterance.request
-        return await asyncio.to_thread(
-            Renderer,
-            utterance.plan,
-            speed=request.speed,
-            format=request.format,
-            path=spool,
-            rate=utterance.rate,
-            bitrate=request.bitrate,
-            gain=gain,
-        )
+        encoder = await asyncio.to_thread(open_encoder, request.format, spool, utterance.rate, request.bitrate)
+        return Renderer(utterance.plan, encoder, speed=request.speed, gain=gain)
 
     async def close(self) -> None:
         """Cancel the chunks that the host still has; takes that were spoken are stored."""

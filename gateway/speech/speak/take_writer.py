@@ -13,9 +13,9 @@ from gateway.clock import set_within
 from gateway.engines.order import TakeResult
 from gateway.speech.sound.finish import Finish
 from gateway.speech.sound.word_times import to_json
-from gateway.speech.speak.fresh_takes import FreshTakes
 from gateway.speech.speak.progress import ChunkProgress
-from gateway.speech.speak.take_store import JobRef, StoredTakes
+from gateway.speech.speak.takes import Takes
+from gateway.speech.speak.utterance import Utterance
 from gateway.speech.text.script import PlannedChunk
 from storage.records import TakeRecord
 
@@ -30,10 +30,8 @@ class TakeWriter:
     """Writes the takes of one utterance to the take store, in the background.
 
     Args:
-        fresh: holds each take until it is stored, for streams.
         progress: of the utterance; written to the job's row with the takes.
         on_stored: called whenever takes are committed.
-        tenant: of the job; takes of its own voices are deleted with them.
         at_once: False for an utterance of one take whose caller waits: the take is stored at `flush`, so that it does
             not compete for disk and database with the file the caller waits for.
 
@@ -44,21 +42,19 @@ class TakeWriter:
 
     def __init__(
         self,
-        stored_takes: StoredTakes,
-        fresh: FreshTakes,
-        ref: JobRef,
+        takes: Takes,
+        utterance: Utterance,
         progress: ChunkProgress,
         on_stored: Callable[[], None],
-        tenant: str,
         at_once: bool = True,
     ) -> None:
         self.at_once = at_once
         self.changes = 0
         self._progress = progress
-        self._tenant = tenant
-        self._stored_takes = stored_takes
-        self._fresh = fresh
-        self._ref = ref
+        self._stored = takes.stored
+        self._fresh = takes.fresh  # holds each take until it is stored, for streams
+        self._ref = utterance.ref
+        self._tenant = utterance.tenant  # takes of its own voices are deleted with them
         self._on_stored = on_stored
         self._waiting: list[tuple[TakeRecord, bytes]] = []
         self._to_pin: list[str] = []
@@ -144,7 +140,7 @@ class TakeWriter:
                 finally:
                     self._drop(batch)
                 if to_pin:
-                    await self._stored_takes.pin(to_pin, self._ref.job_id)
+                    await self._stored.pin(to_pin, self._ref.job_id)
                 await self._wait_for_more()
         except Exception as error:  # noqa: BLE001 - it is the utterance that fails; `check` raises it there
             self.error = error
@@ -155,7 +151,7 @@ class TakeWriter:
 
     async def _store_batch(self, batch: list[tuple[TakeRecord, bytes]]) -> None:
         keys = [take.key for take, _ in batch]
-        await self._stored_takes.store(batch, self._ref, self._progress.after(keys))
+        await self._stored.store(batch, self._ref, self._progress.after(keys))
         self._progress.add(keys)
         self._on_stored()
 
