@@ -13,7 +13,6 @@ from msgspec import UNSET
 from gateway.access.principal import Principal
 from gateway.errors import (
     Conflict,
-    InvalidInput,
     ModelNotInitialized,
     NotFound,
     ReadingFailed,
@@ -152,7 +151,8 @@ class Jobs:
         try:
             choice = await self._choose(raw, endpoint, principal)
         except (*REFUSALS, ReadingFailed) as error:
-            return await self._refuse(principal, endpoint, envelope, kind, idempotency, error, base_url)
+            refused = self._records.refused(principal, endpoint, envelope, kind, error)
+            return await self._answer(refused, idempotency, base_url)
         assignment = choice.assignment
         job = self._records.queued(principal, endpoint, envelope, policy, kind, choice, current_request_id())
         self._metrics.jobs_submitted.labels(self._endpoints.label(endpoint.id), kind).inc()
@@ -161,8 +161,10 @@ class Jobs:
                 found = await self._find(assignment.key, kind == "runsync" and assignment.request.delivery != "url")
                 if found is None:
                     break
+                entry, encoded = found
+                hit = self._records.answered(job, assignment, entry)
                 try:
-                    return await self._answer(job, assignment, found, idempotency, base_url)
+                    return await self._answer(hit, idempotency, base_url, encoded)
                 except BlobMissing:
                     self._answers.forget([assignment.key])  # swept between the lookup and the commit
         self._health.check_space()
@@ -310,76 +312,48 @@ class Jobs:
         return stored
 
     async def _answer(
-        self,
-        job: JobRecord,
-        assignment: Assignment,
-        found: tuple[CacheEntry, bytes | None],
-        idempotency: Idempotency | None,
-        base_url: str,
+        self, job: JobRecord, idempotency: Idempotency | None, base_url: str, encoded: bytes | None = None
     ) -> JobView:
-        """Answer a job from the cache: `/run` is written before the answer, `/runsync` after it."""
-        entry, encoded = found
-        finished = self._records.answered(job, assignment, entry)
-        if job.kind == "runsync" and idempotency is None and not job.webhook:
-            self._write_behind.add(finished)
-            self._note_hit(finished)
-            return await self._job_views.view(finished, base_url, encoded)
-        if idempotency is None and not finished.webhook:
-            await self._store.insert_hit(finished, partial(self._note_kept, finished))
-            accepted = finished
+        """Keep a job that is final from the start, a cache hit or a refusal, and answer with it.
+
+        Hits that nothing else hangs on are written together: a `/run` before its answer, a `/runsync` after it.
+        """
+        together = job.state is JobState.COMPLETED and idempotency is None and not job.webhook
+        if together and job.kind == "runsync":
+            self._write_behind.add(job)
+            self._count(job)
+            return await self._job_views.view(job, base_url, encoded)
+        if together:
+            await self._store.insert_hit(job, partial(self._note_kept, job))
         else:
-            accepted = await self._shielded(self._keep(finished, idempotency))
-        if accepted.id != job.id:
-            return await self._job_views.view(accepted, base_url)
+            accepted = await self._shielded(self._keep(job, idempotency))
+            if accepted.id != job.id:
+                return await self._job_views.view(accepted, base_url)
         if job.kind == "run":
-            return JobView(id=finished.id, status=JobState.IN_QUEUE.value)
-        return await self._job_views.view(finished, base_url)
-
-    async def _keep(self, finished: JobRecord, idempotency: Idempotency | None) -> JobRecord:
-        accepted = await self._store.insert(finished, idempotency)
-        if accepted.id == finished.id:
-            self._note_kept(finished)
-        return accepted
-
-    def _note_kept(self, finished: JobRecord) -> None:
-        """Remember, tell and count a cache hit whose row is committed."""
-        self._recent.add(finished)
-        self._ended(finished.id)
-        self._note_hit(finished)
-
-    def _note_hit(self, job: JobRecord) -> None:
-        """Count a cache hit; its usage is written with its row."""
-        assert job.cache_key is not None  # set by `Records.answered`
-        self._answers.note_used(job.cache_key)
-        self._metrics.jobs_finished.labels(self._endpoints.label(job.endpoint_id), job.backend, job.state.value).inc()
-
-    async def _refuse(
-        self,
-        principal: Principal,
-        endpoint: Endpoint,
-        envelope: Envelope,
-        kind: Kind,
-        idempotency: Idempotency | None,
-        error: InvalidInput | ModelNotInitialized | ReadingFailed,
-        base_url: str,
-    ) -> JobView:
-        """Store a request that cannot be spoken as a FAILED job, since this API reports such errors by job state."""
-        job = self._records.refused(principal, endpoint, envelope, kind, error)
-        accepted = await self._shielded(self._keep_refused(job, idempotency))
-        if accepted.id != job.id:
-            return await self._job_views.view(accepted, base_url)
-        if kind == "run":
             return JobView(id=job.id, status=JobState.IN_QUEUE.value)
         return await self._job_views.view(job, base_url)
 
-    async def _keep_refused(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
+    async def _keep(self, job: JobRecord, idempotency: Idempotency | None) -> JobRecord:
         accepted = await self._store.insert(job, idempotency)
         if accepted.id == job.id:
-            self._ended(job.id)
-            endpoint = self._endpoints.label(job.endpoint_id)
-            self._metrics.jobs_finished.labels(endpoint, "", job.state.value).inc()
-            log.info("job_refused", job_id=job.id, endpoint=endpoint, code=job.error_code)
+            self._note_kept(job)
         return accepted
+
+    def _note_kept(self, job: JobRecord) -> None:
+        """Remember, tell and count a final job whose row is committed."""
+        if job.state is JobState.COMPLETED:
+            self._recent.add(job)
+        else:
+            endpoint = self._endpoints.label(job.endpoint_id)
+            log.info("job_refused", job_id=job.id, endpoint=endpoint, code=job.error_code)
+        self._ended(job.id)
+        self._count(job)
+
+    def _count(self, job: JobRecord) -> None:
+        """Count a final job; the usage of a hit is written with its row."""
+        if job.cache_key is not None:
+            self._answers.note_used(job.cache_key)
+        self._metrics.jobs_finished.labels(self._endpoints.label(job.endpoint_id), job.backend, job.state.value).inc()
 
     async def _check_queue_limit(self, endpoint: Endpoint) -> None:
         limit = self._settings.jobs.queue_limit
