@@ -25,16 +25,23 @@ def in_blocks(positions: int) -> int:
 
 
 class KvCache:
-    """Keys and values of `rows` sequences, one tensor (rows, heads, positions, head width) per layer.
+    """Keys and values of sequences, one tensor (rows, heads, positions, head width) per layer.
 
     Positions that were not written must be zero: masked attention multiplies them by 0, and 0 times NaN would be NaN.
+
+    Args:
+        shape: rows, heads and head width.
     """
 
     def __init__(
-        self, layers: int, rows: int, heads: int, width: int, dtype: torch.dtype, device: torch.device,
+        self,
+        layers: int,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype,
+        device: torch.device,
         allocate: Allocate,
-    ) -> None:  # fmt: skip
-        self._shape = (rows, heads, width)
+    ) -> None:
+        self._shape = shape
         self._dtype, self._device, self._allocate = dtype, device, allocate
         self.keys = [self._empty(BLOCK) for _ in range(layers)]
         self.values = [self._empty(BLOCK) for _ in range(layers)]

@@ -50,7 +50,7 @@ class Llama:
 
     def new_cache(self, rows: int, allocate: Allocate) -> KvCache:
         """Allocate a cache for this model."""
-        return KvCache(len(self.layers), rows, self.heads, self.width, self.dtype, self.device, allocate)
+        return KvCache(len(self.layers), (rows, self.heads, self.width), self.dtype, self.device, allocate)
 
     def forward(self, x: torch.Tensor, at: torch.Tensor, cache: KvCache, first: int, span: int) -> torch.Tensor:
         """Run new positions of consecutive rows with causal attention; store their keys and values in the cache.

@@ -17,8 +17,7 @@ from litestar.exceptions import ClientException
 from gateway.api.http.documents import NewVoice
 from gateway.errors import BadRequest, InvalidInput, Unavailable
 from gateway.library.voices import MAX_UPLOAD_BYTES
-from gateway.settings.nearest import nearest
-from gateway.settings.words import explain
+from gateway.settings.words import explain, meant
 
 MAX_BODY_BYTES = MAX_UPLOAD_BYTES * 4 // 3 + 100_000
 """The largest recording as base64, with room for the other fields."""
@@ -71,9 +70,9 @@ async def _form(request: Request[Any, Any, Any]) -> NewVoice:
     try:
         for name in form:
             if name not in _FIELDS:
-                close = nearest(name, _FIELDS)
-                hint = f", did you mean {close!r}?" if close else ""
-                raise BadRequest(f"the form has a field {name[:40]!r}{hint}; known: {', '.join(_FIELDS)}")
+                raise BadRequest(
+                    f"the form has a field {name[:40]!r}{meant(name, _FIELDS)}; known: {', '.join(_FIELDS)}"
+                )
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise BadRequest("the form has no file: send the recording as the field 'file', with a filename")

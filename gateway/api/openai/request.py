@@ -15,8 +15,7 @@ from gateway.api.http.ports import GatewayPort
 from gateway.api.openai.errors import Code, Refused, openai_error
 from gateway.errors import InvalidInput
 from gateway.routing.models import OPENAI_VOICES, ListedModel, takes
-from gateway.settings.nearest import nearest
-from gateway.settings.words import Fault, FaultKind, shown
+from gateway.settings.words import Fault, FaultKind, meant, shown
 from gateway.speech.decode import convert_fields
 from gateway.speech.parts import MAX_VALUE_BYTES, Parts
 from gateway.speech.request import (
@@ -198,9 +197,7 @@ def _model(gateway: GatewayPort, name: str) -> ListedModel:
     model = gateway.models.find(name)
     if model is None:
         known = gateway.models.all()
-        meant = nearest(name, known)
-        hint = f", did you mean {meant!r}?" if meant else ""
-        message = f"the model {shown(name)} does not exist{hint}; there are: {', '.join(known)}"
+        message = f"the model {shown(name)} does not exist{meant(name, known)}; there are: {', '.join(known)}"
         raise Refused(message, "model", "model_not_found")
     return model
 

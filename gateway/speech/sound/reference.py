@@ -52,7 +52,6 @@ class Reference(msgspec.Struct, frozen=True):
 
     duration_s: float
     level_dbfs: float
-    original_rate: int
     warnings: tuple[str, ...]
 
 
@@ -94,7 +93,7 @@ def prepare_reference(source: Path, target: Path) -> Reference:
     fade(samples, RATE, begin=True, end=True)
     # Encoded in memory, since the library does not say why it cannot write a file, and a full disk must be reported.
     target.write_bytes(to_wav(samples, RATE))
-    return Reference(round(seconds, 2), round(level, 1), rate, tuple(warnings))
+    return Reference(round(seconds, 2), round(level, 1), tuple(warnings))
 
 
 def _decode(source: Path) -> tuple[npt.NDArray[np.float32], int]:
