@@ -32,7 +32,7 @@ from gateway.jobs.model.views import (
     Kind,
     read_policy,
 )
-from gateway.jobs.plan.assign import Assignment, Choice
+from gateway.jobs.plan.assign import Choice
 from gateway.jobs.plan.records import Records
 from gateway.jobs.plan.routes import Routes
 from gateway.jobs.run.claimer import Claimer
