@@ -89,7 +89,7 @@ class Renderer:
         if speak is None:
             raise ValueError("more takes than the plan has chunks")
         start_ms = self._now_ms()
-        self._words += spoken_words(words, self._encoder.samples, self.rate)
+        self._words += spoken_words(words, self._encoder.samples, self._encoder.rate)
         self._encoder.write(amplified(pcm, self._gain * factor(speak.gain)))
         self._chunks.append(ChunkTime(speak.shown, start_ms, self._now_ms()))
 
