@@ -17,12 +17,10 @@ import numpy as np
 import pytest
 import soundfile
 from support.command import KEY, VOXGATE, Served, command, environment, serving_command
+from support.scripts import lines_of
 
-from gateway.cli.script.joined import join
-from gateway.cli.script.lines import COLUMNS, ScriptLine, read_script
-from gateway.cli.script.manifest import Manifest, SpokenLine
+from gateway.cli.script.manifest import Manifest
 from gateway.cli.script.progress import ProgressBar, bar, span
-from gateway.errors import BadRequest, InvalidInput
 
 INLINE_BYTES = 20_000
 LONG = "This line is so long that its audio is not in the answer itself."
@@ -37,12 +35,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 
 def batch(server: Served, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return command(["batch", *arguments], folder, {"VOXGATE_URL": server.url, "VOXGATE_API_KEY": KEY})
-
-
-def lines_of(path: Path) -> tuple[ScriptLine, ...]:
-    script = read_script(path, {"format": "mp3"}, {})
-    assert not script.unusable
-    return script.lines
 
 
 def told_of(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -231,104 +223,6 @@ def test_ctrl_c_keeps_what_was_spoken(server: Served, tmp_path: Path) -> None:
     assert sum(Manifest(out).finished(line, f"{line.name}.mp3") is not None for line in lines) == left
 
 
-@pytest.mark.parametrize(
-    ("name", "script", "words"),
-    [
-        ("a.csv", "txet\nhello\n", "line 1: unknown column 'txet'; did you mean text?"),
-        ("a.csv", "name\nhello\n", "names no column text"),
-        (
-            "a.csv",
-            "text,speaker\na,Ann\nb,Bob\nc,Cy\n",
-            "no voice for 'Bob' (line 3), 'Cy' (line 4); add --voice-map Bob=VOICE",
-        ),
-        ("a.txt", "\n\n", "holds no text to speak"),
-        ("a.docx", "a", "a script must be .csv, .jsonl or .txt"),
-    ],
-)
-def test_a_script_that_is_wrong_as_a_whole_is_refused_before_anything_is_spoken(
-    tmp_path: Path, name: str, script: str, words: str
-) -> None:
-    (tmp_path / name).write_text(script)
-    with pytest.raises(BadRequest) as raised:
-        read_script(tmp_path / name, {}, {"Ann": "default"})
-    assert words in str(raised.value)
-    done = command(["batch", name, "-o", "out", "--voice-map", "Ann=default"], tmp_path)
-    assert done.returncode == 2 and words in done.stderr
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("shared", [{"speed": 9.0}, {"speed": float("nan")}, {"seed": -1}, {"language": "\udcff"}])
-def test_what_no_line_can_have_is_refused_once(tmp_path: Path, shared: dict[str, object]) -> None:
-    (tmp_path / "a.txt").write_text("one\ntwo\n")
-    with pytest.raises(InvalidInput, match=next(iter(shared))):
-        read_script(tmp_path / "a.txt", shared, {})
-
-
-@pytest.mark.parametrize(
-    ("name", "line", "words"),
-    [
-        ("a.csv", "hello, you,,", "more cells than the head has; quote a text with commas"),
-        ("a.csv", "hello,fast", 'speed must be a number between 0.5 and 2.0, got "fast"'),
-        ("a.csv", "hello,nan", "speed must be between 0.5 and 2.0, got NaN"),
-        ("a.csv", "hello,,../up", "name '../up' cannot be a file name; use letters"),
-        ("a.csv", f"hello,,{'ō' * 120}", "at most 200 bytes"),
-        ("a.csv", "hello,,FIRST", "name 'FIRST' is already used by line 2; give this line another name"),
-        ("a.csv", ",1.5", "text is missing"),
-        ("a.jsonl", '["a"]', "not an object; a line is an object such as"),
-        ("a.jsonl", "[" * 100_000, "not JSON: "),
-        ("a.jsonl", '{"text": "a"} b', "not JSON: Extra data at character 15"),
-        ("a.jsonl", '{"txet": "a"}', "unknown column 'txet'; did you mean text?"),
-        ("a.jsonl", r'{"text": "\ud83d"}', "text is empty"),
-        ("a.jsonl", '{"text": ' + "[" * 900 + "]" * 900 + "}", "'text' is a list; it must be a string or a number"),
-        ("a.jsonl", '{"text": null}', "text is missing"),
-        ("a.jsonl", '{"text": "a", "speaker": true}', "speaker must be a string, got True"),
-        ("a.jsonl", '{"text": "a", "speed": 1e999}', "speed must be between 0.5 and 2.0, got Infinity"),
-        ("a.jsonl", '{"text": "a", "seed": 1.5}', "seed must be a whole number between 0 and"),
-        ("a.jsonl", '{"text": "a", "seed": ' + "9" * 5_000 + "}", "not JSON: "),
-        ("a.jsonl", '{"text": "a", "language": 5}', "language must be a BCP 47 tag such as 'en'"),
-    ],
-    ids=range(19),
-)
-def test_a_wrong_line_says_what_is_wrong_and_leaves_the_others(
-    tmp_path: Path, name: str, line: str, words: str
-) -> None:
-    around = (
-        ("text,speed,name\nbefore,,first\n", "after")
-        if name == "a.csv"
-        else ('\n{"text": "before"}\n', '{"text": "after"}')
-    )
-    (tmp_path / name).write_text(f"{around[0]}{line}\n{around[1]}\n", encoding="utf-8")
-    script = read_script(tmp_path / name, {}, {})
-    assert [(one.number, one.text) for one in script.lines] == [(2, "before"), (4, "after")]
-    ((number, why),) = [(one.number, one.why) for one in script.unusable]
-    assert number == 3 and words in why and len(why) < 250
-
-
-def test_a_line_that_is_wrong_keeps_its_name_until_it_is_mended(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "", "name": "x"}\n{"text": "Hello.", "name": "x"}\n')
-    script = read_script(tmp_path / "a.jsonl", {}, {})
-    assert not script.lines and [one.number for one in script.unusable] == [1, 2]
-
-
-def test_a_cell_may_hold_a_whole_book(tmp_path: Path) -> None:
-    book = "Once upon a time, " * 20_000
-    (tmp_path / "a.csv").write_text(f'text,name\n"{book}",book\n')
-    (line,) = lines_of(tmp_path / "a.csv")
-    assert line.text == book.strip()
-
-
-def test_every_column_is_documented() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs" / "batch.md").read_text(encoding="utf-8")
-    rows = "".join(line for line in page.splitlines() if line.startswith("| `"))
-    assert all(f"`{column}`" in rows for column in COLUMNS)
-
-
-def test_a_script_that_is_not_utf8_says_so(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes("Grüße".encode("latin-1"))
-    with pytest.raises(BadRequest, match="is not UTF-8"):
-        read_script(tmp_path / "a.txt", {}, {})
-
-
 def test_a_record_that_was_cut_short_counts_as_not_spoken(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one\ntwo\n")
     one, two = lines_of(tmp_path / "a.txt")
@@ -340,77 +234,6 @@ def test_a_record_that_was_cut_short_counts_as_not_spoken(tmp_path: Path) -> Non
     again = Manifest(tmp_path)
     assert again.finished(one, "0001.mp3") is not None
     assert again.finished(two, "0002.mp3") is None
-
-
-def test_lines_of_different_rates_are_not_joined(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_text("one\ntwo\n")
-    lines = lines_of(tmp_path / "a.txt")
-    kept = Manifest(tmp_path)
-    spoken = []
-    for line, rate in zip(lines, (24_000, 16_000), strict=True):
-        soundfile.write(tmp_path / "x.wav", np.zeros(100, np.int16), rate)
-        spoken.append((line, kept.save(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 4, ())))
-    with pytest.raises(BadRequest, match="16000, 24000 Hz"):
-        join(tmp_path, spoken, tmp_path / "all.wav", "wav", 0)
-
-
-@pytest.mark.parametrize("end", ["\n", "\r\n", "\r", "\v", "\x85", "\u2028", "\0", "\x1b"])
-def test_a_title_is_one_line_in_every_file_whatever_ends_lines_in_it(tmp_path: Path, end: str) -> None:
-    attack = f'One"{end}    INDEX 01 09:00:00{end}  TRACK 09 AUDIO'
-    spoken = []
-    for number, (speaker, chapter) in enumerate((("Ann", attack), ("", "Two")), 1):
-        line = ScriptLine(number, f"{number:04}", speaker, chapter, {"text": "Words."})
-        spoken.append((line, SpokenLine(f"{number:04}.wav", "", 1, 1000)))
-        soundfile.write(tmp_path / f"{number:04}.wav", np.zeros(24_000, np.int16), 24_000)
-    joined = join(tmp_path, spoken, tmp_path / "show.wav", "wav", gap_ms=0)
-    assert [chapter.title for chapter in joined.chapters] == ['One" INDEX 01 09:00:00 TRACK 09 AUDIO', "Two"]
-    sheet = (tmp_path / "show.cue").read_bytes().decode()
-    assert sheet.splitlines() == [
-        'FILE "show.wav" WAVE',
-        "  TRACK 01 AUDIO",
-        '    TITLE "One\' INDEX 01 09:00:00 TRACK 09 AUDIO"',
-        "    INDEX 01 00:00:00",
-        "  TRACK 02 AUDIO",
-        '    TITLE "Two"',
-        "    INDEX 01 00:01:00",
-    ]
-
-
-def test_the_title_of_a_line_without_a_chapter_is_its_beginning_in_any_script(tmp_path: Path) -> None:
-    texts = ["A line\nwith a " + "word " * 30, "吾輩は猫である。" * 20]
-    spoken = []
-    for number, text in enumerate(texts, 1):
-        spoken.append(
-            (ScriptLine(number, f"{number:04}", "", "", {"text": text}), SpokenLine(f"{number:04}.wav", "", 1, 1000))
-        )
-        soundfile.write(tmp_path / f"{number:04}.wav", np.zeros(24_000, np.int16), 24_000)
-    titles = [chapter.title for chapter in join(tmp_path, spoken, tmp_path / "show.wav", "wav", gap_ms=0).chapters]
-    assert titles[0].startswith("A line with a word ") and all(50 < len(title) <= 61 for title in titles)
-
-
-@pytest.mark.parametrize("count", [1, 300])
-def test_a_joined_mp3_has_its_chapters_in_itself_and_decodes_to_every_sample(tmp_path: Path, count: int) -> None:
-    av = pytest.importorskip("av")
-    (tmp_path / "a.jsonl").write_text("".join(json.dumps({"text": f"Nº {n} “ō”"}) + "\n" for n in range(count)))
-    kept, spoken = Manifest(tmp_path), []
-    pieces = []
-    for n, line in enumerate(lines_of(tmp_path / "a.jsonl")):
-        t = np.arange(2_400 + 7 * n)
-        pieces.append((8_000 * np.sin(t * (0.05 + 0.001 * n))).astype(np.int16))
-        soundfile.write(tmp_path / "x.wav", pieces[-1], 24_000)
-        spoken.append((line, kept.save(line, f"{line.name}.wav", (tmp_path / "x.wav").read_bytes(), 100, ())))
-    joined = join(tmp_path, spoken, tmp_path / "all.mp3", "mp3", 0)
-    whole = np.concatenate(pieces).astype(float)
-    heard, _ = soundfile.read(tmp_path / "all.mp3", dtype="int16")
-    with av.open(str(tmp_path / "all.mp3")) as container:
-        found = [(one["start"] * one["time_base"] * 1000, one["metadata"]["title"]) for one in container.chapters()]
-        played = np.concatenate([frame.to_ndarray().reshape(-1) for frame in container.decode(audio=0)])
-    assert found == [(chapter.start_ms, chapter.title) for chapter in joined.chapters]
-    assert len(found) == count and found[-1][1] == f"Nº {count - 1} “ō”"
-    for samples in (heard, played):
-        assert len(samples) == len(whole)
-        assert np.corrcoef(samples, whole)[0, 1] > 0.98, "nothing is shifted"
-    assert not list(tmp_path.glob(".all.mp3.*"))
 
 
 def test_the_bar_tells_how_far_how_fast_and_how_long() -> None:

@@ -185,3 +185,13 @@ async def delete_job(jobs: JobStore, job_id: str) -> bool:
     await jobs.shorten_retention(job_id, 0)
     await jobs.delete_retained(now=1)
     return await jobs.get(job_id) is None
+
+
+async def offered(jobs: JobStore, per_line: int = 16) -> list[str]:
+    """Jobs that wait for hibari and could be claimed now, in their order."""
+    return [candidate.id for candidate in (await jobs.leases.candidates(["hibari"], per_line)).candidates]
+
+
+async def claim(jobs: JobStore, job_id: str = "job-1", owner: str = "a") -> JobRecord:
+    [job] = await jobs.leases.claim([job_id], owner)
+    return job
