@@ -12,6 +12,7 @@ from typing import Any
 from gateway.access.service import Access
 from gateway.access.signing import Signer, signing_key
 from gateway.api import build_app
+from gateway.api.http.ports import GatewayPort
 from gateway.api.openai.surface import OPENAI
 from gateway.api.own.surface import OWN
 from gateway.api.runpod.surface import RUNPOD
@@ -100,10 +101,6 @@ log = get_logger("voxgate.app")
 class Gateway:
     """One server. `start` opens the database and loads engines; `stop` finishes running jobs or hands them back."""
 
-    access: Access
-    jobs: Jobs
-    health: HealthReport
-
     def __init__(
         self,
         settings: Settings,
@@ -128,31 +125,16 @@ class Gateway:
             hosted.host.on_voices.append(lambda: self._voices_changed(gone=True))
         self.planner = planner or Planner(clock=self.clock)
         self.signer = Signer(signing_key(settings), self.clock)
-        self._database: Database | None = None
+        self._database = Database(settings.database_url)
+        self.access = Access(self._database, settings, self.clock)
+        self._started = False
         self._refresh: asyncio.Task[None] | None = None
         self._clock_file: ClockFile | None = None
         self._refresh_now = asyncio.Event()
         self._stopping = False
+        self._build(self._database)
 
-    async def start(self) -> None:
-        """Open the database, load the engines, start to claim jobs.
-
-        Raises:
-            SettingsError, StorageError, OSError: the server cannot start; everything opened is closed again.
-        """
-        database = await Database.open(self.settings.database_url)
-        self.access = Access(database, self.settings, self.clock)
-        try:
-            await self._set_clock(database)
-            await self.access.start()
-            await self._start(database)
-        except BaseException:
-            await self.access.stop()
-            await database.close()
-            raise
-        self._database = database
-
-    async def _start(self, database: Database) -> None:
+    def _build(self, database: Database) -> None:
         settings, clock, metrics = self.settings, self.clock, self.metrics
         self._audio = audio = AudioStore(settings.audio_dir, metrics.damaged_files.inc)
         self._space = FreeSpace(settings.work_dirs, settings.min_free_bytes)
@@ -170,7 +152,6 @@ class Gateway:
         )
         server = Server(settings=settings, clock=clock, metrics=metrics, owner=self.owner)
         self.endpoints = Endpoints(settings, EndpointStore(database))
-        await self.endpoints.refresh()
         self.access.count_endpoints_by(self.endpoints.label)
         known = {hosted.name: hosted for hosted in self.engines}
         self.voices = VoiceLibrary(stores.voices, audio, self.engines.dsp, clock, self._voices_changed)
@@ -180,9 +161,8 @@ class Gateway:
         self.pronunciations = Pronunciations(PronunciationStore(database), clock, lambda: self._assigner.forget())
         self._assigner = assigner = Assigner(settings, router, self.pronunciations, self.planner)
         self._answers = answers = Answers(settings, stores.cache, audio, self.signer.sign, clock)
-        await self.voices.refresh()
-        await self.pronunciations.refresh()
-        signals, recent = Signals(), Recent(clock, settings.cache.hot_bytes)
+        self._signals = signals = Signals()
+        recent = Recent(clock, settings.cache.hot_bytes)
         metrics.hold(lambda: answers.hot_bytes + recent.size_bytes + assigner.held_bytes)
 
         def ran(finished: JobRecord | None, ended: tuple[str, ...]) -> None:
@@ -270,6 +250,48 @@ class Gateway:
         metrics.stream_bytes.set_function(lambda: streams.held_bytes)
         self.live = LiveSpeech(self.jobs, followers, stores.jobs.ends)
         self.models = Models(self.endpoints, known)
+
+    @property
+    def port(self) -> GatewayPort:
+        """The parts that the HTTP API uses."""
+        return GatewayPort(
+            signer=self.signer,
+            clock=self.clock,
+            settings=self.settings,
+            access=self.access,
+            jobs=self.jobs,
+            lists=self.lists,
+            streams=self.streams,
+            live=self.live,
+            models=self.models,
+            endpoints=self.endpoints,
+            router=self.router,
+            voices=self.voices,
+            pronunciations=self.pronunciations,
+            engines=self.engines,
+            metrics=self.metrics,
+            start=self.start,
+            stop=self.stop,
+            ready=self.ready,
+        )
+
+    async def start(self) -> None:
+        """Open the database, load the engines, start to claim jobs.
+
+        Raises:
+            SettingsError, StorageError, OSError: the server cannot start; everything opened is closed again.
+        """
+        await self._database.connect()
+        try:
+            await self._set_clock(self._database)
+            await self.access.start()
+            await self.endpoints.refresh()
+            await self.voices.refresh()
+            await self.pronunciations.refresh()
+        except BaseException:
+            await self.access.stop()
+            await self._database.close()
+            raise
         self.engines.start()
         self._claimer.start()
         self._leases.start()
@@ -277,9 +299,10 @@ class Gateway:
         self._totals.start()
         self._write_behind.start()
         self._webhooks.start()
-        self._refresh = asyncio.create_task(self._refresh_loop(database), name="endpoints")
-        database.listen(self._notice_handlers(signals))
-        for missing in absent_backends(settings, self.endpoints.all(), known, self.engines.infos):
+        self._refresh = asyncio.create_task(self._refresh_loop(self._database), name="endpoints")
+        self._database.listen(self._notice_handlers(self._signals))
+        known = {hosted.name for hosted in self.engines}
+        for missing in absent_backends(self.settings, self.endpoints.all(), known, self.engines.infos):
             log.warning(
                 "backend_absent",
                 backend=missing.backend,
@@ -287,12 +310,13 @@ class Gateway:
                 reason=missing.reason,
                 cure=missing.cure,
             )
+        self._started = True
         log.info("started", owner=self.owner, backends=sorted(known))
 
     async def stop(self) -> None:
         """Refuse new jobs, finish running jobs or hand them back, write pending rows, close."""
         self._stopping = True
-        if self._database is None:
+        if not self._started:
             return
         self.jobs.refuse_new()
         if self._refresh is not None:
@@ -326,7 +350,7 @@ class Gateway:
                 full, or no backend is loaded here. A backend that cannot load its model now raises nothing: it tries
                 again, and cached requests are answered meanwhile.
         """
-        if self._stopping or self._database is None:
+        if self._stopping or not self._started:
             raise Unavailable("the server is starting or stopping")
         try:
             await self._database.answers()
@@ -415,4 +439,4 @@ class Gateway:
 
 def application(gateway: Gateway) -> Any:
     """Build the ASGI application of this gateway, with its pages; its lifespan starts and stops the gateway."""
-    return build_app(gateway, SURFACES, pages())
+    return build_app(gateway.port, SURFACES, pages())

@@ -191,9 +191,21 @@ def make_readers(url: URL, busy_timeout_ms: int = BUSY_TIMEOUT_MS) -> AsyncEngin
 
 
 class Database:
-    """The connections to one database. Open it with `Database.open`, close it with `close`."""
+    """The connections to one database, which `connect` opens and `close` closes.
 
-    def __init__(self, url: URL, busy_timeout_ms: int, patience_s: float) -> None:
+    Args:
+        address: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.
+        busy_timeout_ms: how long a write waits for another process's transaction.
+        patience_s: how long reads and writes wait for a PostgreSQL that goes away after `connect`.
+
+    Raises:
+        SettingsError: the address is wrong.
+    """
+
+    def __init__(
+        self, address: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, patience_s: float = PATIENCE_S
+    ) -> None:
+        url = parse_url(address)
         self.dialect: Literal["sqlite", "postgresql"] = "sqlite" if url.get_backend_name() == "sqlite" else "postgresql"
         self.place = place_of(url)
         self._url = url
@@ -213,33 +225,29 @@ class Database:
         self._checkpointer = Checkpointer(Path(self.place), self.writer) if self.dialect == "sqlite" else None
 
     @classmethod
-    async def open(
-        cls, url: str, *, busy_timeout_ms: int = BUSY_TIMEOUT_MS, patience_s: float = PATIENCE_S
-    ) -> Database:
+    async def open(cls, address: str, **waits: Any) -> Database:
+        """Make a database and connect to it."""
+        database = cls(address, **waits)
+        await database.connect()
+        return database
+
+    async def connect(self) -> None:
         """Connect, and fail at once if that is not possible. Makes no tables: see `storage.db.migrate`.
 
-        Args:
-            url: `sqlite:////path/to/file` or `postgresql://user:password@host/name`.
-            busy_timeout_ms: how long a write waits for another process's transaction.
-            patience_s: how long reads and writes wait for a PostgreSQL that goes away after `open`.
-
         Raises:
-            SettingsError: the URL is wrong.
-            StorageReadOnly, StorageLocked, StorageUnavailable: the database cannot be opened.
+            StorageReadOnly, StorageLocked, StorageUnavailable: the database cannot be opened; all is closed again.
         """
-        database = cls(parse_url(url), busy_timeout_ms, patience_s)
         try:
-            await database.writer.open()
-            await database.data_version()
-            if database._peek_engine is not None:
-                database._peeker = database._peek_engine.connect()
+            await self.writer.open()
+            await self.data_version()
+            if self._peek_engine is not None:
+                self._peeker = self._peek_engine.connect()
         except Exception as error:
-            await database.close()
-            meant = translate(error, database.place)
+            await self.close()
+            meant = translate(error, self.place)
             if meant is error:
                 raise
             raise meant from error
-        return database
 
     def listen(self, handlers: Mapping[Topic, NoticeHandler]) -> None:
         """Start to receive the notices of other servers (PostgreSQL only); call it once.

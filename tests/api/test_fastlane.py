@@ -50,7 +50,7 @@ class Lanes:
 async def lanes(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Lanes]:
     clock = StandingClock()
     gateway = Gateway(settings_of(tmp_path_factory.mktemp("gateway"), max_body_runsync_bytes=100_000), clock)
-    app = build_app(gateway, SURFACES)
+    app = build_app(gateway.port, SURFACES)
     assert app.lane is not None
     without = httpx.ASGITransport(app=app)
     async with (
@@ -206,7 +206,7 @@ async def test_a_slow_request_behind_a_hit_is_not_taken_for_an_idle_connection(t
             self.timeout_keep_alive = 0.2
 
     slow = b'{"input": {"text": "slower than idle callers are kept", "options": {"delay_s": 1}}}'
-    app = build_app(Gateway(settings_of(tmp_path)), SURFACES)
+    app = build_app(Gateway(settings_of(tmp_path)).port, SURFACES)
     async with serving(app, Hasty) as url, asyncio.timeout(60), httpx.AsyncClient(base_url=url) as client:
         for _ in range(2):  # the second time it is in memory
             await client.post("/runsync", content=BODY, headers=GOOD)
@@ -263,7 +263,7 @@ async def test_a_body_that_comes_in_pieces_is_replayed_whole(lanes: Lanes):
 async def test_with_cors_a_page_gets_its_headers_on_hits_too(tmp_path: Path):
     settings = settings_of(tmp_path, cors_origins=("https://app.example",))
     async with (
-        serving(build_app(Gateway(settings), SURFACES)) as url,
+        serving(build_app(Gateway(settings).port, SURFACES)) as url,
         httpx.AsyncClient(base_url=url, headers=GOOD) as client,
     ):
         for _ in range(2):

@@ -118,7 +118,7 @@ async def test_every_answer_is_one_the_document_tells_of(
 
 
 async def test_every_route_is_documented_under_an_id_of_its_own(real: Caller, document: dict[str, Any]):
-    application = build_app(real.gateway, SURFACES)._app
+    application = build_app(real.gateway.port, SURFACES)._app
     documented = {
         (method.upper(), re.sub(r"\{(\w+):\w+\}", r"{\1}", path))
         for path, item in document["paths"].items()

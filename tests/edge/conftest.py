@@ -34,7 +34,7 @@ async def caller(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Call
     """A gateway with "Known." in memory."""
     gateway = Gateway(settings_of(tmp_path_factory.mktemp("edge")))
     async with (
-        serving(build_app(gateway, SURFACES), Watchful) as url,
+        serving(build_app(gateway.port, SURFACES), Watchful) as url,
         httpx.AsyncClient(base_url=url, timeout=60) as http,
     ):
         http.headers["Authorization"] = f"Bearer {KEY}"

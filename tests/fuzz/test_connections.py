@@ -69,7 +69,7 @@ async def exchanged(url: str, pieces: Iterable[bytes]) -> tuple[int, dict[str, s
 async def impatient(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Caller]:
     folder = tmp_path_factory.mktemp("impatient")
     gateway = Gateway(settings_of(folder, max_body_run_bytes=50_000, max_body_runsync_bytes=100_000))
-    async with serving(build_app(gateway, SURFACES), Impatient) as url, httpx.AsyncClient(base_url=url) as http:
+    async with serving(build_app(gateway.port, SURFACES), Impatient) as url, httpx.AsyncClient(base_url=url) as http:
         http.headers["Authorization"] = f"Bearer {KEY}"
         yield Caller(gateway, http)
 

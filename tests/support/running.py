@@ -95,7 +95,7 @@ async def running(
     """Run a gateway with these settings, and return its caller."""
     gateway = Gateway(settings_of(folder, **fields), clock, planner=planner)
     async with (
-        serving(build_app(gateway, SURFACES)) as url,
+        serving(build_app(gateway.port, SURFACES)) as url,
         httpx.AsyncClient(base_url=url, headers={"Authorization": f"Bearer {KEY}"}, timeout=60) as http,
     ):
         yield Caller(gateway, http)

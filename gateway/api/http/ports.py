@@ -1,12 +1,10 @@
-"""The interface of the gateway that the HTTP API uses. `gateway.app` implements it; tests build one in memory.
-
-The API layer may not import `gateway.app` (arrows point down), so this protocol connects the two.
-"""
+"""The parts of the gateway that the HTTP API uses. `gateway.app` gives them; this layer may not import it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+
+import msgspec
 
 from gateway.access.service import Access
 from gateway.access.signing import Signer
@@ -25,74 +23,40 @@ from gateway.routing.router import Router
 from gateway.settings import Settings
 
 
-class GatewayPort(Protocol):
-    """The gateway behind the HTTP API."""
+class GatewayPort(msgspec.Struct, frozen=True, kw_only=True):
+    """The gateway behind the HTTP API.
 
-    @property
-    def signer(self) -> Signer:
-        """Signs and checks the URLs of audio."""
+    Args:
+        signer: signs and checks the URLs of audio.
+        lists: pages of a tenant's jobs and webhooks.
+        streams: the items of `/stream`: pieces of jobs that are being spoken.
+        live: speech that is sent while it is being spoken.
+        models: the model names of OpenAI's API.
+        endpoints: the public names in the URL.
+        router: chooses the backends of an endpoint.
+        voices: the voices that tenants uploaded.
+        pronunciations: the pronunciation dictionaries of tenants.
+        engines: the backends that may speak.
+        start: opens the database, starts engines, begins to claim.
+        stop: finishes or hands back what is running, then closes everything.
+        ready: returns the checks made; raises the error that keeps the gateway from accepting jobs.
+    """
 
-    @property
-    def clock(self) -> Clock:
-        """The clock."""
-
-    @property
-    def settings(self) -> Settings:
-        """Every setting."""
-
-    @property
-    def access(self) -> Access:
-        """Keys, scopes, limits."""
-
-    @property
-    def jobs(self) -> Jobs:
-        """The job service."""
-
-    @property
-    def lists(self) -> Lists:
-        """Pages of a tenant's jobs and webhooks."""
-
-    @property
-    def streams(self) -> Streams:
-        """The items of `/stream`: pieces of jobs that are being spoken."""
-
-    @property
-    def live(self) -> LiveSpeech:
-        """Speech that is sent while it is being spoken."""
-
-    @property
-    def models(self) -> Models:
-        """The model names of OpenAI's API."""
-
-    @property
-    def endpoints(self) -> Endpoints:
-        """The public names in the URL."""
-
-    @property
-    def router(self) -> Router:
-        """Chooses the backends of an endpoint."""
-
-    @property
-    def voices(self) -> VoiceLibrary:
-        """The voices that tenants uploaded."""
-
-    @property
-    def pronunciations(self) -> Pronunciations:
-        """The pronunciation dictionaries of tenants."""
-
-    @property
-    def engines(self) -> Iterable[HostedBackend]:
-        """The backends that may speak."""
-
-    @property
-    def metrics(self) -> Metrics:
-        """The server's counters."""
-
-    async def start(self) -> None:
-        """Open the database, start engines, begin to claim."""
-
-    async def stop(self) -> None:
-        """Finish or hand back what is running, then close everything."""
-
-    async def ready(self) -> Mapping[str, str]:
-        """Return the checks made. Raises the error that keeps the gateway from accepting jobs."""
+    signer: Signer
+    clock: Clock
+    settings: Settings
+    access: Access
+    jobs: Jobs
+    lists: Lists
+    streams: Streams
+    live: LiveSpeech
+    models: Models
+    endpoints: Endpoints
+    router: Router
+    voices: VoiceLibrary
+    pronunciations: Pronunciations
+    engines: Iterable[HostedBackend]
+    metrics: Metrics
+    start: Callable[[], Awaitable[None]]
+    stop: Callable[[], Awaitable[None]]
+    ready: Callable[[], Awaitable[Mapping[str, str]]]
