@@ -80,6 +80,11 @@ def test_days_come_first_where_they_do():
         ("de", "Am 3. Mai um 11:30 Uhr", "Am dritten Mai um elf Uhr dreißig"),
         ("de", "1.234 Menschen", "eintausendzweihundertvierunddreißig Menschen"),
         ("de", "25 % mehr, 3,5 Grad", "fünfundzwanzig Prozent mehr, drei Komma fünf Grad"),
+        ("de", "um 14.30 Uhr und um 9:05 Uhr", "um vierzehn Uhr dreißig und um neun Uhr fünf"),
+        ("de", "Die 1990er Jahre, am 1. Mai 1999", "Die neunzehnhundertneunziger Jahre, am ersten Mai "
+         "neunzehnhundertneunundneunzig"),
+        ("de", "am 03.05.2024", "am dritten fünften zweitausendvierundzwanzig"),
+        ("de", "3,50 € oder €1", "drei Euro fünfzig oder ein Euro"),
         ("fr", "80 % de 71", "quatre-vingts pour cent de soixante-et-onze"),
         ("es", "3,5 litros", "tres coma cinco litros"),
         ("pl", "5 kotów", "pięć kotów"),

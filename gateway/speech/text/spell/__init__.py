@@ -1,8 +1,8 @@
 """Spells out text: writes numbers, dates, times, money and abbreviations as words.
 
-For voices that were trained on words and cannot read figures well. English has rules for all of these; other languages
-have rules for numbers, decimals and percentages. Text that no rule matches stays as it is. Every rule takes linear
-time.
+For voices that were trained on words and cannot read figures well. English has rules for all of these, German for
+times, dates and money, other languages for numbers, decimals and percentages. Text that no rule matches stays as it is.
+Every rule takes linear time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from gateway.speech.text.spell.english import spell_english
 from gateway.speech.text.spell.figures import spell_figures
 from gateway.speech.text.spell.numerals import NUMERALS_VERSION, has_numerals
 
-SPELL_VERSION = f"1+rbnf-{NUMERALS_VERSION}"
+SPELL_VERSION = f"2+rbnf-{NUMERALS_VERSION}"
 """Part of every cache key of spelled out text."""
 
 _PIECE_CHARS = 4000
@@ -42,11 +42,9 @@ def spell_out(text: str, language: str) -> str:
 
 
 def _spell(text: str, language: str) -> str:
-    if _LETTERS_ONLY.fullmatch(text):
-        return text
     if language.lower().partition("-")[0].partition("_")[0] in ("en", "eng"):
-        text = spell_english(text, language)
-    return spell_figures(text, language)
+        return spell_english(text, language)
+    return text if _LETTERS_ONLY.fullmatch(text) else spell_figures(text, language)
 
 
 def _pieces(text: str) -> Iterator[str]:
