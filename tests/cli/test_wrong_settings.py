@@ -18,7 +18,7 @@ LINES = {
     "a policy's key": (
         {},
         '[endpoints.a]\npolicy = { match = "x" }\n',
-        "voxgate.toml: [endpoints.a] policy: match is unknown; known: fallback, arms, sticky_by",
+        "voxgate.toml: [endpoints.a] policy: unknown key 'match'. Known: fallback, arms, sticky_by",
     ),
     "a policy's backend": (
         {},
@@ -139,16 +139,16 @@ def test_what_only_the_start_itself_can_find_is_one_line_too(tmp_path: Path) -> 
     for arguments in (["serve", "--port", "0"], ["say", "Hello."]):
         done = command(arguments, tmp_path, {"VOXGATE_API_KEY": "a-key-long-enough"})
         assert done.returncode == 2
-        known = "known: fallback, arms, sticky_by"
-        assert done.stderr == f"voxgate: the policy of endpoint 'spoiled': split is unknown; {known}\n"
+        known = "Known: fallback, arms, sticky_by"
+        assert done.stderr == f"voxgate: the policy of endpoint 'spoiled': unknown key 'split'. {known}\n"
 
 
 def test_the_doctor_reads_the_endpoints_of_the_database(tmp_path: Path) -> None:
     _spoil_an_endpoint(tmp_path)
     done = command(["doctor"], tmp_path, {"VOXGATE_PORT": "0"})
     assert done.returncode == 2
-    known = "known: fallback, arms, sticky_by"
-    assert f"PROBLEM  endpoint spoiled: policy: split is unknown; {known}; run: voxgate" in done.stdout
+    known = "Known: fallback, arms, sticky_by"
+    assert f"PROBLEM  endpoint spoiled: policy: unknown key 'split'. {known}; run: voxgate" in done.stdout
 
 
 @without_chatterbox
