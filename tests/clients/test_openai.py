@@ -14,7 +14,8 @@ from support.judged import until
 pytestmark = pytest.mark.slow
 
 TEXT = "\n\n".join(f"Paragraph {n} is what a client of OpenAI's asked for." for n in range(5))
-SLOW = {"options": {"chunk_delay_s": 0.4}}
+SLOW = {"options": {"chunk_delay_s": 1.0}}
+"""Five seconds for all of it: a client that starts on a busy machine asks for the state of the job within them."""
 WAYS = ["python", "python async", "javascript"]
 
 
