@@ -11,8 +11,7 @@ import pytest
 from support.after import sound_of, spoken
 from support.running import Caller, pcm_of, running
 
-from gateway.speech.sound.finish import Finish
-from gateway.speech.sound.take import Pcm16
+from gateway.speech.sound.finish import FinishedPcm
 from gateway.speech.speak.takes import Takes
 
 FORMATS = ("mp3", "wav", "flac")
@@ -101,10 +100,10 @@ async def test_pieces_that_were_spoken_before_their_server_stopped_are_not_spoke
 ) -> None:
     finished, reached = Takes.finished, asyncio.Event()
 
-    async def hanging(self: Takes, flac: bytes, finish: Finish) -> Pcm16:
+    async def hanging(self: Takes, *given: Any) -> FinishedPcm:
         reached.set()  # all pieces are spoken and joined
         await asyncio.sleep(60)
-        return await finished(self, flac, finish)
+        return await finished(self, *given)
 
     text = long_text(2)
     with monkeypatch.context() as patched:
