@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from gateway.speech.text.segmenter import sentences
+
 FOLDER = Path(__file__).parents[1] / "corpora" / "sentences"
 LEAST = {"en": 300, "de": 60, "fr": 60, "es": 60}
 
@@ -19,3 +21,25 @@ def test_each_line_is_an_item_whose_breaks_stand_between_sentences(language: str
         sentences = item.split(" ‖ ")
         assert all(sentence == sentence.strip() and sentence for sentence in sentences), item
         assert all(sentence[-1] in '.!?…"“”’»«)' for sentence in sentences), item
+
+
+def breaks(sentences: list[str]) -> set[int]:
+    """Return where sentences end in their joined text."""
+    ends, at = set(), 0
+    for sentence in sentences[:-1]:
+        at += len(sentence) + 1
+        ends.add(at)
+    return ends
+
+
+@pytest.mark.parametrize("language", LEAST)
+def test_sentences_end_where_people_end_them(language: str) -> None:
+    lines = (FOLDER / f"{language}.txt").read_text(encoding="utf-8").splitlines()
+    found = right = gold = 0
+    for line in lines:
+        if line.startswith("#"):
+            continue
+        wanted = breaks(line.split(" ‖ "))
+        got = breaks(list(sentences(line.replace(" ‖ ", " "), language)))
+        found, right, gold = found + len(got), right + len(got & wanted), gold + len(wanted)
+    assert right / found >= 0.98 and right / gold >= 0.98, (right, found, gold)

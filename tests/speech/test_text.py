@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.speech.text.cleaning import clean, has_speech
+from gateway.speech.text.segmenter import paragraphs
 
 
 @pytest.mark.parametrize(
@@ -50,3 +51,20 @@ def test_letters_and_digits_of_any_script_can_be_spoken(text: str):
 @pytest.mark.parametrize("text", ["", " \n", "...", "***", "🎉", "€", "_", "—"])
 def test_marks_alone_cannot_be_spoken(text: str):
     assert not has_speech(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("The long connec-\ntions between lines.", ["The long connections between lines."]),
+        ("It was a one-\nsided game of twenty-\nfive minutes.", ["It was a one-sided game of twenty-five minutes."]),
+        (
+            "The house was named after him, and it is said that the captain,\nwho had planned all of the roads, came.",
+            ["The house was named after him, and it is said that the captain, who had planned all of the roads, came."],
+        ),
+        ("He came (at last)\nand left.", ["He came (at last) and left."]),
+        ("Milk, eggs,\nFlour.", ["Milk, eggs,", "Flour."]),
+    ],
+)  # fmt: skip
+def test_wrapped_lines_are_one_sentence(written: str, read: list[str]) -> None:
+    assert [run for runs in paragraphs(written) for run in runs] == read

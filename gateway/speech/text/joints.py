@@ -20,7 +20,7 @@ def ends_sentence(run: str, at: int) -> bool:
     after = run[at : at + 1]
     if not after or after.isspace() or run[at - 1].isspace():
         return True
-    if not after.isascii() and after.lower() == after.upper():  # a script without capitals
+    if not after.isascii() and after.lower() == after.upper() and after not in "ºª°":  # a script without capitals
         return True
     if not run[at - 1].isascii() and run[at - 1] not in "…”’»›":  # the full stop of a script without spaces
         return True

@@ -14,7 +14,7 @@ from gateway.speech.text.cleaning import clean, has_speech
 from gateway.speech.text.segmenter import paragraph_sentences, paragraphs, sentences
 from gateway.speech.text.spell import SPELL_VERSION, spell_out
 
-PLANNER_VERSION = f"1+sentencex-{version('sentencex')}"
+PLANNER_VERSION = f"2+sentencex-{version('sentencex')}"
 """Part of every cache key. Its number is raised whenever the same text and takes would give other audio: after a change
 of cuts, pauses, trimming or stretching."""
 
