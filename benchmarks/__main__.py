@@ -29,6 +29,7 @@ NAMES = (
     "take_checks",
     "stretch",
     "plan",
+    "words",
 )
 CHATTERBOX = ("chatterbox_tokens", "chatterbox_text", "chatterbox_memory")
 """Benchmarks that need Chatterbox; see also chatterbox_gpu, which is a separate program."""
