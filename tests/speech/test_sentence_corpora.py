@@ -43,3 +43,21 @@ def test_sentences_end_where_people_end_them(language: str) -> None:
         got = breaks(list(sentences(line.replace(" ‖ ", " "), language)))
         found, right, gold = found + len(got), right + len(got & wanted), gold + len(wanted)
     assert right / found >= 0.98 and right / gold >= 0.98, (right, found, gold)
+
+
+@pytest.mark.parametrize(
+    ("language", "text"),
+    [
+        ("en", "He was ill. ‖ Mary left."),
+        ("en", "The cat sat. ‖ Tom ran."),
+        ("en", "I think so. ‖ Peter agreed."),
+        ("en", "They had to wash. ‖ Bill sang."),
+        ("en", "It is 5 in. long. ‖ Put it in. ‖ Fred did."),
+        ("de", "Das ist eine andere Art. ‖ Peter kam."),
+        ("de", "Er blättert die Seite. ‖ Peter liest."),
+        ("fr", "Il en a sept. ‖ Marie part."),
+        ("es", "Nada en el mar. ‖ Pedro mira."),
+    ],
+)
+def test_a_word_that_is_also_an_abbreviation_ends_its_sentence(language: str, text: str) -> None:
+    assert " ‖ ".join(sentences(text.replace(" ‖ ", " "), language)) == text

@@ -22,6 +22,7 @@ class Abbreviations(msgspec.Struct, frozen=True, dict=True):
         references: before a number or a letter (`vol. 2`, `App. B`).
         closing: often the last word of a sentence (`etc.`); a capital after them begins a new one.
         others: may end a sentence, when a word follows that begins sentences.
+        words: abbreviations that are also ordinary words; these are abbreviations only with a capital or at a number.
         starters: words that begin sentences and follow an abbreviation inside of one hardly ever.
         ordinals: whether a number with a full stop is an ordinal (`3. Mai`).
     """
@@ -31,6 +32,7 @@ class Abbreviations(msgspec.Struct, frozen=True, dict=True):
     closing: frozenset[str]
     others: frozenset[str]
     starters: frozenset[str]
+    words: frozenset[str] = frozenset()
     ordinals: bool = False
 
     @cached_property
@@ -44,16 +46,16 @@ ENGLISH = Abbreviations(
         "mr mrs ms mx dr prof rev revd fr hon messrs mme mlle mmes mgr msgr gen lt lieut col capt cpt cmdr comdr "
         "cdr maj "
         "sgt cpl pvt pfc adm brig ens sen rep gov pres supt insp det ald atty amb asst assoc bro st ste mt mtn ft pt "
-        "rt sr sra srta dept univ dir exec sec treas chmn mssrs esq gens cols capts profs drs revs sens reps pte cllr "
-        "dep comm ind dem repub vice maj-gen lt-col lt-gen brig-gen sir dame"
+        "rt sr sra srta dept univ dir sec treas chmn mssrs esq gens cols capts profs drs revs sens reps pte cllr "
+        "dep comm ind dem repub maj-gen lt-col lt-gen brig-gen "
     ),
     references=_words(
         "vol vols ch chs chap chaps fig figs eq eqs eqn eqns p pp pg pgs sec secs sect par pars para paras no nos "
         "nr num "
-        "art arts op opp cl clause app appx apt apts ste rm rms unit bldg fl flr rte hwy rt ser mod flt bk bks l ll ln "
+        "art arts op opp cl app appx apt apts ste rm rms bldg fl flr rte hwy rt ser mod flt bk bks l ll ln "
         "lns v vv vs. tab tbl ex exs ed eds pl plt pt pts col cols n nn fn ftn ref refs ver rev iss lot sq tel ext fax "
         "ps isa gen rom cor matt gal eph phil thess tim heb jas exod lev deut prov eccl jer ezek dan zech mal sch "
-        "sched sub subsec subs cap stat ann doc docs item qu q ques ca c circa r reg flor fo fol ms mss"
+        "sched sub subsec subs cap stat ann doc docs qu q ques ca c circa r reg flor fo fol ms mss"
     ),
     closing=_words("etc &c approx"),
     others=_words(
@@ -93,6 +95,12 @@ ENGLISH = Abbreviations(
         "please let not no yes never always often sometimes only even just also too first second third next last "
         "finally again soon later nor neither either instead besides indeed keep bring read stir ask"
     ),
+    words=_words(
+        "in no art arts cap chap chaps cols doc docs fig figs fax lot mod mal par sub subs tab ex reg ref refs ark "
+        "bot cent def del div est fin ill lab lit la mass mar med mi mil miss mon nat pa pat pert pop poss prep "
+        "prop pub rec rep reps sat sec secs sing so spec stat sun sup tech temp tot trans veg vet wash wed weds ma "
+        "me co con add gen ms ste ser bus max min app apps bro ann phil tim sen"
+    ),
 )
 
 GERMAN = Abbreviations(
@@ -101,7 +109,7 @@ GERMAN = Abbreviations(
         "hptm lt maj"
     ),
     references=_words(
-        "bd bde bdn s ss seite nr nrn abs art abb abbn tab taf kap ziff lit bl sp spalte vers v anm fn anh anl heft "
+        "art bd bde bdn s ss nr nrn abs abb abbn tab taf kap ziff lit bl sp v anm fn anh anl "
         "h jg "
         "ca tel fax str aufl ausg lfd rn rdnr az"
     ),
@@ -115,7 +123,7 @@ GERMAN = Abbreviations(
         "schweiz dt "
         "engl frz lat griech ital span urspr usw verf vermutl versch vorl zus zw fa gebr co inc ltd gmbh st "
         "jan feb febr mär apr jun jul aug sep sept okt nov dez mo di mi do fr sa so std min sek stk pkt tägl wöchentl "
-        "jährl monatl ungef ungefähr zit a b c ev kath bhf hbf pl postf adr abt abf ank"
+        "jährl monatl ungef zit a b c ev kath bhf hbf pl postf adr abt abf ank"
     ),
     starters=_words(
         "der die das den dem des ein eine einer einem einen er sie es wir ihr ich du man niemand jemand alle viele "
@@ -128,6 +136,7 @@ GERMAN = Abbreviations(
         "sein seine ihre unser mein kein keine bitte art"
     ),
     ordinals=True,
+    words=_words("so do an in mo mi max min best art st"),
 )
 
 FRENCH = Abbreviations(
@@ -135,7 +144,7 @@ FRENCH = Abbreviations(
         "m mm mme mmes mlle mlles dr drs pr prof me mes mgr st ste sts stes mr s.m s.e s.a.r cap capt col gén lt sgt"
     ),
     references=_words(
-        "p pp vol vols chap ch fig figs n no nos num art arts al éd t tt tome env tél fax av bd boul rte r pl bât app "
+        "p pp vol vols chap ch fig figs n no nos num art arts al éd t tt env tél fax av bd boul rte r pl bât app "
         "l ll v vv cf ann doc réf rég col f ff fasc ex hab"
     ),
     closing=_words("etc"),
@@ -153,6 +162,7 @@ FRENCH = Abbreviations(
         "après avant personne rien tout tous toutes chacun plusieurs beaucoup qui que quoi où pourquoi comment non oui "
         "ne jamais toujours encore déjà"
     ),
+    words=_words("sept mer mar cap col ex art arts jeu ch sac"),
 )
 
 SPANISH = Abbreviations(
@@ -162,7 +172,7 @@ SPANISH = Abbreviations(
         "sto sta st abg pdte dir"
     ),
     references=_words(
-        "pág págs p pp vol vols cap caps fig figs núm núms n no nro nos n.º art arts inc lit ed eds t tomo av avda "
+        "pág págs p pp vol vols cap caps fig figs núm núms n no nro nos n.º art arts inc lit ed eds t av avda "
         "avd c "
         "ca aprox tel fax ext cód col km ref sec párr v vv apdo urb dpto piso pta"
     ),
@@ -183,6 +193,7 @@ SPANISH = Abbreviations(
         "quién "
         "cuál no sí nunca siempre ya todavía aún murió fue era es está había hay"
     ),
+    words=_words("mar cap sal art inc sol do vie mi"),
 )
 
 LANGUAGES = {"en": ENGLISH, "de": GERMAN, "fr": FRENCH, "es": SPANISH}

@@ -35,8 +35,6 @@ _HEADS = frozenset(("p.s", "n.b", "p.p.s"))
 """Go on if they begin a sentence."""
 _AFTER_NAMES = frozenset(("jr", "sr", "st", "pt", "ft", "rt", "esq"))
 _UNITS = frozenset("ft in yd yds mi km cm mm kg mg lb lbs oz gal gals hr hrs min mins yr yrs".split())
-_WORDS_TOO = frozenset(("in", "no"))
-"""Abbreviations that are also short words; these are abbreviations only beside a number."""
 _VOWELS = frozenset("aeiouyäöüáéíóúàèìòùâêîôû")
 
 
@@ -111,7 +109,7 @@ def _full_stop(behind: str, ahead: str, opened: str, *, closed: bool, rules: Abb
     follows, quoted = opened[0], len(opened) < len(ahead)
     initials = bool(_INITIALISM.fullmatch(word))
     measured = lower in _UNITS and bool(before) and before[-1][-1:].isdigit()
-    known = lower in rules.known and not (lower in _WORDS_TOO and word.islower() and not measured)
+    known = lower in rules.known and not (lower in rules.words and (word.islower() or rules.ordinals) and not measured)
     short = known or initials or _looks_abbreviated(word)
     starts = next_word in rules.starters or next_word.partition("'")[0] + "'" in rules.starters
     if follows.islower():
@@ -125,7 +123,7 @@ def _full_stop(behind: str, ahead: str, opened: str, *, closed: bool, rules: Abb
     if rules.ordinals and ((word.isdigit() and len(word) <= 2) or (_ROMAN.fullmatch(word) and len(word) > 1)):
         return starts
     if follows.isdigit() and not quoted:
-        number = lower in rules.references or short or (rules.ordinals and lower.endswith("str"))
+        number = lower in rules.known or short or (rules.ordinals and lower.endswith("str"))
         return not number or lower == "etc"
     if quoted and ahead[0] in _QUOTES:
         return False if lower in rules.titles else (True if not short or starts else None)
