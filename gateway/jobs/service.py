@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import time
 from functools import partial
 
 import msgspec
@@ -178,11 +177,11 @@ class Jobs:
         self, principal: Principal, endpoint_id: str, job_id: str, seconds: float, base_url: str = ""
     ) -> JobView:
         """Wait until the job is final, at most `seconds`; return its state then."""
-        deadline = time.monotonic() + seconds
+        deadline = self._clock.monotonic() + seconds
         while True:
             with self._signals.expecting(job_id) as changed:  # before the read: the job may end during it
                 job, place = await self._find_placed(principal, endpoint_id, job_id)
-                left = deadline - time.monotonic()
+                left = deadline - self._clock.monotonic()
                 if job.state.final or left <= 0 or self._stopping:
                     break
                 await asyncio.wait((changed,), timeout=min(left, POLL_S))

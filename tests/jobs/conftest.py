@@ -13,6 +13,7 @@ WITHOUT_A_CHOICE = {
     "test_same_bytes": "is about sound",
     "test_stream_items": "is about sound",
     "test_held_bytes": "is about memory",
+    "test_limits_on_the_clock": "is about time",
 }
 
 

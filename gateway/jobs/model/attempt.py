@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from gateway.clock import Clock
 from gateway.engines.order import Rank
 from gateway.jobs.model.lanes import lane_of_chunks
 from gateway.jobs.model.tried import Tried
@@ -29,13 +30,13 @@ class Attempt:
         rank: its lane, until it is lifted.
     """
 
-    def __init__(self, job: JobRecord, missed: str | None = None) -> None:
+    def __init__(self, clock: Clock, job: JobRecord, missed: str | None = None) -> None:
         self.job = job
         self.missed = missed
         self.rank = Rank(job.lane)
         self.tried: Tried | None = None
         """Notes what became of the arms; None before they are known."""
-        self.timing = Timing()
+        self.timing = Timing(clock)
         self.backend = job.backend
         self.chunks_done = job.chunks_done
         self.chunks_total = job.chunks_total

@@ -256,7 +256,7 @@ class Claimer:
         earlier = self.running.get(job.id)
         if earlier is not None:
             earlier.lose()  # its lease expired, and this server claimed the job again
-        run = Attempt(job, missed)
+        run = Attempt(self._clock, job, missed)
         run.cleared = self.wake
         self.running[job.id] = run
         self._hold(job)

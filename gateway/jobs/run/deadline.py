@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from gateway.clock import Clock
 from gateway.speech.speak.timing import Timing
 
 LOOK_AGAIN_S = 0.25
@@ -29,7 +30,8 @@ class Deadline:
         stall_s: limit since the last finished chunk; used if `total_s` is None.
     """
 
-    def __init__(self, timing: Timing, total_s: float | None, stall_s: float) -> None:
+    def __init__(self, clock: Clock, timing: Timing, total_s: float | None, stall_s: float) -> None:
+        self._clock = clock
         self._timing = timing
         self._total_s = total_s
         self._stall_s = stall_s
@@ -61,8 +63,8 @@ class Deadline:
 
         async def enforce() -> None:
             nonlocal over
-            while (left := self.left_s()) is None or left > 0:  # noqa: ASYNC110 - no event tells that time is over
-                await asyncio.sleep(LOOK_AGAIN_S if left is None else min(left, 60.0))
+            while (left := self.left_s()) is None or left > 0:
+                await self._clock.sleep(LOOK_AGAIN_S if left is None else min(left, 60.0))
             over = True
             worker.cancel()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Literal
@@ -55,8 +54,8 @@ class Endings:
         self._answers = answers
         self._on_end = notices.ran
         self.kept = notices.kept
-        self._pause = StoragePause()
-        self._no_room = PausesForRoom()
+        self._pause = StoragePause(self._clock)
+        self._no_room = PausesForRoom(self._clock)
 
     async def complete(self, run: Attempt, assignment: Assignment, spoken: SpokenUtterance, began: float) -> None:
         """Store the audio file, then the job's row and cache entry, then notify.
@@ -86,7 +85,7 @@ class Endings:
             samples=encoded.samples,
             sample_rate=encoded.rate,
             cache_key=assignment.key,
-            generation_time_ms=round((time.monotonic() - began) * 1000),
+            generation_time_ms=round((self._clock.monotonic() - began) * 1000),
             backend=arm.backend,
             voice=arm.voice.name,
             cost_usd=cost,
@@ -190,7 +189,7 @@ class Endings:
         if found is None:
             return False
         entry, _ = found
-        run.timing.begin(time.monotonic())
+        run.timing.begin()
         delay_ms, execution_ms = self._times(run)
         now = self._clock.now_ms()
         output = warned(entry.output.decode(), assignment.warnings)

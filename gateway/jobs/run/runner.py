@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import msgspec
@@ -48,6 +47,7 @@ class Runner:
         endings: Endings,
     ) -> None:
         self._settings = server.settings
+        self._clock = server.clock
         self._owner = server.owner
         self._leases = stores.jobs.leases
         self._audio = stores.audio
@@ -160,7 +160,7 @@ class Runner:
 
         deadline = self._deadline(run)
 
-        began = time.monotonic()
+        began = self._clock.monotonic()
         try:
             async with deadline.enforced():
                 spoken = await self._speaker.speak(
@@ -196,7 +196,7 @@ class Runner:
     def _deadline(self, run: Attempt) -> Deadline:
         limit_ms = run.job.execution_timeout_ms
         total_s = None if limit_ms is None else (limit_ms - run.job.execution_ms) / 1000
-        return Deadline(run.timing, total_s, self._settings.jobs.stall_timeout_s)
+        return Deadline(self._clock, run.timing, total_s, self._settings.jobs.stall_timeout_s)
 
     def _timeout_error(self, run: Attempt) -> str:
         done = f"{run.chunks_done} of {run.chunks_total} chunks were finished and are kept; /retry continues from there"

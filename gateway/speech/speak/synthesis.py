@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -176,7 +175,7 @@ class Synthesis:
         stored = self._stored.get(due.key)
         flac = None if stored is None else await self._takes.stored.read(stored)
         if stored is not None and flac is not None:
-            self._timing.begin(time.monotonic())
+            self._timing.begin()
             if first:
                 self._maker.count("stored")
                 self._progress.add((due.key,))

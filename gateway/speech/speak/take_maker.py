@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
 from collections.abc import Callable, Sequence
 
 import msgspec
@@ -121,7 +120,7 @@ class TakeMaker:
         fresh = self._takes.fresh
         known = None if self._utterance.own_takes else fresh.get(chunk.key)
         if known is not None:
-            self._timing.begin(time.monotonic())
+            self._timing.begin()
             return ChunkTake(*known, "shared")
         if chunk.key in self._searched and self._others_changes == self._seen_changes:
             return None
@@ -129,7 +128,7 @@ class TakeMaker:
         file = None if stored is None else await self._takes.stored.read(stored)
         if stored is None or file is None:
             return None
-        self._timing.begin(time.monotonic())
+        self._timing.begin()
         take = TakeResult(
             file,
             stored.samples,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from gateway.clock import Clock
 from gateway.engines.order import ChunkTicket
 
 
@@ -14,9 +14,13 @@ class Timing:
 
     Waiting for a worker or for its model is delay and not execution. So is the time during which every chunk that an
     engine has taken waits while the engine loads another model.
+
+    Args:
+        clock: the clock of the hosts, since the times of their dispatches are compared with it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._begun: float | None = None
         self._tickets: set[ChunkTicket] = set()
         self._held_up_s = 0.0
@@ -39,12 +43,15 @@ class Timing:
         """Return the seconds of work so far; None before it began."""
         if (started := self.started) is None:
             return None
-        now = time.monotonic()
+        now = self._clock.monotonic()
         return now - started - self._held_up_s - (now - (self._held_up_since or now))
 
-    def begin(self, at: float | None) -> None:
-        """Record that work was seen at this time, in monotonic seconds; the earliest counts. None is ignored."""
-        if at is not None and (self._begun is None or at < self._begun):
+    def begin(self) -> None:
+        """Record that work is seen now; the earliest time counts."""
+        self._begin(self._clock.monotonic())
+
+    def _begin(self, at: float) -> None:
+        if self._begun is None or at < self._begun:
             self._begun = at
 
     @contextmanager
@@ -58,7 +65,8 @@ class Timing:
         finally:
             ticket.on_change = None
             self._tickets.discard(ticket)
-            self.begin(ticket.dispatched_at)
+            if ticket.dispatched_at is not None:
+                self._begin(ticket.dispatched_at)
             self._update()
 
     def _update(self) -> None:
@@ -66,7 +74,7 @@ class Timing:
         begun = [ticket.held_up for ticket in self._tickets if ticket.dispatched_at is not None]
         held_up = bool(begun) and all(begun)
         if held_up and self._held_up_since is None:
-            self._held_up_since = time.monotonic()
+            self._held_up_since = self._clock.monotonic()
         elif not held_up and self._held_up_since is not None:
-            self._held_up_s += time.monotonic() - self._held_up_since
+            self._held_up_s += self._clock.monotonic() - self._held_up_since
             self._held_up_since = None
