@@ -202,7 +202,7 @@ class Gateway:
             ended=notices.ended,
             age=lambda: self.streams.age(),
         )
-        self._write_behind = WriteBehind(stores.jobs, self.access.note_usage)
+        self._write_behind = WriteBehind(stores.jobs, self.access.note_usage, clock)
         counts = JobCountStore(database)
         self._totals = Totals(counts, database.tally, clock)
         self.health = HealthReport(

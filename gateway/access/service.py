@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from gateway.access.first_key import make_first_key
 from gateway.access.in_flight import RUNPOD_AT_ONCE, InFlight
@@ -15,15 +15,12 @@ from gateway.access.principal import SCOPES, Principal, require
 from gateway.access.usage import UsageRecorder
 from gateway.clock import Clock
 from gateway.errors import Unauthorized
+from gateway.periodic import Periodic, attempt
 from gateway.settings import Settings
-from gateway.settings.logs import get_logger
 from storage.db.database import Database
-from storage.errors import StorageError
 from storage.keys import KeyStore
 from storage.records import JobRecord, UsageDelta
 from storage.usage import UsageStore
-
-log = get_logger(__name__)
 
 SETTINGS_KEY_ID = "settings"
 """The key id of VOXGATE_API_KEY in jobs and usage."""
@@ -64,7 +61,8 @@ class Access:
         self._mark = -1
         self._version = -1
         self._used: set[str] = set()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._limits_task: asyncio.Task[None] | None = None
+        self._periodic = Periodic(clock)
         self._keys_changed = asyncio.Event()
 
     async def start(self, *, first_key: bool = True) -> None:
@@ -76,22 +74,20 @@ class Access:
         if first_key:
             await make_first_key(self.keys, self._store, self._settings)
         await self.refresh()
-        self._tasks = [
-            asyncio.create_task(self._limits.run(), name="limits"),
-            asyncio.create_task(self._every(_POLL_S, self._poll), name="keys"),
-            asyncio.create_task(self._refresh_when_notified(), name="key notifications"),
-            asyncio.create_task(self._every(_FLUSH_S, self._usage.flush), name="usage"),
-            asyncio.create_task(self._every(_TOUCH_S, self._tidy), name="last use of keys"),
-        ]
+        self._limits_task = asyncio.create_task(self._limits.run(), name="limits")
+        self._periodic.every(_POLL_S, "keys", self._poll)
+        self._periodic.whenever(self._keys_changed, "keys", self.refresh)
+        self._periodic.every(_FLUSH_S, "usage", self._usage.flush)
+        self._periodic.every(_TOUCH_S, "last use of keys", self._tidy)
 
     async def stop(self) -> None:
         """Stop the background tasks and write the usage that is only in memory."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._tasks = []
-        await self._try(self._usage.flush)
-        await self._try(self._touch)
+        await self._periodic.stop()
+        if self._limits_task is not None:
+            self._limits_task.cancel()
+            await asyncio.gather(self._limits_task, return_exceptions=True)
+        await attempt("usage", self._usage.flush)
+        await attempt("last use of keys", self._touch)
 
     def count_endpoints_by(self, name_of: Callable[[str], str]) -> None:
         """Count requests under the names that `name_of` gives. All on-demand endpoints have the same name."""
@@ -164,25 +160,6 @@ class Access:
     async def _touch(self) -> None:
         used, self._used = self._used, set()
         await self._store.touch(used, self._clock.now_ms())
-
-    async def _every(self, seconds: float, do: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self._clock.sleep(seconds)
-            await self._try(do)
-
-    async def _refresh_when_notified(self) -> None:
-        while True:
-            await self._keys_changed.wait()
-            self._keys_changed.clear()
-            await self._try(self.refresh)
-
-    async def _try(self, do: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await do()
-        except StorageError as error:
-            log.warning("access not up to date", step=do.__name__, error=error)
-        except Exception:  # if the poll ended, revoked keys would be accepted for ever
-            log.exception("access not up to date", step=do.__name__)
 
 
 def _digest(key: str) -> bytes:

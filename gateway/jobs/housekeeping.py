@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 
 from gateway.jobs.answer.answers import Answers
 from gateway.jobs.model.server import Server
 from gateway.jobs.model.stores import Stores
+from gateway.periodic import Periodic, attempt
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.files.sweeper import Sweeper
@@ -51,42 +50,19 @@ class Housekeeping:
         self._answers = answers
         self._ended = ended
         self._age = age
-        self._tasks: list[asyncio.Task[None]] = []
+        self._periodic = Periodic(server.clock)
 
     def start(self) -> None:
         """Start both loops."""
-        self._tasks = [
-            asyncio.create_task(self._every(TTL_EVERY_S, self.tick), name="housekeeping tick"),
-            asyncio.create_task(self._sweeping(), name="sweep"),
-        ]
+        self._periodic.every(TTL_EVERY_S, "housekeeping", self.tick)
+        # A kill may have left a sweep half done, and a server that is often killed may never reach a sweep.
+        first = (self._sweeper.recover, self._sweeper.clear_spools)
+        self._periodic.every(self._settings.cache.sweep_every_s, "sweep", self.sweep, first=first)
 
     async def stop(self) -> None:
         """Stop both loops; write the use counts of cache entries."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-        with contextlib.suppress(StorageError):
-            await self._note_used()
-
-    async def _sweeping(self) -> None:
-        await self._try(self._sweeper.recover)  # a kill may have left a sweep half done
-        await self._try(self._sweeper.clear_spools)  # a server that is often killed may never reach a sweep
-        await self._every(self._settings.cache.sweep_every_s, self.sweep)
-
-    async def _every(self, seconds: float, step: Callable[[], Awaitable[object]]) -> None:
-        while True:
-            await self._clock.sleep(seconds)
-            await self._try(step)
-
-    async def _try(self, step: Callable[[], Awaitable[object]]) -> None:
-        try:
-            await step()
-        except StorageError as error:
-            log.error("housekeeping_failed", code=error.code, reason=str(error))
-        except Exception:
-            log.exception("housekeeping_crashed")
+        await self._periodic.stop()
+        await attempt("housekeeping", self._note_used)
 
     async def tick(self) -> None:
         """End jobs past their ttl; write the use counts of cache entries; update gauges."""

@@ -8,6 +8,7 @@ from support.access import TurnedClock, opened, serving, settings_in
 from support.storage import START_MS, a_job, locked_by_another, select
 
 from gateway.access.usage import UsageRecorder
+from gateway.clock import SystemClock
 from gateway.jobs.answer.write_behind import AT_MOST, WriteBehind
 from storage.db.database import Database
 from storage.errors import StorageLocked
@@ -81,7 +82,7 @@ async def test_hits_whose_rows_are_given_up_are_counted_all_the_same(tmp_path: P
     settings = settings_in(tmp_path, database_url)
     database = await Database.open(settings.database_url, busy_timeout_ms=10)
     recorder = UsageRecorder(UsageStore(database))
-    write_behind = WriteBehind(JobStore(database), recorder.note)
+    write_behind = WriteBehind(JobStore(database), recorder.note, SystemClock())
     hits = [msgspec.structs.replace(ACME, id=f"hit-{n}", state=JobState.COMPLETED) for n in range(AT_MOST + 3)]
     with locked_by_another(database_url):
         for hit in hits:

@@ -14,6 +14,7 @@ WITHOUT_A_CHOICE = {
     "test_stream_items": "is about sound",
     "test_held_bytes": "is about memory",
     "test_limits_on_the_clock": "is about time",
+    "test_periodic_work": "is about time",
 }
 
 

@@ -7,9 +7,10 @@ A cached `/runsync` is answered first. Its row and its usage follow within `FLUS
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
+from gateway.clock import Clock
+from gateway.periodic import Periodic
 from gateway.settings.logs import get_logger
 from storage.errors import StorageError
 from storage.jobs.queue import JobStore
@@ -30,23 +31,20 @@ class WriteBehind:
         note_usage: keeps the usage of a job whose row is dropped.
     """
 
-    def __init__(self, store: JobStore, note_usage: Callable[[JobRecord, UsageDelta], None]) -> None:
+    def __init__(self, store: JobStore, note_usage: Callable[[JobRecord, UsageDelta], None], clock: Clock) -> None:
         self._store = store
         self._note_usage = note_usage
         self._flushing = asyncio.Lock()
         self._jobs: dict[str, JobRecord] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._periodic = Periodic(clock)
 
     def start(self) -> None:
         """Start to write."""
-        self._task = asyncio.create_task(self._loop(), name="write behind")
+        self._periodic.every(FLUSH_S, "write behind", self.flush)
 
     async def stop(self) -> None:
         """Write the remaining rows and stop."""
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
+        await self._periodic.stop()
         await self.flush()
 
     def add(self, job: JobRecord) -> None:
@@ -84,11 +82,3 @@ class WriteBehind:
             self._jobs.pop(job.id, None)
         for job_id in swept:
             log.warning("finished_job_not_kept", job_id=job_id, reason="its audio was swept before its row was written")
-
-    async def _loop(self) -> None:
-        while True:
-            await asyncio.sleep(FLUSH_S)
-            try:
-                await self.flush()
-            except Exception:
-                log.exception("write_behind_crashed")

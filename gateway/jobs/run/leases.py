@@ -8,13 +8,11 @@ observer that was itself stopped starts its observations again.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable
 
 from gateway.jobs.model.server import Server
 from gateway.jobs.run.claimer import Claimer
+from gateway.periodic import Periodic
 from gateway.settings.logs import get_logger, lines_of
-from storage.errors import StorageError
 from storage.jobs.leases import JobLeases
 from storage.records import Lease
 
@@ -37,46 +35,21 @@ class Leases:
         self._seen: dict[str, tuple[Lease, float]] = {}
         self._looked = 0.0
         self._look = asyncio.Event()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._periodic = Periodic(server.clock)
 
     def start(self) -> None:
         """Start to beat and to observe."""
-        self._tasks = [
-            asyncio.create_task(self._every(self.beat), name="lease beat"),
-            asyncio.create_task(self._every(self.observe), name="lease observer"),
-            asyncio.create_task(self._when_told(), name="lease check"),
-        ]
+        self._periodic.every(self._jobs.beat_s, "lease beat", self.beat)
+        self._periodic.every(self._jobs.beat_s, "lease observer", self.observe)
+        self._periodic.whenever(self._look, "lease check", self.beat)
 
     def look(self) -> None:
         """Beat now, since another server has ended jobs that may run here."""
         self._look.set()
 
     async def stop(self) -> None:
-        """Stop both loops."""
-        for task in self._tasks:
-            task.cancel()
-        for task in self._tasks:
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
-
-    async def _every(self, step: Callable[[], Awaitable[None]]) -> None:
-        while True:
-            await self._clock.sleep(self._jobs.beat_s)
-            await self._try(step)
-
-    async def _when_told(self) -> None:
-        while True:
-            await self._look.wait()
-            self._look.clear()
-            await self._try(self.beat)
-
-    async def _try(self, step: Callable[[], Awaitable[None]]) -> None:
-        try:
-            await step()
-        except StorageError as error:
-            log.error("lease_step_failed", code=error.code, reason=str(error))
-        except Exception:
-            log.exception("lease_step_crashed")
+        """Stop to beat and to observe."""
+        await self._periodic.stop()
 
     async def beat(self) -> None:
         """Write the beats of this server's jobs; stop working on jobs whose lease is lost."""
